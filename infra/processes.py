@@ -1,0 +1,136 @@
+"""Child processes that never outlive their parent, and say why they didn't start."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildFailed(RuntimeError):
+    """A child process ended or did not become ready; carries the last lines of its log."""
+
+
+class Child:
+    """A running child process in a process group of its own.
+
+    On Linux it is tethered: the kernel ends it when its parent dies, however the parent dies.
+    """
+
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.name = name
+        self.log = log
+        self._process = process
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Self:
+        """Start `command`; its output goes to `log`. `env` is added to this process's environment."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        tether = [sys.executable, "-S", str(Path(__file__)), str(os.getpid())]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*(tether if sys.platform == "linux" else []), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """The operating system's id of the process."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still running."""
+        return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait until `ready()`; the child must live meanwhile.
+
+        Raises:
+            ChildFailed: it ended, or was not ready in time; with the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.alive:
+                raise ChildFailed(f"{self.name} ended with code {self.exit_code}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise ChildFailed(f"{self.name} was not ready after {seconds:g} s:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """SIGTERM, then SIGKILL after `grace` seconds; its whole process group goes with it."""
+        self._signal(signal.SIGTERM)
+        try:
+            self._process.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+        self._signal(signal.SIGKILL)
+
+    def kill(self) -> None:
+        """SIGKILL at once, as a crash would."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listening(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _become(parent: int, command: Sequence[str]) -> None:
+    """Ask the kernel to end this process with its parent, then become `command`."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(f"{command[0]} was not started: its parent had ended")
+    os.execvp(command[0], list(command))
+
+
+if __name__ == "__main__":
+    _become(int(sys.argv[1]), sys.argv[2:])

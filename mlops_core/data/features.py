@@ -1,0 +1,121 @@
+"""From named columns to the matrix that a model eats, the same way in training and in serving."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from schemas.records import Value
+
+Floats = NDArray[np.float64]
+Column = Sequence[Value] | NDArray[Any]
+
+HUGE = 1e100
+"""Numbers beyond this count as missing: one of them blinds a running mean for ever."""
+MAX_CATEGORIES = 512
+"""Categories kept per feature, most frequent first; rarer ones are encoded as missing."""
+
+
+class Kind(StrEnum):
+    """How a feature is to be read."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+
+
+class Feature(BaseModel):
+    """One input of a model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Kind
+    categories: tuple[str, ...] = ()
+    """Known categories; a category's code is its place here."""
+
+
+class FeatureSpec(BaseModel):
+    """A model's inputs, in the order of its matrix."""
+
+    model_config = ConfigDict(frozen=True)
+
+    features: tuple[Feature, ...]
+
+    @classmethod
+    def infer(cls, columns: Mapping[str, Column]) -> Self:
+        """Read kinds and categories off training columns: any text makes a column categorical.
+
+        >>> spec = FeatureSpec.infer({"miles": [1, 2.5, None], "origin": ["JFK", "LGA", "JFK"]})
+        >>> [(f.name, f.kind.value, f.categories) for f in spec.features]
+        [('miles', 'numeric', ()), ('origin', 'categorical', ('JFK', 'LGA'))]
+        """
+        return cls(features=tuple(_infer(name, column) for name, column in columns.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names, in the order of the matrix."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def types(self) -> list[str]:
+        """xgboost's feature types: `q` for numbers, `c` for categories."""
+        return ["c" if f.kind is Kind.CATEGORICAL else "q" for f in self.features]
+
+    def encode(self, columns: Mapping[str, Column], rows: int) -> NDArray[np.float32]:
+        """The matrix of shape (rows, features); what is missing, unknown or not finite is NaN."""
+        matrix = np.full((rows, len(self.features)), np.nan, dtype=np.float32)
+        for place, feature in enumerate(self.features):
+            column = columns.get(feature.name)
+            if column is not None:
+                matrix[:, place] = _encode(feature, column)
+        return matrix
+
+
+def numbers(column: Column) -> Floats:
+    """A column as floats of shape (rows,); None, text, NaN, infinities and |x| > 1e100 become NaN.
+
+    >>> numbers([1, None, "many", float("inf"), True])
+    array([ 1., nan, nan, nan,  1.])
+    """
+    try:
+        floats = np.array(column, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        floats = np.array([_number(value) for value in column], dtype=np.float64)
+    else:
+        if not isinstance(column, np.ndarray) and any(type(value) is str for value in column):
+            floats = np.array([_number(value) for value in column], dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        floats[~(np.abs(floats) <= HUGE)] = np.nan
+    return floats
+
+
+def categories(column: Column) -> list[str | None]:
+    """A column as text; None and NaN are missing, a number or bool is its text.
+
+    >>> categories(["JFK", None, 3, True, float("nan")])
+    ['JFK', None, '3', 'True', None]
+    """
+    return [None if v is None or v != v else v if type(v) is str else str(v) for v in column]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and abs(value) <= HUGE else np.nan
+
+
+def _infer(name: str, column: Column) -> Feature:
+    if not any(isinstance(value, str) for value in column):
+        return Feature(name=name, kind=Kind.NUMERIC)
+    counts = Counter(value for value in categories(column) if value is not None)
+    most = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_CATEGORIES]
+    return Feature(name=name, kind=Kind.CATEGORICAL, categories=tuple(sorted(most)))
+
+
+def _encode(feature: Feature, column: Column) -> Floats:
+    if feature.kind is Kind.NUMERIC:
+        return numbers(column)
+    codes = {category: float(code) for code, category in enumerate(feature.categories)}
+    return np.array([codes.get(value, np.nan) if value is not None else np.nan for value in categories(column)])

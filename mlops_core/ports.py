@@ -1,0 +1,148 @@
+"""What the decisions need from outside; adapters in `infra` offer it, one behaviour suite a port."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.examples import Examples
+from mlops_core.data.features import FeatureSpec, Floats
+from mlops_core.data.profile import Profile
+from schemas.events import GateEvidence
+
+
+class Task(StrEnum):
+    """What a model predicts."""
+
+    BINARY = "binary"
+    REGRESSION = "regression"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model as a value: bytes in xgboost's own format (UBJSON, never a pickle), and its inputs."""
+
+    task: Task
+    booster: bytes
+    features: FeatureSpec
+
+
+class Trainer(Protocol):
+    """Fits a model. Bring your own by naming it in the settings (`training.trainer: module:class`)."""
+
+    def fit(self, examples: Examples, task: Task, hyperparameters: Mapping[str, object]) -> Fitted:
+        """A model of the examples (features of `examples.features`)."""
+        ...
+
+    def scores(self, fitted: Fitted, examples: Examples) -> Floats:
+        """What the model says of each row, shape (rows,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A challenger on its way into the registry."""
+
+    model: str
+    fitted: Fitted
+    profile: Profile
+    gate: GateEvidence
+    metrics: Mapping[str, float]
+    request: str
+    """Id of the request that it answers; registering the same request twice gives one version."""
+    sample: NDArray[np.float32]
+    """A few encoded rows, for the signature."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version as the registry knows it."""
+
+    model: str
+    version: str
+    run_id: str
+    aliases: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class ModelReader(Protocol):
+    """Reading the registry. Raises Unknown (nobody registered it) or Unavailable (ask again)."""
+
+    def fitted(self, model: str, version: str) -> Fitted:
+        """The model itself."""
+        ...
+
+    def profile(self, model: str, version: str) -> Profile:
+        """What its training data looked like."""
+        ...
+
+    def version(self, model: str, version: str) -> Registered:
+        """One version."""
+        ...
+
+    def versions(self, model: str) -> Sequence[Registered]:
+        """All versions, oldest first; empty for a model that nobody registered."""
+        ...
+
+    def champion(self, model: str) -> str | None:
+        """The version that holds the alias `champion`."""
+        ...
+
+
+class ModelWriter(Protocol):
+    """Changing the registry. Only training registers; only the deployment agent moves `champion`."""
+
+    def register(self, candidate: Candidate) -> Registered:
+        """A new version with the alias `challenger`; the same request again gives the same version."""
+        ...
+
+    def crown(self, model: str, version: str) -> None:
+        """Make it `champion`; the champion before becomes `previous`, and `challenger` is given up."""
+        ...
+
+    def tag(self, model: str, version: str, key: str, value: str) -> None:
+        """Note something about a version, e.g. `lifecycle=rolled-back`."""
+        ...
+
+
+class ExampleStore(Protocol):
+    """The offline store of labelled examples."""
+
+    def append(self, model: str, segment: str, examples: Examples) -> None:
+        """Write them once: a segment name that is there already changes nothing. Atomic."""
+        ...
+
+    def newest(self, model: str, rows: int, since: int | None = None) -> Examples:
+        """The `rows` newest examples by label time, not labelled before `since`; ordered by `at`."""
+        ...
+
+    def count(self, model: str) -> int:
+        """How many there are."""
+        ...
+
+
+class Target(Protocol):
+    """Where versions serve. Every call states what should be, so that calling again is harmless.
+
+    Raises Unavailable (ask again) or Broken (that version can't be served).
+    """
+
+    async def ensure(self, model: str, version: str, replicas: int) -> None:
+        """Have the version up and ready to score, without traffic of its own accord."""
+        ...
+
+    async def shift(self, model: str, weights: Mapping[str, int]) -> None:
+        """Split traffic: percent per version, 100 in all. No request is dropped by it."""
+        ...
+
+    async def retire(self, model: str, version: str) -> None:
+        """Take the version down once nothing is sent to it; unknown versions are fine."""
+        ...
+
+    async def endpoints(self, model: str) -> Sequence[str]:
+        """Addresses at which clients reach the model."""
+        ...

@@ -1,0 +1,40 @@
+"""A message that could not be handled, with the reason and its original bytes."""
+
+from base64 import b64decode, b64encode
+from typing import Self
+
+from schemas.events import Part
+
+KEPT_BYTES = 64_000
+"""How much of a message a dead letter keeps: enough to see what it was, small enough to be written."""
+
+
+class DeadLetter(Part):
+    """Parked beside the stream, so that it stops nobody else."""
+
+    id: str
+    at: int
+    """When it was parked (UTC, ms)."""
+    reason: str
+    """Short and countable: `malformed`, `unknown model`, `label without prediction`, ..."""
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    row: int | None = None
+    """Which row, where the message is a batch and the rest of it was fine."""
+    key: str | None = None
+    size: int
+    """Bytes of the original; `payload` keeps at most 64,000 of them."""
+    payload: str
+    """The original bytes, base64."""
+
+    @classmethod
+    def of(cls, value: bytes | None, **fields: object) -> Self:
+        """A dead letter for `value`, whose bytes are kept (the first 64,000)."""
+        kept = b64encode((value or b"")[:KEPT_BYTES]).decode()
+        return cls.model_validate({**fields, "payload": kept, "size": len(value or b"")})
+
+    def original(self) -> bytes:
+        """The bytes as they came (the first 64,000)."""
+        return b64decode(self.payload)

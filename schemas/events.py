@@ -1,0 +1,376 @@
+"""The control plane: what happened, in the past tense, and what caused it.
+
+Every event carries an envelope: `id` (follows from its cause), `type`, `at` (when, in the time of the
+data), `model`, `caused_by` (the id of the event before it) and `schema_version`. Walking `caused_by`
+leads from a rollback to the window of predictions that began it.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas import ids
+from schemas.records import Millis, Name
+
+SCHEMA_VERSION = 1
+
+
+class Part(BaseModel):
+    """A value inside an event."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class Event(Part):
+    """The envelope. `type` is set by each kind of event."""
+
+    id: Name
+    at: Millis
+    """When it became true, in the time of the data (UTC, ms): a replayed year keeps its own calendar."""
+    model: Name
+    caused_by: str | None = None
+    """The id of the event that led to this one; None where a person or a client began the chain."""
+    schema_version: Literal[1] = 1
+
+    @classmethod
+    def following(cls, cause: "Event", **fields: object) -> Self:
+        """The event of this kind that follows from `cause`: same model and time, id derived."""
+        named = {"id": ids.derived(cause.id, cls.__name__), "at": cause.at, "model": cause.model}
+        return cls.model_validate({**named, **fields, "caused_by": cause.id})
+
+
+class DriftKind(StrEnum):
+    """What changed: the inputs, the scores, or how they relate to the truth."""
+
+    FEATURE = "feature"
+    PREDICTION = "prediction"
+    CONCEPT = "concept"
+
+
+class Span(Part):
+    """Consecutive records of one partition, both ends included."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
+class ColumnDrift(Part):
+    """How far one column is from its reference now."""
+
+    severity: float
+    """Largest channel mean over the window, in standard deviations of the reference."""
+    channel: str
+    """Which channel that is: location, scale, null, shape, or a category's share."""
+    drifted: bool
+    """True while an episode is open: the detector fired and the severity has not come down again."""
+    reference: Sequence[float]
+    """Share of the reference in each bin; missing values last."""
+    current: Sequence[float]
+    """Share of the window in each bin; missing values last."""
+    edges: Sequence[float] = ()
+    """Inner bin edges of a numeric column, in its own unit; empty for categories."""
+    categories: Sequence[str] = ()
+    """Bin names of a categorical column."""
+
+
+class DriftMeasured(Event):
+    """A window of predictions was compared with the reference of the version that answered them."""
+
+    type: Literal["DriftMeasured"] = "DriftMeasured"
+    version: Name
+    rows: int
+    """Rows in the window."""
+    since: Millis
+    until: Millis
+    spans: Sequence[Span]
+    """Where the window's rows lie in Kafka."""
+    columns: Mapping[str, ColumnDrift]
+    """Per feature, and `score` for the predictions."""
+
+
+class DriftDetected(Event):
+    """An episode opened: the detector fired and the change is large enough to matter."""
+
+    type: Literal["DriftDetected"] = "DriftDetected"
+    version: Name
+    kind: DriftKind
+    columns: Sequence[str]
+    """Worst first; empty for concept drift."""
+    severity: float
+    changed_at: Millis
+    """Estimate of when it began."""
+    sentence: str
+
+
+class DriftResolved(Event):
+    """The episode that `caused_by` names is over."""
+
+    type: Literal["DriftResolved"] = "DriftResolved"
+    version: Name
+    kind: DriftKind
+    columns: Sequence[str]
+
+
+class Outcome(Part):
+    """What labels said about one version in a window: sums, so that windows add up.
+
+    `loss` is the squared error of the score (Brier's score for a probability).
+    """
+
+    rows: int = 0
+    loss: float = 0.0
+    """Sum of losses."""
+    loss_squared: float = 0.0
+    """Sum of squared losses, for the variance."""
+    log_loss: float = 0.0
+    """Sum of log losses (classes), else 0."""
+    errors: int = 0
+    """Rows whose class, cut at 0.5, was wrong (classes), else 0."""
+    residual: float = 0.0
+    """Sum of label - score."""
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        mine, theirs = self.model_dump(), other.model_dump()
+        return Outcome.model_validate({name: mine[name] + theirs[name] for name in mine})
+
+
+class PerformanceMeasured(Event):
+    """Labels of a window arrived: prequential outcomes, per version that had answered."""
+
+    type: Literal["PerformanceMeasured"] = "PerformanceMeasured"
+    since: Millis
+    until: Millis
+    rows: int
+    labelled: int
+    """Labels joined for this model since the beginning."""
+    versions: Mapping[str, Outcome]
+    spans: Sequence[Span] = ()
+
+
+class RetrainRequested(Event):
+    """The policy asks for a challenger."""
+
+    type: Literal["RetrainRequested"] = "RetrainRequested"
+    reason: str
+    trigger: Literal["feature", "prediction", "concept", "follow-up", "manual"]
+    since: Millis | None = None
+    """Estimated change point; None where the whole window is to be used."""
+    rows: int
+    """The newest labelled rows to train on, at most."""
+
+
+class RetrainRefused(Event):
+    """Evidence was seen and no training follows, with the reason."""
+
+    type: Literal["RetrainRefused"] = "RetrainRefused"
+    reason: str
+
+
+class TrainingStarted(Event):
+    """A training process was started."""
+
+    type: Literal["TrainingStarted"] = "TrainingStarted"
+
+
+class GateEvidence(Part):
+    """Challenger against champion on the same newest labelled rows, never trained on."""
+
+    passed: bool
+    sentence: str
+    rows: int
+    champion: str | None = None
+    champion_loss: float | None = None
+    challenger_loss: float
+    low: float | None = None
+    """Lower end of the bootstrap interval of champion loss - challenger loss (above 0: surely better)."""
+    high: float | None = None
+    margin: float = 0.0
+
+
+class TrainingCompleted(Event):
+    """A challenger was fitted, let through by the gate, and registered."""
+
+    type: Literal["TrainingCompleted"] = "TrainingCompleted"
+    version: Name
+    run_id: str
+    rows: int
+    seconds: float
+    metrics: Mapping[str, float]
+    gate: GateEvidence
+
+
+class TrainingRefused(Event):
+    """A training ended without a new version: bad data, or the gate said no."""
+
+    type: Literal["TrainingRefused"] = "TrainingRefused"
+    reason: str
+    gate: GateEvidence | None = None
+
+
+class TrainingFailed(Event):
+    """A training process crashed or could not be carried out."""
+
+    type: Literal["TrainingFailed"] = "TrainingFailed"
+    error: str
+
+
+class ModelRegistered(Event):
+    """The registry has a new version."""
+
+    type: Literal["ModelRegistered"] = "ModelRegistered"
+    version: Name
+    run_id: str
+    rollout: Literal["automatic", "manual"] = "automatic"
+    """Automatic: deployment agents roll it out now. Manual: it waits for a `DeployRequested`."""
+
+
+class DeployRequested(Event):
+    """A person or program asks for a version to be rolled out."""
+
+    type: Literal["DeployRequested"] = "DeployRequested"
+    version: Name
+    replicas: Annotated[int, Field(ge=1)] = 1
+
+
+class RolloutAction(StrEnum):
+    """What a person may tell a rollout."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+
+
+class RolloutCommanded(Event):
+    """A person steers the rollout in progress."""
+
+    type: Literal["RolloutCommanded"] = "RolloutCommanded"
+    action: RolloutAction
+
+
+class RolloutEvent(Event):
+    """What rollout events share."""
+
+    rollout: Name
+    """Id of the rollout: that of the event which asked for it."""
+    version: Name
+    """The challenger."""
+    stable: str | None = None
+    """The version that serves meanwhile; None for a model's first rollout."""
+    sentence: str = ""
+
+
+class RolloutStarted(RolloutEvent):
+    """A version is on its way."""
+
+    type: Literal["RolloutStarted"] = "RolloutStarted"
+    steps: Sequence[int]
+    """The canary's shares of traffic to come, in percent."""
+
+
+class RolloutPerformed(RolloutEvent):
+    """The effects of a phase were carried out (pods up, traffic shifted, alias moved)."""
+
+    type: Literal["RolloutPerformed"] = "RolloutPerformed"
+    phase: str
+    step: int
+
+
+class RolloutObstructed(RolloutEvent):
+    """The effects of a phase cannot be carried out, and trying again will not help."""
+
+    type: Literal["RolloutObstructed"] = "RolloutObstructed"
+    phase: str
+    step: int
+    error: str
+
+
+class VerdictEvidence(Part):
+    """Canary against stable over the same span."""
+
+    outcome: Literal["pass", "fail", "hold", "error"]
+    sentence: str
+    canary_rows: int
+    stable_rows: int
+    canary_loss: float | None = None
+    stable_loss: float | None = None
+    low: float | None = None
+    """Lower end of the always-valid interval of canary loss - stable loss (above 0: surely worse)."""
+    high: float | None = None
+
+
+class RolloutAdvanced(RolloutEvent):
+    """The canary goes to its next share of traffic."""
+
+    type: Literal["RolloutAdvanced"] = "RolloutAdvanced"
+    step: int
+    weight: int
+    """The canary's share from now on, in percent."""
+    verdict: VerdictEvidence | None = None
+
+
+class RolloutHeld(RolloutEvent):
+    """The weight stays where it is: too few samples, or a pause."""
+
+    type: Literal["RolloutHeld"] = "RolloutHeld"
+    step: int
+    weight: int
+    verdict: VerdictEvidence | None = None
+
+
+class RolloutPromoted(RolloutEvent):
+    """The challenger is champion and serves everything."""
+
+    type: Literal["RolloutPromoted"] = "RolloutPromoted"
+    verdict: VerdictEvidence | None = None
+
+
+class RolloutRolledBack(RolloutEvent):
+    """All traffic is back on the stable version."""
+
+    type: Literal["RolloutRolledBack"] = "RolloutRolledBack"
+    verdict: VerdictEvidence | None = None
+
+
+class RolloutFailed(RolloutEvent):
+    """The version never got to serve: it does not start, or cannot be found."""
+
+    type: Literal["RolloutFailed"] = "RolloutFailed"
+    error: str
+
+
+class AlertRaised(Event):
+    """Something a person should know."""
+
+    type: Literal["AlertRaised"] = "AlertRaised"
+    severity: Literal["info", "warning", "critical"]
+    sentence: str
+
+
+AnyEvent = (
+    DriftMeasured
+    | DriftDetected
+    | DriftResolved
+    | PerformanceMeasured
+    | RetrainRequested
+    | RetrainRefused
+    | TrainingStarted
+    | TrainingCompleted
+    | TrainingRefused
+    | TrainingFailed
+    | ModelRegistered
+    | DeployRequested
+    | RolloutCommanded
+    | RolloutStarted
+    | RolloutPerformed
+    | RolloutObstructed
+    | RolloutAdvanced
+    | RolloutHeld
+    | RolloutPromoted
+    | RolloutRolledBack
+    | RolloutFailed
+    | AlertRaised
+)

@@ -1,0 +1,123 @@
+"""The data plane: predictions, feature rows and labels, one at a time or as a columnar batch.
+
+A record meets its label by `id`, so `id` is also the Kafka key. Times are UTC, in milliseconds since
+1970 (`at`); a number that is not finite counts as missing. A single record is what any client can
+write by hand (`kcat` will do); a batch holds many rows of one model, column by column, and is what the
+Publisher and our replicas send.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA_VERSION = 1
+"""The newest version this code writes; older ones are upcast on reading, newer ones are dead letters."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Value = bool | int | float | str | None
+"""One feature's value; text is a category, None is missing."""
+Millis = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class Record(BaseModel):
+    """What every data-plane message has; an unknown key is ignored, so that clients may add their own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    schema_version: Literal[1] = 1
+    model: Name
+    """Which model, by its registered name."""
+
+
+class Prediction(Record):
+    """A model answered: the score it gave, and the features it saw (here or in a `FeatureRow`)."""
+
+    type: Literal["prediction"] = "prediction"
+    version: Name
+    """The model's version that answered."""
+    id: Name
+    """The caller's id of this prediction; its label comes with the same one."""
+    entity: str | None = None
+    """Whom or what the prediction is about; an entity stays on one version in a rollout."""
+    at: Millis
+    score: Annotated[float, Field(allow_inf_nan=False)]
+    """Probability of the positive class, or the predicted number."""
+    features: Mapping[str, Value] = Field(default_factory=dict)
+
+
+class FeatureRow(Record):
+    """Features of a prediction, where another service knows them."""
+
+    type: Literal["features"] = "features"
+    id: Name
+    entity: str | None = None
+    at: Millis
+    features: Mapping[str, Value]
+
+
+class Label(Record):
+    """The truth about an earlier prediction, however late."""
+
+    type: Literal["label"] = "label"
+    id: Name
+    at: Millis
+    label: Annotated[float, Field(allow_inf_nan=False)]
+    """1 or 0 for a class, else the true number."""
+
+
+class Batch(Record):
+    """Columns of equal length; row i of the batch is entry i of every column."""
+
+    ids: Sequence[Name]
+    at: Sequence[Millis]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+        return {"at": self.at}
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        for name, column in self._columns().items():
+            if column is not None and len(column) != len(self.ids):
+                raise ValueError(f"column {name!r} has {len(column)} rows, ids has {len(self.ids)}")
+        return self
+
+
+class PredictionBatch(Batch):
+    """Many predictions of one version of one model."""
+
+    type: Literal["predictions"] = "predictions"
+    version: Name
+    entities: Sequence[str | None] | None = None
+    scores: Sequence[Annotated[float, Field(allow_inf_nan=False)]]
+    features: Mapping[str, Sequence[Value]] = Field(default_factory=dict)
+
+    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+        return {"at": self.at, "entities": self.entities, "scores": self.scores, **self.features}
+
+
+class FeatureBatch(Batch):
+    """Many feature rows of one model."""
+
+    type: Literal["feature_rows"] = "feature_rows"
+    entities: Sequence[str | None] | None = None
+    features: Mapping[str, Sequence[Value]]
+
+    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+        return {"at": self.at, "entities": self.entities, **self.features}
+
+
+class LabelBatch(Batch):
+    """Many labels of one model."""
+
+    type: Literal["labels"] = "labels"
+    labels: Sequence[Annotated[float, Field(allow_inf_nan=False)]]
+
+    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+        return {"at": self.at, "labels": self.labels}
+
+
+AnyRecord = Prediction | FeatureRow | Label | PredictionBatch | FeatureBatch | LabelBatch

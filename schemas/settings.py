@@ -1,0 +1,260 @@
+"""Everything that can be set: nested, frozen, from YAML and the environment; a typo is an error.
+
+Precedence: arguments, then `DRIFTLOOP_...` variables (`DRIFTLOOP_DRIFT__DELTA=1e-5`), then the YAML file,
+then the defaults below. `KAFKA_BOOTSTRAP_SERVERS` alone is enough to point everything at your cluster.
+Nothing else in the house reads the environment.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Group(BaseModel):
+    """A component's settings; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class KafkaSettings(Group):
+    """The cluster, and how we talk to it."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    """Servers, comma-separated `host:port`. Also read from `KAFKA_BOOTSTRAP_SERVERS`."""
+    prefix: str = ""
+    """Put before every topic and group name, so that several systems share a cluster."""
+    data_partitions: Positive = 4
+    """Partitions of predictions, features and labels: as many workers can share the load."""
+    control_partitions: Positive = 2
+    """Partitions of everything keyed by model; low volume, so few."""
+    replication: Positive = 1
+    """Copies of each partition. 1 fits a laptop; 3 where losing a disk must lose nothing."""
+    session_timeout: Seconds = 6.0
+    """Seconds until a silent worker is given up. 6 is the least that Apache Kafka allows by default, and a
+    short one matters on the embedded broker, where a first join waits half of it."""
+    chunk_records: Positive = 1000
+    """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
+
+
+class PublisherSettings(Group):
+    """The SDK's buffer."""
+
+    buffer_messages: Positive = 100_000
+    """Messages waiting for the broker, at most; about 30 MB at 300 bytes each."""
+    when_full: Annotated[str, Field(pattern="^(block|raise)$")] = "block"
+    """`block`: wait for room, at most `block_seconds`; `raise`: BufferFull at once."""
+    block_seconds: Seconds = 30.0
+    """How long `block` waits before it raises BufferFull all the same."""
+    linger_ms: Annotated[float, Field(ge=0)] = 5.0
+    """How long a message may wait for company; 5 ms fills batches and stays unnoticed."""
+    delivery_timeout: Seconds = 120.0
+    """Seconds of retrying before a message is reported as not delivered."""
+
+
+class DriftSettings(Group):
+    """Feature and prediction drift. Numbers measured on 1M-event streams: docs/decisions/0002."""
+
+    delta: Share = 1e-6
+    """ADWIN's confidence: 1e-6 gave no false alarm in 8M feature-events and finds half a standard
+    deviation in about 340 rows; 1e-5 is 10 % quicker and has 2-3 times the false alarms."""
+    open_severity: Annotated[float, Field(gt=0)] = 0.25
+    """An alarm opens an episode only from this many reference standard deviations: smaller is real but
+    rarely matters to a model."""
+    close_severity: Annotated[float, Field(gt=0)] = 0.125
+    """The episode closes under half of that (hysteresis), so that it doesn't flap."""
+    window_rows: Positive = 1024
+    """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
+
+
+class PerformanceSettings(Group):
+    """Label join and concept drift."""
+
+    horizon_hours: Annotated[float, Field(gt=0)] = 24.0 * 7
+    """How long (in the time of the data) a prediction waits for its label."""
+    delta: Share = 0.002
+    """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
+    window_labels: Positive = 250
+    """Labels between two measurements: a standard error of about 0.03 on an error rate."""
+
+
+class RetrainingSettings(Group):
+    """When a challenger is worth its cost."""
+
+    cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
+    """Hours (of the data) between two trainings of one model."""
+    min_new_labels: Positive = 1000
+    """Labels since the last training before another can teach anything new."""
+    window_rows: Positive = 20_000
+    """The newest labelled rows a challenger learns from."""
+    confirm: Positive = 1
+    """Alarms needed within `confirm_hours`; 1, since an alarm is already a confirmed episode."""
+    confirm_hours: Annotated[float, Field(gt=0)] = 24.0
+    """The hours (of the data) within which `confirm` alarms count together."""
+    max_failures: Positive = 3
+    """Failed trainings in a row after which the breaker opens and waits for a person."""
+
+
+class TrainingSettings(Group):
+    """Fitting and the gate."""
+
+    trainer: str = "mlops_core.training.trainer:XGBoostTrainer"
+    """`module:class` of the trainer, so that you can bring your own (see `ports.Trainer`)."""
+    rounds: Positive = 100
+    """Boosted trees; what research/data.md's figures were reached with."""
+    holdout: Share = 0.2
+    """The newest share of the window, kept from training, on which the gate compares."""
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much worse (mean squared error of the score) a challenger may be. 0 asks for proof that it is
+    no worse at all: two equal models pass by luck in 2.5 % of the cases."""
+    confidence: Share = 0.95
+    """Of the two-sided bootstrap interval whose lower end the margin is held against."""
+    timeout: Seconds = 3600.0
+    """Seconds until a training process is ended."""
+    threads: Positive = 2
+    """Threads of one fit, so that it doesn't starve the agents beside it."""
+
+
+class RolloutSettings(Group):
+    """How a new version gets traffic."""
+
+    steps: tuple[Annotated[int, Field(gt=0, le=100)], ...] = (1, 5, 10, 25, 50, 100)
+    """The canary's shares of traffic, in percent."""
+    min_labels: Positive = 300
+    """Labelled rows of the canary at a step before a verdict other than `fail` is spoken."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.01
+    """How much worse (mean squared error of the score) a canary may look and still go on."""
+    alpha: Share = 0.01
+    """Chance that a canary as good as stable is ever called worse, over the whole rollout."""
+    ready_timeout: Seconds = 60.0
+    """Seconds a new version has to become ready."""
+
+
+class RegistrySettings(Group):
+    """MLflow."""
+
+    tracking_uri: str = "http://127.0.0.1:5000"
+    """The MLflow server; clients speak HTTP only."""
+
+
+class ServingSettings(Group):
+    """The local serving host: a router and replica processes."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes a free port and prints it."""
+    replicas: Positive = 1
+    """Replica processes a version."""
+    folder: Path = Path(".driftloop/serving")
+    """Where the traffic table is kept, so that a restart changes nothing."""
+
+    @property
+    def url(self) -> str:
+        """Where the router and its admin interface are."""
+        return f"http://{self.host}:{self.port}"
+
+
+class DashboardSettings(Group):
+    """The live page."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8050
+
+
+class StoreSettings(Group):
+    """The offline store of labelled examples."""
+
+    folder: Path = Path(".driftloop/store")
+    """Parquet segments, one folder a model."""
+
+
+class Settings(BaseSettings):
+    """The whole. A component gets its group, not all of them."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="DRIFTLOOP_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    publisher: PublisherSettings = PublisherSettings()
+    drift: DriftSettings = DriftSettings()
+    performance: PerformanceSettings = PerformanceSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    training: TrainingSettings = TrainingSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    registry: RegistrySettings = RegistrySettings()
+    serving: ServingSettings = ServingSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    store: StoreSettings = StoreSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over the YAML file named by `Settings.load`."""
+        yaml = YamlConfigSettingsSource(settings_cls)
+        return (sources["init_settings"], sources["env_settings"], yaml)
+
+    @classmethod
+    def load(cls, path: Path | None = None, **groups: Any) -> Self:
+        """Read the YAML file (if any), the environment and `groups`.
+
+        Raises:
+            SettingsError: a file that isn't there, a key that doesn't exist, a value that can't be.
+        """
+        if path is not None and not path.is_file():
+            raise SettingsError(f"no settings file at {path}")
+        config = SettingsConfigDict(yaml_file=path)
+        source = type(cls.__name__, (cls,), {"model_config": config, "__module__": cls.__module__})
+        kafka = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+        if kafka:
+            groups["kafka"] = {"bootstrap": kafka} | dict(groups.get("kafka", {}))
+        try:
+            return source(**groups)
+        except ValidationError as error:
+            raise SettingsError(_explain(error, str(path or "settings"))) from error
+
+
+class SettingsError(ValueError):
+    """What is wrong with the settings: which key, and what was possible."""
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    return "\n".join(f"{source}: {_explain_one(dict(one))}" for one in error.errors())
+
+
+def _explain_one(one: dict[str, Any]) -> str:
+    where = [str(part) for part in one["loc"]]
+    key = ".".join(where)
+    if one["type"] != "extra_forbidden":
+        return f"{key}: {one['msg']} (got {one['input']!r})"
+    known = list(_group_at(where[:-1]).model_fields)
+    near = difflib.get_close_matches(where[-1], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"possible here: {', '.join(sorted(known))}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _group_at(path: list[str]) -> type[BaseModel]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        inner = model.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        model = inner
+    return model

@@ -1,0 +1,82 @@
+"""Bytes to records and events, and back. JSON by orjson; what can't be read says why.
+
+Older schema versions are brought up to date before they are validated (`UPCASTS`); a version from the
+future is refused rather than guessed at.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from schemas.events import AnyEvent
+from schemas.records import AnyRecord
+
+T = TypeVar("T")
+
+NEWEST = 1
+"""The newest schema version that this code reads and writes."""
+UPCASTS: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""(type, version) -> how a message of that version becomes the next one. Empty until version 2."""
+
+_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+_RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="type")])
+
+
+class Unreadable(ValueError):
+    """A message that can't be decoded: a countable `reason`, and the detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def encode(message: BaseModel) -> bytes:
+    """The message as JSON. Numbers that are not finite become null (JSON has no word for them)."""
+    return orjson.dumps(message.model_dump(mode="python"), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def decode_event(value: bytes | None) -> AnyEvent:
+    """An event of the control plane. Raises Unreadable."""
+    return _validated(_EVENT, _upcast(_parsed(value)))
+
+
+def decode_record(value: bytes | None) -> AnyRecord:
+    """A record of the data plane. Raises Unreadable."""
+    return _validated(_RECORD, _upcast(_parsed(value)))
+
+
+def _parsed(value: bytes | None) -> dict[str, Any]:
+    if not value:
+        raise Unreadable("empty", "the message has no value")
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise Unreadable("malformed", f"not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise Unreadable("malformed", f"a JSON object was expected, not {type(fields).__name__}")
+    return fields
+
+
+def _upcast(fields: dict[str, Any]) -> dict[str, Any]:
+    version = fields.get("schema_version", NEWEST)
+    if not isinstance(version, int) or version < 1:
+        raise Unreadable("invalid", f"schema_version: a whole number from 1 was expected, not {version!r}")
+    if version > NEWEST:
+        raise Unreadable("future schema", f"schema_version {version}; this driftloop reads up to {NEWEST}")
+    while (step := UPCASTS.get((str(fields.get("type")), version))) is not None:
+        version += 1
+        fields = {**step(fields), "schema_version": version}
+    return fields
+
+
+def _validated(adapter: TypeAdapter[T], fields: dict[str, Any]) -> T:
+    try:
+        return adapter.validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise Unreadable("invalid", f"{where}: {first['msg']}{more}") from error
