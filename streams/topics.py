@@ -110,3 +110,8 @@ OF_RECORD: Mapping[type[records.Record], Topic] = {
     records.Label: LABELS,
     records.LabelBatch: LABELS,
 }
+
+
+def name_of(topic: Topic, kafka: KafkaSettings) -> str:
+    """The topic's name in this cluster."""
+    return kafka.prefix + topic.name

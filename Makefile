@@ -1,0 +1,46 @@
+# One word a job. `make` alone prints this menu; CI says the same words.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test e2e bench demo docs lock clean
+
+help: ## this menu
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## the virtual environment with everything in it
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftloop needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+check: setup ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup ## all tests but the long ones; needs Java 17 and Maven for real Kafka, Chromium for the page
+	$(BIN)/python -m pytest -m "not e2e"
+
+e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minutes)
+	$(BIN)/python -m pytest -m e2e
+
+bench: setup ## what the hot paths cost, as ratios inside one run
+	$(BIN)/python -m infra.bench
+
+demo: setup ## the loop closes on a year of flights (about 6 minutes; ARGS=--fast for 2)
+	$(BIN)/driftloop demo $(ARGS)
+
+docs: setup ## generate what docs/ takes from code
+	$(BIN)/python -m infra.docs
+
+lock: ## pin all dependencies anew, with hashes (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was made
+	rm -rf $(VENV) .driftloop build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,46 @@
+"""From the bytes of a chunk to records or events; what can't be read becomes a dead letter."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.events import AnyEvent
+from schemas.stages import DriftSummary, Outcomes
+from streams import codec
+from streams.chunks import Arrived, Chunk
+from streams.consume import parked
+from streams.routes import Emitted
+
+Decoded = TypeVar("Decoded", bound=BaseModel)
+Stage = TypeVar("Stage", DriftSummary, Outcomes)
+
+
+def decoded(
+    chunk: Chunk, decode: Callable[[bytes | None], Decoded], letters: list[Emitted]
+) -> Iterator[tuple[Arrived, Decoded]]:
+    """Each readable record of the chunk; a dead letter is added to `letters` for each other one."""
+    for record in chunk.records:
+        try:
+            message = decode(record.value)
+        except codec.Unreadable as error:
+            letters.append(parked(chunk, record, error.reason, error.detail))
+        else:
+            yield record, message
+
+
+def events(chunk: Chunk, letters: list[Emitted]) -> Iterator[AnyEvent]:
+    """The chunk's events of the control plane."""
+    return (event for _, event in decoded(chunk, codec.decode_event, letters))
+
+
+def staged(kind: type[Stage]) -> Callable[[bytes | None], Stage]:
+    """A decoder for what a first stage handed over."""
+
+    def decode(value: bytes | None) -> Stage:
+        try:
+            return kind.model_validate_json(value or b"")
+        except ValidationError as error:
+            raise codec.Unreadable("invalid", str(error.errors(include_url=False)[0]["msg"])) from error
+
+    return decode

@@ -1,0 +1,54 @@
+"""Evidence in, a request or a refusal out: the retraining policy's agent."""
+
+
+import orjson
+
+from agents.reading import events
+from mlops_core.training import policy
+from schemas.events import DriftDetected, PerformanceMeasured
+from schemas.events import TrainingCompleted, TrainingFailed, TrainingRefused
+from schemas.settings import RetrainingSettings
+from streams import topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+Policies = dict[str, policy.RetrainingState]
+"""By model."""
+
+
+class RetrainingAgent(WithoutEffects):
+    """Keeps one policy state a model."""
+
+    name = "retraining"
+    topics = (topics.DRIFT, topics.TRAINING, topics.METRICS)
+
+    def __init__(self, settings: RetrainingSettings) -> None:
+        self._settings = settings
+
+    def fresh(self) -> Policies:
+        """No model is known."""
+        return {}
+
+    def dump(self, state: Policies) -> bytes:
+        """JSON by model."""
+        return orjson.dumps({model: one.model_dump() for model, one in state.items()})
+
+    def load(self, data: bytes) -> Policies:
+        """Back from `dump`."""
+        return {m: policy.RetrainingState.model_validate(one) for m, one in orjson.loads(data).items()}
+
+    def handle(self, state: Policies, chunk: Chunk) -> list[Emitted]:
+        """Requests and refusals."""
+        follows: list[Emitted] = []
+        for event in events(chunk, follows):
+            before = state.get(event.model, policy.RetrainingState())
+            match event:
+                case DriftDetected():
+                    state[event.model], answer = policy.decide(before, event, self._settings)
+                    follows.append(answer)
+                case PerformanceMeasured() | TrainingCompleted() | TrainingRefused() | TrainingFailed():
+                    state[event.model] = policy.noted(before, event)
+                case _:
+                    pass
+        return follows

@@ -1,0 +1,75 @@
+"""Starts a training process for each open request; its outcome comes back as an event and closes it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import orjson
+
+from agents.reading import events
+from schemas.events import (
+    Event,
+    RetrainRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+    TrainingStarted,
+)
+from streams import topics
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+Open = dict[str, RetrainRequested]
+"""Requests whose training hasn't ended, by id."""
+
+
+class TrainingRunner(Protocol):
+    """Carries out one training; the same request again leads to the same version."""
+
+    async def run(self, request: RetrainRequested) -> Sequence[Event]:
+        """The events that the training ends with (completed and registered, refused, or failed)."""
+        ...
+
+
+class TrainingAgent:
+    """Level-triggered: whatever request is open is being trained, also after a crash."""
+
+    name = "training"
+    topics = (topics.RETRAINING, topics.TRAINING)
+
+    def __init__(self, runner: TrainingRunner) -> None:
+        self._runner = runner
+
+    def fresh(self) -> Open:
+        """Nothing is open."""
+        return {}
+
+    def dump(self, state: Open) -> bytes:
+        """JSON by request id."""
+        return orjson.dumps({name: one.model_dump() for name, one in state.items()})
+
+    def load(self, data: bytes) -> Open:
+        """Back from `dump`."""
+        return {name: RetrainRequested.model_validate(one) for name, one in orjson.loads(data).items()}
+
+    def handle(self, state: Open, chunk: Chunk) -> list[Emitted]:
+        """Open a request, or close the one that an outcome answers."""
+        follows: list[Emitted] = []
+        for event in events(chunk, follows):
+            match event:
+                case RetrainRequested():
+                    state[event.id] = event
+                    follows.append(TrainingStarted.following(event))
+                case TrainingCompleted() | TrainingRefused() | TrainingFailed():
+                    state.pop(event.caused_by or "", None)
+                case _:
+                    pass
+        return follows
+
+    def outstanding(self, state: Open) -> Mapping[str, object]:
+        """A training for each open request."""
+        return state
+
+    async def perform(self, effect: object) -> list[Emitted]:
+        """Train."""
+        assert isinstance(effect, RetrainRequested)
+        return list(await self._runner.run(effect))

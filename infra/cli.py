@@ -1,0 +1,212 @@
+"""The command `driftloop`. Each command imports what it needs, so that `--help` stays quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from infra import consoles
+from schemas.settings import Settings, SettingsError
+
+app = typer.Typer(
+    name="driftloop",
+    help="Closed-loop MLOps on Kafka: drift as it happens, retraining that proves itself, "
+    "rollouts that roll themselves back.\n\nStart with `driftloop demo --fast`.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+agents_app = typer.Typer(help="Run the agents that drive the loop.", no_args_is_help=True)
+rollout_app = typer.Typer(help="Steer the rollout in progress.", no_args_is_help=True)
+app.add_typer(agents_app, name="agents")
+app.add_typer(rollout_app, name="rollout")
+
+Model = Annotated[str, typer.Argument(help="The model's registered name.")]
+
+
+@app.callback()
+def _main(
+    context: typer.Context,
+    settings: Annotated[
+        Optional[Path],  # noqa: UP007, UP045 - typer reads the annotation at run time on 3.11
+        typer.Option(help="YAML file; DRIFTLOOP_... variables go before it.", envvar="DRIFTLOOP_SETTINGS"),
+    ] = None,
+) -> None:
+    try:
+        context.obj = Settings.load(settings)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error), param_hint="--settings") from error
+
+
+@app.command()
+def demo(
+    fast: Annotated[bool, typer.Option("--fast", help="Close the loop within two minutes.")] = False,
+    sabotage: Annotated[
+        bool, typer.Option(help="Have one challenger go bad behind the gate's back, to see it rolled back.")
+    ] = True,
+    speed: Annotated[int, typer.Option(help="Flights a second; 0: as fast as the machine bears.")] = 0,
+    broker: Annotated[
+        str, typer.Option(help="embedded, kafka (real, needs Java 17 and Maven), or external.")
+    ] = "embedded",
+    folder: Annotated[Path, typer.Option(help="Where everything is kept; emptied first.")] = Path(
+        ".driftloop/demo"
+    ),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the page up at the end, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Replay a year of New York flights through the whole loop and watch it close."""
+    from infra.demo import run
+
+    raise typer.Exit(run.main(fast=fast, sabotage=sabotage, speed=speed, broker=broker, folder=folder, keep=keep))
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    broker: Annotated[str, typer.Option(help="embedded, kafka, or external.")] = "embedded",
+    folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".driftloop/up"),
+) -> None:
+    """Start the laptop stack: broker, MLflow, serving, agents and the live page; Ctrl-C stops it."""
+    from infra.stack import Stack
+
+    given = context.obj.model_dump(exclude_unset=True)
+    with consoles.errors(), Stack.start(folder, None if broker == "external" else broker, say=typer.echo, **given) as stack:
+        typer.echo(f"Settings for your own commands: --settings {stack.settings_file}")
+        consoles.until_interrupted()
+
+
+@app.command()
+def broker(
+    kind: Annotated[str, typer.Option(help="embedded (Tansu, in memory) or kafka (Apache Kafka).")] = "embedded",
+    port: Annotated[Optional[int], typer.Option(help="Default: a free one.")] = None,  # noqa: UP007, UP045
+    folder: Annotated[Path, typer.Option(help="Data and logs.")] = Path(".driftloop/broker"),
+) -> None:
+    """Start a broker in the foreground."""
+    from infra import brokers
+
+    with consoles.errors():
+        brokers.run(kind, folder, port)
+
+
+@app.command()
+def topics(context: typer.Context) -> None:
+    """Create the topics that aren't there yet, and list them all."""
+    from streams import admin
+    from streams import topics as table
+
+    kafka = context.obj.kafka
+    with consoles.errors():
+        created = admin.create_topics(kafka)
+    for topic in table.ALL:
+        name = table.name_of(topic, kafka)
+        mark = "created" if name in created else "there"
+        typer.echo(f"{name:28} {topic.partitions(kafka):3} partitions  {mark:8} {topic.carries}")
+
+
+@app.command()
+def serve(context: typer.Context) -> None:
+    """Run the local serving host: a router that splits traffic, and replica processes behind it."""
+    from infra.serving import host
+
+    with consoles.errors():
+        host.run(context.obj)
+
+
+@app.command()
+def dashboard(context: typer.Context) -> None:
+    """Run the live page."""
+    from infra.dashboard import app as page
+
+    with consoles.errors():
+        page.run(context.obj)
+
+
+@agents_app.command("run")
+def agents_run(
+    context: typer.Context,
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Argument(help="Which; default: all of them in this process."),
+    ] = None,
+) -> None:
+    """Run agents; each is a consumer group of its own, so start as many workers as you like."""
+    from infra import wiring
+
+    with consoles.errors():
+        wiring.run_agents(context.obj, names or list(wiring.AGENTS))
+
+
+@app.command()
+def lineage(
+    context: typer.Context,
+    event: Annotated[
+        Optional[str],  # noqa: UP007, UP045
+        typer.Argument(help="An event's id, or its beginning; default: the newest promotion and rollback."),
+    ] = None,
+) -> None:
+    """Print what led to an event, back to the window of predictions that began it."""
+    from infra import lineage as printing
+
+    with consoles.errors():
+        for line in printing.lines(context.obj.kafka, event):
+            typer.echo(line)
+
+
+@app.command()
+def retrain(
+    context: typer.Context,
+    model: Model,
+    rows: Annotated[Optional[int], typer.Option(help="Newest labelled rows to train on.")] = None,  # noqa: UP007, UP045
+) -> None:
+    """Ask for a challenger now, whatever the policy thinks; the gate still has its say."""
+    from infra import commands
+
+    with consoles.errors():
+        typer.echo(commands.retrain(context.obj, model, rows))
+
+
+@app.command()
+def deploy(context: typer.Context, model: Model, version: str) -> None:
+    """Roll a registered version out."""
+    from infra import commands
+
+    with consoles.errors():
+        typer.echo(commands.deploy(context.obj, model, version))
+
+
+def _steering(action: str, help: str) -> None:  # noqa: A002 - typer's word
+    @rollout_app.command(action, help=help)
+    def command(context: typer.Context, model: Model) -> None:
+        from infra import commands
+
+        with consoles.errors():
+            typer.echo(commands.steer(context.obj, model, action))
+
+
+_steering("pause", "Keep the weights where they are until `resume`.")
+_steering("resume", "Go on from where it was paused.")
+_steering("abort", "Send all traffic back to the stable version.")
+
+
+@app.command("dead-letters")
+def dead_letters(context: typer.Context) -> None:
+    """List what could not be handled, and why."""
+    from infra import commands
+
+    with consoles.errors():
+        for line in commands.dead_letters(context.obj):
+            typer.echo(line)
+
+
+def main() -> None:
+    """Run the command line; an interruption ends it quietly."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

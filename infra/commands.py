@@ -1,0 +1,63 @@
+"""What a person asks for on the command line, as events; the answer is the sentence to print."""
+
+import time
+import uuid
+from collections.abc import Iterator
+
+from infra.adapters.readers import reader_for
+from schemas.dead_letters import DeadLetter
+from schemas.events import DeployRequested, Event, RetrainRequested, RolloutAction, RolloutCommanded
+from schemas.settings import KafkaSettings, Settings
+from streams import topics
+from streams.publisher import Publisher
+from streams.reading import Reader
+
+
+def retrain(settings: Settings, model: str, rows: int | None) -> str:
+    """Ask for a challenger."""
+    request = RetrainRequested(
+        **_envelope(model),
+        reason="asked for by hand",
+        trigger="manual",
+        rows=rows or settings.retraining.window_rows,
+    )
+    _publish(settings.kafka, request)
+    return f"asked for a challenger of {model}; watch it with `driftloop lineage {request.id[:8]}` or on the page"
+
+
+def deploy(settings: Settings, model: str, version: str) -> str:
+    """Ask for a rollout; a version that isn't registered is an error here rather than later."""
+    reader_for(settings.registry.tracking_uri).version(model, version)
+    request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
+    _publish(settings.kafka, request)
+    return f"asked for a rollout of {model} version {version} [{request.id[:8]}]"
+
+
+def steer(settings: Settings, model: str, action: str) -> str:
+    """Pause, resume or abort."""
+    command = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
+    _publish(settings.kafka, command)
+    return f"told the rollout of {model} to {action} [{command.id[:8]}]"
+
+
+def dead_letters(settings: Settings) -> Iterator[str]:
+    """One line a dead letter."""
+    found = 0
+    with Reader(settings.kafka, [topics.DEAD_LETTERS]) as reader:
+        while not reader.caught_up:
+            for _, message in reader.poll(0.2):
+                letter = DeadLetter.model_validate_json(message.value() or b"")
+                row = "" if letter.row is None else f" row {letter.row}"
+                where = f"{letter.topic}/{letter.partition}@{letter.offset}{row}"
+                found += 1
+                yield f"{where:32} {letter.reason:26} {letter.detail}"
+    yield f"{found} dead letters"
+
+
+def _envelope(model: str) -> dict[str, str | int]:
+    return {"id": str(uuid.uuid4()), "at": int(time.time() * 1000), "model": model}
+
+
+def _publish(kafka: KafkaSettings, event: Event) -> None:
+    with Publisher(kafka) as publisher:
+        publisher.publish_event(event)

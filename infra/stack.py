@@ -1,0 +1,139 @@
+"""The laptop stack: broker, MLflow, serving host, agents and page, each a real process, one command."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from infra import brokers
+from infra.adapters import mlflow_server
+from infra.processes import Child, free_port
+from schemas.settings import Settings
+from streams import admin
+
+READY_SECONDS = 90.0
+Say = Callable[[str], None]
+
+
+@dataclass
+class Stack:
+    """Everything running, with the settings that point at it. Stops in reverse order, however it ends."""
+
+    settings: Settings
+    settings_file: Path
+    folder: Path
+    closing: list[Callable[[], None]] = field(default_factory=list)
+    children: dict[str, Child] = field(default_factory=dict)
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        broker: str | None = "embedded",
+        agents: bool = True,
+        say: Say = lambda _: None,
+        **groups: Any,
+    ) -> Self:
+        """Start what is missing; `broker` None takes the cluster that the settings point at.
+
+        Raises:
+            ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
+        """
+        folder = folder.absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        stack = cls(_settings(folder, groups), folder / "settings.json", folder)
+        try:
+            stack._start(broker, agents, say)
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    def run(self, name: str, *command: str) -> Child:
+        """Start `driftloop <command>` with this stack's settings as a child called `name`."""
+        child = Child.start(
+            name,
+            [sys.executable, "-m", "infra.cli", "--settings", str(self.settings_file), *command],
+            log=self.folder / "logs" / f"{name}.log",
+            env={"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self.children[name] = child
+        self.closing.append(child.stop)
+        return child
+
+    def stop(self) -> None:
+        """Stop all of it, the newest first."""
+        while self.closing:
+            self.closing.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self, broker: str | None, agents: bool, say: Say) -> None:
+        began = time.monotonic()
+        registry = mlflow_server.launch(self.folder / "mlflow")
+        self.closing.append(registry.stop)
+        self._use(registry={"tracking_uri": registry.uri})
+        if broker is not None:
+            started = brokers.start(broker, self.folder / "kafka")
+            self.closing.append(started.stop)
+            self._use(kafka={"bootstrap": started.bootstrap})
+        admin.create_topics(self.settings.kafka)
+        say(f"Kafka at {self.settings.kafka.bootstrap}" + (f" ({broker})" if broker else ""))
+        page = self.run("dashboard", "dashboard")
+        serving = self.run("serving", "serve")
+        if agents:
+            self.run("agents", "agents", "run")
+        registry.wait(READY_SECONDS)
+        say(f"MLflow at {registry.uri}")
+        serving.wait_until(lambda: _answers(f"{self.settings.serving.url}/v2/health/live"), READY_SECONDS)
+        say(f"Predictions at {self.settings.serving.url}")
+        page.wait_until(lambda: _answers(f"{self.page}/healthz"), READY_SECONDS)
+        say(f"Live page at {self.page} (all up after {time.monotonic() - began:.0f} s)")
+
+    @property
+    def page(self) -> str:
+        """Address of the live page."""
+        return f"http://{self.settings.dashboard.host}:{self.settings.dashboard.port}"
+
+    def _use(self, **groups: dict[str, Any]) -> None:
+        known = self.settings.model_dump()
+        merged = {name: {**known[name], **group} for name, group in groups.items()}
+        self.settings = self.settings.model_copy(
+            update={
+                name: type(getattr(self.settings, name)).model_validate(group)
+                for name, group in merged.items()
+            }
+        )
+        self.settings_file.write_text(json.dumps(self.settings.model_dump(mode="json"), indent=1))
+
+
+def _settings(folder: Path, groups: dict[str, Any]) -> Settings:
+    """Settings whose folders lie in `folder` and whose ports are free, unless they were given."""
+    local = {
+        "serving": {"port": free_port(), "folder": folder / "serving"},
+        "dashboard": {"port": free_port()},
+        "store": {"folder": folder / "store"},
+    }
+    for name, group in groups.items():
+        local[name] = {**local.get(name, {}), **dict(group)}
+    return Settings.load(**local)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=1.0).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,107 @@
+"""Which adapters each agent gets; running agents in this process."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from infra import consoles
+from mlops_core.errors import Impossible
+from schemas.settings import Settings
+from streams.agent import Agent
+
+
+def _summarising(settings: Settings) -> Agent[Any]:
+    from agents.summarising import SummarisingAgent
+    from infra.adapters.readers import reader_for
+
+    return SummarisingAgent(reader_for(settings.registry.tracking_uri))
+
+
+def _drift(settings: Settings) -> Agent[Any]:
+    from agents.drift import DriftAgent
+    from infra.adapters.readers import reader_for
+
+    return DriftAgent(reader_for(settings.registry.tracking_uri), settings.drift)
+
+
+def _joining(settings: Settings) -> Agent[Any]:
+    from agents.joining import JoiningAgent
+    from infra.adapters.parquet_store import ParquetStore
+
+    return JoiningAgent(ParquetStore(settings.store.folder), settings.performance)
+
+
+def _performance(settings: Settings) -> Agent[Any]:
+    from agents.performance import PerformanceAgent
+
+    return PerformanceAgent(settings.performance)
+
+
+def _retraining(settings: Settings) -> Agent[Any]:
+    from agents.retraining import RetrainingAgent
+
+    return RetrainingAgent(settings.retraining)
+
+
+def _training(settings: Settings) -> Agent[Any]:
+    from agents.training import TrainingAgent
+    from infra.training_process import ProcessRunner
+
+    return TrainingAgent(ProcessRunner(settings))
+
+
+def _deployment(settings: Settings) -> Agent[Any]:
+    from agents.deployment import DeploymentAgent
+    from infra.adapters.mlflow_registry import MLflowRegistry
+    from infra.serving.target import LocalTarget
+
+    registry = MLflowRegistry(settings.registry.tracking_uri)
+    return DeploymentAgent(LocalTarget(settings.serving.url), registry, settings.rollout)
+
+
+def _alerting(settings: Settings) -> Agent[Any]:
+    from agents.alerting import AlertingAgent
+
+    return AlertingAgent()
+
+
+AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {
+    "summarising": _summarising,
+    "drift": _drift,
+    "joining": _joining,
+    "performance": _performance,
+    "retraining": _retraining,
+    "training": _training,
+    "deployment": _deployment,
+    "alerting": _alerting,
+}
+"""Every agent, by the name that `driftloop agents run` knows it by."""
+
+
+def run_agents(settings: Settings, names: Sequence[str]) -> None:
+    """Run the named agents in this process until SIGINT or SIGTERM.
+
+    Raises:
+        Impossible: a name that no agent has.
+    """
+    from streams import admin, app
+
+    unknown = [name for name in names if name not in AGENTS]
+    if unknown:
+        raise Impossible(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
+    consoles.log_to_stderr()
+    admin.create_topics(settings.kafka)
+
+    async def main() -> None:
+        built = [AGENTS[name](settings) for name in names]
+        running = asyncio.current_task()
+        assert running is not None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        await app.run_all([app.build_app(agent, settings.kafka, settings.publisher) for agent in built])
+
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        pass

@@ -1,0 +1,60 @@
+"""From any event back to what began it, and on to what came of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mlops_core.errors import Unknown
+from schemas.events import Event
+
+
+class Lineage:
+    """All events by id. The same event twice is one event."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._events: dict[str, Event] = {}
+        self._effects: dict[str, list[Event]] = {}
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take in an event, in any order."""
+        if event.id in self._events:
+            return
+        self._events[event.id] = event
+        if event.caused_by is not None:
+            self._effects.setdefault(event.caused_by, []).append(event)
+
+    def find(self, start: str) -> Event:
+        """The event whose id begins with `start`.
+
+        Raises:
+            Unknown: no event, or several; says which.
+        """
+        if start in self._events:
+            return self._events[start]
+        found = [event for event in self._events.values() if event.id.startswith(start)]
+        if len(found) == 1:
+            return found[0]
+        several = ", ".join(f"{event.id} ({type(event).__name__})" for event in found[:5])
+        raise Unknown(f"{len(found)} events have an id that begins with {start!r}: {several or 'none'}")
+
+    def back(self, event: Event) -> Sequence[Event]:
+        """The chain of causes: `event` first, the beginning last. Ends where a cause isn't known."""
+        chain, seen = [event], {event.id}
+        while (cause := self._events.get(chain[-1].caused_by or "")) is not None and cause.id not in seen:
+            chain.append(cause)
+            seen.add(cause.id)
+        return chain
+
+    def effects(self, event: Event) -> Sequence[Event]:
+        """What followed directly from `event`, oldest first."""
+        return sorted(self._effects.get(event.id, []), key=lambda effect: effect.at)
+
+    def of_kind(self, kind: type[Event], model: str | None = None) -> Sequence[Event]:
+        """All events of a kind (of one model), oldest first."""
+        kept = [e for e in self._events.values() if isinstance(e, kind) and model in (None, e.model)]
+        return sorted(kept, key=lambda event: event.at)
+
+    @property
+    def by_id(self) -> Mapping[str, Event]:
+        """Every event, by id."""
+        return self._events

@@ -1,0 +1,98 @@
+"""What a user of the facade says, and what the facade answers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.events import DriftMeasured, GateEvidence, PerformanceMeasured
+from schemas.records import Name
+
+
+class Config(BaseModel):
+    """Something a user writes: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ModelConfig(Config):
+    """Which model, and how it is fitted."""
+
+    name: Name
+    algorithm: Literal["xgboost"] = "xgboost"
+    task: Literal["binary", "regression"] = "binary"
+    hyperparameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
+    """Of the algorithm, e.g. `{"max_depth": 6, "eta": 0.1}`."""
+
+
+class DataConfig(Config):
+    """What to train on: the labelled examples that the loop collected, or a Parquet or CSV file."""
+
+    path: Path | None = None
+    """A file with a label column, a time column and features; None takes the offline store."""
+    label: str = "label"
+    """Its label column (0/1, or a number)."""
+    time: str = "at"
+    """Its time column (UTC, ms or a timestamp)."""
+    ignore: Sequence[str] = ()
+    """Columns that are no features, ids above all."""
+    rows: Annotated[int, Field(gt=0)] = 100_000
+    """The newest rows, at most."""
+
+
+class MonitoringSpecs(Config):
+    """What to watch; everything is on by default, and narrowing comes with the monitor's own issue."""
+
+    metrics: Sequence[Literal["latency", "throughput", "accuracy"]] = ("throughput", "accuracy")
+    drift_detection: Mapping[Literal["feature_drift", "prediction_drift", "concept_drift"], bool] = Field(
+        default_factory=lambda: {"feature_drift": True, "concept_drift": True}
+    )
+
+
+class DeploymentConfig(Config):
+    """How a version is to be served."""
+
+    replicas: Annotated[int, Field(ge=1)] = 1
+    resources: Mapping[Literal["cpu", "memory"], str] = Field(default_factory=dict)
+    """Per replica, as Kubernetes writes them; the local target has no limits to set."""
+    monitoring_specs: MonitoringSpecs = MonitoringSpecs()
+
+
+class TrainingResult(Config):
+    """What a training led to."""
+
+    model_id: str | None
+    """`name:version` for `deploy_model`; None where the gate refused."""
+    run_id: str | None
+    metrics: Mapping[str, float]
+    gate: GateEvidence
+
+
+class DeploymentResult(Config):
+    """What a deployment led to."""
+
+    status: Literal["success", "failed"]
+    deployment_id: str | None = None
+    """For `monitor_model`: `name:version`."""
+    endpoints: Sequence[str] = ()
+    errors: Sequence[str] = ()
+
+
+class MonitoringResult(Config):
+    """The newest windows of a deployment; None where nothing was measured yet."""
+
+    metrics: Mapping[str, float]
+    drift: DriftMeasured | None
+    performance: PerformanceMeasured | None
+
+
+class ValidationResult(Config):
+    """Whether something can be used, and every reason against it."""
+
+    errors: Sequence[str] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """No reason against it was found."""
+        return not self.errors

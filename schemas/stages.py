@@ -1,0 +1,65 @@
+"""What the first stage of an agent hands to the second: per partition in, per model out."""
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.events import Part, Span
+from schemas.records import Millis, Name
+
+
+class DriftSummary(Part):
+    """Binned micro-batches of 32 rows that one partition saw of one version."""
+
+    model: Name
+    version: Name
+    span: Span
+    """The records that completed these micro-batches."""
+    batches: int
+    columns: int
+    bins: int
+    counts: str
+    """(batches, columns, bins) counts as uint8: zlib, base64. Sparse, so about 5 bytes a row."""
+    times: Sequence[tuple[Millis, Millis]]
+    """First and last `at` of each micro-batch."""
+
+    @classmethod
+    def of(
+        cls, model: str, version: str, span: Span, counts: NDArray[np.uint8], times: NDArray[np.int64]
+    ) -> Self:
+        """Pack `counts` of shape (batches, columns, bins) and `times` of shape (batches, 2)."""
+        batches, columns, bins = counts.shape
+        return cls(
+            model=model,
+            version=version,
+            span=span,
+            batches=batches,
+            columns=columns,
+            bins=bins,
+            counts=b64encode(zlib.compress(counts.tobytes(), 1)).decode(),
+            times=[(int(first), int(last)) for first, last in times],
+        )
+
+    def unpacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Counts of shape (batches, columns, bins) and times of shape (batches, 2)."""
+        flat = np.frombuffer(zlib.decompress(b64decode(self.counts)), dtype=np.uint8)
+        times = np.array(self.times, dtype=np.int64).reshape(self.batches, 2)
+        return flat.reshape(self.batches, self.columns, self.bins), times
+
+
+class Outcomes(Part):
+    """Predictions of one model that met their labels in one partition, as columns."""
+
+    model: Name
+    span: Span
+    ids: Sequence[str]
+    versions: Sequence[str]
+    scores: Sequence[float]
+    labels: Sequence[float]
+    at: Sequence[Millis]
+    """When each was predicted."""
+    labelled_at: Sequence[Millis]

@@ -1,0 +1,65 @@
+"""What an agent is to the consuming loop: topics, a state, and functions. It never touches Kafka itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from streams.chunks import Chunk
+from streams.routes import Emitted
+from streams.topics import Topic
+
+State = TypeVar("State")
+
+
+class Agent(Protocol[State]):
+    """Handles chunks of records; what it returns gets published, what it remembers survives a crash.
+
+    `handle` may change the state it is given: if it raises, the state is thrown away and taken from the
+    last snapshot. It may raise `Temporary` (the chunk is tried again, nothing is lost) or anything else
+    (the record that did it becomes a dead letter, the others go on).
+    """
+
+    name: str
+    """Also the name of its consumer group and, with `-state`, of its changelog."""
+    topics: Sequence[Topic]
+    """What it reads; all of the same plane, so that partition n of each reaches the same worker."""
+
+    def fresh(self) -> State:
+        """The state of a partition that has seen nothing."""
+        ...
+
+    def dump(self, state: State) -> bytes:
+        """The state as bytes."""
+        ...
+
+    def load(self, data: bytes) -> State:
+        """Back from `dump`."""
+        ...
+
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+        """Apply the records of `chunk` to the state; returns what follows from them."""
+        ...
+
+    def outstanding(self, state: State) -> Mapping[str, object]:
+        """Effects that the state asks for and that are not known to be done, by a name of each."""
+        ...
+
+    async def perform(self, effect: object) -> list[Emitted]:
+        """Carry out one effect (doing it twice must be harmless); what it returns gets published.
+
+        Cancelled when the state no longer asks for it. `Temporary` is tried again with back-off.
+        """
+        ...
+
+
+class WithoutEffects:
+    """For agents whose only effect is what they return."""
+
+    name: str
+
+    def outstanding(self, state: object) -> Mapping[str, object]:
+        """Nothing has to be performed."""
+        return {}
+
+    async def perform(self, effect: object) -> list[Emitted]:
+        """Never asked."""
+        raise NotImplementedError(f"{self.name} performs nothing, least of all {effect!r}")

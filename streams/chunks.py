@@ -1,0 +1,213 @@
+"""The door to Faust: a transport that hands an agent a run of consecutive records as one stream event.
+
+A Faust event per record costs 90 us; a chunk of records costs that once. An offset is committed only when
+every chunk up to it was acknowledged. Uses Faust's public seams: a transport driver, the consumer's
+scheduler and a schema.
+"""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from aiokafka.structs import ConsumerRecord
+from confluent_kafka import Consumer, TopicPartition
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.transports import SchedulingStrategyT
+
+HIGHWATER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """One record as it came."""
+
+    offset: int
+    timestamp: int
+    """Kafka's time of the record (UTC, ms)."""
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive records of one partition, oldest first; never empty."""
+
+    topic: str
+    partition: int
+    records: Sequence[Arrived]
+
+    @property
+    def last(self) -> int:
+        """Offset of the newest record."""
+        return self.records[-1].offset
+
+    def only(self, records: Sequence[Arrived]) -> "Chunk":
+        """The same partition with fewer records."""
+        return Chunk(self.topic, self.partition, records)
+
+
+class ChunkRecord:
+    """Looks to Faust like one record of aiokafka's; its value is the chunk."""
+
+    checksum = None
+    headers = ()
+    key = None
+    serialized_key_size = 0
+    serialized_value_size = 0
+    timestamp_type = 0
+
+    def __init__(self, topic: str, records: Sequence["ConsumerRecord[bytes, bytes]"]) -> None:
+        newest = records[-1]
+        self.topic = newest.topic
+        self.partition = newest.partition
+        self.offset = newest.offset
+        self.timestamp = newest.timestamp
+        self.value = Chunk(topic, newest.partition, [_arrived(record) for record in records])
+
+
+class ChunkSchema(faust.Schema):  # type: ignore[misc]  # faust has no types
+    """Hands the chunk through; decoding happens in our loop, where errors become dead letters."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        """Chunks have no key of their own."""
+        return message.key
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        """The chunk."""
+        return message.value
+
+
+class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no types
+    """Cuts what was fetched into chunks, round robin over partitions; changelogs pass record by record."""
+
+    names: Mapping[str, str] = {}
+    """Chunked topics: name in Kafka -> our name."""
+    size = 1000
+
+    @classmethod
+    def map_from_records(cls, records: Any) -> Any:
+        """Faust asks for a mapping of partition to records; that's what it is already."""
+        return records
+
+    def iterate(self, records: Mapping[TP, Sequence[Any]]) -> Iterator[tuple[TP, Any]]:
+        """Yield chunks and single records."""
+        turns = {tp: self._cut(tp, fetched) for tp, fetched in records.items()}
+        while turns:
+            for tp in list(turns):
+                record = next(turns[tp], None)
+                if record is None:
+                    del turns[tp]
+                else:
+                    yield tp, record
+
+    def _cut(self, tp: TP, records: Sequence[Any]) -> Iterator[Any]:
+        name = self.names.get(tp.topic)
+        if name is None:
+            return iter(records)
+        return (ChunkRecord(name, records[at : at + self.size]) for at in range(0, len(records), self.size))
+
+
+class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no types
+    """Asks for high watermarks by a fetch: Tansu's ListOffsets answers only the last batch's base offset,
+    and table recovery would stop short of the newest snapshot.
+    """
+
+    async def _highwaters(self, partitions: Any) -> Any:
+        guess = await super()._highwaters(partitions)
+        servers = ",".join(f"{url.host}:{url.port}" for url in self.transport.url)
+        return await asyncio.to_thread(_true_highwaters, servers, dict(guess))
+
+
+class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no types
+    """Commits whole chunks, in order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+
+    def _new_consumer_thread(self) -> Any:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        message = super()._to_message(tp, record)
+        if isinstance(record, ChunkRecord):
+            self._delivered[tp].append(record.offset)
+        return message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic not in self.scheduler.names:
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if tp.topic not in self.scheduler.names:
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        done, new = self._acked_index[tp], None
+        waiting = self._delivered[tp]
+        while waiting and waiting[0] in done:
+            new = waiting.popleft()
+            done.discard(new)
+        if new is None:
+            return None
+        self._acked[tp][:] = [offset for offset in self._acked[tp] if offset > new]
+        return new + 1
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        for tp in revoked:
+            self._delivered.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        self._delivered.clear()
+        await super().perform_seek()
+
+
+class ChunkTransport(driver.Transport):  # type: ignore[misc]  # faust has no types
+    """Faust's aiokafka transport with chunks."""
+
+    Consumer = ChunkConsumer
+
+
+def install(app: faust.App, names: Mapping[str, str], size: int) -> None:
+    """Make `app` receive the topics in `names` (name in Kafka -> our name) in chunks of up to `size`."""
+    app.conf.ConsumerScheduler = type("Scheduler", (ChunkScheduler,), {"names": names, "size": size})
+    app.transport = ChunkTransport(app.conf.broker_consumer, app)
+
+
+def _arrived(record: "ConsumerRecord[bytes, bytes]") -> Arrived:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+    return Arrived(record.offset, record.timestamp, record.key, record.value, headers)
+
+
+def _true_highwaters(servers: str, guess: dict[TP, int | None]) -> dict[TP, int | None]:
+    """Next offset of each partition, as a fetch from its end reports it."""
+    asked = {tp: offset for tp, offset in guess.items() if offset}
+    if not asked:
+        return guess
+    settings = {"bootstrap.servers": servers, "group.id": "highwater", "enable.auto.commit": False}
+    consumer = Consumer({**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 50})
+    try:
+        consumer.assign([TopicPartition(tp.topic, tp.partition, offset - 1) for tp, offset in asked.items()])
+        return {**guess, **_at_the_end(consumer, asked)}
+    finally:
+        consumer.close()
+
+
+def _at_the_end(consumer: Consumer, asked: Mapping[TP, int | None]) -> dict[TP, int | None]:
+    found: dict[TP, int | None] = {}
+    deadline = time.monotonic() + HIGHWATER_SECONDS
+    while len(found) < len(asked) and time.monotonic() < deadline:
+        message = consumer.poll(0.5)
+        if message is None:
+            continue
+        tp = TP(message.topic(), message.partition())
+        _, high = consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
+        if tp in asked and high >= 0:
+            found[tp] = max(high, asked[tp] or 0)
+    return found

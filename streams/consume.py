@@ -1,0 +1,221 @@
+"""The one consuming loop. A record whose handling raises out of a Faust stream is lost; none does here.
+
+For each chunk: leave out what the state already knows, handle, save state and outbox as one durable
+write, publish the outbox, acknowledge. A crash at any point repeats at most the last step, and the reader
+recognises the repetition (see `snapshots`). Effects are level-triggered: after each chunk, and after a
+restart, whatever the state asks for is being performed, and nothing else is.
+"""
+
+import asyncio
+import logging
+import traceback
+import uuid
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from mlops_core.errors import Temporary
+from schemas import ids
+from schemas.dead_letters import DeadLetter
+from schemas.settings import KafkaSettings
+from streams import metrics, routes
+from streams.agent import Agent, State
+from streams.chunks import Arrived, Chunk
+from streams.publisher import Outgoing, Publisher
+from streams.snapshots import Snapshot, signed
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+
+
+class Revoked(Exception):
+    """The partition went to another worker meanwhile; it will go on from our last snapshot."""
+
+
+@dataclass
+class Live(Generic[State]):
+    """A partition being worked on."""
+
+    snapshot: Snapshot
+    state: State
+
+
+class Loop(Generic[State]):
+    """Runs one agent over the partitions that this worker is assigned."""
+
+    def __init__(
+        self,
+        agent: Agent[State],
+        kafka: KafkaSettings,
+        publisher: Publisher,
+        load: Callable[[int], bytes | None],
+        save: Callable[[int, bytes], Awaitable[None]],
+        owned: Callable[[int], bool],
+    ) -> None:
+        self._agent = agent
+        self._kafka = kafka
+        self._publisher = publisher
+        self._load = load
+        self._save = save
+        self._owned = owned
+        self._live: dict[int, Live[State]] = {}
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._performing: dict[tuple[int, str], asyncio.Task[None]] = {}
+
+    async def consume(self, chunk: Chunk) -> None:
+        """Everything that one chunk leads to. Raises nothing but cancellation."""
+        async with self._locks[chunk.partition]:
+            try:
+                live = await self._resumed(chunk.partition)
+                fresh = live.snapshot.unapplied(chunk)
+                if fresh:
+                    await self._apply(live, chunk.only(fresh))
+            except Revoked:
+                log.info("partition revoked in mid-chunk", extra={"partition": chunk.partition})
+                self.forget(chunk.partition)
+
+    async def resume(self, partition: int) -> None:
+        """Take up a partition on which nothing has arrived yet, so that its effects go on."""
+        async with self._locks[partition]:
+            live = await self._resumed(partition)
+            self._perform_what_is_asked(partition, live)
+
+    def forget(self, partition: int) -> None:
+        """Drop what is known of a partition that another worker may have."""
+        self._live.pop(partition, None)
+        for key in [key for key in self._performing if key[0] == partition]:
+            self._performing.pop(key).cancel()
+
+    def forget_all(self) -> None:
+        """Drop everything, e.g. when partitions move."""
+        for partition in {*self._live, *(partition for partition, _ in self._performing)}:
+            self.forget(partition)
+
+    async def _resumed(self, partition: int) -> Live[State]:
+        """The partition's memory: from the changelog when it is new here, with the last outbox said again."""
+        live = self._live.get(partition)
+        if live is None:
+            packed = self._load(partition)
+            live = self._remembered(packed) if packed is not None else self._newborn()
+            await self._publish(partition, live.snapshot.outbox)
+            self._live[partition] = live
+        return live
+
+    async def _apply(self, live: Live[State], chunk: Chunk) -> None:
+        emitted = await self._handled(live, chunk)
+        source = f"{self._agent.name}/{chunk.partition}/{live.snapshot.birth}"
+        messages = [routes.outgoing(message, self._kafka) for message in emitted]
+        outbox = [signed(message, source, live.snapshot.said + n) for n, message in enumerate(messages, 1)]
+        live.snapshot.applied(chunk, self._agent.dump(live.state), outbox)
+        packed = live.snapshot.pack()
+        await self._persist(chunk.partition, lambda: self._save(chunk.partition, packed))
+        await self._publish(chunk.partition, outbox)
+        metrics.applied(self._agent.name, chunk.topic, len(chunk.records))
+        self._perform_what_is_asked(chunk.partition, live)
+
+    async def _handled(self, live: Live[State], chunk: Chunk) -> list[routes.Emitted]:
+        """What follows from the chunk; a record that breaks the handler follows as a dead letter."""
+
+        async def handled() -> list[routes.Emitted]:
+            try:
+                return self._agent.handle(live.state, chunk)
+            except BaseException:
+                live.state = self._agent.load(live.snapshot.state)
+                raise
+
+        try:
+            return await self._persist(chunk.partition, handled, only=Temporary)
+        except Revoked:
+            raise
+        # The one broad except in the house: what leaves this loop is lost, so whatever a record does to
+        # the handler, the record is parked with the reason and the others go on.
+        except Exception as error:  # noqa: BLE001
+            if len(chunk.records) > 1:
+                return await self._one_by_one(live, chunk)
+            log.exception("record parked", extra={"topic": chunk.topic, "offset": chunk.last})
+            return [parked(chunk, chunk.records[0], "handler failed", _short(error))]
+
+    async def _one_by_one(self, live: Live[State], chunk: Chunk) -> list[routes.Emitted]:
+        emitted: list[routes.Emitted] = []
+        before = live.snapshot.state
+        try:
+            for record in chunk.records:
+                emitted += await self._handled(live, chunk.only([record]))
+                live.snapshot.state = self._agent.dump(live.state)
+        finally:
+            live.snapshot.state = before
+        return emitted
+
+    async def _publish(self, partition: int, messages: list[Outgoing]) -> None:
+        if messages:
+            await self._persist(partition, lambda: asyncio.to_thread(self._publisher.deliver, messages))
+
+    async def _persist(
+        self,
+        partition: int,
+        attempt: Callable[[], Awaitable[Result]],
+        only: type[Exception] = Exception,
+    ) -> Result:
+        """Try until it works or the partition is somebody else's; errors other than `only` come through."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await attempt()
+            except only as error:
+                metrics.retried(self._agent.name)
+                log.warning("trying again", extra={"agent": self._agent.name, "error": _short(error)})
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            if not self._owned(partition):
+                raise Revoked
+
+    def _newborn(self) -> Live[State]:
+        state = self._agent.fresh()
+        return Live(Snapshot(birth=uuid.uuid4().hex[:8], state=self._agent.dump(state)), state)
+
+    def _remembered(self, packed: bytes) -> Live[State]:
+        snapshot = Snapshot.unpack(packed)
+        return Live(snapshot, self._agent.load(snapshot.state))
+
+    def _perform_what_is_asked(self, partition: int, live: Live[State]) -> None:
+        if self._live.get(partition) is not live:
+            return  # revoked meanwhile
+        wanted = self._agent.outstanding(live.state)
+        for key in [key for key in self._performing if key[0] == partition and key[1] not in wanted]:
+            self._performing.pop(key).cancel()
+        for name, effect in wanted.items():
+            if (partition, name) not in self._performing:
+                self._performing[partition, name] = asyncio.create_task(self._perform(partition, effect))
+
+    async def _perform(self, partition: int, effect: object) -> None:
+        """Carry out one effect to the end; what follows is published, and comes back as an event."""
+        follows = await self._persist(partition, lambda: self._agent.perform(effect), only=Temporary)
+        await self._publish(partition, [routes.outgoing(message, self._kafka) for message in follows])
+
+
+def parked(chunk: Chunk, record: Arrived, reason: str, detail: str, row: int | None = None) -> DeadLetter:
+    """A dead letter for one record (or one row of it)."""
+    metrics.parked(reason)
+    where = (chunk.topic, chunk.partition, record.offset, -1 if row is None else row)
+    return DeadLetter.of(
+        record.value,
+        id=ids.derived("dead-letter", *where),
+        at=max(record.timestamp, 0),
+        reason=reason,
+        detail=detail,
+        topic=chunk.topic,
+        partition=chunk.partition,
+        offset=record.offset,
+        row=row,
+        key=None if record.key is None else record.key.decode(errors="replace"),
+    )
+
+
+def _short(error: BaseException) -> str:
+    """The error and where it was raised, in one line."""
+    frames: list[Any] = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"

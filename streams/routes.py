@@ -1,0 +1,32 @@
+"""What a handler returns is what gets published: which topic and key each kind of message has."""
+
+from pydantic import BaseModel
+
+from schemas.dead_letters import DeadLetter
+from schemas.events import Event
+from schemas.settings import KafkaSettings
+from schemas.stages import DriftSummary, Outcomes
+from streams import codec, topics
+from streams.publisher import Outgoing
+
+Emitted = Event | DriftSummary | Outcomes | DeadLetter
+
+
+def outgoing(message: Emitted, kafka: KafkaSettings) -> Outgoing:
+    """The Kafka message that carries what a handler returned."""
+    topic, key = _route(message)
+    return Outgoing(topics.name_of(topic, kafka), key, codec.encode(message))
+
+
+def _route(message: BaseModel) -> tuple[topics.Topic, str]:
+    match message:
+        case Event():
+            return topics.OF_EVENT[type(message)], message.model
+        case DriftSummary():
+            return topics.SUMMARIES, message.model
+        case Outcomes():
+            return topics.OUTCOMES, message.model
+        case DeadLetter():
+            return topics.DEAD_LETTERS, message.topic
+        case _:
+            raise TypeError(f"no topic carries {type(message).__name__}; see streams/routes.py")

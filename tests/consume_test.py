@@ -1,0 +1,226 @@
+"""The consuming loop: whatever crashes or breaks, each record is applied once and its words are not lost."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_core.errors import Unavailable
+from schemas.dead_letters import DeadLetter
+from schemas.events import AlertRaised
+from schemas.settings import KafkaSettings
+from streams import codec, topics
+from streams.agent import WithoutEffects
+from streams.chunks import Arrived, Chunk
+from streams.consume import Loop
+from streams.publisher import NotDelivered, Outgoing
+from streams.routes import Emitted
+
+KAFKA = KafkaSettings()
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@dataclass
+class Cluster:
+    """What outlives a worker: the changelog and the topic it publishes to."""
+
+    changelog: dict[int, bytes] = field(default_factory=dict)
+    published: list[Outgoing] = field(default_factory=list)
+    crash_before: set[int] = field(default_factory=set)
+    """Numbers of the durable steps (saves and deliveries) that a crash comes before."""
+    refuse: int = 0
+    """Deliveries that fail and can be tried again."""
+    steps: int = 0
+
+    def load(self, partition: int) -> bytes | None:
+        return self.changelog.get(partition)
+
+    async def save(self, partition: int, packed: bytes) -> None:
+        self._step()
+        self.changelog[partition] = packed
+
+    def deliver(self, messages: Iterable[Outgoing]) -> None:
+        self._step()
+        if self.refuse:
+            self.refuse -= 1
+            raise NotDelivered("the broker is away")
+        self.published.extend(messages)
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.steps in self.crash_before:
+            raise Crash
+
+    def said(self) -> list[str]:
+        """What a reader that knows repetitions by `source` and `seq` makes of the topic."""
+        heard: dict[str, int] = {}
+        words = []
+        for message in self.published:
+            seq = int(message.headers["seq"])
+            if seq > heard.get(message.headers["source"], 0):
+                heard[message.headers["source"]] = seq
+                words.append(message)
+        return [str(orjson.loads(one.value).get("sentence", one.topic)) for one in words]
+
+
+class Totals(WithoutEffects):
+    """Adds numbers up, and says each new total."""
+
+    name = "totals"
+    topics = (topics.LABELS,)
+
+    def fresh(self) -> list[int]:
+        return []
+
+    def dump(self, state: list[int]) -> bytes:
+        return orjson.dumps(state)
+
+    def load(self, data: bytes) -> list[int]:
+        return list(orjson.loads(data))
+
+    def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+        said: list[Emitted] = []
+        for record in chunk.records:
+            state.append(int(record.value or b""))
+            sentence = str(sum(state))
+            said.append(AlertRaised(id=sentence, at=0, model="m", severity="info", sentence=sentence))
+        return said
+
+
+def records(values: Iterable[bytes], first: int = 0) -> list[Arrived]:
+    return [Arrived(first + n, 0, None, value, {}) for n, value in enumerate(values)]
+
+
+def worker(cluster: Cluster, agent: Totals | None = None) -> Loop[list[int]]:
+    return Loop(agent or Totals(), KAFKA, cluster, cluster.load, cluster.save, lambda _: True)  # type: ignore[arg-type]  # a publisher that keeps what it is given
+
+
+def run(cluster: Cluster, chunks: Iterable[Chunk], agent: Totals | None = None) -> None:
+    async def main() -> None:
+        loop = worker(cluster, agent)
+        for chunk in chunks:
+            await loop.consume(chunk)
+
+    asyncio.run(main())
+
+
+@given(
+    values=st.lists(st.integers(0, 100), min_size=1, max_size=30),
+    sizes=st.lists(st.integers(1, 7), min_size=30, max_size=30),
+    crashes=st.sets(st.integers(1, 40), max_size=6),
+)
+def test_a_crash_at_any_point_loses_nothing_and_says_nothing_twice(
+    values: list[int], sizes: list[int], crashes: set[int]
+) -> None:
+    arrived = records(b"%d" % value for value in values)
+    cluster = Cluster(crash_before=crashes)
+    for _ in range(len(crashes) + 1):  # each life ends in a crash or at the end; offsets were never committed
+        cuts = iter(sizes)
+        rest, chunks = arrived, []
+        while rest:
+            size = next(cuts)
+            chunks.append(Chunk("labels", 0, rest[:size]))
+            rest = rest[size:]
+        try:
+            run(cluster, chunks)
+        except Crash:
+            sizes = sizes[1:] + sizes[:1]  # the next worker fetches other chunks
+            continue
+        break
+    assert cluster.said() == [str(sum(values[: n + 1])) for n in range(len(values))]
+
+
+def test_a_delivery_that_fails_is_tried_again_before_the_next_chunk() -> None:
+    cluster = Cluster(refuse=2)
+    run(cluster, [Chunk("labels", 0, records([b"1"])), Chunk("labels", 0, records([b"2"], first=1))])
+    assert cluster.said() == ["1", "3"]
+
+
+def test_a_record_that_breaks_the_handler_is_parked_and_stops_nobody_else() -> None:
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"two", b"3"]))])
+    assert cluster.said() == ["1", "dead-letters", "4"]
+    letter = DeadLetter.model_validate_json(cluster.published[1].value)
+    assert (letter.reason, letter.offset, letter.original()) == ("handler failed", 1, b"two")
+    assert "invalid literal for int()" in letter.detail
+
+
+def test_a_temporary_trouble_is_waited_out_without_a_dead_letter() -> None:
+    class Moody(Totals):
+        troubles = 2
+
+        def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+            said = super().handle(state, chunk)
+            if self.troubles:
+                self.troubles -= 1
+                raise Unavailable("the registry is away")  # after the state was changed, as it may
+            return said
+
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"2"]))], Moody())
+    assert cluster.said() == ["1", "3"]
+
+
+def test_a_repeated_message_of_an_agent_is_recognised_by_source_and_seq() -> None:
+    signed = {"source": "joining/0/abc", "seq": "1"}
+    once = [Arrived(0, 0, None, b"5", signed), Arrived(1, 0, None, b"5", signed)]
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, once[:1]), Chunk("labels", 0, once[1:])])
+    assert cluster.said() == ["5"]
+
+
+class Effects(Totals):
+    """Asks for one effect per number until its outcome comes back."""
+
+    def __init__(self) -> None:
+        self.performed: list[object] = []
+
+    def outstanding(self, state: object) -> Mapping[str, object]:
+        return {str(number): number for number in state if number < 100}  # type: ignore[attr-defined]
+
+    async def perform(self, effect: object) -> list[Emitted]:
+        self.performed.append(effect)
+        return []
+
+
+async def test_after_a_restart_what_the_state_asks_for_is_performed_again_without_a_new_record() -> None:
+    cluster, first, second = Cluster(), Effects(), Effects()
+    await worker(cluster, first).consume(Chunk("labels", 0, records([b"7"])))
+    await asyncio.sleep(0)
+    assert first.performed == [7]
+    await worker(cluster, second).resume(0)
+    await asyncio.sleep(0)
+    assert second.performed == [7]
+
+
+async def test_an_effect_that_runs_is_not_started_twice() -> None:
+    class Endless(Effects):
+        async def perform(self, effect: object) -> list[Emitted]:
+            self.performed.append(effect)
+            await asyncio.Event().wait()
+            return []
+
+    agent = Endless()
+    loop = worker(Cluster(), agent)
+    await loop.consume(Chunk("labels", 0, records([b"7"])))
+    await loop.consume(Chunk("labels", 0, records([b"8"], first=1)))
+    await asyncio.sleep(0)
+    loop.forget_all()
+    assert agent.performed == [7, 8]
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_snapshot_comes_back_as_it_was(count: int) -> None:
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records(b"%d" % n for n in range(count)))])
+    again = worker(cluster)._remembered(cluster.changelog[0])
+    assert again.state == list(range(count))
+    assert again.snapshot.offsets == {"labels": count - 1}
+    assert [codec.decode_event(one.value) for one in again.snapshot.outbox]

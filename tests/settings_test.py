@@ -1,0 +1,62 @@
+"""Settings: from YAML and the environment; a typo is an error that names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import Settings, SettingsError
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "driftloop.yaml"
+
+
+def test_defaults_need_no_file() -> None:
+    assert Settings.load().rollout.steps == (1, 5, 10, 25, 50, 100)
+
+
+def test_a_typo_names_the_key_and_the_nearest_right_one(written: Path) -> None:
+    written.write_text("drift:\n  open_severty: 0.3\n")
+    with pytest.raises(SettingsError, match="unknown key 'drift.open_severty'; did you mean 'open_severity'"):
+        Settings.load(written)
+
+
+def test_a_key_like_no_other_is_told_what_is_possible(written: Path) -> None:
+    written.write_text("xyz: 1\n")
+    with pytest.raises(SettingsError, match="unknown key 'xyz'; possible here: dashboard, drift"):
+        Settings.load(written)
+
+
+def test_a_wrong_value_is_shown_with_its_key(written: Path) -> None:
+    written.write_text("drift: {delta: 2}\n")
+    with pytest.raises(SettingsError, match="drift.delta: .*less than 1.*got 2"):
+        Settings.load(written)
+
+
+def test_the_environment_goes_before_the_file(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written.write_text("drift: {delta: 0.001, open_severity: 0.5}\n")
+    monkeypatch.setenv("DRIFTLOOP_DRIFT__DELTA", "0.01")
+    drift = Settings.load(written).drift
+    assert (drift.delta, drift.open_severity) == (0.01, 0.5)
+
+
+def test_kafka_bootstrap_servers_alone_points_everything_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092,kafka-2:9092")
+    assert Settings.load().kafka.bootstrap == "kafka-1:9092,kafka-2:9092"
+
+
+def test_arguments_go_before_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092")
+    assert Settings.load(kafka={"bootstrap": "here:1"}).kafka.bootstrap == "here:1"
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no settings file at .*nowhere.yaml"):
+        Settings.load(tmp_path / "nowhere.yaml")
+
+
+def test_settings_survive_the_way_through_a_file(written: Path) -> None:
+    settings = Settings.load(rollout={"steps": (10, 50)})
+    written.write_text(settings.model_dump_json())
+    assert Settings.load(written).rollout.steps == (10, 50)
