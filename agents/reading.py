@@ -6,14 +6,14 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from schemas.events import AnyEvent
-from schemas.stages import DriftSummary, Outcomes
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec
 from streams.chunks import Arrived, Chunk
 from streams.consume import parked
 from streams.routes import Emitted
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
-Stage = TypeVar("Stage", DriftSummary, Outcomes)
+Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples)
 
 
 def decoded(

@@ -1,13 +1,12 @@
 """Starts a training process for each open request; its outcome comes back as an event and closes it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping
 
 import orjson
 
 from agents.reading import events
+from mlops_core.ports import Training
 from schemas.events import (
-    Event,
     RetrainRequested,
     TrainingCompleted,
     TrainingFailed,
@@ -22,21 +21,13 @@ Open = dict[str, RetrainRequested]
 """Requests whose training hasn't ended, by id."""
 
 
-class TrainingRunner(Protocol):
-    """Carries out one training; the same request again leads to the same version."""
-
-    async def run(self, request: RetrainRequested) -> Sequence[Event]:
-        """The events that the training ends with (completed and registered, refused, or failed)."""
-        ...
-
-
 class TrainingAgent:
     """Level-triggered: whatever request is open is being trained, also after a crash."""
 
     name = "training"
     topics = (topics.RETRAINING, topics.TRAINING)
 
-    def __init__(self, runner: TrainingRunner) -> None:
+    def __init__(self, runner: Training) -> None:
         self._runner = runner
 
     def fresh(self) -> Open:

@@ -27,9 +27,15 @@ def _drift(settings: Settings) -> Agent[Any]:
 
 def _joining(settings: Settings) -> Agent[Any]:
     from agents.joining import JoiningAgent
+
+    return JoiningAgent(settings.performance)
+
+
+def _storing(settings: Settings) -> Agent[Any]:
+    from agents.storing import StoringAgent
     from infra.adapters.parquet_store import ParquetStore
 
-    return JoiningAgent(ParquetStore(settings.store.folder), settings.performance)
+    return StoringAgent(ParquetStore(settings.store.folder))
 
 
 def _performance(settings: Settings) -> Agent[Any]:
@@ -54,10 +60,12 @@ def _training(settings: Settings) -> Agent[Any]:
 def _deployment(settings: Settings) -> Agent[Any]:
     from agents.deployment import DeploymentAgent
     from infra.adapters.mlflow_registry import MLflowRegistry
+    from infra.adapters.readers import reader_for
     from infra.serving.target import LocalTarget
 
-    registry = MLflowRegistry(settings.registry.tracking_uri)
-    return DeploymentAgent(LocalTarget(settings.serving.url), registry, settings.rollout)
+    uri = settings.registry.tracking_uri
+    target = LocalTarget(settings.serving.url)
+    return DeploymentAgent(target, reader_for(uri), MLflowRegistry(uri), settings.rollout)
 
 
 def _alerting(settings: Settings) -> Agent[Any]:
@@ -70,6 +78,7 @@ AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {
     "summarising": _summarising,
     "drift": _drift,
     "joining": _joining,
+    "storing": _storing,
     "performance": _performance,
     "retraining": _retraining,
     "training": _training,

@@ -1,9 +1,9 @@
 """What the decisions need from outside; adapters in `infra` offer it, one behaviour suite a port."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mlops_core.data.examples import Examples
 from mlops_core.data.features import FeatureSpec, Floats
 from mlops_core.data.profile import Profile
-from schemas.events import GateEvidence
+from schemas.configs import ModelConfig
+from schemas.events import Event, GateEvidence, RetrainRequested
 
 
 class Task(StrEnum):
@@ -145,4 +146,31 @@ class Target(Protocol):
 
     async def endpoints(self, model: str) -> Sequence[str]:
         """Addresses at which clients reach the model."""
+        ...
+
+
+Found = TypeVar("Found", bound=Event)
+
+
+class EventLog(Protocol):
+    """The event system as a client sees it. Raises Unavailable where Kafka doesn't answer."""
+
+    async def publish(self, event: Event) -> None:
+        """Returns once Kafka has it."""
+        ...
+
+    async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
+        """The first event, past ones included, that `wanted` accepts; None if none comes in time."""
+        ...
+
+    async def newest(self, kind: type[Found], model: str) -> Found | None:
+        """The newest event of a kind about a model."""
+        ...
+
+
+class Training(Protocol):
+    """Carries out one training; the same request again leads to the same version."""
+
+    async def run(self, request: RetrainRequested, model: ModelConfig | None = None) -> Sequence[Event]:
+        """The events that it ends with: completed and registered, refused, or failed."""
         ...

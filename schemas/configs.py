@@ -45,9 +45,8 @@ class MonitoringSpecs(Config):
     """What to watch; everything is on by default, and narrowing comes with the monitor's own issue."""
 
     metrics: Sequence[Literal["latency", "throughput", "accuracy"]] = ("throughput", "accuracy")
-    drift_detection: Mapping[Literal["feature_drift", "prediction_drift", "concept_drift"], bool] = Field(
-        default_factory=lambda: {"feature_drift": True, "concept_drift": True}
-    )
+    drift_detection: Mapping[Literal["feature_drift", "prediction_drift", "concept_drift"], bool] = {}
+    """Whatever isn't named is on."""
 
 
 class DeploymentConfig(Config):

@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from typing import Self
 
+from schemas import ids
 from schemas.events import Part
 
 KEPT_BYTES = 64_000
@@ -34,6 +35,10 @@ class DeadLetter(Part):
         """A dead letter for `value`, whose bytes are kept (the first 64,000)."""
         kept = b64encode((value or b"")[:KEPT_BYTES]).decode()
         return cls.model_validate({**fields, "payload": kept, "size": len(value or b"")})
+
+    def about(self, value: bytes, *what: str) -> Self:
+        """The same letter about something that has no record of its own, named by `what`."""
+        return type(self).of(value, **{**self.model_dump(), "id": ids.derived(self.id, *what)})
 
     def original(self) -> bytes:
         """The bytes as they came (the first 64,000)."""

@@ -90,6 +90,8 @@ class DriftMeasured(Event):
     """Where the window's rows lie in Kafka."""
     columns: Mapping[str, ColumnDrift]
     """Per feature, and `score` for the predictions."""
+    partial: bool = False
+    """Taken at an alarm, before the window was full: only the columns that alarmed, since they changed."""
 
 
 class DriftDetected(Event):

@@ -205,11 +205,15 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments over environment over the YAML file named by `Settings.load`."""
-        yaml = YamlConfigSettingsSource(settings_cls)
-        return (sources["init_settings"], sources["env_settings"], yaml)
+        return (init_settings, env_settings, YamlConfigSettingsSource(settings_cls))
 
     @classmethod
     def load(cls, path: Path | None = None, **groups: Any) -> Self:
@@ -221,7 +225,9 @@ class Settings(BaseSettings):
         if path is not None and not path.is_file():
             raise SettingsError(f"no settings file at {path}")
         config = SettingsConfigDict(yaml_file=path)
-        source = type(cls.__name__, (cls,), {"model_config": config, "__module__": cls.__module__})
+        source: type[Self] = type(
+            cls.__name__, (cls,), {"model_config": config, "__module__": cls.__module__}
+        )
         kafka = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
         if kafka:
             groups["kafka"] = {"bootstrap": kafka} | dict(groups.get("kafka", {}))

@@ -2,14 +2,14 @@
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.events import Part, Span
-from schemas.records import Millis, Name
+from schemas.records import Millis, Name, Value
 
 
 class DriftSummary(Part):
@@ -56,10 +56,17 @@ class Outcomes(Part):
 
     model: Name
     span: Span
+    """The records that completed these rows."""
     ids: Sequence[str]
     versions: Sequence[str]
-    scores: Sequence[float]
+    scores: Sequence[float | None]
     labels: Sequence[float]
     at: Sequence[Millis]
     """When each was predicted."""
     labelled_at: Sequence[Millis]
+
+
+class LabelledExamples(Outcomes):
+    """The same rows with their features, for the offline store."""
+
+    features: Mapping[str, Sequence[Value]]

@@ -32,7 +32,7 @@ class Agent(Protocol[State]):
         ...
 
     def load(self, data: bytes) -> State:
-        """Back from `dump`."""
+        """Back from `dump`; may raise `Temporary`."""
         ...
 
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:

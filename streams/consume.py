@@ -41,6 +41,8 @@ class Live(Generic[State]):
 
     snapshot: Snapshot
     state: State
+    spoilt: bool = False
+    """A handler raised, perhaps in mid-change: the state is taken from the snapshot before the next try."""
 
 
 class Loop(Generic[State]):
@@ -98,8 +100,7 @@ class Loop(Generic[State]):
         """The partition's memory: from the changelog when it is new here, with the last outbox said again."""
         live = self._live.get(partition)
         if live is None:
-            packed = self._load(partition)
-            live = self._remembered(packed) if packed is not None else self._newborn()
+            live = await self._persist(partition, lambda: self._remembered(partition), only=Temporary)
             await self._publish(partition, live.snapshot.outbox)
             self._live[partition] = live
         return live
@@ -120,11 +121,12 @@ class Loop(Generic[State]):
         """What follows from the chunk; a record that breaks the handler follows as a dead letter."""
 
         async def handled() -> list[routes.Emitted]:
-            try:
-                return self._agent.handle(live.state, chunk)
-            except BaseException:
+            if live.spoilt:
                 live.state = self._agent.load(live.snapshot.state)
-                raise
+            live.spoilt = True
+            follows = self._agent.handle(live.state, chunk)
+            live.spoilt = False
+            return follows
 
         try:
             return await self._persist(chunk.partition, handled, only=Temporary)
@@ -172,13 +174,13 @@ class Loop(Generic[State]):
             if not self._owned(partition):
                 raise Revoked
 
-    def _newborn(self) -> Live[State]:
+    async def _remembered(self, partition: int) -> Live[State]:
+        packed = self._load(partition)
+        if packed is not None:
+            snapshot = Snapshot.unpack(packed)
+            return Live(snapshot, self._agent.load(snapshot.state))
         state = self._agent.fresh()
         return Live(Snapshot(birth=uuid.uuid4().hex[:8], state=self._agent.dump(state)), state)
-
-    def _remembered(self, packed: bytes) -> Live[State]:
-        snapshot = Snapshot.unpack(packed)
-        return Live(snapshot, self._agent.load(snapshot.state))
 
     def _perform_what_is_asked(self, partition: int, live: Live[State]) -> None:
         if self._live.get(partition) is not live:

@@ -9,6 +9,7 @@ what happens when it is full is a setting (`block` or `raise`). Nothing is dropp
 leaving the `with` block raise NotDelivered for what the broker never acknowledged.
 """
 
+import logging
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,6 +33,10 @@ from schemas.settings import KafkaSettings, PublisherSettings
 from streams import codec, topics
 
 POLL_SECONDS = 0.1
+GIVEN_UP_AFTER = 2.0
+"""Seconds after the delivery timeout by which librdkafka has noticed it."""
+
+log = logging.getLogger(__name__)
 
 
 class BufferFull(RuntimeError):
@@ -60,7 +65,7 @@ class Publisher:
     def __init__(self, kafka: KafkaSettings, settings: PublisherSettings | None = None) -> None:
         self._kafka = kafka
         self._settings = settings or PublisherSettings()
-        self._producer = Producer(_config(kafka, self._settings))
+        self._producer = Producer(_config(kafka, self._settings), logger=log)
         self._partitions: dict[str, int] = {}
         self._undelivered: list[str] = []
         self._lock = threading.Lock()
@@ -143,12 +148,13 @@ class Publisher:
             raise NotDelivered(f"{len(reasons)} of {sent} messages were not delivered; {reasons[0]}")
 
     def flush(self, seconds: float | None = None) -> None:
-        """Wait until everything buffered is acknowledged, at most `seconds` (default: delivery timeout).
+        """Wait until everything buffered is acknowledged, at most `seconds` (default: until it is given up).
 
         Raises:
             NotDelivered: since the last flush, something was given up or is still waiting.
         """
-        waiting = self._producer.flush(self._settings.delivery_timeout if seconds is None else seconds)
+        patience = self._settings.delivery_timeout + GIVEN_UP_AFTER if seconds is None else seconds
+        waiting = self._producer.flush(patience)
         with self._lock:
             failed, self._undelivered = self._undelivered, []
         if failed or waiting:

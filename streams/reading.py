@@ -1,5 +1,6 @@
 """Reading whole topics without a group: for the page, for lineage, for whoever waits for an event."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -12,6 +13,8 @@ from schemas.events import AnyEvent
 from schemas.settings import KafkaSettings
 from streams import codec, topics
 
+log = logging.getLogger(__name__)
+
 ANSWER_SECONDS = 10.0
 REFRESH_MS = 2000
 
@@ -19,7 +22,7 @@ REFRESH_MS = 2000
 class Reader:
     """Reads every partition of some topics from the beginning; close it, or use `with`."""
 
-    def __init__(self, kafka: KafkaSettings, wanted: Iterable[topics.Topic]) -> None:
+    def __init__(self, kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> None:
         self._bootstrap = kafka.bootstrap
         self._names = {topics.name_of(topic, kafka): topic for topic in wanted}
         self._at_end: set[tuple[str, int]] = set()
@@ -32,7 +35,8 @@ class Reader:
                 "auto.offset.reset": "earliest",
                 "topic.metadata.refresh.interval.ms": REFRESH_MS,
                 "fetch.wait.max.ms": 100,
-            }
+            },
+            logger=log,
         )
         self._assigned = self._partitions()
         self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])

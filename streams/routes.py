@@ -5,17 +5,19 @@ from pydantic import BaseModel
 from schemas.dead_letters import DeadLetter
 from schemas.events import Event
 from schemas.settings import KafkaSettings
-from schemas.stages import DriftSummary, Outcomes
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec, topics
 from streams.publisher import Outgoing
 
-Emitted = Event | DriftSummary | Outcomes | DeadLetter
+Emitted = Event | DriftSummary | LabelledExamples | Outcomes | DeadLetter
 
 
 def outgoing(message: Emitted, kafka: KafkaSettings) -> Outgoing:
     """The Kafka message that carries what a handler returned."""
     topic, key = _route(message)
-    return Outgoing(topics.name_of(topic, kafka), key, codec.encode(message))
+    # Examples stay in their partition, so that one model's can be written by as many workers as joined them.
+    partition = message.span.partition if isinstance(message, LabelledExamples) else None
+    return Outgoing(topics.name_of(topic, kafka), key, codec.encode(message), partition=partition)
 
 
 def _route(message: BaseModel) -> tuple[topics.Topic, str]:
@@ -24,6 +26,8 @@ def _route(message: BaseModel) -> tuple[topics.Topic, str]:
             return topics.OF_EVENT[type(message)], message.model
         case DriftSummary():
             return topics.SUMMARIES, message.model
+        case LabelledExamples():
+            return topics.EXAMPLES, message.model
         case Outcomes():
             return topics.OUTCOMES, message.model
         case DeadLetter():

@@ -46,6 +46,7 @@ PREDICTIONS = Topic("predictions", Plane.DATA, "predictions, by prediction id")
 FEATURES = Topic("features", Plane.DATA, "feature rows, by prediction id")
 LABELS = Topic("labels", Plane.DATA, "ground truth, by prediction id")
 SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of each partition, by model")
+EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions that met their labels, by model")
 METRICS = Topic("metrics", Plane.CONTROL, "windows: DriftMeasured, PerformanceMeasured, by model")
 DRIFT = Topic("drift-events", Plane.CONTROL, "DriftDetected, DriftResolved, by model", 90 * DAY_MS)
@@ -62,6 +63,7 @@ ALL = (
     FEATURES,
     LABELS,
     SUMMARIES,
+    EXAMPLES,
     OUTCOMES,
     METRICS,
     DRIFT,

@@ -30,6 +30,8 @@ class Replay:
     labelled: int = 0
     failed: int = 0
     """Predictions that got no answer."""
+    seconds: float = 0.0
+    """How long it took."""
     scores: NDArray[np.float64] = field(init=False)
     versions: NDArray[np.object_] = field(init=False)
     _flying: list[tuple[int, int]] = field(default_factory=list)
@@ -42,6 +44,11 @@ class Replay:
     def now(self) -> int:
         """The replay's calendar (UTC, ms)."""
         return int(self.flights.at[max(self.asked - 1, 0)])
+
+    @property
+    def labelled_ids(self) -> set[str]:
+        """Ids that were answered and whose label was published."""
+        return set(self.flights.ids[~np.isnan(self.scores) & (self.flights.landed_at >= 0)])
 
     async def send(self, client: httpx.AsyncClient, rows: int) -> None:
         """Ask for the next `rows` flights, several requests at a time; publish labels that are due."""

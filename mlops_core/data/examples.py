@@ -7,7 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
+from mlops_core.data.features import Floats, categories, numbers
+from schemas.records import Value
+from schemas.stages import LabelledExamples
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,73 @@ class Examples:
         """The older rows and the newest `share` of them."""
         cut = len(self) - int(np.ceil(len(self) * share))
         return self[:cut], self[cut:]
+
+    @classmethod
+    def of(cls, rows: LabelledExamples) -> Self:
+        """Back from `columns`; features without any text become float64."""
+        return cls(
+            ids=np.asarray(rows.ids, dtype=object),
+            at=np.asarray(rows.at, dtype=np.int64),
+            labels=np.asarray(rows.labels, dtype=np.float64),
+            labelled_at=np.asarray(rows.labelled_at, dtype=np.int64),
+            scores=np.asarray(rows.scores, dtype=np.float64),
+            versions=np.asarray(rows.versions, dtype=object),
+            features={name: column(values) for name, values in rows.features.items()},
+        )
+
+    def columns(self) -> dict[str, object]:
+        """As plain lists, named as `schemas.stages.LabelledExamples` names them."""
+        return {
+            "ids": self.ids.tolist(),
+            "versions": self.versions.tolist(),
+            "scores": [None if score != score else score for score in self.scores.tolist()],
+            "labels": self.labels.tolist(),
+            "at": self.at.tolist(),
+            "labelled_at": self.labelled_at.tolist(),
+        }
+
+    def feature_columns(self) -> dict[str, list[object]]:
+        """Features as plain lists; missing is None."""
+        return {
+            name: [None if value != value else value for value in values.tolist()]
+            for name, values in self.features.items()
+        }
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """All rows of `parts`, in their order; a feature that a part lacks is missing there."""
+    names = dict.fromkeys(name for part in parts for name in part.features)
+    return Examples(
+        ids=np.concatenate([part.ids for part in parts]),
+        at=np.concatenate([part.at for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        labelled_at=np.concatenate([part.labelled_at for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        versions=np.concatenate([part.versions for part in parts]),
+        features={name: column(_cells(name, parts)) for name in names},
+    )
+
+
+def column(values: Sequence[Value]) -> NDArray[Any]:
+    """A feature's values as `Examples` keep them: float64, or object if there is any text.
+
+    >>> column([1, None, True, float("inf")])
+    array([ 1., nan,  1., nan])
+    >>> column(["JFK", None, 3, float("nan")])
+    array(['JFK', None, '3', None], dtype=object)
+    """
+    if str not in set(map(type, values)):
+        return numbers(np.array(values, dtype=np.float64))
+    finite = [None if type(v) is float and not np.isfinite(v) else v for v in values]
+    return np.array(categories(finite), dtype=object)
+
+
+def _cells(name: str, parts: Sequence[Examples]) -> list[Value]:
+    return [
+        value
+        for part in parts
+        for value in (part.features[name].tolist() if name in part.features else [None] * len(part))
+    ]
 
 
 def backfill(

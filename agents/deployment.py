@@ -1,0 +1,149 @@
+"""Gives new versions traffic step by step, and takes it back: the rollout desks' agent.
+
+What is decided stands in `mlops_core.rollout`. What the present phase asks for is performed again after
+every restart; the report comes back as an event, and so moves the rollout on.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from agents.reading import events
+from mlops_core.errors import Permanent, Unknown
+from mlops_core.ports import ModelReader, ModelWriter, Target
+from mlops_core.rollout import desk, machine
+from mlops_core.rollout.desk import Desk
+from mlops_core.rollout.effects import (
+    REPORTED,
+    Crown,
+    Effect,
+    EnsureRevision,
+    Retire,
+    ShiftTraffic,
+    Tag,
+    effects,
+)
+from mlops_core.rollout.machine import Rollout
+from mlops_core.rollout.states import Phase
+from schemas.settings import RolloutSettings
+from streams import topics
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+log = logging.getLogger(__name__)
+
+REVERT_AGAIN_SECONDS = 5.0
+"""Between two attempts at a way back that is barred."""
+
+Desks = dict[str, Desk]
+"""By model."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What must be true of one model now, in order; `reports` tells whose phase it carries out."""
+
+    model: str
+    effects: tuple[Effect, ...]
+    reports: Rollout | None
+
+
+class DeploymentAgent:
+    """One desk a model, one piece of work a model at a time."""
+
+    name = "deployment"
+    topics = (topics.MODELS, topics.COMMANDS, topics.DEPLOYMENT, topics.METRICS)
+
+    def __init__(
+        self, target: Target, reader: ModelReader, registry: ModelWriter, settings: RolloutSettings
+    ) -> None:
+        self._target = target
+        self._reader = reader
+        self._registry = registry
+        self._settings = settings
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def fresh(self) -> Desks:
+        """No model is known."""
+        return {}
+
+    def dump(self, state: Desks) -> bytes:
+        """JSON by model."""
+        return orjson.dumps({model: one.model_dump() for model, one in state.items()})
+
+    def load(self, data: bytes) -> Desks:
+        """Back from `dump`."""
+        return {model: Desk.model_validate(one) for model, one in orjson.loads(data).items()}
+
+    def handle(self, state: Desks, chunk: Chunk) -> list[Emitted]:
+        """What the model's desk says to each event."""
+        follows: list[Emitted] = []
+        for event in events(chunk, follows):
+            before = state.get(event.model) or self._new_desk(event.model)
+            state[event.model], said = desk.handle(before, event, self._settings)
+            follows.extend(said)
+        return follows
+
+    def outstanding(self, state: Desks) -> Mapping[str, object]:
+        """One piece of work a model, named by what it depends on; the same name is the same work."""
+        return {_name(one): _work(one) for one in state.values() if one.champion or one.open}
+
+    async def perform(self, effect: object) -> list[Emitted]:
+        """Make it so, in order; what can't be is reported rather than tried for ever."""
+        assert isinstance(effect, Work)
+        async with self._turns[effect.model]:
+            try:
+                for one in effect.effects:
+                    await self._carry_out(one)
+            except Permanent as error:
+                return await _obstructed(effect, str(error))
+        return [machine.performed(effect.reports)] if effect.reports else []
+
+    def _new_desk(self, model: str) -> Desk:
+        """A model that is new here may have had a champion before there was an agent."""
+        try:
+            return Desk(model=model, champion=self._reader.champion(model))
+        except Unknown:
+            return Desk(model=model)
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case EnsureRevision(model, version, replicas):
+                await self._target.ensure(model, version, replicas)
+            case ShiftTraffic(model, weights):
+                await self._target.shift(model, weights)
+            case Retire(model, version):
+                await self._target.retire(model, version)
+            case Crown(model, version):
+                await asyncio.to_thread(self._registry.crown, model, version)
+            case Tag(model, version, key, value):
+                await asyncio.to_thread(self._registry.tag, model, version, key, value)
+
+
+async def _obstructed(work: Work, error: str) -> list[Emitted]:
+    """The way back is tried for ever, so its report comes with a pause before the next attempt."""
+    if work.reports is None:
+        log.error("a model at rest is not as it should be", extra={"model": work.model, "error": error})
+        return []
+    if work.reports.phase is Phase.REVERTING:
+        await asyncio.sleep(REVERT_AGAIN_SECONDS)
+    return [machine.obstructed(work.reports, error)]
+
+
+def _work(one: Desk) -> Work:
+    """A rollout's own phase goes alone: what stands besides it must not delay the way back."""
+    if one.open is None:
+        return Work(one.model, desk.standing(one), None)
+    reports = one.open if one.open.phase in REPORTED else None
+    return Work(one.model, effects(one.open), reports)
+
+
+def _name(one: Desk) -> str:
+    if one.open is None:
+        return f"{one.model}: {one.champion}, {one.previous} at rest"
+    attempt = one.open.cause if one.open.phase is Phase.REVERTING else ""
+    return "/".join(str(part) for part in (one.model, *one.open.place, attempt))

@@ -1,0 +1,202 @@
+"""Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from agents.reading import decoded, staged
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
+from mlops_core.drift.sentences import explain
+from mlops_core.errors import Unknown
+from mlops_core.ports import ModelReader
+from schemas import ids
+from schemas.events import DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
+from schemas.settings import DriftSettings
+from schemas.stages import DriftSummary
+from streams import topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.consume import parked
+from streams.routes import Emitted
+
+Key = tuple[str, str]
+"""Model and version."""
+KEPT = 8
+"""Versions that are watched; older ones have no traffic any more."""
+
+
+@dataclass
+class Watched:
+    """One version's detector, and what its next events need to know."""
+
+    detector: DistributionDrift
+    spans: list[Span] = field(default_factory=list)
+    """Where the rows since the last window lie."""
+    detections: dict[str, str] = field(default_factory=dict)
+    """Column with an open episode -> id of the event that said so."""
+
+
+State = dict[Key, Watched]
+
+
+class DriftAgent(WithoutEffects):
+    """A detector a version, with the reference of that version's own training data."""
+
+    name = "drift"
+    topics = (topics.SUMMARIES,)
+
+    def __init__(self, registry: ModelReader, settings: DriftSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+
+    def fresh(self) -> State:
+        """No version is watched."""
+        return {}
+
+    def dump(self, state: State) -> bytes:
+        """Detectors as base64 in JSON."""
+        return orjson.dumps(
+            [
+                {
+                    "key": key,
+                    "detector": base64.b64encode(one.detector.dump()).decode(),
+                    "spans": [span.model_dump() for span in one.spans],
+                    "detections": one.detections,
+                }
+                for key, one in state.items()
+            ]
+        )
+
+    def load(self, data: bytes) -> State:
+        """Back from `dump`."""
+        return {
+            (one["key"][0], one["key"][1]): Watched(
+                DistributionDrift.load(
+                    base64.b64decode(one["detector"]), self._registry.profile(*one["key"]), self._settings
+                ),
+                [Span.model_validate(span) for span in one["spans"]],
+                one["detections"],
+            )
+            for one in orjson.loads(data)
+        }
+
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+        """Windows, and episodes that opened or closed in them."""
+        follows: list[Emitted] = []
+        for record, summary in decoded(chunk, staged(DriftSummary), follows):
+            key = (summary.model, summary.version)
+            try:
+                watched = state.pop(key, None) or self._new(key)
+            except Unknown as error:
+                follows.append(parked(chunk, record, "unknown model", str(error)))
+                continue
+            state[key] = watched  # newest last
+            while len(state) > KEPT:
+                del state[next(iter(state))]
+            follows.extend(_told(watched, summary))
+        return follows
+
+    def _new(self, key: Key) -> Watched:
+        return Watched(DistributionDrift(self._registry.profile(*key), self._settings))
+
+
+def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
+    """What one summary leads to, in the detector's order."""
+    follows: list[Emitted] = []
+    watched.spans = _merged([*watched.spans, summary.span])
+    verdicts = watched.detector.update(*summary.unpacked())
+    opened = [one for one in verdicts if isinstance(one, Opened)]
+    for kind in DriftKind:
+        found = sorted((one for one in opened if one.kind is kind), key=lambda one: -one.severity)
+        if found:
+            follows.extend(_detected(watched, summary, found))
+    for verdict in verdicts:
+        match verdict:
+            case Measured():
+                follows.append(_measured(watched, summary, verdict))
+            case Closed():
+                follows.extend(_resolved(watched, summary, verdict))
+            case Opened():
+                pass
+    return follows
+
+
+def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> DriftMeasured:
+    spans, watched.spans = watched.spans, []
+    return DriftMeasured(
+        id=_id(watched, summary, "window", str(window.until)),
+        at=window.until,
+        model=summary.model,
+        version=summary.version,
+        rows=window.rows,
+        since=window.since,
+        until=window.until,
+        spans=spans,
+        columns=window.columns,
+    )
+
+
+def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened]) -> list[Emitted]:
+    """The evidence as a partial window, and the detection that it causes; worst column first."""
+    worst = opened[0]
+    since = min(one.changed_at for one in opened)
+    names = [one.column for one in opened]
+    evidence = DriftMeasured(
+        id=_id(watched, summary, "alarm", worst.kind, *names),
+        at=worst.at,
+        model=summary.model,
+        version=summary.version,
+        rows=summary.batches * 32,
+        since=since,
+        until=worst.at,
+        spans=watched.spans,
+        columns={one.column: one.drift for one in opened},
+        partial=True,
+    )
+    said = [explain(one.column, one.drift) for one in opened[:3]]
+    more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
+    detection = DriftDetected.following(
+        evidence,
+        version=summary.version,
+        kind=worst.kind,
+        columns=names,
+        severity=worst.severity,
+        changed_at=worst.changed_at,
+        sentence="; ".join(said) + more,
+    )
+    watched.detections.update(dict.fromkeys(names, detection.id))
+    return [evidence, detection]
+
+
+def _resolved(watched: Watched, summary: DriftSummary, closed: Closed) -> list[Emitted]:
+    cause = watched.detections.pop(closed.column, None)
+    return [
+        DriftResolved(
+            id=_id(watched, summary, "closed", closed.column),
+            at=closed.at,
+            model=summary.model,
+            caused_by=cause,
+            version=summary.version,
+            kind=closed.kind,
+            columns=[closed.column],
+        )
+    ]
+
+
+def _id(watched: Watched, summary: DriftSummary, *what: str) -> str:
+    """How far the detector has read names the moment; it reads each row once."""
+    return ids.derived(summary.model, summary.version, watched.detector.rows, *what)
+
+
+def _merged(spans: Sequence[Span]) -> list[Span]:
+    """Spans that follow each other in a partition as one."""
+    latest: dict[tuple[str, int], Span] = {}
+    for span in spans:
+        place = (span.topic, span.partition)
+        known = latest.get(place, span)
+        latest[place] = span.model_copy(
+            update={"first": min(known.first, span.first), "last": max(known.last, span.last)}
+        )
+    return list(latest.values())

@@ -1,0 +1,107 @@
+"""Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
+
+from collections.abc import Iterable
+
+from agents.reading import decoded
+from mlops_core.data.examples import Examples
+from mlops_core.data.join import LabelJoin, Orphan
+from schemas.events import Span
+from schemas.records import (
+    AnyRecord,
+    FeatureBatch,
+    FeatureRow,
+    Label,
+    LabelBatch,
+    Prediction,
+    PredictionBatch,
+    Value,
+)
+from schemas.settings import PerformanceSettings
+from schemas.stages import LabelledExamples, Outcomes
+from streams import codec, topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.consume import parked
+from streams.routes import Emitted
+
+HOUR_MS = 3_600_000
+ORPHAN = "label without prediction"
+
+
+class JoiningAgent(WithoutEffects):
+    """One join a partition: a prediction and its label have the same id, so they share one."""
+
+    name = "joining"
+    topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
+
+    def __init__(self, settings: PerformanceSettings) -> None:
+        self._horizon = int(settings.horizon_hours * HOUR_MS)
+
+    def fresh(self) -> LabelJoin:
+        """Nobody waits."""
+        return LabelJoin(self._horizon)
+
+    def dump(self, state: LabelJoin) -> bytes:
+        """Everybody who waits, as JSON."""
+        return state.dump()
+
+    def load(self, data: bytes) -> LabelJoin:
+        """Back from `dump`."""
+        return LabelJoin.load(data, self._horizon)
+
+    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
+        """Whoever met, and a dead letter for each label that waited in vain."""
+        follows: list[Emitted] = []
+        met: list[tuple[str, Examples]] = []
+        for _, record in decoded(chunk, codec.decode_record, follows):
+            met.append((record.model, _arrive(state, record)))
+        expired = state.expire()
+        met.extend(expired.featureless.items())
+        span = _span(chunk)
+        for model, rows in met:
+            if len(rows):
+                follows.extend(_told(model, span, rows))
+        return follows + [_orphaned(chunk, orphan) for orphan in expired.orphans]
+
+
+def _arrive(join: LabelJoin, record: AnyRecord) -> Examples:
+    match record:
+        case PredictionBatch(model=model, version=version):
+            return join.predictions(model, version, record.ids, record.at, record.scores, record.features)
+        case Prediction(model=model, version=version):
+            features = _single(record.features.items())
+            return join.predictions(model, version, [record.id], [record.at], [record.score], features)
+        case FeatureBatch(model=model):
+            return join.features(model, record.ids, record.at, record.features)
+        case FeatureRow(model=model):
+            return join.features(model, [record.id], [record.at], _single(record.features.items()))
+        case LabelBatch(model=model):
+            return join.labels(model, record.ids, record.at, record.labels)
+        case Label(model=model):
+            return join.labels(model, [record.id], [record.at], [record.label])
+
+
+def _single(items: Iterable[tuple[str, Value]]) -> dict[str, list[Value]]:
+    return {name: [value] for name, value in items}
+
+
+def _told(model: str, span: Span, rows: Examples) -> list[Emitted]:
+    columns = rows.columns()
+    examples = LabelledExamples.model_validate(
+        {"model": model, "span": span, **columns, "features": rows.feature_columns()}
+    )
+    return [examples, Outcomes.model_validate({"model": model, "span": span, **columns})]
+
+
+def _orphaned(chunk: Chunk, orphan: Orphan) -> Emitted:
+    """The label's own record is long gone, so the letter names the label and the chunk that outlived it."""
+    detail = f"label {orphan.label:g} of {orphan.model} for id {orphan.id!r} (at {orphan.at}) waited in vain"
+    value = codec.encode(Label(model=orphan.model, id=orphan.id, at=orphan.at, label=orphan.label))
+    record = chunk.records[-1]
+    letter = parked(chunk, record, ORPHAN, detail)
+    return letter.about(value, orphan.model, orphan.id)
+
+
+def _span(chunk: Chunk) -> Span:
+    first, last = chunk.records[0].offset, chunk.last
+    return Span(topic=chunk.topic, partition=chunk.partition, first=first, last=last)

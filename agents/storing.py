@@ -1,0 +1,81 @@
+"""Writes labelled examples to the offline store, exactly once in effect.
+
+A segment's rows follow from the topic alone (so many rows, or an hour of the data, from where the last one
+ended), and its name from its rows; so whoever writes it again after a crash writes the same, and the store
+knows the name.
+"""
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from agents.reading import decoded, staged
+from mlops_core.data.examples import Examples, joined
+from mlops_core.ports import ExampleStore
+from schemas.stages import LabelledExamples
+from streams import topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+SEGMENT_ROWS = 1000
+"""Rows that fill a segment: 50 kB of Parquet, and a loss of freshness of at most as many rows."""
+SEGMENT_MS = 3_600_000
+"""Time of the data after which a segment is closed with fewer rows."""
+
+
+@dataclass
+class Waiting:
+    """Rows of one model that wait for their segment to be full."""
+
+    parts: list[LabelledExamples] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return sum(len(part.ids) for part in self.parts)
+
+    @property
+    def full(self) -> bool:
+        """Whether they make a segment."""
+        if not self.parts:
+            return False
+        times = [self.parts[0].labelled_at[0], self.parts[-1].labelled_at[-1]]
+        return self.rows >= SEGMENT_ROWS or max(times) - min(times) >= SEGMENT_MS
+
+
+class StoringAgent(WithoutEffects):
+    """One row of waiting examples a model and partition."""
+
+    name = "storing"
+    topics = (topics.EXAMPLES,)
+
+    def __init__(self, store: ExampleStore) -> None:
+        self._store = store
+
+    def fresh(self) -> dict[str, Waiting]:
+        """Nothing waits."""
+        return {}
+
+    def dump(self, state: dict[str, Waiting]) -> bytes:
+        """The waiting rows by model."""
+        return orjson.dumps({model: [part.model_dump() for part in one.parts] for model, one in state.items()})
+
+    def load(self, data: bytes) -> dict[str, Waiting]:
+        """Back from `dump`."""
+        return {
+            model: Waiting([LabelledExamples.model_validate(part) for part in parts])
+            for model, parts in orjson.loads(data).items()
+        }
+
+    def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Emitted]:
+        """Write every segment that is full."""
+        follows: list[Emitted] = []
+        for record, rows in decoded(chunk, staged(LabelledExamples), follows):
+            waiting = state.setdefault(rows.model, Waiting())
+            waiting.parts.append(rows)
+            if waiting.full:
+                segment = f"{chunk.partition:03d}-{record.offset:012d}"
+                self._store.append(rows.model, segment, joined([Examples.of(part) for part in waiting.parts]))
+                state[rows.model] = Waiting()
+        return follows

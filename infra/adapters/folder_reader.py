@@ -1,0 +1,105 @@
+"""Models in a folder, without a registry server: for a machine that only serves, and for tests.
+
+    <folder>/<model>/<version>/model.ubj      xgboost's own format
+                              /features.json  the inputs, in order
+                              /profile.json   what the training data looked like
+                              /about.json     {"task": "binary", "tags": {...}}
+            /<model>/champion                 the version that holds the alias
+
+Names are quoted as in addresses.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from mlops_core.data.features import FeatureSpec
+from mlops_core.data.profile import Profile
+from mlops_core.errors import Unavailable, Unknown
+from mlops_core.ports import Fitted, Registered, Task
+
+
+class FolderReader:
+    """`ports.ModelReader` over a folder; it sees what is written there at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def fitted(self, model: str, version: str) -> Fitted:
+        """The model itself. Raises Unknown."""
+        folder = self._version(model, version)
+        return Fitted(
+            task=Task(str(_about(folder)["task"])),
+            booster=_bytes(folder / "model.ubj"),
+            features=FeatureSpec.model_validate_json(_bytes(folder / "features.json")),
+        )
+
+    def profile(self, model: str, version: str) -> Profile:
+        """What its training data looked like. Raises Unknown."""
+        return Profile.model_validate_json(_bytes(self._version(model, version) / "profile.json"))
+
+    def version(self, model: str, version: str) -> Registered:
+        """One version. Raises Unknown."""
+        folder = self._version(model, version)
+        aliases = ("champion",) if self.champion(model) == version else ()
+        return Registered(model, version, run_id="", aliases=aliases, tags=_tags(_about(folder)))
+
+    def versions(self, model: str) -> Sequence[Registered]:
+        """All versions, oldest first."""
+        return [self.version(model, version) for version in self._names(model)]
+
+    def champion(self, model: str) -> str | None:
+        """The version that holds the alias `champion`."""
+        try:
+            return (self._folder / quote(model, safe="") / "champion").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def _version(self, model: str, version: str) -> Path:
+        if not self._folder.is_dir():
+            raise Unavailable(f"no folder at {self._folder}; is it mounted?")
+        folder = self._folder / quote(model, safe="") / quote(version, safe="")
+        if not (folder / "about.json").is_file():
+            known = ", ".join(self._names(model)) or "none"
+            raise Unknown(f"{model}:{version} is not in {self._folder}; versions of {model}: {known}")
+        return folder
+
+    def _names(self, model: str) -> list[str]:
+        found = (self._folder / quote(model, safe="")).glob("*/about.json")
+        return sorted((unquote(path.parent.name) for path in found), key=lambda name: (len(name), name))
+
+
+def save(
+    folder: Path,
+    model: str,
+    version: str,
+    fitted: Fitted,
+    profile: Profile | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write a version for a `FolderReader`; `about.json` last, so that nobody sees half a version."""
+    place = folder / quote(model, safe="") / quote(version, safe="")
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "model.ubj").write_bytes(fitted.booster)
+    (place / "features.json").write_text(fitted.features.model_dump_json())
+    if profile is not None:
+        (place / "profile.json").write_text(profile.model_dump_json())
+    (place / "about.json").write_text(json.dumps({"task": fitted.task, "tags": dict(tags or {})}))
+
+
+def _about(folder: Path) -> dict[str, object]:
+    about: dict[str, object] = json.loads(_bytes(folder / "about.json"))
+    return about
+
+
+def _tags(about: Mapping[str, object]) -> dict[str, str]:
+    tags = about.get("tags")
+    return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise Unknown(f"{path.name} is missing in {path.parent}") from error

@@ -1,0 +1,28 @@
+"""Which registry an address means."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from infra.adapters.folder_reader import FolderReader
+from mlops_core.errors import Impossible
+from mlops_core.ports import ModelReader
+
+
+def reader_for(uri: str) -> ModelReader:
+    """The reader for `http(s)://...` (an MLflow server) or `file:///...` (a folder of models).
+
+    Raises:
+        Impossible: another kind of address.
+    """
+    address = urlsplit(uri)
+    match address.scheme:
+        case "file":
+            return FolderReader(Path(unquote(address.path)))
+        case "http" | "https":
+            from infra.adapters.mlflow_reader import MLflowReader
+
+            return MLflowReader(uri)
+        case _:
+            raise Impossible(
+                f"no registry is known behind {uri!r}; possible are http(s)://... and file:///..."
+            )

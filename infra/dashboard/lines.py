@@ -1,0 +1,147 @@
+"""One readable line for each event: a badge, a tone, a sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas import events
+from schemas.events import AnyEvent
+
+Tone = Literal["bad", "warn", "good", "info", "plain"]
+ALERT_TONES: Mapping[str, Tone] = {"info": "info", "warning": "warn", "critical": "bad"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event as the log shows it; times in ms, UTC."""
+
+    id: str
+    at: int
+    type: str
+    badge: str
+    tone: Tone
+    text: str
+    caused_by: str | None
+
+
+def line(event: AnyEvent) -> Line:
+    """The event's line; every kind of event has one (the type checker names the one that hasn't)."""
+    badge, tone, text = _words(event)
+    return Line(event.id, event.at, event.type, badge, tone, text, event.caused_by)
+
+
+def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: PLR0911  # a row a kind of event
+    match event:
+        case events.DriftMeasured() | events.DriftDetected() | events.DriftResolved():
+            return _drift(event)
+        case events.PerformanceMeasured():
+            return "labels", "plain", f"{event.rows:,} labels met their predictions{_spans(event.spans)}"
+        case events.RetrainRequested() | events.RetrainRefused():
+            return _retraining(event)
+        case events.AlertRaised():
+            return "alert", ALERT_TONES[event.severity], f"{event.severity}: {event.sentence}"
+        case events.ModelRegistered():
+            then = "rolls out now" if event.rollout == "automatic" else "waits for a person to deploy it"
+            return "model", "info", f"v {event.version} registered; it {then}"
+        case events.DeployRequested():
+            return "command", "info", f"deploy v {event.version} on {_count(event.replicas, 'replica')}"
+        case events.RolloutCommanded():
+            return "command", "info", f"a person asked to {event.action.value} the rollout"
+        case (
+            events.TrainingStarted()
+            | events.TrainingCompleted()
+            | events.TrainingRefused()
+            | events.TrainingFailed()
+        ):
+            return _training(event)
+        case _:
+            return _rollout(event)
+
+
+def _drift(
+    event: events.DriftMeasured | events.DriftDetected | events.DriftResolved,
+) -> tuple[str, Tone, str]:
+    match event:
+        case events.DriftMeasured():
+            return (
+                "window",
+                "plain",
+                f"{event.rows:,} rows of v {event.version} measured{_spans(event.spans)}",
+            )
+        case events.DriftDetected():
+            return "drift", "bad", event.sentence
+        case events.DriftResolved():
+            what = ", ".join(event.columns) or "the error"
+            return "drift", "good", f"{event.kind.value} drift is over: {what} back to reference"
+
+
+def _retraining(event: events.RetrainRequested | events.RetrainRefused) -> tuple[str, Tone, str]:
+    match event:
+        case events.RetrainRequested():
+            return "retrain", "info", f"retraining asked for on {event.rows:,} rows: {event.reason}"
+        case events.RetrainRefused():
+            return "retrain", "warn", f"no retraining: {event.reason}"
+
+
+def _training(
+    event: events.TrainingStarted | events.TrainingCompleted | events.TrainingRefused | events.TrainingFailed,
+) -> tuple[str, Tone, str]:
+    match event:
+        case events.TrainingStarted():
+            return "train", "info", "training started"
+        case events.TrainingCompleted():
+            done = f"v {event.version} trained on {event.rows:,} rows in {event.seconds:.1f} s"
+            return "train", "good", f"{done}; {event.gate.sentence}"
+        case events.TrainingRefused():
+            return "gate", "warn", f"no new version: {event.reason}"
+        case events.TrainingFailed():
+            return "train", "bad", f"training failed: {event.error}"
+
+
+AnyRollout = (
+    events.RolloutStarted
+    | events.RolloutPerformed
+    | events.RolloutObstructed
+    | events.RolloutAdvanced
+    | events.RolloutHeld
+    | events.RolloutPromoted
+    | events.RolloutRolledBack
+    | events.RolloutFailed
+)
+
+
+def _rollout(event: AnyRollout) -> tuple[str, Tone, str]:
+    tone, said = _rolled(event)
+    return "deploy", tone, f"{said}; {event.sentence}" if event.sentence else said
+
+
+def _rolled(event: AnyRollout) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event
+    name = f"v {event.version}"
+    match event:
+        case events.RolloutStarted():
+            beside = f" beside v {event.stable}" if event.stable else ", the first version"
+            return "info", f"{name} is on its way{beside}"
+        case events.RolloutPerformed():
+            return "plain", f"{name}: {event.phase} done"
+        case events.RolloutObstructed():
+            return "bad", f"{name}: {event.phase} is obstructed: {event.error}"
+        case events.RolloutAdvanced():
+            return "info", f"{name} gets {event.weight} % of the traffic"
+        case events.RolloutHeld():
+            return "warn", f"{name} is held at {event.weight} %"
+        case events.RolloutPromoted():
+            return "good", f"{name} is champion"
+        case events.RolloutRolledBack():
+            return "bad", f"{name} rolled back; all traffic is on v {event.stable or '?'}"
+        case events.RolloutFailed():
+            return "bad", f"{name} never got to serve: {event.error}"
+
+
+def _spans(spans: Sequence[events.Span]) -> str:
+    told = [f"{span.topic}/{span.partition} {span.first:,}-{span.last:,}" for span in spans[:4]]
+    more = f" and {len(spans) - 4} more" if len(spans) > 4 else ""
+    return f" ({', '.join(told)}{more})" if told else ""
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,242 @@
+"""One model's picture, drawn from its events; windows may come before or after the decisions they led to."""
+
+from collections.abc import Mapping, Sequence
+
+from infra.dashboard import pipeline
+from infra.dashboard.lines import Line, line
+from infra.dashboard.rings import Parts, Ring, remember
+from infra.dashboard.rollouts import Rollouts
+from infra.dashboard.views import Current, Figures, Mark, Measured, Point, Reference, Status, Window
+from schemas import events
+from schemas.events import AnyEvent, Outcome
+
+WINDOWS, POINTS, MARKS, LOG, ALERTS = 720, 720, 200, 500, 50
+VERSIONS_AT_ONCE = 6
+REFERENCE_LABELS = 250
+"""A champion's first labels are its reference: as many as one window of the agents has by default."""
+
+
+class ModelBoard:
+    """Applies events of one model; what changed since a stamp can be asked for at any time."""
+
+    def __init__(self) -> None:
+        self._parts = Parts()
+        self._windows: Ring[Window] = Ring(WINDOWS)
+        self._points: Ring[Point] = Ring(POINTS)
+        self._marks: Ring[Mark] = Ring(MARKS)
+        self._log: Ring[Line] = Ring(LOG)
+        self._alerts: Ring[Line] = Ring(ALERTS)
+        self.columns: list[str] = []
+        self._newest: dict[str, Mapping[str, events.ColumnDrift]] = {}
+        self.open_drift: dict[str, events.DriftDetected] = {}
+        self.labelled = 0
+        self.retrainings: dict[str, int] = {}
+        self.last_measured: dict[str, Measured] = {}
+        self.rollouts = Rollouts()
+        self._pipeline = pipeline.IDLE
+        self._first: dict[str, Outcome] = {}
+        self._classes = False
+        self._effects_of: dict[str, None] = {}
+
+    def apply(self, event: AnyEvent, stamp: int) -> None:
+        """Take in one event that was not seen before."""
+        match event:
+            case events.DriftMeasured():
+                self._windows.add(stamp, self._window(event))
+            case events.PerformanceMeasured():
+                self._points.add(stamp, self._point(event))
+            case _:
+                said = line(event)
+                self._log.add(stamp, said)
+                self._decided(event, said, stamp)
+
+    def news(self, since: int, stamp: int) -> Mapping[str, object]:
+        """Parts that changed after `since` (whole), and items that were added (in order)."""
+        self._derive(stamp)
+        series = {
+            "windows": self._windows.since(since),
+            "points": self._points.since(since),
+            "marks": self._marks.since(since),
+            "traffic": self.rollouts.traffic.since(since),
+            "crowns": self.rollouts.crowns.since(since),
+            "log": self._log.since(since),
+            "alerts": self._alerts.since(since),
+        }
+        return {
+            "parts": self._parts.since(since),
+            "added": {name: items for name, items in series.items() if items},
+        }
+
+    @property
+    def champion(self) -> str | None:
+        """The version that serves; before any rollout was seen, the one that was measured last."""
+        known = self.rollouts.champion
+        if known is None and self._windows.items:
+            return self._windows.items[-1].version
+        return known
+
+    @property
+    def current(self) -> Mapping[str, Current]:
+        """Every column in the champion's newest window."""
+        return {name: _current(column) for name, column in self._shown()[1].items()}
+
+    def _shown(self) -> tuple[str, Mapping[str, events.ColumnDrift]]:
+        """The version whose columns are shown: the champion, or the last one that was measured."""
+        champion = self.champion
+        if champion not in self._newest:
+            champion = next(reversed(self._newest), "")
+        return champion or "", self._newest.get(champion or "", {})
+
+    def _derive(self, stamp: int) -> None:
+        self._parts.put(stamp, "status", self._status())
+        self._parts.put(stamp, "pipeline", self._pipeline)
+        self._parts.put(stamp, "figures", self._figures())
+        self._parts.put(stamp, "rollout", self.rollouts.current)
+        self._parts.put(stamp, "versions", self.rollouts.table)
+        self._parts.put(stamp, "columns", list(self.columns))
+        version, newest = self._shown()
+        self._parts.put(stamp, "references", {name: _reference(version, one) for name, one in newest.items()})
+        self._parts.put(stamp, "current", self.current)
+        self._parts.put(stamp, "limits", {"windows": WINDOWS, "points": POINTS, "marks": MARKS, "log": LOG})
+
+    def _window(self, event: events.DriftMeasured) -> Window:
+        self.columns += [name for name in event.columns if name not in self.columns]
+        self._newest.pop(event.version, None)
+        self._newest[event.version] = event.columns
+        while len(self._newest) > VERSIONS_AT_ONCE:
+            self._newest.pop(next(iter(self._newest)))
+        known = [event.columns.get(name) for name in self.columns]
+        return Window(
+            event.since,
+            event.until,
+            event.version,
+            event.rows,
+            [None if column is None else round(column.severity, 3) for column in known],
+            [index for index, column in enumerate(known) if column is not None and column.drifted],
+        )
+
+    def _point(self, event: events.PerformanceMeasured) -> Point:
+        self.labelled = max(self.labelled, event.labelled)
+        for version, outcome in event.versions.items():
+            self._classes |= outcome.errors > 0 or outcome.log_loss > 0
+            before = self._first.get(version, Outcome())
+            if before.rows < REFERENCE_LABELS:
+                self._first[version] = before + outcome
+            if outcome.rows:
+                self.last_measured[version] = Measured.of(outcome)
+        measured = {name: Measured.of(outcome) for name, outcome in event.versions.items() if outcome.rows}
+        return Point(event.since, event.until, measured)
+
+    def _decided(self, event: AnyEvent, said: Line, stamp: int) -> None:
+        self.rollouts.apply(event, said, stamp)
+        match event:
+            case events.DriftDetected():
+                self.open_drift[event.id] = event
+                self._marks.add(
+                    stamp, Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence)
+                )
+            case events.DriftResolved():
+                self.open_drift.pop(event.caused_by or "", None)
+            case events.AlertRaised():
+                self._alerts.add(stamp, said)
+            case events.RolloutPromoted() | events.RolloutRolledBack():
+                serving = self.rollouts.champion
+                kept = [one for one in self.open_drift.values() if one.version == serving]
+                self.open_drift = {one.id: one for one in kept}
+            case _:
+                pass
+        self._advance(event, said)
+
+    def _advance(self, event: AnyEvent, said: Line) -> None:
+        remember(self._effects_of, event.caused_by or "", None)
+        if event.id not in self._effects_of:  # else it comes late: what it led to is known already
+            self._pipeline = pipeline.after(self._pipeline, event, said)
+        outcome = pipeline.RETRAINING_OUTCOMES.get(type(event))
+        if outcome is not None:
+            self.retrainings[outcome] = self.retrainings.get(outcome, 0) + 1
+
+    def _status(self) -> Status:
+        if self.open_drift:
+            return self._drifting(list(self.open_drift.values()))
+        if self._pipeline.active:
+            ongoing = self._pipeline
+            return Status(ongoing.word, ongoing.tone, ongoing.detail, ongoing.at)
+        rollout = self.rollouts.current
+        if rollout is not None and rollout.phase == "rolled back":
+            return Status("Rolled back", "warn", f"v {rollout.stable} serves again", rollout.at)
+        if not self._windows.items and not self._points.items:
+            return Status("No data yet", "plain", "no window was measured yet")
+        return Status("OK", "good", f"{len(self.columns)} columns watched, none drifts")
+
+    def _drifting(self, found: Sequence[events.DriftDetected]) -> Status:
+        columns = {name for one in found for name in one.columns}
+        kinds = sorted({one.kind.value for one in found if not one.columns})
+        watched = max(len(self.columns), len(columns))
+        told = [f"{len(columns)} of {watched} columns"] if columns else []
+        return Status("Drift", "bad", ", ".join([*told, *kinds]), min(one.at for one in found))
+
+    def _figures(self) -> Figures:
+        champion = self.champion
+        last = self.last_measured.get(champion or "")
+        first = self._first.get(champion or "")
+        reference = None if first is None or first.rows == 0 else Measured.of(first)
+        measure = "error" if self._classes else "loss"
+        return Figures(
+            measure=measure,
+            champion=champion,
+            champion_since=self.rollouts.champion_since,
+            value=None if last is None else _valued(last, measure),
+            reference=None if reference is None else _valued(reference, measure),
+            reference_rows=0 if first is None else first.rows,
+            loss=None if last is None else last.loss,
+            at=self._points.items[-1].until if self._points.items else None,
+            rows_per_second=self._rate(),
+            labelled=self.labelled,
+            rollout_outcomes=self._since_rollout(),
+        )
+
+    def _rate(self) -> float | None:
+        """Rows a second in the newest window of each version that answered lately; None if unknown."""
+        newest: dict[str, Window] = {window.version: window for window in self._windows.items[-20:]}
+        if not newest:
+            return None
+        start = max(newest.values(), key=lambda window: window.until).since
+        rates = [_rows_per_second(window) for window in newest.values() if window.until >= start]
+        return round(sum(rates), 4)
+
+    def _since_rollout(self) -> Mapping[str, Measured]:
+        rollout = self.rollouts.current
+        if rollout is None:
+            return {}
+        sums: dict[str, list[float]] = {}
+        for point in self._points.items:
+            if point.until > rollout.started and (rollout.tone == "info" or point.until <= rollout.at):
+                for version, seen in point.versions.items():
+                    kept = sums.setdefault(version, [0, 0.0, 0.0, 0.0])
+                    for index, mean in enumerate((1.0, seen.error, seen.loss, seen.residual)):
+                        kept[index] += mean * seen.rows
+        return {
+            version: Measured(int(n), *(round(value / n, 5) for value in rest))
+            for version, (n, *rest) in sums.items()
+            if version in (rollout.version, rollout.stable)
+        }
+
+
+def _reference(version: str, column: events.ColumnDrift) -> Reference:
+    return Reference(version, _rounded(column.reference), list(column.edges), list(column.categories))
+
+
+def _current(column: events.ColumnDrift) -> Current:
+    return Current(round(column.severity, 3), column.channel, column.drifted, _rounded(column.current))
+
+
+def _rounded(shares: Sequence[float]) -> list[float]:
+    return [round(share, 4) for share in shares]
+
+
+def _valued(measured: Measured, measure: str) -> float:
+    return measured.error if measure == "error" else measured.loss
+
+
+def _rows_per_second(window: Window) -> float:
+    return window.rows / max((window.until - window.since) / 1000, 0.001)

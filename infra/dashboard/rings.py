@@ -1,0 +1,61 @@
+"""What a page keeps: bounded series and replaceable parts, both stamped so that news can be told apart."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Kept = TypeVar("Kept")
+
+REMEMBERED = 20_000
+"""Events that are remembered by id: what is told again within them changes nothing."""
+
+
+class Ring(Generic[Item]):
+    """The newest `size` items, each with the sequence number at which it came."""
+
+    def __init__(self, size: int) -> None:
+        self._items: deque[tuple[int, Item]] = deque(maxlen=size)
+
+    def add(self, stamp: int, item: Item) -> None:
+        """Append; the oldest falls out when the ring is full."""
+        self._items.append((stamp, item))
+
+    def since(self, stamp: int) -> Sequence[Item]:
+        """Items that came after `stamp`, oldest first."""
+        newer = list(takewhile(lambda kept: kept[0] > stamp, reversed(self._items)))
+        return [item for _, item in reversed(newer)]
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """Everything kept, oldest first."""
+        return [item for _, item in self._items]
+
+    @property
+    def size(self) -> int:
+        """How many it keeps at most."""
+        return self._items.maxlen or 0
+
+
+class Parts:
+    """Named values; each remembers when it last became another one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, object]] = {}
+
+    def put(self, stamp: int, name: str, value: object) -> None:
+        """Replace a part; the same value again is no news."""
+        if name not in self._kept or self._kept[name][1] != value:
+            self._kept[name] = (stamp, value)
+
+    def since(self, stamp: int) -> Mapping[str, object]:
+        """Parts that changed after `stamp`."""
+        return {name: value for name, (changed, value) in self._kept.items() if changed > stamp}
+
+
+def remember(kept: dict[str, Kept], key: str, value: Kept) -> None:
+    """Keep `value`; the oldest goes when there are too many."""
+    kept[key] = value
+    if len(kept) > REMEMBERED:
+        kept.pop(next(iter(kept)))

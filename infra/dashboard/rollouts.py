@@ -1,0 +1,166 @@
+"""Versions and who gets how much traffic, as the events tell it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from infra.dashboard.lines import Line, Tone
+from infra.dashboard.rings import Ring
+from infra.dashboard.views import Rollout, Traffic, Version
+from schemas import events
+from schemas.events import AnyEvent
+
+CHANGES, VERSIONS = 300, 30
+STATE_TONES: Mapping[str, Tone] = {
+    "champion": "good",
+    "canary": "info",
+    "warming up": "info",
+    "rolled back": "bad",
+    "failed": "bad",
+    "waiting": "warn",
+}
+PHASES: Mapping[type[events.Event], tuple[str, Tone]] = {
+    events.RolloutAdvanced: ("canary", "info"),
+    events.RolloutHeld: ("holding", "info"),
+    events.RolloutObstructed: ("obstructed", "bad"),
+    events.RolloutPromoted: ("promoted", "good"),
+    events.RolloutRolledBack: ("rolled back", "bad"),
+    events.RolloutFailed: ("failed", "bad"),
+}
+
+
+class Rollouts:
+    """The rollout in progress (or the last one), the table of versions, and traffic over time."""
+
+    def __init__(self) -> None:
+        self.traffic: Ring[Traffic] = Ring(CHANGES)
+        self.crowns: Ring[Traffic] = Ring(CHANGES)
+        self.current: Rollout | None = None
+        self.champion: str | None = None
+        self.champion_since: int | None = None
+        self._versions: dict[str, Version] = {}
+        self._triggers: dict[str, str] = {}
+
+    @property
+    def table(self) -> Sequence[Version]:
+        """Versions, newest first."""
+        return list(reversed(self._versions.values()))[:VERSIONS]
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """Who gets how much traffic now, in percent; empty before the first rollout."""
+        changes = self.traffic.items
+        return changes[-1].shares if changes else {}
+
+    def apply(self, event: AnyEvent, said: Line, stamp: int) -> None:
+        """Take in one event; those that concern no version only leave their trigger behind."""
+        self._inherit_trigger(event)
+        match event:
+            case events.TrainingCompleted():
+                self._trained(event)
+            case events.ModelRegistered():
+                self._note(event.version, event, "registered" if event.rollout == "automatic" else "waiting")
+            case events.RolloutEvent():
+                self._rolled(event, said, stamp)
+            case _:
+                pass
+
+    def _inherit_trigger(self, event: AnyEvent) -> None:
+        if isinstance(event, events.RetrainRequested):
+            self._triggers[event.id] = event.trigger
+        elif event.caused_by in self._triggers:
+            self._triggers[event.id] = self._triggers[event.caused_by]
+        while len(self._triggers) > 10 * CHANGES:
+            self._triggers.pop(next(iter(self._triggers)))
+
+    def _trained(self, event: events.TrainingCompleted) -> None:
+        row = self._note(event.version, event, "trained")
+        self._versions[event.version] = replace(
+            row,
+            rows=event.rows,
+            seconds=round(event.seconds, 2),
+            metrics=dict(event.metrics),
+            gate=event.gate.sentence,
+            at=event.at,
+        )
+
+    def _note(self, version: str, event: events.Event, state: str) -> Version:
+        known = self._versions.get(version)
+        if known is None:
+            trigger = self._triggers.get(event.id, "by hand")
+            known = Version(version, trigger, None, None, {}, "", state, "plain", event.at)
+        tone = STATE_TONES.get(state.partition(" at ")[0], "plain")
+        self._versions[version] = replace(known, state=state, tone=tone)
+        return self._versions[version]
+
+    def _rolled(self, event: events.RolloutEvent, said: Line, stamp: int) -> None:
+        if self.current is None or self.current.id != event.rollout:
+            self._begin(event, stamp)
+        assert self.current is not None  # noqa: S101  # begun in the line above
+        self.current = _changed(self.current, event, event.sentence or said.text)
+        self._shift(event, stamp)
+
+    def _begin(self, event: events.RolloutEvent, stamp: int) -> None:
+        steps = list(event.steps) if isinstance(event, events.RolloutStarted) else []
+        self.current = Rollout(
+            event.rollout,
+            event.version,
+            event.stable,
+            steps,
+            0,
+            0,
+            "warming up",
+            "info",
+            "",
+            event.at,
+            event.at,
+        )
+        if event.stable is not None and self.champion is None:
+            self._crown(event.stable, event, stamp)
+            self.champion_since = None  # it served before we looked
+
+    def _shift(self, event: events.RolloutEvent, stamp: int) -> None:
+        match event:
+            case events.RolloutStarted():
+                self._note(event.version, event, "warming up")
+            case events.RolloutAdvanced():
+                self._note(event.version, event, f"canary at {event.weight} %")
+                rest = {} if event.stable is None else {event.stable: 100 - event.weight}
+                self.traffic.add(stamp, Traffic(event.at, {**rest, event.version: event.weight}))
+            case events.RolloutPromoted():
+                self._crown(event.version, event, stamp)
+            case events.RolloutRolledBack():
+                self._note(event.version, event, "rolled back")
+                if event.stable is not None:
+                    self._crown(event.stable, event, stamp)
+            case events.RolloutFailed():
+                self._note(event.version, event, "failed")
+            case _:
+                pass
+
+    def _crown(self, version: str, event: events.RolloutEvent, stamp: int) -> None:
+        self.traffic.add(stamp, Traffic(event.at, {version: 100}))
+        if version == self.champion:
+            return
+        if self.champion is not None and self._versions[self.champion].state == "champion":
+            self._note(self.champion, event, "previous")
+        self._note(version, event, "champion")
+        self.crowns.add(stamp, Traffic(event.at, {version: 100}))
+        self.champion, self.champion_since = version, event.at
+
+
+def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout:
+    """The rollout after `event`."""
+    phase, tone = PHASES.get(type(event), (rollout.phase, rollout.tone))
+    rollout = replace(rollout, phase=phase, tone=tone, sentence=told, at=event.at)
+    match event:
+        case events.RolloutStarted():
+            return replace(rollout, steps=list(event.steps))
+        case events.RolloutAdvanced() | events.RolloutHeld():
+            verdict = event.verdict or rollout.verdict
+            reached = max(rollout.reached, event.weight)
+            return replace(rollout, weight=event.weight, reached=reached, verdict=verdict)
+        case events.RolloutPromoted() | events.RolloutRolledBack():
+            weight = 100 if isinstance(event, events.RolloutPromoted) else 0
+            return replace(rollout, weight=weight, verdict=event.verdict or rollout.verdict)
+        case _:
+            return rollout

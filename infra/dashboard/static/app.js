@@ -1,0 +1,223 @@
+// The page: one store, one selected model, everything drawn from it.
+
+import { ErrorChart, POOL, SeverityChart, errorLegend } from "./charts.js";
+import { find, make, show, table } from "./dom.js";
+import { duration, fixed, minute, percent } from "./format.js";
+import { Heatmap, ranked } from "./heatmap.js";
+import { Histogram } from "./histogram.js";
+import { Log, alerts, cards, letters, rollout, versions } from "./panels.js";
+import { Store } from "./store.js";
+
+const HUES = 5;
+const chosen = { model: null, column: null, paused: false, tables: new Set() };
+const store = new Store(() => schedule());
+const heatmap = new Heatmap(find("heat"), (column) => { chosen.column = column; schedule(true); });
+const errors = new ErrorChart(find("error"), find("error-readout"));
+const severity = new SeverityChart(find("detail-series"));
+const bins = new Histogram(find("detail-bins"));
+const score = new Histogram(find("score"));
+const log = new Log(find("log"));
+
+let due = false;
+
+/** Draw with the next frame; not while paused (unless a person asked) nor while nobody looks. */
+function schedule(asked = false) {
+  live();
+  if (due || document.hidden || (chosen.paused && !asked)) return;
+  due = true;
+  requestAnimationFrame(() => { due = false; draw(); });
+}
+
+function draw() {
+  if (!store.about) return;
+  const names = Object.keys(store.models).sort();
+  find("empty").hidden = names.length > 0;
+  find("board").hidden = names.length === 0;
+  find("model-label").hidden = names.length === 0;
+  if (!names.length) empty(); else board(names);
+  document.body.dataset.ready = "true";
+}
+
+function board(names) {
+  if (!names.includes(chosen.model)) chosen.model = names[0];
+  show(find("model"), names.map((name) => [name, store.models[name].status.word]), (all) =>
+    all.map(([name, word]) => make("option", { value: name, selected: name === chosen.model }, `${name} · ${word}`)));
+  find("model").value = chosen.model;
+  const model = store.models[chosen.model];
+  const view = seen(model);
+  document.title = `${model.status.word} · ${chosen.model} · driftloop`;
+  cards(model, view.range[1]);
+  rollout(model);
+  versions(model);
+  alerts(model);
+  letters(store.letters);
+  log.draw(chosen.model, model.log);
+  heat(model, view);
+  errorRate(model, view);
+  detail(model, view);
+  scores(model);
+}
+
+/** What falls into the selected window of time, which ends with the newest event. */
+function seen(model) {
+  const all = [...model.windows, ...model.points];
+  const newest = Math.max(...all.map((one) => one.until), ...model.log.slice(-1).map((one) => one.at), 0);
+  const span = 1000 * Number(find("span").value);
+  const oldest = all.length ? Math.min(...all.map((one) => one.since)) : newest - 3600000;
+  const range = [span ? Math.max(newest - span, Math.min(oldest, newest - 60000)) : oldest, Math.max(newest, oldest + 1000)];
+  const within = (one) => one.until >= range[0];
+  return {
+    range,
+    windows: model.windows.filter((one) => within(one) && reigned(model, one)).sort((a, b) => a.until - b.until),
+    points: model.points.filter(within).sort((a, b) => a.until - b.until),
+    hues: new Map([...new Set([...model.points.flatMap((one) => Object.keys(one.versions)), ...model.versions.map((one) => one.version)])]
+      .sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((version, n) => [version, n % HUES])),
+  };
+}
+
+/** Whether a window is of the version that was champion then: a canary has a reference of its own. */
+function reigned(model, window) {
+  const crown = model.crowns.findLast((one) => one.at < window.until);
+  return !crown || Object.keys(crown.shares)[0] === window.version;
+}
+
+function heat(model, view) {
+  const threshold = store.about.thresholds.open;
+  find("heat-hint").textContent = `severity in reference standard deviations, worst first; an episode opens at ${threshold}`;
+  const half = threshold / 2;
+  show(find("heat-legend"), [half, threshold, model.columns.length], ([low, high, n]) => [
+    make("span", { class: "key h0" }, `under ${fixed(low)} (closes)`), make("span", { class: "key h2" }, `${fixed(low)} to ${high}`),
+    make("span", { class: "key h3" }, `from ${high} (opens)`), make("span", { class: "key h4" }, `from ${2 * high}`),
+    make("span", {}, n > 24 ? `24 of ${n} columns` : `${n} columns`)]);
+  if (!tabled("heat", () => table(["Column", "Severity", "Channel", "State"], heatmap.rows(model, view.windows), [1]))) {
+    const column = chosen.column ?? ranked(model)[0];
+    heatmap.draw(model, view.windows, view.range, column, threshold);
+  }
+}
+
+function errorRate(model, view) {
+  const error = model.figures.measure === "error";
+  find("error-title").textContent = error ? "Error rate by version" : "Squared error by version";
+  show(find("error-legend"), errorLegend(view.hues, view.points, model.figures.champion), (keys) => [
+    ...keys.map(([name, text]) => make("span", { class: name }, text)),
+    make("span", { class: "key mark" }, "drift"), make("span", {}, `strip: share of traffic; points stand on ${POOL} labels`)]);
+  const shown = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.versions).map(([version, one]) =>
+    [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4)]));
+  if (!tabled("error", () => table(["Until", "Version", "Labels", "Error rate", "Squared error"], shown, [2, 3, 4]))) {
+    errors.draw(model, view.points, view.range, view.hues);
+  }
+}
+
+function detail(model, view) {
+  if (!model.columns.includes(chosen.column)) chosen.column = null;
+  const column = chosen.column ?? ranked(model)[0];
+  if (!column) return;
+  const [reference, current] = [model.references[column], model.current[column]];
+  find("detail-title").textContent = column;
+  find("detail-hint").textContent = current ? `severity ${fixed(current.severity, 2)}, ${current.channel}${current.drifted ? ", drifts" : ""}` : "not in the newest window";
+  if (!tabled("detail", () => table(["Bin", "Reference", "Newest window"], bins.rows(reference, current), [1, 2]))) {
+    severity.draw(model, view.windows, view.range, column, store.about.thresholds.open);
+    bins.draw(column, reference, current);
+  }
+}
+
+function scores(model) {
+  const [reference, current] = [model.references.score, model.current.score];
+  if (!tabled("score", () => table(["Bin", "Reference", "Newest window"], score.rows(reference, current), [1, 2]))) {
+    score.draw("score", reference, current);
+  }
+}
+
+/** Show the table instead of the drawing where a person asked for it; returns whether it does. */
+function tabled(name, build) {
+  const wanted = chosen.tables.has(name);
+  find(name).hidden = wanted;
+  find(`${name}-table`).hidden = !wanted;
+  if (wanted) {
+    const host = find(`${name}-table`);
+    const place = host.scrollTop;
+    host.replaceChildren(build());
+    host.scrollTop = place;
+  }
+  return wanted;
+}
+
+function empty() {
+  const { kafka, rows } = store.about;
+  find("bootstrap").textContent = kafka.bootstrap + (kafka.prefix ? ` (prefix ${kafka.prefix})` : "");
+  find("window-rows").textContent = String(rows);
+  const prefix = kafka.prefix ? `, prefix="${kafka.prefix}"` : "";
+  find("example").textContent = [
+    "from schemas.records import Label, Prediction",
+    "from schemas.settings import KafkaSettings",
+    "from streams.publisher import Publisher",
+    "",
+    `with Publisher(KafkaSettings(bootstrap="${kafka.bootstrap}"${prefix})) as publisher:`,
+    '    publisher.publish(Prediction(model="flights", version="1", id="f-1", at=1772409600000,',
+    '                                 score=0.31, features={"distance": 1040, "carrier": "UA"}))',
+    '    publisher.publish(Label(model="flights", id="f-1", at=1772420400000, label=0))',
+  ].join("\n");
+  const lost = Object.values(store.letters.reasons).reduce((sum, one) => sum + one, 0);
+  find("empty-letters").hidden = lost === 0;
+  find("empty-letters").textContent = `${lost} messages could not be handled: ${Object.keys(store.letters.reasons).join(", ")}. Newest: ${store.letters.newest[0]?.detail ?? ""}`;
+}
+
+/** The line that says how fresh all this is. */
+function live() {
+  const { alive, connected, lag } = store;
+  const [word, tone] = !connected ? ["Reconnecting to the page's server", "bad"]
+    : alive.trouble ? [`Kafka does not answer (${alive.trouble})`, "bad"]
+    : chosen.paused ? ["Paused", "warn"]
+    : alive.caught_up ? ["Live", "good"] : ["Catching up", "warn"];
+  find("live").className = tone;
+  if (find("live-words").textContent !== word) find("live-words").textContent = word;
+  find("live-age").textContent = lag === null ? "nothing read yet" : `newest message ${lag < 10 ? `${lag.toFixed(1)} s` : duration(1000 * lag)} ago`;
+}
+
+function themed(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  find("theme").textContent = `Theme: ${theme}`;
+}
+
+/** The browser may forbid storage; the theme is then that of the system at each visit. */
+function remembered(value) {
+  try {
+    if (value !== undefined) localStorage.setItem("theme", value);
+    return localStorage.getItem("theme") ?? "auto";
+  } catch {
+    return value ?? "auto";
+  }
+}
+
+let theme = remembered();
+themed(theme);
+find("theme").addEventListener("click", () => {
+  theme = { auto: "light", light: "dark", dark: "auto" }[theme];
+  remembered(theme);
+  themed(theme);
+  schedule(true);
+});
+find("pause").addEventListener("click", () => {
+  chosen.paused = !chosen.paused;
+  find("pause").textContent = chosen.paused ? "Resume" : "Pause";
+  find("pause").setAttribute("aria-pressed", String(chosen.paused));
+  schedule();
+});
+find("model").addEventListener("change", (event) => { [chosen.model, chosen.column] = [event.target.value, null]; schedule(true); });
+find("span").addEventListener("change", () => schedule(true));
+for (const button of document.querySelectorAll("[data-table]")) {
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    const name = button.dataset.table;
+    if (!chosen.tables.delete(name)) chosen.tables.add(name);
+    button.setAttribute("aria-pressed", String(chosen.tables.has(name)));
+    button.textContent = chosen.tables.has(name) ? "Show as drawing" : "Show as table";
+    schedule(true);
+  });
+}
+document.addEventListener("visibilitychange", () => schedule());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => schedule(true));
+new ResizeObserver(() => schedule(true)).observe(document.body);
+setInterval(live, 1000);
+store.start();

@@ -1,0 +1,39 @@
+// Numbers and times as people read them here: UTC, ISO dates, 24 hours.
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+export const iso = (ms) => new Date(ms).toISOString();
+export const day = (ms) => iso(ms).slice(0, 10);
+export const clock = (ms) => iso(ms).slice(11, 19);
+export const minute = (ms) => iso(ms).slice(0, 16).replace("T", " ");
+export const stamp = (ms) => iso(ms).slice(0, 19).replace("T", " ");
+
+export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
+export const fixed = (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits));
+export const percent = (x) => (x === null || x === undefined ? "–" : `${(100 * x).toFixed(1)} %`);
+export const signed = (x) => (x === null || x === undefined ? "–" : (x < 0 ? "−" : "+") + Math.abs(x).toFixed(3));
+
+/** A rate in the unit that gives it at least one digit before the point. */
+export function rate(perSecond) {
+  if (perSecond === null || perSecond === undefined) return ["–", ""];
+  const [value, unit] = perSecond >= 1 ? [perSecond, "rows/s"]
+    : perSecond * 60 >= 1 ? [perSecond * 60, "rows/min"] : [perSecond * 3600, "rows/h"];
+  return [value >= 100 ? whole.format(value) : value.toFixed(1), unit];
+}
+
+/** "4 min", "2 d 4 h": two units at most. */
+export function duration(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const first = units.findIndex(([size]) => seconds >= size);
+  if (first < 0) return "0 s";
+  const [size, name] = units[first];
+  const rest = first + 1 < units.length ? Math.floor((seconds % size) / units[first + 1][0]) : 0;
+  return `${Math.floor(seconds / size)} ${name}` + (rest ? ` ${rest} ${units[first + 1][1]}` : "");
+}
+
+/** A number with as few digits as tell it from its neighbours. */
+export function short(x) {
+  const size = Math.abs(x);
+  return size >= 1000 ? whole.format(x) : size >= 10 ? x.toFixed(0) : size >= 1 ? x.toFixed(1) : x.toFixed(2);
+}

@@ -1,0 +1,67 @@
+// What the page knows: the snapshot, and every delta merged into it.
+
+/** The page's knowledge, kept up to date over one stream; calls `changed` after every piece of news. */
+export class Store {
+  constructor(changed) {
+    this.changed = changed;
+    this.models = {};
+    this.letters = { reasons: {}, newest: [] };
+    this.alive = { caught_up: false, trouble: "", last_message: null };
+    this.connected = false;
+    this.clockAhead = 0;
+  }
+
+  /** Load everything, then follow; tries again for ever while the server is away. */
+  async start() {
+    try {
+      const answer = await fetch("api/v1/snapshot");
+      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+      const snapshot = await answer.json();
+      this.models = {};
+      this.about = { kafka: snapshot.kafka, thresholds: snapshot.thresholds, rows: snapshot.window_rows };
+      this.merge(snapshot);
+      this.follow(snapshot.id);
+    } catch {
+      this.lost();
+      setTimeout(() => this.start(), 1000);
+    }
+  }
+
+  follow(id) {
+    const stream = new EventSource(`api/v1/stream?after=${encodeURIComponent(id)}`);
+    stream.onopen = () => { this.connected = true; this.changed(); };
+    stream.onerror = () => {
+      this.lost();
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.start(), 1000);
+    };
+    stream.addEventListener("reset", () => { stream.close(); this.start(); });
+    stream.onmessage = (message) => { this.connected = true; this.merge(JSON.parse(message.data)); };
+  }
+
+  lost() {
+    this.connected = false;
+    this.changed();
+  }
+
+  merge(news) {
+    for (const [name, { parts, added }] of Object.entries(news.models)) {
+      const model = (this.models[name] ??= { windows: [], points: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
+      Object.assign(model, parts);
+      for (const [series, items] of Object.entries(added)) {
+        model[series].push(...items);
+        const most = model.limits?.[series] ?? 500;
+        if (model[series].length > most) model[series].splice(0, model[series].length - most);
+      }
+    }
+    if (news.letters) this.letters = news.letters;
+    this.alive = { caught_up: news.caught_up, trouble: news.trouble, last_message: news.last_message };
+    this.clockAhead = news.now - Date.now();
+    this.changed();
+  }
+
+  /** Seconds since the newest message was written to Kafka. */
+  get lag() {
+    const { last_message: last } = this.alive;
+    return last === null ? null : Math.max(0, (Date.now() + this.clockAhead - last) / 1000);
+  }
+}

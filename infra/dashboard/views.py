@@ -1,0 +1,163 @@
+"""What the page is sent, in its own words. Times are ms, UTC; shares and severities are rounded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from infra.dashboard.lines import Tone
+from schemas import events
+
+
+@dataclass(frozen=True)
+class Status:
+    """The one word about a model."""
+
+    word: str
+    tone: Tone
+    detail: str
+    since: int | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Where the loop of retraining and rollout is."""
+
+    word: str
+    tone: Tone
+    detail: str
+    at: int | None
+    active: bool
+    """False once it came to an end, good or bad."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One measured window: severity per column, in the order of the model's `columns`."""
+
+    since: int
+    until: int
+    version: str
+    rows: int
+    severity: Sequence[float | None]
+    drifted: Sequence[int]
+    """Indices of the columns with an open episode."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a column looked like when its version was trained; the last share is that of missing values."""
+
+    version: str
+    shares: Sequence[float]
+    edges: Sequence[float]
+    categories: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Current:
+    """What a column looks like in the newest window."""
+
+    severity: float
+    channel: str
+    drifted: bool
+    shares: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What labels said about one version in one window: mean per row."""
+
+    rows: int
+    error: float
+    loss: float
+    residual: float
+
+    @classmethod
+    def of(cls, outcome: events.Outcome) -> "Measured":
+        """Means of the sums; zeros where there are no rows."""
+        rows = max(outcome.rows, 1)
+        means = (outcome.errors / rows, outcome.loss / rows, outcome.residual / rows)
+        return cls(outcome.rows, *(round(mean, 5) for mean in means))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One window of labels, per version."""
+
+    since: int
+    until: int
+    versions: Mapping[str, Measured]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Drift seen: drawn where it was detected."""
+
+    id: str
+    at: int
+    changed_at: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """From `at` on, these versions get these shares of the traffic, in percent."""
+
+    at: int
+    shares: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A version on its way, or the last one that was."""
+
+    id: str
+    version: str
+    stable: str | None
+    steps: Sequence[int]
+    weight: int
+    """The share it has now, in percent."""
+    reached: int
+    """The largest share it ever had."""
+    phase: str
+    tone: Tone
+    sentence: str
+    started: int
+    at: int
+    verdict: events.VerdictEvidence | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A row of the table of model versions."""
+
+    version: str
+    trigger: str
+    rows: int | None
+    seconds: float | None
+    metrics: Mapping[str, float]
+    gate: str
+    state: str
+    tone: Tone
+    at: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The numbers on top."""
+
+    measure: str
+    """`error` where labels are classes, else `loss` (mean squared error)."""
+    champion: str | None
+    champion_since: int | None
+    value: float | None
+    reference: float | None
+    """The same over the champion's first labels."""
+    reference_rows: int
+    loss: float | None
+    at: int | None
+    rows_per_second: float | None
+    """In the time of the data."""
+    labelled: int
+    rollout_outcomes: Mapping[str, Measured]
+    """Per version, since the rollout began."""

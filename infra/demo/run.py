@@ -1,0 +1,147 @@
+"""`driftloop demo`: the year passes, the loop closes; a narrative while it does, a table at the end."""
+
+import asyncio
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from infra import consoles, lineage
+from infra.adapters.parquet_store import ParquetStore
+from infra.adapters.readers import reader_for
+from infra.demo import flights as data
+from infra.demo import sabotage, summary
+from infra.demo.client import Replay
+from infra.demo.flights import Flights
+from infra.demo.narrative import Narrative, Terminal
+from infra.facade import MLOpsPipeline
+from infra.stack import Stack
+from mlops_core.data.examples import backfill
+from mlops_core.training.scoring import Scorer
+from schemas.configs import DataConfig, DeploymentConfig, ModelConfig
+from streams.publisher import Publisher
+
+MODEL = "flights"
+JANUARY_MS = 31 * 24 * 3600 * 1000
+FAST_FLIGHTS = 75_000
+"""February to mid-April: enough for several retrainings, the sabotage, and a promotion after it."""
+STEP_ROWS = 300
+MOST_BEHIND = 4_000
+"""Labels that may wait for the agents before the replay waits for them."""
+SETTLE_SECONDS = 60.0
+
+SETTINGS = {
+    # A replayed day takes about a second, so the loop's own clock is the calendar's: ten days between two
+    # trainings, and two canary steps whose verdicts need 250 labels each.
+    "retraining": {"cooldown_hours": 240, "min_new_labels": 4000, "window_rows": 20_000},
+    "rollout": {"steps": (10, 50), "min_labels": 250},
+    "performance": {"horizon_hours": 48, "window_labels": 250},
+    "training": {"trainer": "infra.demo.sabotage:SkewedTrainer", "timeout": 300},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    fast: bool
+    sabotage: bool
+    speed: int
+    broker: str
+    folder: Path
+    keep: bool
+
+
+def main(**options: object) -> int:
+    """Run the demo; 0 where the loop closed, 1 where something is missing, 130 after Ctrl-C."""
+    chosen = Options(**options)  # type: ignore[arg-type]  # typer has checked them
+    terminal = Terminal()
+    try:
+        with consoles.errors():
+            return _run(chosen, terminal)
+    except KeyboardInterrupt:
+        terminal.say("interrupted; everything is stopped")
+        return 130
+
+
+def _run(options: Options, terminal: Terminal) -> int:
+    began = time.monotonic()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    terminal.say("driftloop demo: will this flight be more than 15 minutes late? (NYC flights of 2013)")
+    broker = None if options.broker == "external" else options.broker
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(data.load)
+        with Stack.start(options.folder, broker, say=terminal.say, **SETTINGS) as stack:
+            year = loading.result()
+            january = int(np.searchsorted(year.at, year.at[0] + JANUARY_MS))
+            with Narrative(stack.settings, terminal, _armed(stack) if options.sabotage else None) as told:
+                asyncio.run(_first_model(stack, year[:january], terminal))
+                stream = year[january:][:FAST_FLIGHTS] if options.fast else year[january:]
+                replay = asyncio.run(_replay(stack, stream, options, told))
+                joined = _settled(stack, replay, told)
+            static = _static_scores(stack, stream)
+            timing = (replay.seconds, time.monotonic() - began)
+            result = summary.of(replay, static, told.facts(), joined, timing, options.sabotage)
+            for line in result.lines():
+                terminal.say(line)
+            for line in lineage.lines(stack.settings.kafka, None):
+                terminal.say(line)
+            if options.keep:
+                terminal.say(f"The page stays up at {stack.page}; Ctrl-C ends it.")
+                consoles.until_interrupted()
+            return result.exit_code
+
+
+def _armed(stack: Stack) -> Path:
+    return stack.settings.store.folder / sabotage.ARMED
+
+
+async def _first_model(stack: Stack, january: Flights, terminal: Terminal) -> None:
+    """Train on January, the way a user would, and deploy."""
+    known = january[~np.isnan(january.late)]
+    history = backfill(list(known.ids), list(known.landed_at), list(known.late), known.features)
+    ParquetStore(stack.settings.store.folder).append(MODEL, "january", history)
+    mlops = MLOpsPipeline(stack.settings)
+    model = ModelConfig(name=MODEL, hyperparameters={"max_depth": 6, "eta": 0.1})
+    trained = await mlops.train_model(model, DataConfig())
+    terminal.say(f"trained on January: {trained.model_id}, AUC {trained.metrics['auc']:.3f} on its last days")
+    assert trained.model_id is not None  # without a champion, the gate lets everything sound through
+    deployed = await mlops.deploy_model(trained.model_id, DeploymentConfig())
+    terminal.say(f"deployed: {', '.join(deployed.endpoints) or deployed.errors}")
+
+
+async def _replay(stack: Stack, stream: Flights, options: Options, told: Narrative) -> Replay:
+    """Ask and label, no faster than `speed`, and never far ahead of the agents."""
+    began = time.monotonic()
+    with Publisher(stack.settings.kafka) as publisher:
+        replay = Replay(MODEL, stream, stack.settings.serving.url, publisher)
+        async with httpx.AsyncClient() as client:
+            while replay.asked < len(stream):
+                await replay.send(client, STEP_ROWS)
+                told.progress(replay.asked, len(stream), replay.now, time.monotonic() - began)
+                while replay.labelled - told.labelled > MOST_BEHIND:
+                    await asyncio.sleep(0.05)
+                ahead = replay.asked / options.speed - (time.monotonic() - began) if options.speed else 0
+                await asyncio.sleep(max(ahead, 0))
+        replay.land_everybody()
+        replay.seconds = time.monotonic() - began
+    return replay
+
+
+def _settled(stack: Stack, replay: Replay, told: Narrative) -> set[str]:
+    """Wait until every label was joined and no training or rollout is under way; the joined ids."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    joined = summary.joined_ids(stack.settings.kafka, replay.labelled_ids, SETTLE_SECONDS)
+    while not told.settled and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return joined
+
+
+def _static_scores(stack: Stack, stream: Flights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """What the January model, had it never changed, would have said."""
+    first = reader_for(stack.settings.registry.tracking_uri).fitted(MODEL, "1")
+    return Scorer(first)(stream.features, len(stream))

@@ -1,0 +1,39 @@
+"""The event log as a client sees it: Kafka, read from the beginning where an answer needs the past."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from schemas.events import Event
+from schemas.settings import KafkaSettings, PublisherSettings
+from streams import reading, topics
+from streams.publisher import Publisher
+
+Found = TypeVar("Found", bound=Event)
+
+
+class KafkaEventLog:
+    """`ports.EventLog` on Kafka. Each call opens its own connection: a client calls rarely."""
+
+    def __init__(self, kafka: KafkaSettings, publisher: PublisherSettings) -> None:
+        self._kafka = kafka
+        self._publisher = publisher
+
+    async def publish(self, event: Event) -> None:
+        """Returns once Kafka has it."""
+        await asyncio.to_thread(self._publish, event)
+
+    async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
+        """The first event that `wanted` accepts; None if none comes in time."""
+        return await asyncio.to_thread(reading.wait_for, self._kafka, wanted, seconds)
+
+    async def newest(self, kind: type[Found], model: str) -> Found | None:
+        """The newest event of a kind about a model."""
+        topic = topics.OF_EVENT[kind]
+        found = await asyncio.to_thread(reading.everything, self._kafka, [topic])
+        about = [event for event in found if isinstance(event, kind) and event.model == model]
+        return about[-1] if about else None
+
+    def _publish(self, event: Event) -> None:
+        with Publisher(self._kafka, self._publisher) as publisher:
+            publisher.publish_event(event)

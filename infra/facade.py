@@ -1,0 +1,185 @@
+"""`MLOpsPipeline(config)`: the whole system for a notebook or a script; a thin client of the events.
+
+    mlops = MLOpsPipeline(config)
+    trained = await mlops.train_model(ModelConfig(name="fraud"), DataConfig(path="history.parquet"))
+    deployed = await mlops.deploy_model(trained.model_id, DeploymentConfig(replicas=2))
+    seen = await mlops.monitor_model(deployed.deployment_id)
+
+It speaks to a running system (`driftloop up`, or your cluster).
+"""
+
+import asyncio
+import difflib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.adapters.example_files import read_examples
+from infra.adapters.mlflow_registry import MLflowRegistry
+from infra.adapters.parquet_store import ParquetStore
+from infra.adapters.readers import reader_for
+from infra.event_log import KafkaEventLog
+from infra.serving.target import LocalTarget
+from infra.training_process import ProcessRunner
+from mlops_core.data.validation import DataValidator
+from mlops_core.lifecycle import ArtifactStore, DependencyTracker, ModelLifecycleManager, VersionController
+from mlops_core.monitor import (
+    AlertManager,
+    DriftDetector,
+    MetricCollector,
+    ModelMonitor,
+    PerformanceAnalyzer,
+)
+from mlops_core.rollout.pipeline import (
+    DeploymentMonitor,
+    DeploymentPipeline,
+    DeploymentValidator,
+    ModelDeployer,
+)
+from mlops_core.training.pipeline import (
+    ExperimentTracker,
+    FeatureStore,
+    ModelRegistry,
+    TrainingPipeline,
+)
+from schemas.configs import (
+    DataConfig,
+    DeploymentConfig,
+    DeploymentResult,
+    ModelConfig,
+    MonitoringResult,
+    TrainingResult,
+)
+from schemas.events import Event
+from schemas.settings import Settings, SettingsError
+
+PATIENCE = 300.0
+"""Seconds `deploy_model` waits for a rollout to end; a first version needs a few, a canary needs labels."""
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Tracking(_Keys):
+    tracking_uri: str | None = None
+
+
+class _TrainingConfig(_Keys):
+    experiment_tracking: _Tracking = _Tracking()
+
+
+class _MonitoringConfig(_Keys):
+    metrics_store: str = "prometheus"
+
+
+class _DeploymentConfig(_Keys):
+    monitoring_config: _MonitoringConfig = _MonitoringConfig()
+
+
+class _Config(_Keys):
+    """The mission's configuration; `settings` takes any group of driftloop's own settings."""
+
+    training_config: _TrainingConfig = _TrainingConfig()
+    deployment_config: _DeploymentConfig = _DeploymentConfig()
+    settings: dict[str, dict[str, Any]] = {}
+
+
+class MLOpsPipeline:
+    """Train, deploy, monitor and manage models through the running system."""
+
+    def __init__(self, config: Mapping[str, Any] | Settings) -> None:
+        """Take settings, or a dict as the README shows it.
+
+        Raises:
+            SettingsError: a key that doesn't exist (with the nearest right one), or a value that can't be.
+        """
+        settings = config if isinstance(config, Settings) else settings_of(config)
+        self.settings = settings
+        reader = reader_for(settings.registry.tracking_uri)
+        registry = ModelRegistry(reader)
+        events = KafkaEventLog(settings.kafka, settings.publisher)
+        self._store = ParquetStore(settings.store.folder)
+        self.training_pipeline = TrainingPipeline(
+            DataValidator(),
+            FeatureStore(self._store),
+            ExperimentTracker(ProcessRunner(settings, rollout="manual")),
+            registry,
+            events,
+        )
+        self.deployment_pipeline = DeploymentPipeline(
+            registry,
+            DeploymentValidator(reader),
+            ModelDeployer(events, LocalTarget(settings.serving.url), PATIENCE),
+            DeploymentMonitor(),
+        )
+        self.model_monitor = ModelMonitor(
+            MetricCollector(events), DriftDetector(), PerformanceAnalyzer(), AlertManager(events)
+        )
+        self.lifecycle_manager = ModelLifecycleManager(
+            VersionController(reader),
+            ArtifactStore(MLflowRegistry(settings.registry.tracking_uri)),
+            DependencyTracker(),
+            events,
+        )
+
+    async def train_model(self, model: ModelConfig, data: DataConfig) -> TrainingResult:
+        """Train and register a version that waits for `deploy_model`.
+
+        A file named by `data.path` becomes part of the model's offline store first.
+        """
+        if data.path is not None:
+            segment, examples = await asyncio.to_thread(read_examples, data)
+            await asyncio.to_thread(self._store.append, model.name, segment, examples)
+        return await self.training_pipeline.train_model(model, data)
+
+    async def deploy_model(self, model_id: str, config: DeploymentConfig) -> DeploymentResult:
+        """Roll `name:version` out, and wait how it ends."""
+        return await self.deployment_pipeline.deploy_model(model_id, config, _now())
+
+    async def monitor_model(self, deployment_id: str) -> MonitoringResult:
+        """The newest windows of a deployment."""
+        return await self.model_monitor.monitor_model(deployment_id)
+
+    async def manage_lifecycle(self, model_id: str, action: str) -> Event | None:
+        """`rollback`, `archive` or `update`."""
+        return await self.lifecycle_manager.manage_lifecycle(model_id, action, _now())
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """Settings from the mission's configuration."""
+    try:
+        known = _Config.model_validate(dict(config))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explained(dict(one)) for one in error.errors())) from error
+    groups = dict(known.settings)
+    uri = known.training_config.experiment_tracking.tracking_uri
+    if uri is not None:
+        http = "http://" + uri.removeprefix("mlflow://") if uri.startswith("mlflow://") else uri
+        groups["registry"] = {"tracking_uri": http, **groups.get("registry", {})}
+    return Settings.load(**groups)
+
+
+_COMING = {
+    "kubernetes_config": "this version serves on the local target only",
+    "alert_channels": "alerts go to the `alerts` topic; channels are not there yet",
+    "registry_uri": "the registry is the MLflow server that tracking_uri names",
+}
+
+
+def _explained(one: dict[str, Any]) -> str:
+    where = [str(part) for part in one["loc"]]
+    key = ".".join(where)
+    if one["type"] != "extra_forbidden":
+        return f"config: {key}: {one['msg']}"
+    if where[-1] in _COMING:
+        return f"config: {key}: {_COMING[where[-1]]}; leave it out"
+    names = [name for kind in _Keys.__subclasses__() for name in kind.model_fields]
+    near = difflib.get_close_matches(where[-1], names, n=1)
+    return f"config: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,447 @@
+"""Predictions, their features and their labels meet by id, in whatever order they arrive.
+
+    prediction ──▶ has features? ──no──▶ waits for its feature row ─┐
+                       └──yes──▶ waits for its label ◀──────────────┘──▶ joined ──▶ remembered (duplicates)
+    label ───────▶ waits for its prediction ──▶ joined, or an orphan
+
+Nobody waits for ever, and time is the time of the data: a prediction gives up once the *labels* have come
+`horizon` past it, a label once the *predictions* have. Were there one clock, then a worker that catches up
+and reads a month of predictions before the first label would give all of them up. Each clock is the median
+`at` of the last 63 rows of its kind, so that a few records from the year 58000 (microseconds sent as
+milliseconds) move nothing, and even many of them only until sane ones outnumber them again. Where the
+other side is silent, `capacity` bounds what is kept.
+
+While it waits, a row's numbers are 8 bytes each in one `bytes`: a fifth of the memory of Python's floats,
+and the rows that met, from wherever they waited, become a matrix by one `join`.
+"""
+
+import sys
+from base64 import b64decode, b64encode
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from math import isnan
+from typing import Any, Self
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mlops_core.data.examples import Examples, column
+from mlops_core.data.features import Column, Floats
+
+Shape = tuple[tuple[str, bool], ...]
+"""Feature names in their order, and whether each is text."""
+Traits = tuple[Shape, bytes, tuple[str | None, ...]]
+"""A row's features: shape, numbers (float64 each) and texts."""
+Predicted = tuple[int, float, str, Traits | None]
+"""`at`, score, version, features (None: they are still to come)."""
+Labelled = tuple[int, float]
+Described = tuple[int, Traits | None]
+Joined = tuple[str, Predicted, Labelled]
+
+CLOCK_ROWS = 63
+"""Rows whose median is the clock; with fewer there is no clock yet, and nothing expires."""
+MAX_SHAPES = 1000
+"""Shapes remembered as one object; more of them cost a little memory each, nothing else."""
+SWEEPS = 16
+"""Sweeps per horizon: a row waits up to 1/16 longer than the horizon, and is looked at 16 times."""
+ROOM = 8
+"""A sweep of a full room clears a further 1/8 of it, so that the next sweep isn't due at once."""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A label whose prediction never came."""
+
+    model: str
+    id: str
+    label: float
+    at: int
+    """When the label arrived (UTC, ms)."""
+
+
+@dataclass(frozen=True)
+class Expired:
+    """What was waited for long enough."""
+
+    orphans: Sequence[Orphan] = ()
+    featureless: Mapping[str, Examples] = field(default_factory=dict)
+    """By model: predictions that met their label but never their features; joined without them."""
+
+
+@dataclass
+class _Room:
+    """Who waits for whom, for one model."""
+
+    predicted: dict[str, Predicted] = field(default_factory=dict)
+    labelled: dict[str, Labelled] = field(default_factory=dict)
+    described: dict[str, Described] = field(default_factory=dict)
+    done: dict[str, Labelled] = field(default_factory=dict)
+    predicting: deque[int] = field(default_factory=lambda: deque(maxlen=CLOCK_ROWS))
+    labelling: deque[int] = field(default_factory=lambda: deque(maxlen=CLOCK_ROWS))
+    swept: tuple[int, int] = (0, 0)
+    """Both clocks at the last sweep."""
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def predict(self, id_: str, row: Predicted, joined: list[Joined]) -> None:
+        """A prediction came."""
+        if id_ in self.predicted or id_ in self.done:
+            self.counts["duplicates"] += 1
+            return
+        self.counts["predictions"] += 1
+        apart = self.described.pop(id_, None)
+        self.predicted[id_] = row if row[3] or apart is None else (*row[:3], apart[1])
+        if id_ in self.labelled:
+            self._meet(id_, joined)
+
+    def describe(self, id_: str, row: Described, joined: list[Joined]) -> None:
+        """A feature row came; a prediction's own features go before it, and so does an earlier row."""
+        waiting = self.predicted.get(id_)
+        if waiting is None:
+            if id_ not in self.done:
+                self.described.setdefault(id_, row)
+        elif not waiting[3]:
+            self.predicted[id_] = (*waiting[:3], row[1])
+            if id_ in self.labelled:
+                self._meet(id_, joined)
+
+    def label(self, id_: str, row: Labelled, joined: list[Joined]) -> None:
+        """A label came; the first one counts."""
+        known = self.done.get(id_) or self.labelled.get(id_)
+        if known is not None:
+            self.counts["duplicates" if known[1] == row[1] else "conflicts"] += 1
+            return
+        self.counts["labels"] += 1
+        self.labelled[id_] = row
+        if id_ in self.predicted:
+            self._meet(id_, joined)
+
+    def _meet(self, id_: str, joined: list[Joined]) -> None:
+        if self.predicted[id_][3]:
+            self.done[id_] = self.labelled.pop(id_)
+            joined.append((id_, self.predicted.pop(id_), self.done[id_]))
+
+    def sweep(self, horizon: int, capacity: int) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
+        """Who gave up waiting: labelled predictions without features, and labels without a prediction."""
+        now, labels_now = _now(self.predicting), _now(self.labelling)
+        self.swept = (now, labels_now)
+        leaving = dict.fromkeys(
+            _leaving(self.predicted, labels_now - horizon, now, capacity)
+            + _leaving(self.labelled, now - horizon, labels_now, capacity)
+        )
+        for id_ in _leaving(self.described, now - horizon, now, capacity):
+            del self.described[id_]
+        for id_ in _leaving(self.done, min(now, labels_now) - horizon, labels_now, capacity):
+            del self.done[id_]
+        return self._parted(leaving)
+
+    def _parted(self, leaving: Iterable[str]) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
+        bare, orphans = [], []
+        for id_ in leaving:
+            prediction, label = self.predicted.pop(id_, None), self.labelled.pop(id_, None)
+            if prediction is None and label is not None:
+                orphans.append((id_, label))
+            elif prediction is not None and label is not None:
+                bare.append((id_, prediction, label))
+                self.done[id_] = label
+            else:
+                self.counts["unlabelled"] += 1
+        self.counts.update(joined=len(bare), featureless=len(bare), orphans=len(orphans))
+        return bare, orphans
+
+    def due(self, step: int, capacity: int) -> bool:
+        """Whether a sweep would find anything: time went on (or back), or too many wait."""
+        rooms: Iterable[Mapping[str, object]] = (self.predicted, self.labelled, self.described, self.done)
+        if any(len(one) > capacity for one in rooms):
+            return True
+        clocks = (_now(self.predicting), _now(self.labelling))
+        return any(abs(now - then) >= step for now, then in zip(clocks, self.swept, strict=True))
+
+
+class LabelJoin:
+    """The join of several models, column by column; state for one worker's share of the ids.
+
+    Feed it whole batches and call `expire` after each chunk. Values are JSON's: numbers of at most 64
+    bits, text, bools, None.
+    """
+
+    def __init__(self, horizon_ms: int, capacity: int = 500_000) -> None:
+        """Start empty.
+
+        Args:
+            horizon_ms: how long a row waits for its counterpart (and is remembered after it), in ms.
+            capacity: rows of a kind and model kept at most (predictions, labels, feature rows, remembered
+                ids); about 0.6 kB a waiting prediction of 20 features. Beyond it, those furthest from the
+                clock go first.
+        """
+        self._horizon = horizon_ms
+        self._capacity = capacity
+        self._rooms: dict[str, _Room] = {}
+        self._shapes: dict[Shape, Shape] = {}
+
+    def predictions(
+        self,
+        model: str,
+        version: str,
+        ids: Sequence[str],
+        at: Sequence[int],
+        scores: Sequence[float],
+        features: Mapping[str, Column],
+    ) -> Examples:
+        """Take predictions, columns of shape (rows,); returns the rows that they completed, by `at`.
+
+        Raises:
+            ValueError: columns of different lengths.
+        """
+        room, joined = self._room(model), list[Joined]()
+        times, rows = _plain(at), self._traits(features, len(ids))
+        for id_, when, score, traits in zip(_plain(ids), times, _plain(scores), rows, strict=True):
+            room.predict(id_, (when, score, version, traits), joined)
+        room.predicting.extend(times)
+        return _counted(room, joined)
+
+    def features(
+        self, model: str, ids: Sequence[str], at: Sequence[int], features: Mapping[str, Column]
+    ) -> Examples:
+        """Take feature rows, columns of shape (rows,); returns the rows that they completed, by `at`.
+
+        Raises:
+            ValueError: columns of different lengths.
+        """
+        room, joined = self._room(model), list[Joined]()
+        for id_, *row in zip(_plain(ids), _plain(at), self._traits(features, len(ids)), strict=True):
+            room.describe(id_, (row[0], row[1]), joined)
+        return _counted(room, joined)
+
+    def labels(self, model: str, ids: Sequence[str], at: Sequence[int], labels: Sequence[float]) -> Examples:
+        """Take labels, columns of shape (rows,); returns the rows that they completed, by `at`.
+
+        Raises:
+            ValueError: columns of different lengths.
+        """
+        room, joined = self._room(model), list[Joined]()
+        times = _plain(at)
+        for id_, when, label in zip(_plain(ids), times, _plain(labels), strict=True):
+            room.label(id_, (when, label), joined)
+        room.labelling.extend(times)
+        return _counted(room, joined)
+
+    def expire(self) -> Expired:
+        """Let go of what has waited for the horizon, or is too much to keep."""
+        orphans: list[Orphan] = []
+        featureless: dict[str, Examples] = {}
+        for model, room in self._rooms.items():
+            if room.due(max(1, self._horizon // SWEEPS), self._capacity):
+                bare, alone = room.sweep(self._horizon, self._capacity)
+                orphans += [Orphan(model, id_, label, at) for id_, (at, label) in alone]
+                if bare:
+                    featureless[model] = _examples(bare)
+        return Expired(orphans, featureless)
+
+    def counts(self, model: str | None = None) -> Mapping[str, int]:
+        """What became of everything so far, for one model or all of them.
+
+        Always: `predictions` = `joined` + `unlabelled` + `waiting`, and
+        `labels` = `joined` + `orphans` + `waiting_labels`. `featureless` are part of `joined`;
+        `duplicates` and `conflicts` (labels that contradict the first one) changed nothing.
+        """
+        rooms = self._rooms.values() if model is None else [self._rooms.get(model, _Room())]
+        total = Counter[str]()
+        for room in rooms:
+            total.update(room.counts)
+            total["waiting"] += len(room.predicted)
+            total["waiting_labels"] += len(room.labelled)
+            total["waiting_features"] += len(room.described)
+            total["remembered"] += len(room.done)
+        return {name: total[name] for name in _COUNTS}
+
+    def dump(self) -> bytes:
+        """The whole state as JSON."""
+        rooms = {model: _packed(room) for model, room in self._rooms.items()}
+        return orjson.dumps(rooms, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    @classmethod
+    def load(cls, data: bytes, horizon_ms: int, capacity: int = 500_000) -> Self:
+        """Back from `dump`; the horizon and the capacity may be others than before."""
+        join = cls(horizon_ms, capacity)
+        join._rooms = {model: _unpacked(room) for model, room in orjson.loads(data).items()}
+        return join
+
+    def _room(self, model: str) -> _Room:
+        if model not in self._rooms:
+            self._rooms[model] = _Room()
+        return self._rooms[model]
+
+    def _traits(self, features: Mapping[str, Column], rows: int) -> Iterable[Traits | None]:
+        """Each row's features; equal shapes are one object, so that they are told apart by identity."""
+        if not features:
+            return repeat(None, rows)
+        if len(self._shapes) > MAX_SHAPES:
+            self._shapes.clear()
+        columns = {name: column(_plain(values)) for name, values in features.items()}
+        shape = tuple((name, values.dtype == object) for name, values in columns.items())
+        return _cut(self._shapes.setdefault(shape, shape), list(columns.values()), rows)
+
+
+_COUNTS = (
+    *("predictions", "labels", "joined", "featureless", "duplicates", "conflicts", "orphans", "unlabelled"),
+    *("waiting", "waiting_labels", "waiting_features", "remembered"),
+)
+
+
+def spelled(floats: Floats) -> NDArray[np.object_]:
+    """Numbers as text, for a feature that is text elsewhere; whole ones without a point, NaN is None.
+
+    >>> spelled(np.array([3.0, 2.5, np.nan]))
+    array(['3', '2.5', None], dtype=object)
+    """
+    return np.array([None if isnan(v) else _spelled(v) for v in floats.tolist()], dtype=object)
+
+
+def _spelled(number: float) -> str:
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _counted(room: _Room, joined: list[Joined]) -> Examples:
+    room.counts["joined"] += len(joined)
+    return _examples(joined)
+
+
+def _examples(joined: list[Joined]) -> Examples:
+    joined.sort(key=lambda one: (one[1][0], one[0]))
+    ids, predicted, labelled = zip(*joined, strict=True) if joined else ((), (), ())
+    at, scores, versions, traits = zip(*predicted, strict=True) if predicted else ((),) * 4
+    labelled_at, labels = zip(*labelled, strict=True) if labelled else ((), ())
+    return Examples(
+        ids=np.array(ids, dtype=object),
+        at=np.array(at, dtype=np.int64),
+        labels=np.array(labels, dtype=np.float64),
+        labelled_at=np.array(labelled_at, dtype=np.int64),
+        scores=np.array(scores, dtype=np.float64),
+        versions=np.array(versions, dtype=object),
+        features=_columns(traits),
+    )
+
+
+def _cut(shape: Shape, columns: Sequence[NDArray[Any]], rows: int) -> Iterable[Traits]:
+    """Columns of shape (rows,) as one `Traits` a row."""
+    floats = [values for values in columns if values.dtype != object]
+    words = [values.tolist() for values in columns if values.dtype == object]
+    data, width = np.column_stack(floats).tobytes() if floats else b"", 8 * len(floats)
+    packed = [data[place * width : (place + 1) * width] for place in range(rows)]
+    texts: Iterable[tuple[str | None, ...]] = zip(*words, strict=True) if words else repeat((), rows)
+    return zip(repeat(shape, rows), packed, texts, strict=True)
+
+
+def _glued(rows: Sequence[Traits]) -> dict[str, NDArray[Any]]:
+    """Rows of one shape as columns again."""
+    shape, width = rows[0][0], len(rows[0][1]) // 8
+    flat = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.float64)
+    floats = iter(np.ascontiguousarray(flat.reshape(len(rows), width).T))
+    texts = zip(*[row[2] for row in rows], strict=True)
+    return {name: np.array(next(texts), dtype=object) if text else next(floats) for name, text in shape}
+
+
+def _columns(traits: Sequence[Traits | None]) -> Mapping[str, NDArray[Any]]:
+    """Rows of any shapes as columns; a feature that a row doesn't have is missing there."""
+    shapes: dict[int, list[tuple[int, Traits]]] = {}
+    for place, row in enumerate(traits):
+        if row is not None:
+            shapes.setdefault(id(row[0]), []).append((place, row))
+    parts = [([place for place, _ in rows], _glued([row for _, row in rows])) for rows in shapes.values()]
+    if len(parts) == 1 and len(parts[0][0]) == len(traits):
+        return parts[0][1]
+    names = dict.fromkeys(chain.from_iterable(part for _, part in parts))
+    return {name: _merged([(p, c[name]) for p, c in parts if name in c], len(traits)) for name in names}
+
+
+def _merged(parts: Sequence[tuple[list[int], NDArray[Any]]], rows: int) -> NDArray[Any]:
+    text = any(values.dtype == object for _, values in parts)
+    merged = np.full(rows, None if text else np.nan, dtype=object if text else np.float64)
+    for places, values in parts:
+        merged[places] = spelled(values) if text and values.dtype != object else values
+    return merged
+
+
+def _plain(values: Any) -> Any:
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
+def _now(recent: deque[int]) -> int:
+    return sorted(recent)[CLOCK_ROWS // 2] if len(recent) == CLOCK_ROWS else 0
+
+
+def _leaving(rows: Mapping[str, tuple[Any, ...]], cut: int, now: int, capacity: int) -> list[str]:
+    """Ids of the rows from before `cut`; if too many are left, also of those furthest from `now`.
+
+    Without a clock (0) the newest row is now.
+    """
+    at = np.fromiter((row[0] for row in rows.values()), dtype=np.int64, count=len(rows))
+    gone = at < cut
+    if len(rows) - int(gone.sum()) > capacity:
+        excess = len(rows) - capacity + capacity // ROOM
+        gone[np.argpartition(-np.abs(at - (now or at.max())), excess - 1)[:excess]] = True
+    ids = list(rows)
+    return [ids[place] for place in np.flatnonzero(gone)]
+
+
+def _packed(room: _Room) -> Mapping[str, object]:
+    at, scores, versions, traits = zip(*room.predicted.values(), strict=True) if room.predicted else ((),) * 4
+    times, apart = zip(*room.described.values(), strict=True) if room.described else ((), ())
+    predicted = {"ids": list(room.predicted), "at": at, "scores": scores, "versions": versions}
+    return {
+        "predicted": {**predicted, "traits": _folded(traits)},
+        "described": {"ids": list(room.described), "at": times, "traits": _folded(apart)},
+        "labelled": room.labelled,
+        "done": room.done,
+        "predicting": list(room.predicting),
+        "labelling": list(room.labelling),
+        "swept": room.swept,
+        "counts": room.counts,
+    }
+
+
+def _unpacked(fields: Mapping[str, Any]) -> _Room:
+    predicted, described = fields["predicted"], fields["described"]
+    versions = map(sys.intern, predicted["versions"])
+    rows = zip(predicted["at"], predicted["scores"], versions, _unfolded(predicted["traits"]), strict=True)
+    apart = zip(described["at"], _unfolded(described["traits"]), strict=True)
+    return _Room(
+        predicted=dict(zip(predicted["ids"], rows, strict=True)),
+        described=dict(zip(described["ids"], apart, strict=True)),
+        labelled={id_: (at, label) for id_, (at, label) in fields["labelled"].items()},
+        done={id_: (at, label) for id_, (at, label) in fields["done"].items()},
+        predicting=deque(fields["predicting"], CLOCK_ROWS),
+        labelling=deque(fields["labelling"], CLOCK_ROWS),
+        swept=(fields["swept"][0], fields["swept"][1]),
+        counts=Counter(fields["counts"]),
+    )
+
+
+def _folded(traits: Sequence[Traits | None]) -> Mapping[str, object]:
+    """Rows' features as columns: which shape, its numbers (base64), its texts."""
+    kept = [row for row in traits if row is not None]
+    shapes = {id(row[0]): row[0] for row in kept}
+    number = {one: place for place, one in enumerate(shapes)}
+    return {
+        "shapes": list(shapes.values()),
+        "shape": [-1 if row is None else number[id(row[0])] for row in traits],
+        "numbers": b64encode(b"".join([row[1] for row in kept])).decode(),
+        "texts": [row[2] for row in kept if row[2]],
+    }
+
+
+def _unfolded(fields: Mapping[str, Any]) -> Iterable[Traits | None]:
+    shapes: list[Shape] = [tuple((name, text) for name, text in shape) for shape in fields["shapes"]]
+    widths = [8 * sum(not text for _, text in shape) for shape in shapes]
+    wordy = [any(text for _, text in shape) for shape in shapes]
+    data, texts, start = b64decode(fields["numbers"]), iter(fields["texts"]), 0
+    for which in fields["shape"]:
+        if which < 0:
+            yield None
+            continue
+        row = data[start : start + widths[which]]
+        start += widths[which]
+        yield shapes[which], row, tuple(next(texts)) if wordy[which] else ()

@@ -1,0 +1,202 @@
+"""What training data looked like, column by column: the reference that drift is measured against."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mlops_core.data.features import Column, FeatureSpec, Floats, Kind, categories, numbers
+from mlops_core.errors import BadData
+
+BINS = 32
+"""Quantile bins of a numeric column: enough to see a shape, few enough to fill within 256 rows."""
+BINS_MAX = BINS + 1
+"""Bins of any column, at most: 32 quantiles and null, or 12 categories, other, unseen and null."""
+TOP = 12
+"""Categories with a bin of their own, at most."""
+COMMON = 0.01
+"""Share from which a category gets a bin: a rarer one would alarm on a single event."""
+OTHERS = 512
+"""Rarer categories remembered by name, so that they are told from those never seen."""
+SCORE = "score"
+"""The predictions' own column, always the last."""
+STRETCH = 1024
+"""Consecutive reference rows that are counted for themselves, in four quarters."""
+STRETCHES = 16
+"""Stretches per profile, at most, evenly spread."""
+_APART = 1e-6
+"""Relative distance within which two numbers are one value: float32 and float64 differ by 1e-7."""
+
+
+class ColumnProfile(BaseModel):
+    """One column's bins and how full each was.
+
+    Bins of a numeric column: `len(edges) + 1` half-open intervals [edge, next edge), then null.
+    Bins of a categorical one: `categories`, other (seen, but under 1 %), unseen, then null.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Kind
+    edges: tuple[float, ...] = ()
+    """Inner edges, strictly increasing, at most 31; where few values exist, halfway between them."""
+    categories: tuple[str, ...] = ()
+    """Most frequent first."""
+    others: tuple[str, ...] = ()
+    """Categories counted as other."""
+    shares: tuple[float, ...] = ()
+    """Share of the reference in each bin; they add up to 1."""
+    rows: int = 0
+    """Rows of the reference."""
+    stretches: tuple[tuple[int, ...], ...] = ()
+    """Counts per bin of 256 consecutive rows each, four after another make a stretch: how much the reference
+    varies by itself, from day to day, is not drift."""
+
+    @classmethod
+    def of(cls, name: str, kind: Kind, column: Column) -> Self:
+        """The profile of `column`, shape (rows,), at least one row."""
+        rows = len(column)
+        fields: dict[str, tuple[float, ...] | tuple[str, ...]]
+        if kind is Kind.NUMERIC:
+            fields = {"edges": _edges(numbers(column))}
+        else:
+            top, others = _ranked(categories(column), rows)
+            fields = {"categories": top, "others": others}
+        empty = cls.model_validate({"name": name, "kind": kind, "rows": rows, **fields})
+        bins = empty.bins(column)
+        shares = np.bincount(bins, minlength=empty.null + 1) / rows
+        found = {"shares": tuple(shares.tolist()), "stretches": _stretches(bins, empty.null + 1)}
+        return empty.model_copy(update=found)
+
+    @property
+    def null(self) -> int:
+        """The bin of missing values, which is the last one."""
+        return len(self.edges) + 1 if self.kind is Kind.NUMERIC else len(self.categories) + 2
+
+    @property
+    def bin_names(self) -> tuple[str, ...]:
+        """Names of a categorical column's bins but null; empty for numbers."""
+        return () if self.kind is Kind.NUMERIC else (*self.categories, "(other)", "(unseen)")
+
+    def bins(self, column: Column) -> NDArray[np.uint8]:
+        """The bin of each value, shape (rows,); what is not finite or not of this kind is null."""
+        if self.kind is Kind.NUMERIC:
+            floats = numbers(column)
+            places = np.searchsorted(self._cuts, floats, side="right").astype(np.uint8)
+            places[np.isnan(floats)] = self.null
+            return places
+        known, unseen = self._known, self.null - 1
+        return np.array([known.get(value, unseen) for value in categories(column)], dtype=np.uint8)
+
+    @cached_property
+    def _cuts(self) -> Floats:
+        return np.array(self.edges, dtype=np.float64)
+
+    @cached_property
+    def _known(self) -> dict[str | None, int]:
+        known: dict[str | None, int] = dict.fromkeys(self.others, len(self.categories))
+        known.update((value, place) for place, value in enumerate(self.categories))
+        known[None] = self.null
+        return known
+
+
+class Profile(BaseModel):
+    """The reference of one version: its features in order, then `score`. JSON both ways."""
+
+    model_config = ConfigDict(frozen=True)
+
+    columns: tuple[ColumnProfile, ...]
+    rows: int
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Column], scores: Floats) -> Self:
+        """The profile of training rows, each column of shape (rows,), and what the model says of them.
+
+        In the order of time, so that the profile learns how much a stretch of rows varies by itself.
+
+        Raises:
+            BadData: no rows, or a column of another length.
+
+        >>> columns = {"miles": [1, 2, None, 2], "origin": ["JFK", "LGA", "JFK", None]}
+        >>> profile = Profile.of(columns, scores=np.ones(4))
+        >>> [(column.name, column.shares) for column in profile.columns[:2]]
+        [('miles', (0.0, 0.25, 0.5, 0.0, 0.25)), ('origin', (0.5, 0.25, 0.0, 0.0, 0.25))]
+        """
+        rows = len(scores)
+        if not rows:
+            raise BadData("a profile needs at least one row; got none")
+        for name, column in columns.items():
+            _same_length(name, column, rows)
+        kinds = FeatureSpec.infer(columns).features
+        features = [ColumnProfile.of(kind.name, kind.kind, columns[kind.name]) for kind in kinds]
+        return cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each column is called in events; a feature called `score` gives way to the predictions."""
+        features = [column.name for column in self.columns[:-1]]
+        return (*(f"feature {name}" if name == SCORE else name for name in features), SCORE)
+
+    def bins(self, columns: Mapping[str, Column], scores: Floats | None, rows: int) -> NDArray[np.uint8]:
+        """The bin of every value, shape (rows, columns); a column that is absent is all null.
+
+        Raises:
+            BadData: a column of another length.
+        """
+        matrix = np.empty((len(self.columns), rows), dtype=np.uint8)
+        given = [columns.get(column.name) for column in self.columns[:-1]]
+        for place, (column, values) in enumerate(zip(self.columns, [*given, scores], strict=True)):
+            if values is None:
+                matrix[place] = column.null
+            else:
+                _same_length(column.name, values, rows)
+                matrix[place] = column.bins(values)
+        return matrix.T
+
+
+def _same_length(name: str, column: Column, rows: int) -> None:
+    if len(column) != rows:
+        raise BadData(f"column {name!r} has {len(column)} rows, expected {rows}")
+
+
+def _stretches(bins: NDArray[np.uint8], size: int) -> tuple[tuple[int, ...], ...]:
+    stretches = min(len(bins) // STRETCH, STRETCHES)
+    starts = np.linspace(0, len(bins) - STRETCH, stretches).astype(np.int64)
+    quarters = (bins[start : start + STRETCH].reshape(4, -1) for start in starts)
+    return tuple(tuple(np.bincount(q, minlength=size).tolist()) for four in quarters for q in four)
+
+
+def _edges(values: Floats) -> tuple[float, ...]:
+    """Inner edges: quantiles, or halfway between the values where these are few."""
+    values = values[~np.isnan(values)]
+    distinct = np.unique(values)
+    if not len(distinct):
+        return ()
+    if len(distinct) <= BINS - 2:
+        return _between(distinct)
+    cuts = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    atoms, times = np.unique(cuts, return_counts=True)
+    # A value that holds several quantiles gets a bin of its own, instead of sharing one with its neighbours.
+    above = np.nextafter(atoms[times > 1], np.inf)
+    return tuple(np.unique(np.concatenate([atoms, above])).tolist())
+
+
+def _between(distinct: Floats) -> tuple[float, ...]:
+    """Edges around each value, so that one below, between or above them shows, even if there was just one."""
+    gaps = np.diff(distinct) if len(distinct) > 1 else 2 * _APART * np.maximum(1.0, np.abs(distinct))
+    outer = distinct[0] - gaps[0] / 2, distinct[-1] + gaps[-1] / 2
+    inner = distinct[:-1] + np.diff(distinct) / 2
+    return tuple(np.unique([outer[0], *inner, outer[1]]).tolist())
+
+
+def _ranked(values: Iterable[str | None], rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Categories with a bin of their own, and the others; by frequency, then by name."""
+    counts = Counter(value for value in values if value is not None)
+    ranked = sorted(counts, key=lambda value: (-counts[value], value))
+    top = [value for value in ranked[:TOP] if counts[value] >= COMMON * rows]
+    return tuple(top), tuple(ranked[len(top) : len(top) + OTHERS])

@@ -1,0 +1,110 @@
+"""ModelLifecycleManager: rollback, archive and update, each refused where it would hurt."""
+
+from collections.abc import Sequence
+
+from mlops_core.errors import Impossible
+from mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
+from mlops_core.training.pipeline import parted
+from schemas import ids
+from schemas.events import DeployRequested, Event, RetrainRequested
+
+UPDATE_ROWS = 20_000
+ARCHIVED = "archived"
+
+
+class VersionController:
+    """Versions and who is champion, previous, challenger."""
+
+    def __init__(self, reader: ModelReader) -> None:
+        self._reader = reader
+
+    def model_info(self, model_id: str) -> Registered:
+        """One version; Unknown where nobody registered it."""
+        return self._reader.version(*parted(model_id))
+
+    def holding(self, model: str, alias: str) -> Registered | None:
+        """The version that holds an alias."""
+        return next((one for one in self._reader.versions(model) if alias in one.aliases), None)
+
+
+class ArtifactStore:
+    """What a version is made of: the registry keeps it, and an archived version is still readable."""
+
+    def __init__(self, writer: ModelWriter) -> None:
+        self._writer = writer
+
+    def archive(self, info: Registered) -> None:
+        """Mark it; nothing is deleted."""
+        self._writer.tag(info.model, info.version, "lifecycle", ARCHIVED)
+
+
+class DependencyTracker:
+    """Who depends on a version: whoever reaches it by an alias."""
+
+    def dependents(self, info: Registered) -> Sequence[str]:
+        """Aliases that point at it; empty where nobody does."""
+        return [alias for alias in info.aliases if alias in ("champion", "previous")]
+
+
+class ModelLifecycleManager:
+    """`manage_lifecycle(model_id, action)`; `at` is now, in the time of the data (UTC, ms)."""
+
+    def __init__(
+        self,
+        version_controller: VersionController,
+        artifact_store: ArtifactStore,
+        dependency_tracker: DependencyTracker,
+        events: EventLog,
+    ) -> None:
+        self.version_controller = version_controller
+        self.artifact_store = artifact_store
+        self.dependency_tracker = dependency_tracker
+        self._events = events
+
+    async def manage_lifecycle(self, model_id: str, action: str, at: int) -> Event | None:
+        """Do it, and return the event that asks the agents for it (None where none is needed).
+
+        Raises:
+            Impossible: it would hurt, or there is no such action; says why and what is possible.
+        """
+        info = self.version_controller.model_info(model_id)
+        match action:
+            case "rollback":
+                return await self._told(self._rollback(info, at))
+            case "archive":
+                self._archive(info)
+                return None
+            case "update":
+                return await self._told(_update(info, at))
+            case _:
+                raise Impossible(f"no action is called {action!r}; there are rollback, archive, update")
+
+    def _rollback(self, info: Registered, at: int) -> Event:
+        previous = self.version_controller.holding(info.model, "previous")
+        if previous is None:
+            raise Impossible(f"{info.model} has no previous version to roll back to")
+        id_ = ids.derived("rollback", info.model, previous.version, at)
+        return DeployRequested(id=id_, at=at, model=info.model, version=previous.version)
+
+    def _archive(self, info: Registered) -> None:
+        dependents = self.dependency_tracker.dependents(info)
+        if dependents:
+            raise Impossible(
+                f"{info.model}:{info.version} is {' and '.join(dependents)}; promote another version first"
+            )
+        self.artifact_store.archive(info)
+
+    async def _told(self, event: Event) -> Event:
+        await self._events.publish(event)
+        return event
+
+
+def _update(info: Registered, at: int) -> Event:
+    return RetrainRequested(
+        id=ids.derived("update", info.model, at),
+        at=at,
+        model=info.model,
+        reason="an update was asked for by hand",
+        trigger="manual",
+        rows=UPDATE_ROWS,
+    )

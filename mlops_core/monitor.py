@@ -1,0 +1,139 @@
+"""ModelMonitor: what the agents measured about a deployment, in one answer."""
+
+from dataclasses import dataclass
+
+from mlops_core.ports import EventLog
+from mlops_core.training.pipeline import parted
+from schemas import ids
+from schemas.configs import MonitoringResult
+from schemas.events import AlertRaised, ColumnDrift, DriftDetected, DriftMeasured, PerformanceMeasured
+
+SCORE = "score"
+"""The column that stands for the predictions."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The newest windows of one model."""
+
+    drift: DriftMeasured | None
+    performance: PerformanceMeasured | None
+    concept: DriftDetected | None
+
+
+class MetricCollector:
+    """Reads the newest windows from the event log."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    async def collect_metrics(self, deployment_id: str) -> Collected:
+        """What is known of a deployment."""
+        model, _ = parted(deployment_id)
+        return Collected(
+            drift=await self._events.newest(DriftMeasured, model),
+            performance=await self._events.newest(PerformanceMeasured, model),
+            concept=await self._events.newest(DriftDetected, model),
+        )
+
+
+class FeatureDriftDetector:
+    """Features whose episode is open."""
+
+    def drifted(self, window: DriftMeasured) -> dict[str, ColumnDrift]:
+        """By name, worst first."""
+        open_ = {n: c for n, c in window.columns.items() if c.drifted and n != SCORE}
+        return dict(sorted(open_.items(), key=lambda item: -item[1].severity))
+
+
+class PredictionDriftDetector:
+    """The scores, when their episode is open."""
+
+    def drifted(self, window: DriftMeasured) -> ColumnDrift | None:
+        """The score column, if it drifted."""
+        score = window.columns.get(SCORE)
+        return score if score is not None and score.drifted else None
+
+
+class ConceptDriftDetector:
+    """What labels say."""
+
+    def drifted(self, newest: DriftDetected | None) -> bool:
+        """Whether the newest detection was one of concept drift."""
+        return newest is not None and newest.kind == "concept"
+
+
+class DriftDetector:
+    """Feature, prediction and concept drift, as the agents found them."""
+
+    def __init__(self) -> None:
+        self.feature_drift = FeatureDriftDetector()
+        self.prediction_drift = PredictionDriftDetector()
+        self.concept_drift = ConceptDriftDetector()
+
+    async def detect_drift(self, metrics: Collected) -> DriftMeasured | None:
+        """The newest window, if anything in it drifted."""
+        window = metrics.drift
+        if window is None:
+            return None
+        found = self.feature_drift.drifted(window) or self.prediction_drift.drifted(window)
+        return window if found or self.concept_drift.drifted(metrics.concept) else None
+
+
+class PerformanceAnalyzer:
+    """Prequential figures of the newest window."""
+
+    async def analyze(self, metrics: Collected) -> dict[str, float]:
+        """Loss, log loss and error rate over all versions that answered."""
+        window = metrics.performance
+        if window is None or not window.rows:
+            return {}
+        total = list(window.versions.values())
+        rows = sum(one.rows for one in total)
+        return {
+            "loss": sum(one.loss for one in total) / rows,
+            "log_loss": sum(one.log_loss for one in total) / rows,
+            "error_rate": sum(one.errors for one in total) / rows,
+            "labelled": float(window.labelled),
+        }
+
+
+class AlertManager:
+    """Puts what a person should know on the alerts topic."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    async def send_alerts(self, deployment_id: str, drift: DriftMeasured) -> None:
+        """One alert a window; the same window again is the same alert."""
+        drifted = [name for name, column in drift.columns.items() if column.drifted]
+        sentence = f"{deployment_id}: {', '.join(drifted[:5])} drifted"
+        id_ = ids.derived(drift.id, "monitor")
+        await self._events.publish(
+            AlertRaised.following(drift, id=id_, severity="warning", sentence=sentence)
+        )
+
+
+class ModelMonitor:
+    """Collect, detect, analyse, tell."""
+
+    def __init__(
+        self,
+        metric_collector: MetricCollector,
+        drift_detector: DriftDetector,
+        performance_analyzer: PerformanceAnalyzer,
+        alert_manager: AlertManager,
+    ) -> None:
+        self.metric_collector = metric_collector
+        self.drift_detector = drift_detector
+        self.performance_analyzer = performance_analyzer
+        self.alert_manager = alert_manager
+
+    async def monitor_model(self, deployment_id: str) -> MonitoringResult:
+        """The newest windows of `name:version`; an alert is raised where something drifted."""
+        collected = await self.metric_collector.collect_metrics(deployment_id)
+        drifted = await self.drift_detector.detect_drift(collected)
+        figures = await self.performance_analyzer.analyze(collected)
+        if drifted is not None:
+            await self.alert_manager.send_alerts(deployment_id, drifted)
+        return MonitoringResult(metrics=figures, drift=collected.drift, performance=collected.performance)

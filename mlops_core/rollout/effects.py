@@ -1,0 +1,92 @@
+"""What must be true in each phase.
+
+Level-triggered: an effect states what should be, so performing it again is harmless, and whoever takes
+over after a crash performs the effects of the present phase once more. In every phase of `REPORTED` the
+outcome is reported back (`machine.performed`, `machine.obstructed`); the table decides what follows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlops_core.rollout.machine import Rollout
+from mlops_core.rollout.states import Phase
+
+REPORTED = frozenset(Phase) - {Phase.PAUSED}
+"""A pause waits for a person, not for us. The last phase is reported too: only then is a rollout closed."""
+
+
+@dataclass(frozen=True)
+class EnsureRevision:
+    """Have a version up and ready to score."""
+
+    model: str
+    version: str
+    replicas: int
+
+
+@dataclass(frozen=True)
+class ShiftTraffic:
+    """Split traffic: percent per version, 100 in all."""
+
+    model: str
+    weights: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Crown:
+    """Make a version champion; crowning the champion changes nothing."""
+
+    model: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Take a version down once nothing is sent to it."""
+
+    model: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Note something about a version."""
+
+    model: str
+    version: str
+    key: str
+    value: str
+
+
+Effect = EnsureRevision | ShiftTraffic | Crown | Retire | Tag
+
+
+def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase, a return
+    """What must be true now, in the order in which to make it so."""
+    model, version = rollout.model, rollout.version
+    ensure = EnsureRevision(model, version, rollout.replicas)
+    match rollout.phase:
+        case Phase.WARMING:
+            return (ensure,)
+        case Phase.CANARY | Phase.PAUSED:
+            return (ensure, *_shift(rollout, rollout.share))
+        case Phase.PROMOTING:
+            return (ensure, *_shift(rollout, 100), Crown(model, version))
+        case Phase.PROMOTED:
+            return tuple(Retire(model, spare) for spare in rollout.spare)
+        case Phase.REVERTING:
+            # Traffic first: the registry may be away, and a bad version must not serve meanwhile.
+            crown = (Crown(model, rollout.stable),) if rollout.stable else ()
+            return (*_shift(rollout, 0), *crown, Tag(model, version, "lifecycle", "rolled-back"))
+        case Phase.REVERTED:
+            return (Retire(model, version),)
+        case Phase.FAILED:
+            return (Retire(model, version), Tag(model, version, "lifecycle", "failed"))
+
+
+def _shift(rollout: Rollout, share: int) -> tuple[ShiftTraffic, ...]:
+    """`share` percent to the challenger, the rest to stable; nothing where stable's part has nobody."""
+    if rollout.stable is None and share < 100:
+        return ()
+    split = {rollout.version: share, rollout.stable or "": 100 - share}
+    return (ShiftTraffic(rollout.model, {version: weight for version, weight in split.items() if weight}),)

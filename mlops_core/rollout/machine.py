@@ -1,0 +1,264 @@
+"""One rollout: what it is, and what follows from a signal.
+
+`advance` asks the table for the phase and returns the rollout in it, with the events that tell so. Each
+event is caused by the one before it in the rollout's own chain, which begins at the `ModelRegistered` or
+`DeployRequested` that asked for it; `rollout.because` keeps in words what else had a part in it.
+"""
+
+from typing import TypeVar
+
+from mlops_core.rollout import states
+from mlops_core.rollout.states import Phase, Signal
+from mlops_core.rollout.verdict import Evidence, named
+from schemas import ids
+from schemas.events import (
+    AlertRaised,
+    DeployRequested,
+    Event,
+    ModelRegistered,
+    Outcome,
+    Part,
+    PerformanceMeasured,
+    RolloutAdvanced,
+    RolloutEvent,
+    RolloutFailed,
+    RolloutHeld,
+    RolloutObstructed,
+    RolloutPerformed,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+    VerdictEvidence,
+)
+from schemas.records import Millis
+
+Kind = TypeVar("Kind", bound=Event)
+HELD_EVERY = 20
+"""Windows between two `RolloutHeld` that say the same: a canary may be held for weeks."""
+
+
+class Rollout(Part):
+    """A version on its way to traffic."""
+
+    id: str
+    """That of the event which asked for it."""
+    model: str
+    version: str
+    stable: str | None = None
+    """The version that serves meanwhile; None for a model's first."""
+    spare: tuple[str, ...] = ()
+    """Versions that earlier rollouts left warm; taken down once this one is promoted."""
+    replicas: int = 1
+    phase: Phase = Phase.WARMING
+    step: int = 0
+    """0 before it had any traffic, then 1 to len(steps)."""
+    steps: tuple[int, ...] = ()
+    """The canary's shares in percent; empty where there is nothing to compare with or nothing to prove."""
+    cause: str
+    """Id of the last event in its chain."""
+    at: Millis
+    """When that was, in the time of the data."""
+    because: str = ""
+    """Why it is in this phase, as a sentence."""
+    since: Millis | None = None
+    """Windows that begin from here on count; None until the step's shift of traffic was performed."""
+    evidence: tuple[Evidence, ...] = ()
+    """What labels said, one a step."""
+    verdict: VerdictEvidence | None = None
+    """The last one, spoken or not."""
+    quiet: int = 0
+    """Windows since a hold was last published."""
+    errors: int = 0
+    """Windows in a row in which nothing could be measured."""
+
+    @property
+    def who(self) -> str:
+        """How errors and sentences call it."""
+        return f"{self.model}:{self.version}"
+
+    @property
+    def share(self) -> int:
+        """The canary's percent of traffic at this step."""
+        return self.steps[self.step - 1] if self.step else 0
+
+    @property
+    def place(self) -> tuple[str, Phase, int]:
+        """What its effects depend on: whoever performs them does so again when this changes."""
+        return self.id, self.phase, self.step
+
+
+def start(
+    request: ModelRegistered | DeployRequested,
+    stable: str | None,
+    steps: tuple[int, ...],
+    replicas: int = 1,
+    spare: tuple[str, ...] = (),
+    at: Millis = 0,
+) -> tuple[Rollout, list[Event]]:
+    """The rollout that `request` asks for; `at` is when its turn came. Without stable there are no steps."""
+    rollout = Rollout(
+        id=request.id,
+        model=request.model,
+        version=request.version,
+        stable=stable,
+        spare=spare,
+        replicas=replicas,
+        steps=steps if stable else (),
+        cause=request.id,
+        at=max(request.at, at),
+    )
+    return _told(rollout, RolloutStarted, steps=rollout.steps, sentence=_intention(rollout))
+
+
+def advance(
+    rollout: Rollout,
+    signal: Signal,
+    trigger: Event,
+    verdict: VerdictEvidence | None = None,
+    because: str = "",
+) -> tuple[Rollout, list[Event]]:
+    """The rollout after `signal`, and the events that follow.
+
+    `trigger` is what brought the signal: it gives the time, and a report of the rollout's own joins its
+    chain. `verdict` is the one behind passed, proven, held or failed; `because` says why otherwise.
+
+    Raises:
+        Impossible: the table has no such row.
+    """
+    changes: dict[str, object] = {
+        "phase": states.after(rollout.phase, signal, rollout.who),
+        "at": max(rollout.at, trigger.at),
+        "because": because or (verdict.sentence if verdict else rollout.because),
+    }
+    if isinstance(trigger, RolloutPerformed | RolloutObstructed):
+        changes["cause"] = trigger.id
+    if verdict:
+        changes |= {"verdict": verdict, "errors": rollout.errors + 1 if verdict.outcome == "error" else 0}
+    moved, events = _announced(rollout, _stepped(rollout.model_copy(update=changes), signal), signal)
+    if (moved.place, moved.cause) == (rollout.place, rollout.cause):
+        # Nothing happened that has a time: the same report, made again, must be the same event.
+        moved = moved.model_copy(update={"at": rollout.at})
+    return moved, events
+
+
+def onward(rollout: Rollout, otherwise: Signal) -> Signal:
+    """The signal of going on from here: `otherwise`, or proven where no step is left."""
+    return otherwise if rollout.steps[rollout.step :] else Signal.PROVEN
+
+
+def resumed(rollout: Rollout) -> Signal:
+    """The signal of going on after a pause: back to the share it had, or on where there are no steps."""
+    return Signal.PROVEN if rollout.phase is Phase.PAUSED and not rollout.steps else Signal.RESUMED
+
+
+def counting(rollout: Rollout, since: Millis) -> Rollout:
+    """With windows that begin at `since` or later counting for its step."""
+    return rollout.model_copy(update={"since": since})
+
+
+def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
+    """With the window in the step's evidence; the same rollout where the window does not count.
+
+    A window counts if it began after the step's traffic was shifted. Within it, each outcome belongs to
+    the version that had answered, whenever that was.
+    """
+    if rollout.since is None or window.since < rollout.since:
+        return rollout
+    canary = window.versions.get(rollout.version, Outcome())
+    stable = window.versions.get(rollout.stable or "", Outcome())
+    *before, now = rollout.evidence
+    return rollout.model_copy(update={"evidence": (*before, now.plus(canary, stable))})
+
+
+def performed(rollout: Rollout) -> RolloutPerformed:
+    """The report that the effects of its phase were carried out."""
+    return _event(rollout, RolloutPerformed, phase=rollout.phase, step=rollout.step)
+
+
+def obstructed(rollout: Rollout, error: str) -> RolloutObstructed:
+    """The report that they cannot be carried out, whoever tries."""
+    place = {"phase": rollout.phase, "step": rollout.step}
+    return _event(rollout, RolloutObstructed, **place, error=error, sentence=error)
+
+
+def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
+    """A canary's share begins or is taken up again, and counts only once its shift was performed."""
+    if rollout.phase is not Phase.CANARY or signal is Signal.HELD:
+        return rollout
+    step = rollout.step + 1 if signal is Signal.PASSED else max(rollout.step, 1)
+    fresh = tuple(Evidence(share=share) for share in rollout.steps[len(rollout.evidence) : step])
+    changes = {"step": step, "since": None, "errors": 0, "evidence": rollout.evidence + fresh}
+    return rollout.model_copy(update=changes)
+
+
+def _announced(  # noqa: PLR0911 - a phase, a return
+    before: Rollout, now: Rollout, signal: Signal
+) -> tuple[Rollout, list[Event]]:
+    match now.phase:
+        case Phase.CANARY if signal is Signal.HELD:
+            return _held(before, now)
+        case Phase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
+            spoken = now.verdict if signal is Signal.PASSED else None
+            why = f"{named(now.version)} gets {now.share} % of the traffic"
+            return _told(now, RolloutAdvanced, step=now.step, weight=now.share, verdict=spoken, sentence=why)
+        case Phase.PAUSED:
+            spoken = now.verdict if now.errors else None
+            fields = {"step": now.step, "weight": now.share, "sentence": now.because}
+            return _told(now, RolloutHeld, **fields, verdict=spoken)
+        case Phase.PROMOTING:
+            why = f"{named(now.version)} gets all traffic"
+            return _told(now, RolloutAdvanced, step=now.step, weight=100, verdict=now.verdict, sentence=why)
+        case Phase.REVERTING if before.phase is Phase.REVERTING and now.because != before.because:
+            return now, [_alarm(now)]
+        case Phase.PROMOTED:
+            why = f"{named(now.version)} is champion and serves everything"
+            return _told(now, RolloutPromoted, verdict=now.verdict, sentence=why)
+        case Phase.REVERTED:
+            return _told(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
+        case Phase.FAILED:
+            return _told(now, RolloutFailed, error=now.because, sentence=now.because)
+        case Phase.WARMING | Phase.CANARY | Phase.REVERTING:
+            return now, []
+
+
+def _held(before: Rollout, now: Rollout) -> tuple[Rollout, list[Event]]:
+    """Spoken when the verdict is another than before, then once in a while."""
+    same = before.verdict and now.verdict and before.verdict.outcome == now.verdict.outcome
+    if same and before.quiet + 1 < HELD_EVERY:
+        return now.model_copy(update={"quiet": before.quiet + 1}), []
+    spoken = now.model_copy(update={"quiet": 0})
+    return _told(
+        spoken, RolloutHeld, step=now.step, weight=now.share, verdict=now.verdict, sentence=now.because
+    )
+
+
+def _alarm(rollout: Rollout) -> AlertRaised:
+    """A way back that is barred is the one thing that a rollout cannot settle by itself."""
+    sentence = f"{rollout.who} cannot be rolled back: {rollout.because}"
+    return _following(rollout, AlertRaised, severity="critical", sentence=sentence)
+
+
+def _intention(rollout: Rollout) -> str:
+    """What a rollout that starts is going to do."""
+    if not rollout.steps:
+        return f"{named(rollout.version)} is to serve everything at once"
+    steps = ", ".join(str(step) for step in rollout.steps)
+    return f"{named(rollout.version)} is to replace {named(rollout.stable or '')} in steps of {steps} %"
+
+
+def _told(rollout: Rollout, kind: type[RolloutEvent], **fields: object) -> tuple[Rollout, list[Event]]:
+    """The rollout whose chain ends with the event, and the event."""
+    event = _event(rollout, kind, **fields)
+    return rollout.model_copy(update={"cause": event.id}), [event]
+
+
+def _event(rollout: Rollout, kind: type[Kind], **fields: object) -> Kind:
+    of = {"rollout": rollout.id, "version": rollout.version, "stable": rollout.stable}
+    return _following(rollout, kind, **of, **fields)
+
+
+def _following(rollout: Rollout, kind: type[Kind], /, **fields: object) -> Kind:
+    """An event after the last of the chain, with an id that the same step of the same chain repeats."""
+    cause = Event(id=rollout.cause, at=rollout.at, model=rollout.model)
+    id_ = ids.derived(rollout.cause, kind.__name__, rollout.phase, rollout.step)
+    return kind.following(cause, id=id_, **fields)

@@ -1,0 +1,123 @@
+"""DeploymentPipeline: find the version, check it, ask for a rollout, and wait how it ends."""
+
+from collections.abc import Sequence
+
+from mlops_core.errors import Impossible
+from mlops_core.ports import EventLog, ModelReader, Registered, Target
+from mlops_core.training.pipeline import ModelRegistry
+from schemas import ids
+from schemas.configs import DeploymentConfig, DeploymentResult, MonitoringSpecs, ValidationResult
+from schemas.events import (
+    AlertRaised,
+    DeployRequested,
+    Event,
+    RolloutFailed,
+    RolloutPromoted,
+    RolloutRolledBack,
+)
+
+ENDS = (RolloutPromoted, RolloutRolledBack, RolloutFailed)
+
+
+class DeploymentValidator:
+    """Whether a version can be served and watched."""
+
+    def __init__(self, reader: ModelReader) -> None:
+        self._reader = reader
+
+    async def validate(self, model: Registered, config: DeploymentConfig) -> ValidationResult:
+        """Every reason against deploying it; the model and its reference profile must be readable."""
+        errors = [f"{key} limits need the Kubernetes target" for key in config.resources]
+        if model.tags.get("lifecycle") == "archived":
+            errors.append(f"{model.model}:{model.version} is archived")
+        self._reader.fitted(model.model, model.version)
+        self._reader.profile(model.model, model.version)
+        return ValidationResult(errors=errors)
+
+
+class ModelDeployer:
+    """Asks the deployment agent for a rollout. Locally the agent's target is replica processes."""
+
+    def __init__(self, events: EventLog, target: Target, patience: float) -> None:
+        """`patience`: seconds to wait for a rollout's end; its verdicts need live labels."""
+        self._events = events
+        self._target = target
+        self._patience = patience
+
+    async def deploy(self, model: Registered, config: DeploymentConfig, at: int) -> Event:
+        """The event that the rollout ended with.
+
+        Raises:
+            Impossible: it didn't end in time; it goes on all the same.
+        """
+        request = DeployRequested(
+            id=ids.derived("deploy", model.model, model.version, at),
+            at=at,
+            model=model.model,
+            version=model.version,
+            replicas=config.replicas,
+        )
+        await self._events.publish(request)
+        ended = await self._events.first(lambda event: _ends(event, request), self._patience)
+        if ended is None:
+            raise Impossible(
+                f"the rollout of {model.model}:{model.version} is still under way after {self._patience:g} s "
+                f"(it waits for labels, or the deployment agent isn't running); its id is {request.id}"
+            )
+        return ended
+
+    async def endpoints(self, model: str) -> Sequence[str]:
+        """Where clients reach the model."""
+        return await self._target.endpoints(model)
+
+
+class DeploymentMonitor:
+    """Monitoring needs no set-up of its own: agents watch every version that predicts."""
+
+    async def setup_monitoring(self, deployment_id: str, specs: MonitoringSpecs) -> None:
+        """Everything is on; a narrower choice is refused rather than ignored."""
+        off = [name for name, on in specs.drift_detection.items() if not on]
+        if off:
+            raise Impossible(f"{deployment_id}: {off[0]} can't be switched off in this version")
+
+
+class DeploymentPipeline:
+    """Load, check, ask, wait."""
+
+    def __init__(
+        self,
+        model_registry: ModelRegistry,
+        validator: DeploymentValidator,
+        deployer: ModelDeployer,
+        monitor: DeploymentMonitor,
+    ) -> None:
+        self.model_registry = model_registry
+        self.validator = validator
+        self.deployer = deployer
+        self.monitor = monitor
+
+    async def deploy_model(self, model_id: str, config: DeploymentConfig, at: int) -> DeploymentResult:
+        """Roll `name:version` out; `at` is now, in the time of the data (UTC, ms).
+
+        Raises:
+            Unknown: nobody registered it. Impossible: the rollout didn't end in time.
+        """
+        model = await self.model_registry.get_model(model_id)
+        validation = await self.validator.validate(model, config)
+        if not validation.is_valid:
+            return DeploymentResult(status="failed", errors=validation.errors)
+        await self.monitor.setup_monitoring(model_id, config.monitoring_specs)
+        ended = await self.deployer.deploy(model, config, at)
+        if isinstance(ended, AlertRaised):
+            return DeploymentResult(status="failed", errors=[ended.sentence])
+        if not isinstance(ended, RolloutPromoted):
+            reason = getattr(ended, "error", "") or getattr(ended, "sentence", "")
+            return DeploymentResult(status="failed", errors=[f"{type(ended).__name__}: {reason}"])
+        endpoints = await self.deployer.endpoints(model.model)
+        return DeploymentResult(status="success", deployment_id=model_id, endpoints=endpoints)
+
+
+def _ends(event: Event, request: DeployRequested) -> bool:
+    """Whether it is how the rollout ended, or why there is none."""
+    refused = isinstance(event, AlertRaised) and event.caused_by == request.id
+    return refused or (isinstance(event, ENDS) and event.rollout == request.id)

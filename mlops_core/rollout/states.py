@@ -1,0 +1,170 @@
+"""The rollout's table: which signal leads from which phase to which.
+
+Code may choose a signal, never a phase. A row that is missing *is* the error. Later phases (validating,
+shadow, baking) are new rows here; `docs/rollout-states.md` is drawn from the table:
+`python -m mlops_core.rollout.states > docs/rollout-states.md`.
+"""
+
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+
+from mlops_core import errors
+
+
+class Phase(StrEnum):
+    """Where a rollout is."""
+
+    WARMING = "warming"
+    CANARY = "canary"
+    PAUSED = "paused"
+    PROMOTING = "promoting"
+    REVERTING = "reverting"
+    PROMOTED = "promoted"
+    REVERTED = "reverted"
+    FAILED = "failed"
+
+
+class Signal(StrEnum):
+    """What can happen to a rollout."""
+
+    PERFORMED = "performed"
+    PASSED = "passed"
+    PROVEN = "proven"
+    HELD = "held"
+    FAILED = "failed"
+    OBSTRUCTED = "obstructed"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    ABORTED = "aborted"
+
+
+TABLE: Mapping[Phase, Mapping[Signal, Phase]] = {
+    Phase.WARMING: {
+        Signal.PERFORMED: Phase.CANARY,
+        Signal.PROVEN: Phase.PROMOTING,
+        Signal.OBSTRUCTED: Phase.FAILED,
+        Signal.PAUSED: Phase.PAUSED,
+        Signal.ABORTED: Phase.REVERTING,
+    },
+    Phase.CANARY: {
+        Signal.PERFORMED: Phase.CANARY,
+        Signal.HELD: Phase.CANARY,
+        Signal.PASSED: Phase.CANARY,
+        Signal.PROVEN: Phase.PROMOTING,
+        Signal.FAILED: Phase.REVERTING,
+        Signal.OBSTRUCTED: Phase.REVERTING,
+        Signal.PAUSED: Phase.PAUSED,
+        Signal.ABORTED: Phase.REVERTING,
+    },
+    Phase.PAUSED: {
+        Signal.RESUMED: Phase.CANARY,
+        Signal.PROVEN: Phase.PROMOTING,
+        Signal.ABORTED: Phase.REVERTING,
+    },
+    Phase.PROMOTING: {
+        Signal.PERFORMED: Phase.PROMOTED,
+        Signal.OBSTRUCTED: Phase.REVERTING,
+        Signal.ABORTED: Phase.REVERTING,
+    },
+    Phase.REVERTING: {
+        Signal.PERFORMED: Phase.REVERTED,
+        Signal.OBSTRUCTED: Phase.REVERTING,
+    },
+    Phase.PROMOTED: {},
+    Phase.REVERTED: {},
+    Phase.FAILED: {},
+}
+"""Row by row; a phase with an empty row is terminal."""
+
+TRANSITIONS: Mapping[tuple[Phase, Signal], Phase] = {
+    (phase, signal): target for phase, row in TABLE.items() for signal, target in row.items()
+}
+"""The same, as pairs."""
+
+TERMINAL = frozenset(phase for phase, row in TABLE.items() if not row)
+"""Nothing leaves these."""
+
+PHASES: Mapping[Phase, str] = {
+    Phase.WARMING: "the version starts; it gets no traffic yet",
+    Phase.CANARY: "it has a share of the traffic and is compared with the stable version",
+    Phase.PAUSED: "a person is asked; the traffic stays as it was",
+    Phase.PROMOTING: "it takes all traffic and the alias `champion`",
+    Phase.REVERTING: "the stable version takes all traffic back, and stays champion",
+    Phase.PROMOTED: "it is champion; the one before stays warm",
+    Phase.REVERTED: "the stable version serves everything; this one is taken down",
+    Phase.FAILED: "it could not be started, so it never got traffic",
+}
+SIGNALS: Mapping[Signal, str] = {
+    Signal.PERFORMED: "what the phase asks for was carried out",
+    Signal.PASSED: "the verdict of a step is good, and another step follows",
+    Signal.PROVEN: "no step is left: the last one passed, or there is nothing to compare with",
+    Signal.HELD: "the verdict needs more labels, or nothing could be measured",
+    Signal.FAILED: "the verdict is that the version is surely worse",
+    Signal.OBSTRUCTED: "what the phase asks for cannot be carried out",
+    Signal.PAUSED: "a person said wait, or measuring failed too often",
+    Signal.RESUMED: "a person said go on",
+    Signal.ABORTED: "a person said stop",
+}
+
+
+def after(phase: Phase, signal: Signal, who: str) -> Phase:
+    """The phase that `signal` leads to; `who` is for the error.
+
+    Raises:
+        Impossible: the table has no such row; says what was possible.
+
+    >>> after(Phase.CANARY, Signal.PROVEN, "flights:8").value
+    'promoting'
+    >>> after(Phase.PAUSED, Signal.FAILED, "flights:8")
+    Traceback (most recent call last):
+    mlops_core.errors.Impossible: flights:8 is paused: got failed, knows only resumed, proven, aborted
+    >>> after(Phase.PROMOTED, Signal.PASSED, "flights:8")
+    Traceback (most recent call last):
+    mlops_core.errors.Impossible: flights:8 is promoted: got passed, knows nothing any more
+    """
+    target = TRANSITIONS.get((phase, signal))
+    if target is None:
+        raise errors.Impossible(f"{who} is {phase}: got {signal}, knows {_known(phase)}")
+    return target
+
+
+def diagram() -> str:
+    """The table as a mermaid state diagram; signals that lead the same way share an arrow."""
+    arrows: dict[tuple[Phase, Phase], list[Signal]] = {}
+    for (phase, signal), target in TRANSITIONS.items():
+        arrows.setdefault((phase, target), []).append(signal)
+    lines = [f"{phase} --> {target}: {', '.join(signals)}" for (phase, target), signals in arrows.items()]
+    ends = [f"{phase} --> [*]" for phase in TABLE if phase in TERMINAL]
+    return "\n    ".join(["stateDiagram-v2", f"[*] --> {Phase.WARMING}", *lines, *ends])
+
+
+def document() -> str:
+    """`docs/rollout-states.md`: the diagram, and what phases and signals mean."""
+    phases = [f"| {phase} | {meaning} | {_known(phase)} |" for phase, meaning in PHASES.items()]
+    signals = [f"| {signal} | {meaning} |" for signal, meaning in SIGNALS.items()]
+    return "\n".join(
+        [
+            "# The states of a rollout",
+            "",
+            "Drawn by `python -m mlops_core.rollout.states` from its table; a test keeps it so.",
+            "",
+            f"```mermaid\n{diagram()}\n```",
+            "",
+            "| phase | meaning | knows |\n|---|---|---|",
+            *phases,
+            "",
+            "| signal | meaning |\n|---|---|",
+            *signals,
+            "",
+        ]
+    )
+
+
+def _known(phase: Phase) -> str:
+    row = TABLE[phase]
+    return f"only {', '.join(row)}" if row else "nothing any more"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

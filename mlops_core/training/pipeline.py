@@ -1,0 +1,141 @@
+"""TrainingPipeline: check the data, fit in a process of its own, register if the gate lets it through."""
+
+from collections.abc import Sequence
+
+from mlops_core.data.validation import DataValidator
+from mlops_core.errors import BadData, DriftloopError
+from mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered, Training
+from mlops_core.data.examples import Examples
+from schemas import ids
+from schemas.configs import DataConfig, ModelConfig, TrainingResult
+from schemas.events import (
+    Event,
+    RetrainRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+)
+
+
+class TrainingFailure(DriftloopError):
+    """A training process crashed; says how."""
+
+
+class DataValidationError(BadData):
+    """The data can't be trained on; carries every reason."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+class FeatureStore:
+    """Training features: the labelled examples that the loop collected."""
+
+    def __init__(self, store: ExampleStore) -> None:
+        self._store = store
+
+    async def get_training_features(self, model: str, data: DataConfig) -> Examples:
+        """The newest rows, as the training process will see them."""
+        return self._store.newest(model, data.rows)
+
+
+class ExperimentTracker:
+    """Runs: one training process each, recorded by the registry that it writes to."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+
+    async def run(self, request: RetrainRequested, model: ModelConfig) -> Sequence[Event]:
+        """The events that the run ends with."""
+        return await self._training.run(request, model)
+
+
+class ModelRegistry:
+    """Registered versions, by `name:version`."""
+
+    def __init__(self, reader: ModelReader) -> None:
+        self._reader = reader
+
+    async def get_model(self, model_id: str) -> Registered:
+        """One version.
+
+        Raises:
+            Unknown: nobody registered it; says what there is.
+        """
+        return self._reader.version(*parted(model_id))
+
+
+class TrainingPipeline:
+    """Load, validate, fit, register: what a person asks for runs as what drift asks for."""
+
+    def __init__(
+        self,
+        data_validator: DataValidator,
+        feature_store: FeatureStore,
+        experiment_tracker: ExperimentTracker,
+        model_registry: ModelRegistry,
+        events: EventLog,
+    ) -> None:
+        self.data_validator = data_validator
+        self.feature_store = feature_store
+        self.experiment_tracker = experiment_tracker
+        self.model_registry = model_registry
+        self._events = events
+
+    async def train_model(self, model: ModelConfig, data: DataConfig) -> TrainingResult:
+        """Train a challenger; it waits for `deploy_model`.
+
+        Raises:
+            DataValidationError: with every reason against the data.
+            TrainingFailure: the training process crashed.
+        """
+        examples = await self.feature_store.get_training_features(model.name, data)
+        validation = self.data_validator.validate(examples, model.task)
+        if not validation.is_valid:
+            raise DataValidationError(validation.errors)
+        request = _request(model, data, examples)
+        ended = await self.experiment_tracker.run(request, model)
+        for event in (request, *ended):
+            await self._events.publish(event)
+        return _result(ended)
+
+
+def parted(model_id: str) -> tuple[str, str]:
+    """`name:version` as a pair.
+
+    >>> parted("fraud:12")
+    ('fraud', '12')
+    """
+    name, _, version = model_id.rpartition(":")
+    if not name or not version:
+        raise BadData(f"a model id looks like 'name:version', not {model_id!r}")
+    return name, version
+
+
+def _request(model: ModelConfig, data: DataConfig, examples: Examples) -> RetrainRequested:
+    """The same configuration on the same data is the same request."""
+    newest = int(examples.labelled_at.max())
+    cause = ids.derived("train", model.model_dump_json(), data.model_dump_json(), newest, len(examples))
+    return RetrainRequested(
+        id=cause, at=newest, model=model.name, reason="asked for by hand", trigger="manual", rows=data.rows
+    )
+
+
+def _result(ended: Sequence[Event]) -> TrainingResult:
+    for event in ended:
+        match event:
+            case TrainingCompleted():
+                model_id = f"{event.model}:{event.version}"
+                return TrainingResult(
+                    model_id=model_id, run_id=event.run_id, metrics=event.metrics, gate=event.gate
+                )
+            case TrainingRefused(gate=gate) if gate is not None:
+                return TrainingResult(model_id=None, run_id=None, metrics={}, gate=gate)
+            case TrainingRefused():
+                raise DataValidationError([event.reason])
+            case TrainingFailed():
+                raise TrainingFailure(f"training {event.model}: {event.error}")
+            case _:
+                pass
+    raise TrainingFailure("the training ended without saying how")

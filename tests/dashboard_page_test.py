@@ -1,0 +1,214 @@
+"""Promises of the page as a person sees it: headless Chromium, the real server, a real broker.
+
+Screenshots go to the folder that `DRIFTLOOP_SCREENSHOTS` names, else to pytest's temporary one.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from infra.brokers import Broker
+from schemas.events import AnyEvent, RolloutPromoted
+from tests.dashboard_server import Running, serving
+from tests.story import Narrator, dead_letter
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+SIZES = ((1280, 950), (1600, 1000))
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}; install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def running(embedded_broker: Broker) -> Iterator[Running]:
+    with serving(embedded_broker.bootstrap) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def narrator(running: Running) -> Narrator:
+    told = Narrator()
+    running.tell(told.whole_story())
+    running.park(dead_letter(4))
+    return told
+
+
+@pytest.fixture
+def screenshots(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("DRIFTLOOP_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def opened(
+    browser: Browser, url: str, scheme: str = "light", size: tuple[int, int] = SIZES[0]
+) -> Iterator[Page]:
+    """The page once it is drawn; anything that the browser complains about fails the test."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.goto(url)
+    page.wait_for_selector("body[data-ready]")
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running, narrator: Narrator) -> Iterator[Page]:
+    with opened(browser, running.url) as drawn:
+        expect(drawn.locator("#log .event").first).to_contain_text("wind_speed drifted away")
+        yield drawn
+
+
+def test_no_model_yet_shows_how_to_publish_a_first_event(browser: Browser, embedded_broker: Broker) -> None:
+    with serving(embedded_broker.bootstrap) as empty, opened(browser, empty.url) as page:
+        expect(page.locator("#empty")).to_be_visible()
+        expect(page.locator("#example")).to_contain_text(f'bootstrap="{embedded_broker.bootstrap}"')
+
+
+def test_drift_is_the_status_and_its_column_is_on_top(page: Page) -> None:
+    expect(page.locator(".card").first).to_contain_text("Drift")
+    expect(page.locator("#heat .rows button").first).to_have_text("wind_speed")
+    expect(page.locator("#heat .rows").last.locator("> span").first).to_contain_text("drift")
+
+
+def test_a_rollback_shows_where_it_stopped_and_why(page: Page) -> None:
+    expect(page.locator("#rollout-title")).to_have_text("Rollout of v 3 beside v 2")
+    expect(page.locator("#rollout-phase")).to_have_text("rolled back")
+    expect(page.locator("#rollout .steps")).to_contain_text("10 % ✕")
+    expect(page.locator("#rollout .said")).to_contain_text("lost 0.058 more per prediction")
+
+
+def test_the_versions_say_what_became_of_them(page: Page) -> None:
+    rows = page.locator("#versions tbody tr")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("rolled back")
+    expect(rows.nth(1)).to_contain_text("champion")
+
+
+def test_selecting_an_event_shows_what_led_to_it(page: Page) -> None:
+    page.locator("#log .event", has_text="v 3 rolled back").first.click()
+    expect(page.locator(".chain")).to_contain_text("because of RetrainRequested")
+
+
+def test_selecting_a_column_shows_its_detail(page: Page) -> None:
+    page.locator("#heat .rows button", has_text="carrier").click()
+    expect(page.locator("#detail-title")).to_have_text("carrier")
+    expect(page.locator("#detail-bins canvas")).to_have_attribute("aria-label", re.compile("carrier"))
+
+
+def test_every_drawing_is_named_and_can_be_read_as_a_table(page: Page) -> None:
+    canvases = page.locator("canvas")
+    for n in range(canvases.count()):
+        assert canvases.nth(n).get_attribute("role") == "img"
+        assert canvases.nth(n).get_attribute("aria-label")
+    for name in ("heat", "error", "detail", "score"):
+        page.locator(f"[data-table={name}]").click()
+        expect(page.locator(f"#{name}-table tbody tr").first).to_be_visible()
+
+
+def test_paused_it_stands_still_and_resumed_it_catches_up(
+    page: Page, running: Running, narrator: Narrator
+) -> None:
+    labels = page.locator(".card").nth(3).locator(".value")
+    before = labels.text_content() or ""
+    page.get_by_role("button", name="Pause").click()
+    running.tell(narrator.calm(1))
+    expect(page.locator("#live-words")).to_have_text("Paused")
+    expect(page.locator("#live-age")).to_have_text(re.compile(r"newest message 0\.\d s ago"))
+    expect(labels).to_have_text(before)
+    page.get_by_role("button", name="Resume").click()
+    expect(labels).not_to_have_text(before)
+
+
+def test_the_theme_is_the_systems_until_a_person_chooses(
+    browser: Browser, running: Running, narrator: Narrator
+) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    with opened(browser, running.url, "dark") as page:
+        dark = page.evaluate(background)
+        page.get_by_role("button", name="Theme").click()
+        assert page.evaluate(background) != dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(
+    scheme: str, browser: Browser, running: Running, narrator: Narrator
+) -> None:
+    with opened(browser, running.url, scheme) as page:
+        expect(page.locator("#log .event").first).to_be_visible()
+        page.locator("#log .event").first.click()
+        page.locator(".chain").wait_for()
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window(
+    size: tuple[int, int],
+    scheme: str,
+    browser: Browser,
+    running: Running,
+    narrator: Narrator,
+    screenshots: Path,
+) -> None:
+    with opened(browser, running.url, scheme, size) as page:
+        expect(page.locator("#versions tbody tr").first).to_be_visible()
+        page.screenshot(path=screenshots / f"{scheme}-{size[0]}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert page.evaluate(CLIPPED) == []
+
+
+CLIPPED = """[...document.querySelectorAll('.card .value, h2, .title .hint, .title .legend, th')]
+    .filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent)"""
+
+
+def test_what_happens_is_on_the_page_within_two_seconds_and_without_a_reload(
+    browser: Browser, embedded_broker: Broker
+) -> None:
+    with serving(embedded_broker.bootstrap) as running, opened(browser, running.url) as page:
+        narrator = Narrator("fraud")
+        running.tell(narrator.first_version() + narrator.calm(3))
+        expect(page.locator(".card").first).to_contain_text("OK", timeout=15_000)
+        page.evaluate("window.sameDocument = true")
+        for told, shown in _chapters(narrator):
+            running.tell(told)
+            published = time.monotonic()
+            expect(page.locator("#cards")).to_contain_text(shown, timeout=5_000)
+            assert time.monotonic() - published < 2
+        assert page.evaluate("window.sameDocument")
+
+
+def _chapters(narrator: Narrator) -> Iterator[tuple[list[AnyEvent], str]]:
+    """What is told next, and what a figure on the page says then."""
+    yield narrator.drift({"distance": 0.7}, error=0.12, windows=4), "Drift"
+    yield narrator.retraining("2", "feature", error=0.05), "Registered"
+    rolled = narrator.rollout(error=0.05)
+    end = next(n for n, event in enumerate(rolled) if isinstance(event, RolloutPromoted))
+    yield rolled[:5], "Canary 1 %"
+    yield rolled[5:end], "Canary 100 %"
+    yield rolled[end:], "Promoted"
+    yield narrator.retraining("3", "manual", error=0.05) + narrator.rollout(error=0.2, until=5), "Rolled back"

@@ -1,0 +1,280 @@
+"""The offline store: whole segments or none, written once, read back as one table."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from infra.adapters.parquet_store import ABANDONED_SECONDS, ParquetStore
+from infra.processes import Child
+from mlops_core.data.examples import Examples, backfill
+from mlops_core.errors import BadData, Unavailable
+from mlops_core.ports import ExampleStore
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from infra.adapters.parquet_store import ParquetStore
+from mlops_core.data.examples import backfill
+
+folder, name, rows, segments = sys.argv[1:]
+store, rng, ids = ParquetStore(Path(folder)), np.random.default_rng(), [str(row) for row in range(int(rows))]
+for segment in range(int(segments)):
+    noise = {f"f{place}": rng.random(len(ids)) for place in range(10)}
+    store.append("churn", str(segment), backfill(ids, range(len(ids)), [1.0] * len(ids), noise | {
+        "writer": np.full(len(ids), name, dtype=object)}))
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ExampleStore:
+    return ParquetStore(tmp_path)
+
+
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def writing(writers: ExitStack, folder: Path, name: str, rows: int, segments: int) -> Child:
+    command = [sys.executable, "-c", WRITER, str(folder), name, str(rows), str(segments)]
+    child = Child.start(name, command, folder / f"{name}.log", env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    writers.callback(child.stop)
+    return child
+
+
+def rows(start: int, count: int, **features: NDArray[np.generic]) -> Examples:
+    """Rows `start`, `start` + 1, ...: predicted at 1000 and the number, labelled at 2000 and the number."""
+    numbers = np.arange(start, start + count)
+    return Examples(
+        ids=numbers.astype(str).astype(object),
+        at=1000 + numbers,
+        labels=(numbers % 2).astype(np.float64),
+        labelled_at=2000 + numbers,
+        scores=numbers / 1e6,
+        versions=np.full(count, "3", dtype=object),
+        features=features or {"miles": numbers.astype(np.float64)},
+    )
+
+
+def texts(*values: str | None) -> NDArray[np.object_]:
+    return np.array(values, dtype=object)
+
+
+def test_what_is_written_comes_back(store: ExampleStore) -> None:
+    written = rows(0, 3, miles=np.array([1.0, np.nan, 3.5]), origin=texts("JFK", None, "LGA"))
+    store.append("churn", "a", written)
+    read = store.newest("churn", 10)
+    for name in ("ids", "at", "labels", "labelled_at", "scores", "versions"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    assert list(read.features) == ["miles", "origin"]
+    np.testing.assert_array_equal(read.features["miles"], written.features["miles"])
+    np.testing.assert_array_equal(read.features["origin"], written.features["origin"])
+
+
+def test_a_row_that_was_never_predicted_keeps_its_missing_score(store: ExampleStore) -> None:
+    store.append("churn", "a", backfill(["1"], [5], [1.0], {}))
+    read = store.newest("churn", 10)
+    assert np.isnan(read.scores).all()
+    assert read.versions.tolist() == [""]
+
+
+def test_a_segment_that_is_there_stays_as_it_is(store: ExampleStore) -> None:
+    store.append("churn", "a", rows(0, 3))
+    store.append("churn", "a", rows(100, 5))
+    assert store.newest("churn", 10).ids.tolist() == ["0", "1", "2"]
+
+
+def test_no_examples_make_no_file(store: ExampleStore, tmp_path: Path) -> None:
+    store.append("churn", "a", rows(0, 0))
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_model_without_segments_has_no_examples(store: ExampleStore) -> None:
+    assert store.count("churn") == 0
+    assert len(store.newest("churn", 10)) == 0
+
+
+def test_the_newest_are_newest_by_label_and_ordered_by_prediction(store: ExampleStore) -> None:
+    late = rows(0, 4)
+    store.append("churn", "a", Examples(**{**vars(late), "labelled_at": np.array([9, 8, 7, 6])}))
+    assert store.newest("churn", 2).ids.tolist() == ["0", "1"]
+    assert store.newest("churn", 3, since=8).ids.tolist() == ["0", "1"]
+
+
+def test_any_number_of_rows_over_any_segments_equals_sorting_them_all(store: ExampleStore) -> None:
+    rng = np.random.default_rng(7)
+    labelled_at = rng.permutation(400) + np.repeat(np.arange(40), 10) * 20
+    every = rows(0, 400)
+    for segment in range(40):
+        part = slice(segment * 10, segment * 10 + 10)
+        whole = Examples(**{**vars(every), "labelled_at": labelled_at})
+        store.append("churn", f"{segment % 7}-{segment}", whole[part])
+    for wanted in (0, 1, 17, 399, 400, 1000):
+        for since in (None, int(np.median(labelled_at))):
+            kept = labelled_at[labelled_at >= (since or 0)]
+            newest = np.sort(kept)[::-1][:wanted]
+            read = store.newest("churn", wanted, since)
+            np.testing.assert_array_equal(np.sort(read.labelled_at)[::-1], newest)
+            assert (np.diff(read.at) > 0).all()
+
+
+def test_only_the_segments_that_are_needed_are_read(store: ExampleStore, tmp_path: Path) -> None:
+    for segment in range(30):
+        store.append("churn", f"{segment}", rows(segment * 10, 10))
+    for segment in range(27):
+        spoil_rows(tmp_path / "churn" / f"{segment}.parquet")
+    assert store.newest("churn", 30).ids.tolist() == [str(row) for row in range(270, 300)]
+    assert len(store.newest("churn", 1000, since=2270)) == 30
+    assert store.count("churn") == 300
+
+
+def spoil_rows(path: Path) -> None:
+    """Leave the footer as it is and everything before it unreadable."""
+    data = path.read_bytes()
+    footer = int.from_bytes(data[-8:-4], "little") + 8
+    path.write_bytes(data[:4] + b"\xff" * (len(data) - footer - 4) + data[-footer:])
+
+
+def test_a_segment_that_cannot_be_read_is_named(store: ExampleStore, tmp_path: Path) -> None:
+    store.append("churn", "a", rows(0, 3))
+    (tmp_path / "churn" / "b.parquet").write_bytes(b"PAR1, or so it says")
+    with pytest.raises(BadData, match=r"churn/b.parquet is no segment"):
+        store.count("churn")
+
+
+def test_a_folder_that_cannot_be_written_is_worth_another_try(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file where a folder should be")
+    with pytest.raises(Unavailable, match=r"a\.parquet: .*Not a directory"):
+        ParquetStore(tmp_path / "store").append("churn", "a", rows(0, 1))
+
+
+def test_a_feature_that_a_segment_lacks_is_missing_there(store: ExampleStore) -> None:
+    store.append("churn", "a", rows(0, 1, miles=np.array([5.0])))
+    store.append("churn", "b", rows(1, 1, origin=texts("JFK")))
+    features = store.newest("churn", 10).features
+    assert features["origin"].tolist() == [None, "JFK"]
+    np.testing.assert_array_equal(features["miles"], [5.0, np.nan])
+
+
+def test_a_feature_that_is_text_anywhere_is_text_everywhere(store: ExampleStore) -> None:
+    store.append("churn", "a", rows(0, 3, gate=np.array([7.0, 7.5, np.nan])))
+    store.append("churn", "b", rows(3, 2, gate=texts("B12", None)))
+    assert store.newest("churn", 10).features["gate"].tolist() == ["7", "7.5", None, "B12", None]
+
+
+def test_a_feature_that_was_always_missing_before_it_was_text_stays_missing(store: ExampleStore) -> None:
+    store.append("churn", "a", rows(0, 2, gate=texts(None, None)))
+    store.append("churn", "b", rows(2, 1, gate=texts("B12")))
+    assert store.newest("churn", 10).features["gate"].tolist() == [None, None, "B12"]
+
+
+def test_features_may_be_called_like_the_columns_of_the_store(store: ExampleStore) -> None:
+    names = ("score", "Label", "feature:score")
+    store.append("churn", "a", rows(0, 1, **{name: np.array([9.0]) for name in names}))
+    read = store.newest("churn", 1)
+    assert {name: column.tolist() for name, column in read.features.items()} == {key: [9.0] for key in names}
+    assert (read.scores.tolist(), read.labels.tolist()) == ([0.0], [0.0])
+
+
+def test_a_row_written_twice_in_different_segments_comes_once(store: ExampleStore) -> None:
+    store.append("churn", "0-99", rows(0, 100))
+    store.append("churn", "0-149", rows(0, 150))
+    assert len(store.newest("churn", 1000)) == 150
+
+
+@pytest.mark.parametrize(
+    "names", [("a/b", "a%2Fb"), ("..", "."), ("_x", "x"), (".x", "x"), ("ü" * 200, "ü" * 199)]
+)
+def test_any_name_is_a_file_of_its_own_inside_the_store(tmp_path: Path, names: tuple[str, str]) -> None:
+    store = ParquetStore(tmp_path / "store")
+    for place, name in enumerate(names):
+        store.append(name, name, rows(place * 10, place + 1))
+    assert [store.count(name) for name in names] == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert ds.dataset(tmp_path / "store").count_rows() == 3
+
+
+def test_duckdb_and_pyarrow_read_the_store_as_it_is(store: ExampleStore, tmp_path: Path) -> None:
+    store.append("churn", "a", rows(0, 2, miles=np.array([1.0, np.nan]), origin=texts("JFK", None)))
+    store.append("churn", "b", rows(2, 2))
+    segments = duckdb.read_parquet(f"{tmp_path}/churn/*.parquet", union_by_name=True)
+    columns = 'id, "at", labelled_at, label, score, version, miles, origin'
+    assert segments.project(columns).order("labelled_at").fetchall() == [
+        ("0", 1000, 2000, 0.0, 0.0, "3", 1.0, "JFK"),
+        ("1", 1001, 2001, 1.0, 1e-6, "3", None, None),
+        ("2", 1002, 2002, 0.0, 2e-6, "3", 2.0, None),
+        ("3", 1003, 2003, 1.0, 3e-6, "3", 3.0, None),
+    ]
+    assert ds.dataset(tmp_path / "churn").count_rows() == 4
+
+
+def test_a_segment_that_another_tool_wrote_counts_like_ours(store: ExampleStore, tmp_path: Path) -> None:
+    store.append("churn", "a", rows(0, 2, gate=np.array([1.0, 2.0])))
+    ours = duckdb.read_parquet(f"{tmp_path}/churn/a.parquet")
+    theirs = "'x' || id AS id, gate::INTEGER AS gate, true AS rain, * EXCLUDE (id, gate)"
+    ours.project(theirs).write_parquet(f"{tmp_path}/churn/b.parquet")
+    read = store.newest("churn", 10)
+    assert sorted(read.ids.tolist()) == ["0", "1", "x0", "x1"]
+    assert sorted(read.features["gate"].tolist()) == [1.0, 1.0, 2.0, 2.0]
+    assert np.nansum(read.features["rain"]) == 2.0
+
+
+def test_a_writer_killed_in_mid_write_leaves_whole_segments_only(tmp_path: Path, writers: ExitStack) -> None:
+    unfinished = tmp_path / "churn" / ".unfinished"
+    for attempt in range(1, 20):
+        child = writing(writers, tmp_path, "victim", rows=50_000, segments=10_000)
+        child.wait_until(partial(half_written, tmp_path / "churn", attempt), seconds=60)
+        child.kill()
+        if any(unfinished.iterdir()):
+            break
+    assert any(unfinished.iterdir()), "never killed in mid-write"
+    segments = list((tmp_path / "churn").glob("*.parquet"))
+    assert [pq.read_table(path).num_rows for path in segments] == [50_000] * len(segments)
+    assert ParquetStore(tmp_path).count("churn") == ds.dataset(tmp_path / "churn").count_rows()
+
+
+def half_written(folder: Path, segments: int) -> bool:
+    """Whether so many segments are there and the next one is on its way."""
+    return any((folder / ".unfinished").glob("*")) and len(list(folder.glob("*.parquet"))) >= segments
+
+
+def succeeded(child: Child) -> bool:
+    return child.exit_code == 0
+
+
+def test_what_a_crash_left_behind_is_cleaned_once_it_is_old(store: ExampleStore, tmp_path: Path) -> None:
+    store.append("churn", "a", rows(0, 1))
+    old, young = (tmp_path / "churn" / ".unfinished" / name for name in ("old", "young"))
+    for draft in (old, young):
+        draft.write_bytes(b"PAR1 half a segm")
+    long_ago = time.time() - ABANDONED_SECONDS - 1
+    os.utime(old, (long_ago, long_ago))
+    store.append("churn", "b", rows(1, 1))
+    assert (old.exists(), young.exists()) == (False, True)
+    assert store.count("churn") == 2
+
+
+def test_of_two_processes_that_write_the_same_segments_one_writes_each(
+    tmp_path: Path, writers: ExitStack
+) -> None:
+    children = [writing(writers, tmp_path, name, rows=50, segments=100) for name in ("left", "right")]
+    for child in children:
+        child.wait_until(partial(succeeded, child), seconds=60)
+    segments = list((tmp_path / "churn").glob("*.parquet"))
+    assert len(segments) == 100
+    assert all(len(set(pq.read_table(path)["writer"].to_pylist())) == 1 for path in segments)
+    assert ParquetStore(tmp_path).count("churn") == 5000
+    assert list((tmp_path / "churn" / ".unfinished").iterdir()) == []

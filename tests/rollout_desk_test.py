@@ -1,0 +1,389 @@
+from collections.abc import Iterable
+
+import pytest
+
+from mlops_core import errors
+from mlops_core.rollout import desk as desks
+from mlops_core.rollout import machine
+from mlops_core.rollout.desk import Desk, handle, standing
+from mlops_core.rollout.effects import (
+    Crown,
+    Effect,
+    EnsureRevision,
+    Retire,
+    ShiftTraffic,
+    Tag,
+    effects,
+)
+from mlops_core.rollout.machine import Rollout
+from mlops_core.rollout.states import Phase
+from schemas.events import (
+    AlertRaised,
+    AnyEvent,
+    DeployRequested,
+    Event,
+    ModelRegistered,
+    Outcome,
+    PerformanceMeasured,
+    RolloutAction,
+    RolloutAdvanced,
+    RolloutCommanded,
+    RolloutFailed,
+    RolloutHeld,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+)
+from schemas.settings import RolloutSettings
+
+SETTINGS = RolloutSettings(steps=(10, 50))
+SERVING = Desk(model="flights", champion="7", replicas=3)
+GOOD, BAD = 0.1, 0.6
+
+
+def registered(version: str, rollout: str = "automatic", id_: str = "") -> ModelRegistered:
+    fields = {"id": id_ or f"registered-{version}", "at": 1, "model": "flights", "version": version}
+    return ModelRegistered.model_validate({**fields, "run_id": "r", "rollout": rollout})
+
+
+def asked(version: str, replicas: int = 1) -> DeployRequested:
+    id_ = f"asked-{version}-{replicas}"
+    return DeployRequested(id=id_, at=1, model="flights", version=version, replicas=replicas)
+
+
+def said(action: RolloutAction, number: int = 0) -> RolloutCommanded:
+    return RolloutCommanded(id=f"said-{action}-{number}", at=2, model="flights", action=action)
+
+
+def window(number: int, loss: float = GOOD, rows: int = 300, since: int = -1, id_: str = "") -> AnyEvent:
+    """Hour `number`: `rows` labels of each version, of which stable's have the loss `GOOD`."""
+    return PerformanceMeasured(
+        id=id_ or f"window-{number}",
+        at=number * 10 + 10,
+        model="flights",
+        since=number * 10 if since < 0 else since,
+        until=number * 10 + 10,
+        rows=2 * rows,
+        labelled=2 * rows,
+        versions={
+            "7": Outcome(rows=rows, loss=rows * GOOD, loss_squared=rows * GOOD),
+            "8": Outcome(rows=rows, loss=rows * loss, loss_squared=rows * loss),
+        },
+    )
+
+
+def told(desk: Desk, *events: AnyEvent) -> tuple[Desk, list[Event]]:
+    """Handle the events; everything that follows."""
+    follows: list[Event] = []
+    for event in events:
+        desk, more = handle(desk, event, SETTINGS)
+        follows += more
+    return desk, follows
+
+
+def open_(desk: Desk) -> Rollout:
+    assert desk.open is not None
+    return desk.open
+
+
+def performed(desk: Desk) -> tuple[Desk, list[Event]]:
+    """The effects of the present phase were carried out."""
+    return told(desk, machine.performed(open_(desk)))
+
+
+def obstructed(desk: Desk) -> tuple[Desk, list[Event]]:
+    return told(desk, machine.obstructed(open_(desk), "no such image"))
+
+
+def canary(desk: Desk = SERVING) -> Desk:
+    """v8 at its first step, its traffic shifted."""
+    desk, _ = told(desk, registered("8"))
+    return performed(performed(desk)[0])[0]
+
+
+def promoted(desk: Desk = SERVING) -> Desk:
+    """v8 is champion, and its rollout closed."""
+    desk, _ = told(canary(desk), window(0))
+    desk, _ = told(performed(desk)[0], window(1))
+    return performed(performed(desk)[0])[0]
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def test_a_registered_version_goes_from_warming_over_its_steps_to_champion() -> None:
+    desk, follows = told(SERVING, registered("8"))
+    for number, expected in enumerate(("warming", "canary", "canary", "promoting", "promoted")):
+        assert open_(desk).phase == expected
+        desk, more = performed(desk)
+        follows += more
+        desk, more = told(desk, window(number))
+        follows += more
+    assert kinds(follows) == [
+        "RolloutStarted",
+        "RolloutAdvanced",
+        "RolloutAdvanced",
+        "RolloutAdvanced",
+        "RolloutPromoted",
+    ]
+    assert [event.weight for event in follows if isinstance(event, RolloutAdvanced)] == [10, 50, 100]
+    assert (desk.open, desk.champion, desk.previous, desk.replicas) == (None, "8", "7", 3)
+
+
+def test_each_phase_says_what_must_be_true() -> None:
+    desk, _ = told(SERVING.model_copy(update={"previous": "6"}), registered("8"))
+    ensure = EnsureRevision("flights", "8", 3)
+    seen: list[tuple[Effect, ...]] = []
+    for number in range(5):
+        seen.append(effects(open_(desk)))
+        desk, _ = told(performed(desk)[0], window(number))
+    assert seen == [
+        (ensure,),
+        (ensure, ShiftTraffic("flights", {"8": 10, "7": 90})),
+        (ensure, ShiftTraffic("flights", {"8": 50, "7": 50})),
+        (ensure, ShiftTraffic("flights", {"8": 100}), Crown("flights", "8")),
+        (Retire("flights", "6"),),
+    ]
+
+
+def test_a_worse_version_is_rolled_back_traffic_first() -> None:
+    desk, follows = told(canary(), window(0, BAD))
+    assert (follows, open_(desk).phase) == ([], Phase.REVERTING)
+    assert effects(open_(desk)) == (
+        ShiftTraffic("flights", {"7": 100}),
+        Crown("flights", "7"),
+        Tag("flights", "8", "lifecycle", "rolled-back"),
+    )
+    desk, follows = performed(desk)
+    assert effects(open_(desk)) == (Retire("flights", "8"),)
+    (back,) = follows
+    assert isinstance(back, RolloutRolledBack)
+    assert back.sentence.startswith("v8 lost 0.500 more per prediction than v7")
+    assert (desk.champion, performed(desk)[0].open) == ("7", None)
+
+
+def test_a_models_first_version_is_promoted_once_it_is_warm() -> None:
+    desk, _ = told(Desk(model="flights"), registered("1"))
+    desk, _ = performed(desk)
+    assert effects(open_(desk))[1:] == (ShiftTraffic("flights", {"1": 100}), Crown("flights", "1"))
+    desk, follows = performed(desk)
+    assert kinds(follows) == ["RolloutPromoted"]
+    assert desk.champion == "1"
+
+
+def test_a_version_that_does_not_start_fails_without_touching_traffic() -> None:
+    desk, follows = obstructed(told(SERVING, registered("8"))[0])
+    (failed,) = follows
+    assert isinstance(failed, RolloutFailed)
+    assert failed.error == "no such image"
+    assert effects(open_(desk)) == (Retire("flights", "8"), Tag("flights", "8", "lifecycle", "failed"))
+
+
+def test_a_canary_that_cannot_be_kept_up_is_rolled_back() -> None:
+    assert open_(obstructed(canary())[0]).phase is Phase.REVERTING
+
+
+def test_a_barred_way_back_is_a_critical_alert_once() -> None:
+    desk, _ = told(canary(), window(0, BAD))
+    desk, first = obstructed(desk)
+    _, again = obstructed(desk)
+    assert [event.severity for event in first if isinstance(event, AlertRaised)] == ["critical"]
+    assert again == []
+
+
+def test_every_event_leads_back_to_the_registration_and_has_its_own_id() -> None:
+    desk, follows = told(SERVING, registered("8"))
+    reports: list[Event] = []
+    for number in range(5):
+        reports.append(machine.performed(open_(desk)))
+        desk, more = performed(desk)
+        desk, others = told(desk, window(number))
+        follows += more + others
+    causes = {event.id: event.caused_by for event in follows + reports}
+    assert len(causes) == len(follows + reports)
+    link: str | None = follows[-1].id
+    while link in causes:
+        link = causes[link]
+    assert link == "registered-8"
+
+
+def test_the_same_event_twice_changes_nothing() -> None:
+    desk, _ = told(canary(), window(0))
+    assert told(desk, window(0), registered("8")) == (desk, [])
+
+
+def test_a_report_about_an_earlier_phase_or_step_is_ignored() -> None:
+    warming, _ = told(SERVING, registered("8"))
+    first, _ = performed(warming)
+    second, _ = told(canary(), window(0))
+    for desk, earlier in [(first, warming), (second, first), (second, warming)]:
+        late = machine.performed(open_(earlier)).model_copy(update={"id": "late"})
+        after, follows = told(desk, late)
+        assert (after.open, follows) == (desk.open, [])
+
+
+def test_windows_that_began_before_the_shift_do_not_count() -> None:
+    desk, _ = told(SERVING, registered("8"), window(4))
+    desk = performed(performed(desk)[0])[0]
+    desk, _ = told(desk, window(5, BAD, since=49))
+    assert open_(desk).evidence[-1].canary.rows == 0
+    desk, _ = told(desk, window(6, BAD, since=50))
+    assert open_(desk).phase is Phase.REVERTING
+
+
+def test_a_step_counts_nothing_until_its_shift_was_performed() -> None:
+    desk, _ = told(canary(), window(0), window(1, BAD))
+    assert open_(desk).evidence[-1].canary.rows == 0
+    assert open_(desk).phase is Phase.CANARY
+
+
+def test_without_traffic_a_canary_is_held_for_ever_and_seldom_mentioned() -> None:
+    desk, follows = told(canary(), *(window(number, rows=0) for number in range(500)))
+    assert open_(desk).phase is Phase.CANARY
+    assert set(kinds(follows)) == {"RolloutHeld"}
+    assert len(follows) == 500 / machine.HELD_EVERY
+
+
+def test_a_hold_says_what_is_missing() -> None:
+    _, follows = told(canary(), window(0, rows=120))
+    (held,) = follows
+    assert isinstance(held, RolloutHeld)
+    assert (held.weight, held.sentence) == (10, "v8 has 120 of 300 labels with the canary at 10 %")
+
+
+def test_what_cannot_be_measured_pauses_for_a_person_after_three_windows() -> None:
+    broken = [window(number, float("inf")) for number in range(desks.UNMEASURABLE)]
+    desk, _ = told(canary(), *broken[:-1])
+    assert open_(desk).phase is Phase.CANARY
+    desk, (held,) = told(desk, broken[-1])
+    assert open_(desk).phase is Phase.PAUSED
+    assert isinstance(held, RolloutHeld)
+    assert held.sentence == "v8 cannot be measured: its losses are no finite numbers"
+    assert open_(desk).evidence[-1].canary.rows == 0, "sums that are no numbers are kept out"
+
+
+def test_a_pause_keeps_the_traffic_and_a_resumed_canary_its_evidence() -> None:
+    desk, _ = told(canary(), window(0, rows=200), said(RolloutAction.PAUSE))
+    shift = ShiftTraffic("flights", {"8": 10, "7": 90})
+    assert shift in effects(open_(desk))
+    desk, follows = told(desk, window(1, BAD, rows=200), said(RolloutAction.RESUME))
+    assert kinds(follows) == ["RolloutAdvanced"], "nobody judges during a pause"
+    assert shift in effects(open_(desk))
+    assert open_(desk).evidence[-1].canary.rows == 400
+
+
+def test_a_pause_waits_for_a_person_whatever_is_reported() -> None:
+    desk, _ = told(canary(), said(RolloutAction.PAUSE))
+    assert open_(performed(desk)[0]) == open_(obstructed(desk)[0]) == open_(desk)
+
+
+def test_a_pause_before_any_traffic_sends_none_to_the_canary() -> None:
+    desk, _ = told(SERVING, registered("8"), said(RolloutAction.PAUSE))
+    assert ShiftTraffic("flights", {"7": 100}) in effects(open_(desk))
+    desk, _ = told(desk, said(RolloutAction.RESUME))
+    assert ShiftTraffic("flights", {"8": 10, "7": 90}) in effects(open_(desk))
+
+
+def test_a_first_version_resumed_from_a_pause_goes_straight_to_promotion() -> None:
+    desk, _ = told(
+        Desk(model="flights"), registered("1"), said(RolloutAction.PAUSE), said(RolloutAction.RESUME)
+    )
+    assert open_(desk).phase is Phase.PROMOTING
+
+
+@pytest.mark.parametrize("windows", [0, 1])
+def test_an_abort_reverts_from_anywhere(windows: int) -> None:
+    desk, _ = told(canary(), *(window(number) for number in range(windows)), said(RolloutAction.ABORT))
+    _, follows = performed(desk)
+    (back,) = follows
+    assert isinstance(back, RolloutRolledBack)
+    assert back.sentence == "a person said abort"
+
+
+def test_a_command_that_is_not_possible_is_answered_with_what_is() -> None:
+    desk = canary()
+    after, (answer,) = told(desk, said(RolloutAction.RESUME))
+    assert after.open == desk.open
+    assert isinstance(answer, AlertRaised)
+    assert answer.sentence.startswith("flights:8 is canary: got resumed, knows only performed, ")
+
+
+def test_a_command_without_a_rollout_is_answered() -> None:
+    _, (answer,) = told(SERVING, said(RolloutAction.PAUSE))
+    assert isinstance(answer, AlertRaised)
+    assert answer.sentence == "flights has no rollout in progress: got pause"
+
+
+def test_a_running_rollout_finishes_before_the_newest_of_those_that_wait() -> None:
+    desk, follows = told(canary(), registered("9"), registered("10"))
+    assert [event.sentence for event in follows if isinstance(event, AlertRaised)] == [
+        "flights:9 is passed over for 10"
+    ]
+    desk, _ = told(desk, said(RolloutAction.ABORT))
+    desk, follows = performed(performed(desk)[0])
+    (started,) = follows
+    assert isinstance(started, RolloutStarted)
+    assert (started.version, started.stable, started.caused_by) == ("10", "7", "registered-10")
+
+
+def test_a_persons_request_goes_before_a_registration() -> None:
+    desk, _ = told(canary(), registered("9"), asked("5"), said(RolloutAction.ABORT))
+    desk, _ = performed(performed(desk)[0])
+    assert open_(desk).version == "5"
+    assert [one.version for one in desk.queue] == ["9"]
+
+
+def test_a_registration_heard_again_is_not_rolled_out_again() -> None:
+    desk, _ = told(canary(), said(RolloutAction.ABORT))
+    desk, _ = performed(performed(desk)[0])
+    assert kinds(told(desk, registered("8", id_="again"))[1]) == []
+    assert kinds(told(desk, asked("8"))[1]) == ["RolloutStarted"], "a person may insist"
+
+
+def test_a_manual_registration_waits_for_a_request() -> None:
+    desk, follows = told(SERVING, registered("8", "manual"))
+    assert follows == []
+    assert kinds(told(desk, asked("8"))[1]) == ["RolloutStarted"]
+
+
+@pytest.mark.parametrize(
+    ("desk", "version", "answer"),
+    [
+        (SERVING, "7", "flights:7 is already champion"),
+        (canary(), "8", "flights:8 is already on its way: it is canary"),
+    ],
+)
+def test_asking_for_what_is_there_already_is_answered(desk: Desk, version: str, answer: str) -> None:
+    _, (note,) = told(desk, asked(version))
+    assert isinstance(note, AlertRaised)
+    assert note.sentence == answer
+
+
+def test_the_way_back_to_the_previous_champion_needs_no_canary() -> None:
+    desk, _ = told(promoted(), asked("7", replicas=3))
+    desk, _ = performed(desk)
+    assert ShiftTraffic("flights", {"7": 100}) in effects(open_(desk))
+    desk, follows = performed(desk)
+    assert isinstance(follows[0], RolloutPromoted)
+    assert (desk.champion, desk.previous) == ("7", "8")
+    assert effects(open_(desk)) == (), "neither of the two is taken down"
+
+
+def test_a_start_brings_up_the_champion_and_keeps_the_one_before_warm() -> None:
+    assert standing(promoted()) == (
+        EnsureRevision("flights", "8", 3),
+        EnsureRevision("flights", "7", 3),
+        ShiftTraffic("flights", {"8": 100}),
+    )
+    assert ShiftTraffic("flights", {"7": 100}) not in standing(canary()), "a canary keeps its share"
+
+
+def test_a_desk_survives_json() -> None:
+    desk, _ = told(canary(), window(0, rows=10), registered("9"), asked("5"))
+    assert Desk.model_validate_json(desk.model_dump_json()) == desk
+
+
+def test_an_event_of_another_model_is_refused() -> None:
+    with pytest.raises(errors.Impossible, match="the desk of churn got RolloutCommanded"):
+        handle(Desk(model="churn"), said(RolloutAction.PAUSE), SETTINGS)

@@ -1,0 +1,151 @@
+"""A replica: real process, real model, real Kafka."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.processes import Child
+from schemas.records import PredictionBatch
+from schemas.settings import KafkaSettings
+from streams import admin, codec, topics
+from streams.reading import Reader
+from tests import serving_rig as rig
+from tests.serving_rig import MODEL, NOBODY
+
+
+@pytest.fixture
+def serving(tmp_path: Path, kafka_settings: KafkaSettings) -> Iterator[tuple[Child, httpx.Client]]:
+    admin.create_topics(kafka_settings)
+    with (
+        rig.replica(tmp_path, rig.models(tmp_path / "models"), kafka_settings) as (child, url),
+        httpx.Client(base_url=url, timeout=10.0) as client,
+    ):
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
+        yield child, client
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A replica whose Kafka is away."""
+    folder = tmp_path_factory.mktemp("replica")
+    uri = rig.models(folder / "models")
+    with (
+        rig.replica(folder, uri, KafkaSettings(bootstrap=NOBODY)) as (child, url),
+        httpx.Client(base_url=url, timeout=10.0) as client,
+    ):
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
+        yield client
+
+
+def published(kafka: KafkaSettings) -> list[PredictionBatch]:
+    batches: list[PredictionBatch] = []
+    with Reader(kafka, [topics.PREDICTIONS]) as reader:
+        while not reader.caught_up:
+            for _, message in reader.poll(0.1):
+                read = codec.decode_record(message.value())
+                assert isinstance(read, PredictionBatch)
+                batches.append(read)
+    return batches
+
+
+def test_every_answer_is_published(
+    serving: tuple[Child, httpx.Client], kafka_settings: KafkaSettings
+) -> None:
+    child, client = serving
+    answer = client.post("/predict", json=rig.body(50)).json()
+    one = {"model": MODEL, "rows": [{"features": {"miles": 10}}]}
+    generated = client.post("/predict", json=one).json()["predictions"][0]
+    child.stop()
+    rows = {
+        one: (score, batch.version, batch.features["miles"][row])
+        for batch in published(kafka_settings)
+        for row, (one, score) in enumerate(zip(batch.ids, batch.scores, strict=True))
+    }
+    assert rows == {
+        one["id"]: (one["score"], "1", float(number)) for number, one in enumerate(answer["predictions"])
+    } | {generated["id"]: (generated["score"], "1", 10)}
+
+
+def test_sigterm_ends_a_replica_with_code_0(serving: tuple[Child, httpx.Client]) -> None:
+    child, client = serving
+    client.post("/predict", json=rig.body())
+    child.stop()
+    assert child.exit_code == 0
+
+
+def test_an_answer_does_not_wait_for_an_absent_broker(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=rig.body(), timeout=2.0)
+    assert answer.status_code == 200
+
+
+def test_both_protocols_give_the_same_scores(client: httpx.Client) -> None:
+    rows = rig.body(3)["rows"]
+    plain = client.post("/predict", json={"model": MODEL, "rows": rows}).json()["predictions"]
+    inputs = [
+        {"name": "miles", "datatype": "FP32", "shape": [3], "data": [0.0, 1.0, 2.0]},
+        {"name": "origin", "datatype": "BYTES", "shape": [3, 1], "data": [["JFK"], ["JFK"], ["JFK"]]},
+    ]
+    answer = client.post(f"/v2/models/{MODEL}/infer", json={"id": "r-1", "inputs": inputs}).json()
+    assert answer["id"] == "r-1"
+    assert (answer["model_name"], answer["model_version"]) == (MODEL, "1")
+    assert answer["outputs"][0]["data"] == [one["score"] for one in plain]
+
+
+def test_a_categorys_unknown_value_and_a_missing_feature_are_answered(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=rig.body(miles=None, origin="XXX"))
+    assert 0 < answer.json()["predictions"][0]["score"] < 1
+
+
+@pytest.mark.parametrize(
+    ("page", "sent", "code", "said"),
+    [
+        ("/predict", b"{", 400, "JSON"),
+        ("/predict", b'{"model": "churn", "rows": [{"features": {"miles": 1}}]}', 404, "'flights' is"),
+        ("/predict", b'{"model": "flights", "rows": [{"features": {"m": 1}}]}', 422, "it knows miles, origin"),
+        ("/predict", b'{"model": "flights", "rows": [{"features": {"miles": "far"}}]}', 422, "'miles', row 0"),
+        ("/v2/models/flights/infer", b'{"inputs": []}', 422, "inputs"),
+        ("/v2/models/flights/versions/2/infer", b'{"inputs": []}', 404, "no page"),
+    ],
+)
+def test_bad_input_is_refused_with_a_reason(
+    client: httpx.Client, page: str, sent: bytes, code: int, said: str
+) -> None:
+    answer = client.post(page, content=sent)
+    assert answer.status_code == code
+    assert said in answer.json()["error"]
+
+
+def test_metadata_names_the_inputs(client: httpx.Client) -> None:
+    told = client.get(f"/v2/models/{MODEL}").json()
+    assert [(one["name"], one["datatype"]) for one in told["inputs"]] == [("miles", "FP64"), ("origin", "BYTES")]
+
+
+def test_metrics_count_requests_and_latency(client: httpx.Client) -> None:
+    client.post("/predict", json=rig.body())
+    text = client.get("/metrics").text
+    assert re.search(r'driftloop_replica_requests_total\{status="200"\} [1-9]', text)
+    assert "driftloop_replica_seconds_bucket" in text
+    assert "driftloop_publish_failures" in text
+
+
+def test_a_replica_waits_for_a_registry_that_is_away(tmp_path: Path) -> None:
+    uri = (tmp_path / "models").as_uri()
+    with rig.replica(tmp_path, uri, KafkaSettings(bootstrap=NOBODY)) as (child, url):
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/live") == 200, 30)
+        assert rig.status(f"{url}/v2/health/ready") == 503
+        rig.models(tmp_path / "models")
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
+
+
+@pytest.mark.parametrize(("version", "said"), [("7", "versions of flights: 1, 2, 3, 9"), ("9", "can't be loaded")])
+def test_a_version_that_cannot_be_served_ends_with_code_3_and_the_reason(
+    tmp_path: Path, version: str, said: str
+) -> None:
+    uri = rig.models(tmp_path / "models")
+    with rig.replica(tmp_path, uri, KafkaSettings(bootstrap=NOBODY), version) as (child, _):
+        rig.until(lambda: not child.alive)
+        assert child.exit_code == 3
+        assert said in child.tail()
