@@ -1,4 +1,4 @@
-"""Stage two of labels: prequential outcomes per version, and concept drift, per model."""
+"""Stage two of labels: prequential outcomes per version in windows, and concept drift, per model."""
 
 import base64
 from dataclasses import dataclass, field
@@ -7,13 +7,153 @@ import numpy as np
 import orjson
 
 from agents.reading import decoded, staged
-from mlops_core.drift.concept import ConceptDrift
-from mlops_core.training import evaluation
+from mlops_core import performance
+from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from mlops_core.drift.sentences import explain_concept
 from schemas import ids
-from schemas.events import DriftDetected, DriftKind, Outcome, PerformanceMeasured, Span
+from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured
 from schemas.settings import PerformanceSettings
 from schemas.stages import Outcomes
 from streams import topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
+
+KEPT = 8
+"""Versions whose errors are watched; older ones have no traffic any more."""
+
+
+@dataclass
+class Watched:
+    """One model's labelled rows."""
+
+    labelled: int = 0
+    waiting: list[Outcomes] = field(default_factory=list)
+    """Rows of the window that isn't full yet."""
+    concepts: dict[str, ConceptDrift] = field(default_factory=dict)
+    """By version."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return sum(len(one.ids) for one in self.waiting)
+
+
+State = dict[str, Watched]
+"""By model."""
+
+
+class PerformanceAgent(WithoutEffects):
+    """Closes a window after so many labels, whatever versions answered them."""
+
+    name = "performance"
+    topics = (topics.OUTCOMES,)
+
+    def __init__(self, settings: PerformanceSettings) -> None:
+        self._settings = settings
+
+    def fresh(self) -> State:
+        """No model is watched."""
+        return {}
+
+    def dump(self, state: State) -> bytes:
+        """Waiting rows and detectors by model."""
+        return orjson.dumps({model: _packed(one) for model, one in state.items()})
+
+    def load(self, data: bytes) -> State:
+        """Back from `dump`."""
+        return {model: self._unpacked(one) for model, one in orjson.loads(data).items()}
+
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+        """Windows that are full, and what they say of the concept."""
+        follows: list[Emitted] = []
+        for _, rows in decoded(chunk, staged(Outcomes), follows):
+            watched = state.setdefault(rows.model, Watched())
+            watched.waiting.append(rows)
+            while watched.rows >= self._settings.window_labels:
+                follows.extend(self._closed(watched, rows.model))
+        return follows
+
+    def _closed(self, watched: Watched, model: str) -> list[Event]:
+        window, watched.waiting = _cut(watched.waiting, self._settings.window_labels)
+        watched.labelled += len(window.ids)
+        measured = _measured(model, window, watched)
+        return [measured, *self._concepts(watched, window, measured)]
+
+    def _concepts(self, watched: Watched, window: Outcomes, measured: PerformanceMeasured) -> list[Event]:
+        labels, scores, versions = _arrays(window)
+        at = np.asarray(window.at, dtype=np.int64)
+        detected: list[Event] = []
+        for version in measured.versions:
+            rows = versions == version
+            concept = watched.concepts.pop(version, None) or ConceptDrift(self._settings)
+            watched.concepts[version] = concept  # newest last
+            alarms = concept.update(labels[rows], scores[rows], at[rows])
+            detected.extend(_detected(measured, version, alarm) for alarm in alarms[-1:])
+        while len(watched.concepts) > KEPT:
+            del watched.concepts[next(iter(watched.concepts))]
+        return detected
+
+    def _unpacked(self, fields: dict[str, object]) -> Watched:
+        concepts, waiting = fields["concepts"], fields["waiting"]
+        assert isinstance(concepts, dict)
+        assert isinstance(waiting, list)
+        return Watched(
+            labelled=int(str(fields["labelled"])),
+            waiting=[Outcomes.model_validate(rows) for rows in waiting],
+            concepts={
+                version: ConceptDrift.load(base64.b64decode(data), self._settings)
+                for version, data in concepts.items()
+            },
+        )
+
+
+def _packed(watched: Watched) -> dict[str, object]:
+    concepts = {v: base64.b64encode(one.dump()).decode() for v, one in watched.concepts.items()}
+    waiting = [rows.model_dump() for rows in watched.waiting]
+    return {"labelled": watched.labelled, "waiting": waiting, "concepts": concepts}
+
+
+def _cut(waiting: list[Outcomes], rows: int) -> tuple[Outcomes, list[Outcomes]]:
+    """The first `rows` rows as one, and the rest."""
+    first, last = waiting[0], waiting[-1]
+    columns = {
+        name: [value for one in waiting for value in getattr(one, name)]
+        for name in ("ids", "versions", "scores", "labels", "at", "labelled_at")
+    }
+    window = first.model_copy(update={name: values[:rows] for name, values in columns.items()})
+    rest = last.model_copy(update={name: values[rows:] for name, values in columns.items()})
+    return window, [rest] if rest.ids else []
+
+
+def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # three kinds
+    labels = np.asarray(window.labels, dtype=np.float64)
+    return labels, np.asarray(window.scores, dtype=np.float64), np.asarray(window.versions, dtype=object)
+
+
+def _measured(model: str, window: Outcomes, watched: Watched) -> PerformanceMeasured:
+    """Its times are those of the labels: a straggler's prediction may be old, its label is new."""
+    return PerformanceMeasured(
+        id=ids.derived(model, "performance", watched.labelled, window.ids[-1]),
+        at=max(window.labelled_at),
+        model=model,
+        since=min(window.labelled_at),
+        until=max(window.labelled_at),
+        rows=len(window.ids),
+        labelled=watched.labelled,
+        versions=performance.by_version(*_arrays(window)),
+        spans=[window.span],
+    )
+
+
+def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm) -> DriftDetected:
+    return DriftDetected.following(
+        measured,
+        id=ids.derived(measured.id, "DriftDetected", version),
+        version=version,
+        kind=DriftKind.CONCEPT,
+        columns=[],
+        severity=abs(alarm.after - alarm.before),
+        changed_at=alarm.changed_at,
+        sentence=explain_concept(alarm),
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.brokers.embedded import EmbeddedBroker
+from infra.brokers import Broker
 from infra.serving.target import LocalTarget
 from mlops_core.errors import Broken, Impossible, Unavailable
 from schemas.settings import KafkaSettings
@@ -22,13 +22,31 @@ from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess
 
 
-@pytest.fixture
-def host(tmp_path: Path, embedded_broker: EmbeddedBroker) -> Iterator[HostProcess]:
-    kafka = KafkaSettings(bootstrap=embedded_broker.bootstrap)
+@contextmanager
+def started(folder: Path, broker: Broker) -> Iterator[HostProcess]:
+    kafka = KafkaSettings(bootstrap=broker.bootstrap)
     admin.create_topics(kafka)
-    serving = HostProcess(tmp_path, rig.models(tmp_path / "models"), kafka)
-    yield serving
-    serving.stop()
+    serving = HostProcess(folder, rig.models(folder / "models"), kafka)
+    try:
+        yield serving
+    finally:
+        serving.stop()
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, embedded_broker: Broker) -> Iterator[HostProcess]:
+    """Shared by promises that leave versions 1 and 2 up."""
+    with started(tmp_path_factory.mktemp("host"), embedded_broker) as serving:
+        serving.up("1")
+        serving.up("2")
+        yield serving
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, embedded_broker: Broker) -> Iterator[HostProcess]:
+    """A host of one's own, without versions."""
+    with started(tmp_path, embedded_broker) as serving:
+        yield serving
 
 
 @dataclass
@@ -65,17 +83,17 @@ def load(url: str, clients: int = 3) -> Iterator[Load]:
         one.result()
 
 
-def test_weight_changes_and_a_retirement_drop_no_request(host: HostProcess) -> None:
-    host.up("1")
-    assert host.weigh(v1=100).status_code == 200
-    with load(host.url) as seen:
-        host.up("2")
+def test_weight_changes_and_a_retirement_drop_no_request(fresh: HostProcess) -> None:
+    fresh.up("1")
+    assert fresh.weigh(v1=100).status_code == 200
+    with load(fresh.url) as seen:
+        fresh.up("2")
         for canary in (1, 10, 50, 90, 100):
-            assert host.weigh(v1=100 - canary, v2=canary).status_code == 200
+            assert fresh.weigh(v1=100 - canary, v2=canary).status_code == 200
             goal = seen.answered + 30
             rig.until(lambda goal=goal: seen.answered >= goal)  # type: ignore[misc]
-        pids = host.pids("1")
-        assert host.down("1").status_code == 200
+        pids = fresh.pids("1")
+        assert fresh.down("1").status_code == 200
         assert all(map(rig.gone, pids))
         goal = seen.answered + 30
         rig.until(lambda: seen.answered >= goal)
@@ -84,8 +102,6 @@ def test_weight_changes_and_a_retirement_drop_no_request(host: HostProcess) -> N
 
 
 def test_a_canary_that_crashes_fails_no_request(host: HostProcess) -> None:
-    host.up("1")
-    host.up("2")
     host.weigh(v1=50, v2=50)
     with load(host.url) as seen:
         for _ in range(2):
@@ -99,21 +115,19 @@ def test_a_canary_that_crashes_fails_no_request(host: HostProcess) -> None:
     assert 'driftloop_router_fallbacks_total{model="flights",version="2"}' in metrics
 
 
-def test_one_of_two_replicas_that_crashes_fails_no_request(host: HostProcess) -> None:
-    host.up("1", replicas=2)
-    host.weigh(v1=100)
-    with load(host.url) as seen:
-        os.kill(host.pids("1")[0], signal.SIGKILL)
-        rig.until(lambda: len(host.pids("1")) == 1)
+def test_one_of_two_replicas_that_crashes_fails_no_request(fresh: HostProcess) -> None:
+    fresh.up("1", replicas=2)
+    fresh.weigh(v1=100)
+    with load(fresh.url) as seen:
+        os.kill(fresh.pids("1")[0], signal.SIGKILL)
+        rig.until(lambda: len(fresh.pids("1")) == 1)
         goal = seen.answered + 50
         rig.until(lambda: seen.answered >= goal)
-        rig.until(lambda: host.told()["versions"]["1"]["state"] == "ready")
+        rig.until(lambda: fresh.told()["versions"]["1"]["state"] == "ready")
     assert seen.failures == []
 
 
 def test_both_protocols_split_rows_alike_and_keep_their_order(host: HostProcess) -> None:
-    host.up("1")
-    host.up("2")
     host.weigh(v1=70, v2=30)
     plain = host.predict(100).json()["predictions"]
     assert [one["id"] for one in plain] == [f"id-{number}" for number in range(100)]
@@ -133,8 +147,6 @@ def test_both_protocols_split_rows_alike_and_keep_their_order(host: HostProcess)
 
 
 def test_an_entity_stays_with_the_canary_while_its_weight_rises(host: HostProcess) -> None:
-    host.up("1")
-    host.up("2")
     canary: set[str] = set()
     for weight in (5, 25, 60):
         host.weigh(v1=100 - weight, v2=weight)
@@ -143,54 +155,50 @@ def test_an_entity_stays_with_the_canary_while_its_weight_rises(host: HostProces
         canary = now
 
 
-def test_a_restart_restores_versions_and_weights(host: HostProcess) -> None:
-    host.up("1")
-    host.up("2", replicas=2)
-    host.weigh(v1=40, v2=60)
-    before, pids = host.answered_by(), host.pids("1") + host.pids("2")
-    host.child.kill()
+def test_a_restart_restores_versions_and_weights(fresh: HostProcess) -> None:
+    fresh.up("1")
+    fresh.up("2", replicas=2)
+    fresh.weigh(v1=40, v2=60)
+    before, pids = fresh.answered_by(), fresh.pids("1") + fresh.pids("2")
+    fresh.child.kill()
     rig.until(lambda: all(map(rig.gone, pids)))
-    host.start()
-    rig.until(lambda: rig.status(f"{host.url}/v2/health/ready") == 200)
-    assert host.answered_by() == before
-    assert host.told()["weights"] == {"1": 40, "2": 60}
+    fresh.start()
+    rig.until(lambda: rig.status(f"{fresh.url}/v2/health/ready") == 200)
+    assert fresh.answered_by() == before
+    assert fresh.told()["weights"] == {"1": 40, "2": 60}
 
 
-def test_the_hosts_end_is_the_replicas_end(host: HostProcess) -> None:
-    host.up("1")
-    pids = host.pids("1")
-    host.child.stop(30)
-    assert host.child.exit_code == 0
+def test_the_hosts_end_is_the_replicas_end(fresh: HostProcess) -> None:
+    fresh.up("1")
+    pids = fresh.pids("1")
+    fresh.child.stop(30)
+    assert fresh.child.exit_code == 0
     assert all(map(rig.gone, pids))
 
 
 def test_weights_are_only_for_versions_that_are_ready(host: HostProcess) -> None:
-    host.up("1")
     host.weigh(v1=100)
-    answer = host.weigh(v1=90, v2=10)
+    answer = host.weigh(v1=90, v3=10)
     assert answer.status_code == 409
-    assert "2 is not served" in answer.json()["error"]
+    assert "3 is not served" in answer.json()["error"]
     assert host.weigh(v1=90).status_code == 409
     assert host.told()["weights"] == {"1": 100}
 
 
 def test_a_version_with_traffic_is_not_retired(host: HostProcess) -> None:
-    host.up("1")
     host.weigh(v1=100)
     assert host.down("1").status_code == 409
     assert host.predict().status_code == 200
 
 
-def test_a_version_that_cannot_start_is_told_with_its_reason(host: HostProcess) -> None:
+def test_a_version_that_cannot_start_is_told_with_its_reason(fresh: HostProcess) -> None:
     page = f"/admin/models/{MODEL}/versions/9"
-    assert host.client.put(page, json={"replicas": 1}).status_code == 202
-    rig.until(lambda: (answer := host.client.put(page, json={})).status_code == 422 and "9" in answer.text)
-    assert MODEL not in host.client.get("/admin/models").json()
+    assert fresh.client.put(page, json={"replicas": 1}).status_code == 202
+    rig.until(lambda: (answer := fresh.client.put(page, json={})).status_code == 422 and "9" in answer.text)
+    assert MODEL not in fresh.client.get("/admin/models").json()
 
 
 def test_a_refusal_names_the_row_as_the_client_counts_it(host: HostProcess) -> None:
-    host.up("1")
-    host.up("2")
     host.weigh(v1=50, v2=50)
     sent = rig.body(40)
     sent["rows"][33]["features"]["miles"] = "far"
@@ -200,9 +208,7 @@ def test_a_refusal_names_the_row_as_the_client_counts_it(host: HostProcess) -> N
 
 
 def test_a_version_without_traffic_can_be_tried_by_name(host: HostProcess) -> None:
-    host.up("1")
     host.weigh(v1=100)
-    host.up("2")
     inputs = [{"name": "miles", "datatype": "FP64", "shape": [1], "data": [900.0]}]
     page = f"/v2/models/{MODEL}/versions/2/infer"
     assert host.client.post(page, json={"inputs": inputs}).json()["model_version"] == "2"
@@ -217,27 +223,26 @@ def test_admin_does_not_answer_on_behalf_of_others(host: HostProcess, headers: d
 
 
 def test_a_model_that_is_not_served_is_refused_naming_those_that_are(host: HostProcess) -> None:
-    host.up("1")
     host.weigh(v1=100)
     answer = host.client.post("/predict", content=json.dumps({"rows": [{"features": {}}], "model": "churn"}))
     assert answer.status_code == 404
     assert "there is flights" in answer.json()["error"]
 
 
-async def test_a_target_brings_a_version_up_shifts_and_retires(host: HostProcess) -> None:
-    target = LocalTarget(host.url)
+async def test_a_target_brings_a_version_up_shifts_and_retires(fresh: HostProcess) -> None:
+    target = LocalTarget(fresh.url)
     await target.ensure(MODEL, "1", 1)
     await target.shift(MODEL, {"1": 100})
     await target.ensure(MODEL, "2", 1)
     await target.shift(MODEL, {"1": 0, "2": 100})
     await target.retire(MODEL, "1")
     await target.retire(MODEL, "1")
-    assert set(host.answered_by(5).values()) == {"2"}
-    assert f"{host.url}/predict" in await target.endpoints(MODEL)
+    assert set(fresh.answered_by(5).values()) == {"2"}
+    assert f"{fresh.url}/predict" in await target.endpoints(MODEL)
 
 
-async def test_a_target_tells_what_cannot_be(host: HostProcess) -> None:
-    target = LocalTarget(host.url)
+async def test_a_target_tells_what_cannot_be(fresh: HostProcess) -> None:
+    target = LocalTarget(fresh.url)
     with pytest.raises(Broken, match="versions of flights: 1, 2, 3, 9"):
         await target.ensure(MODEL, "7", 1)
     with pytest.raises(Unavailable, match="not served"):

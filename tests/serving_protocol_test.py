@@ -1,6 +1,7 @@
 """What clients send is read in full or refused with the place of what is wrong."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def predict(**changes: object) -> bytes:
     return json.dumps({"model": "m", "rows": [row, {**row, "id": "b"} | changes]}).encode()
 
 
-def infer(*tensors: dict[str, object], **more: object) -> bytes:
+def infer(*tensors: Mapping[str, object], **more: object) -> bytes:
     return json.dumps({"inputs": list(tensors), **more}).encode()
 
 

@@ -104,8 +104,18 @@ def test_a_categorys_unknown_value_and_a_missing_feature_are_answered(client: ht
     [
         ("/predict", b"{", 400, "JSON"),
         ("/predict", b'{"model": "churn", "rows": [{"features": {"miles": 1}}]}', 404, "'flights' is"),
-        ("/predict", b'{"model": "flights", "rows": [{"features": {"m": 1}}]}', 422, "it knows miles, origin"),
-        ("/predict", b'{"model": "flights", "rows": [{"features": {"miles": "far"}}]}', 422, "'miles', row 0"),
+        (
+            "/predict",
+            b'{"model": "flights", "rows": [{"features": {"m": 1}}]}',
+            422,
+            "it knows miles, origin",
+        ),
+        (
+            "/predict",
+            b'{"model": "flights", "rows": [{"features": {"miles": "far"}}]}',
+            422,
+            "'miles', row 0",
+        ),
         ("/v2/models/flights/infer", b'{"inputs": []}', 422, "inputs"),
         ("/v2/models/flights/versions/2/infer", b'{"inputs": []}', 404, "no page"),
     ],
@@ -120,7 +130,10 @@ def test_bad_input_is_refused_with_a_reason(
 
 def test_metadata_names_the_inputs(client: httpx.Client) -> None:
     told = client.get(f"/v2/models/{MODEL}").json()
-    assert [(one["name"], one["datatype"]) for one in told["inputs"]] == [("miles", "FP64"), ("origin", "BYTES")]
+    assert [(one["name"], one["datatype"]) for one in told["inputs"]] == [
+        ("miles", "FP64"),
+        ("origin", "BYTES"),
+    ]
 
 
 def test_metrics_count_requests_and_latency(client: httpx.Client) -> None:
@@ -140,7 +153,9 @@ def test_a_replica_waits_for_a_registry_that_is_away(tmp_path: Path) -> None:
         child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
 
 
-@pytest.mark.parametrize(("version", "said"), [("7", "versions of flights: 1, 2, 3, 9"), ("9", "can't be loaded")])
+@pytest.mark.parametrize(
+    ("version", "said"), [("7", "versions of flights: 1, 2, 3, 9"), ("9", "can't be loaded")]
+)
 def test_a_version_that_cannot_be_served_ends_with_code_3_and_the_reason(
     tmp_path: Path, version: str, said: str
 ) -> None:

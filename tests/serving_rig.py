@@ -118,7 +118,9 @@ class HostProcess:
         """Start it (again) and wait until it listens."""
         command = [sys.executable, "-m", "infra.serving.host", "--settings", str(self._settings)]
         self.child = Child.start("host", command, self._folder / "host.log", env=ENV)
-        self.child.wait_until(lambda: listening(self.port) and status(f"{self.url}/v2/health/live") == 200, 30)
+        self.child.wait_until(
+            lambda: listening(self.port) and status(f"{self.url}/v2/health/live") == 200, 30
+        )
 
     def up(self, version: str, replicas: int = 1) -> None:
         """Have a version ready."""

@@ -41,6 +41,8 @@ class ModelBoard:
     def apply(self, event: AnyEvent, stamp: int) -> None:
         """Take in one event that was not seen before."""
         match event:
+            case events.DriftMeasured(partial=True):
+                pass  # the evidence of a detection; the whole window follows
             case events.DriftMeasured():
                 self._windows.add(stamp, self._window(event))
             case events.PerformanceMeasured():

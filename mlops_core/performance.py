@@ -1,0 +1,42 @@
+"""What labels say about scores, as sums that add up over windows. Prequential: each row is judged once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import Floats
+from schemas.events import Outcome
+
+CLIP = 1e-7
+"""A probability of 0 or 1 that was wrong costs 16 nats, not infinitely many."""
+CUT = 0.5
+
+
+def classes(labels: Floats, scores: Floats) -> bool:
+    """Whether these look like probabilities of a class: labels 0 or 1, scores between."""
+    return bool(np.isin(labels, (0.0, 1.0)).all() and ((scores >= 0) & (scores <= 1)).all())
+
+
+def outcome(labels: Floats, scores: Floats) -> Outcome:
+    """The sums over rows of shape (rows,).
+
+    >>> outcome(np.array([1.0, 0.0]), np.array([0.8, 0.6])).errors
+    1
+    """
+    losses = np.square(scores - labels)
+    fields = {
+        "rows": len(labels),
+        "loss": float(losses.sum()),
+        "loss_squared": float(np.square(losses).sum()),
+        "residual": float((labels - scores).sum()),
+    }
+    if classes(labels, scores):
+        likely = np.clip(np.where(labels == 1, scores, 1 - scores), CLIP, 1)
+        fields["log_loss"] = float(-np.log(likely).sum())
+        fields["errors"] = int(((scores >= CUT) != (labels == 1)).sum())
+    return Outcome.model_validate(fields)
+
+
+def by_version(labels: Floats, scores: Floats, versions: NDArray[np.object_]) -> dict[str, Outcome]:
+    """The sums of each version's rows."""
+    chosen = {version: versions == version for version in sorted(set(versions))}
+    return {version: outcome(labels[rows], scores[rows]) for version, rows in chosen.items()}
