@@ -9,7 +9,7 @@ import orjson
 from agents.reading import decoded, staged
 from mlops_core import performance
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
-from mlops_core.drift.sentences import explain_concept
+from mlops_core.ports import Task
 from schemas import ids
 from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured
 from schemas.settings import PerformanceSettings
@@ -86,7 +86,8 @@ class PerformanceAgent(WithoutEffects):
         detected: list[Event] = []
         for version in measured.versions:
             rows = versions == version
-            concept = watched.concepts.pop(version, None) or ConceptDrift(self._settings)
+            task = Task.BINARY if performance.classes(labels, scores) else Task.REGRESSION
+            concept = watched.concepts.pop(version, None) or ConceptDrift(self._settings, task)
             watched.concepts[version] = concept  # newest last
             alarms = concept.update(labels[rows], scores[rows], at[rows])
             detected.extend(_detected(measured, version, alarm) for alarm in alarms[-1:])
@@ -126,7 +127,7 @@ def _cut(waiting: list[Outcomes], rows: int) -> tuple[Outcomes, list[Outcomes]]:
     return window, [rest] if rest.ids else []
 
 
-def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # three kinds
+def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = np.asarray(window.labels, dtype=np.float64)
     return labels, np.asarray(window.scores, dtype=np.float64), np.asarray(window.versions, dtype=object)
 
@@ -153,7 +154,7 @@ def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm) 
         version=version,
         kind=DriftKind.CONCEPT,
         columns=[],
-        severity=abs(alarm.after - alarm.before),
+        severity=alarm.severity,
         changed_at=alarm.changed_at,
-        sentence=explain_concept(alarm),
+        sentence=alarm.sentence,
     )

@@ -1,12 +1,16 @@
 """Evidence in, a request or a refusal out: the retraining policy's agent."""
 
-
 import orjson
 
 from agents.reading import events
 from mlops_core.training import policy
-from schemas.events import DriftDetected, PerformanceMeasured
-from schemas.events import TrainingCompleted, TrainingFailed, TrainingRefused
+from schemas.events import (
+    DriftDetected,
+    PerformanceMeasured,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+)
 from schemas.settings import RetrainingSettings
 from streams import topics
 from streams.agent import WithoutEffects

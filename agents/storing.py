@@ -59,7 +59,9 @@ class StoringAgent(WithoutEffects):
 
     def dump(self, state: dict[str, Waiting]) -> bytes:
         """The waiting rows by model."""
-        return orjson.dumps({model: [part.model_dump() for part in one.parts] for model, one in state.items()})
+        return orjson.dumps(
+            {model: [part.model_dump() for part in one.parts] for model, one in state.items()}
+        )
 
     def load(self, data: bytes) -> dict[str, Waiting]:
         """Back from `dump`."""

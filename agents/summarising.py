@@ -1,4 +1,4 @@
-"""Stage one of drift: bins each partition's predictions against the reference of the version that answered."""
+"""Stage one of drift: bins predictions against the reference of the version that answered."""
 
 import numpy as np
 import orjson
@@ -15,7 +15,6 @@ from streams.agent import WithoutEffects
 from streams.chunks import Arrived, Chunk
 from streams.consume import parked
 from streams.routes import Emitted
-
 
 Key = tuple[str, str]
 """Model and version."""
@@ -43,9 +42,7 @@ class SummarisingAgent(WithoutEffects):
 
     def load(self, data: bytes) -> Summarisers:
         """Back from `dump`."""
-        return {
-            (model, version): Summariser.restore(state) for model, version, state in orjson.loads(data)
-        }
+        return {(model, version): Summariser.restore(state) for model, version, state in orjson.loads(data)}
 
     def handle(self, state: Summarisers, chunk: Chunk) -> list[Emitted]:
         """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""

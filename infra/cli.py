@@ -29,7 +29,7 @@ Model = Annotated[str, typer.Argument(help="The model's registered name.")]
 def _main(
     context: typer.Context,
     settings: Annotated[
-        Optional[Path],  # noqa: UP007, UP045 - typer reads the annotation at run time on 3.11
+        Optional[Path],  # noqa: UP045 - typer reads the annotation at run time on 3.11
         typer.Option(help="YAML file; DRIFTLOOP_... variables go before it.", envvar="DRIFTLOOP_SETTINGS"),
     ] = None,
 ) -> None:
@@ -52,14 +52,14 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where everything is kept; emptied first.")] = Path(
         ".driftloop/demo"
     ),
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the page up at the end, until Ctrl-C.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the page up at the end, until Ctrl-C.")] = False,
 ) -> None:
     """Replay a year of New York flights through the whole loop and watch it close."""
     from infra.demo import run
 
-    raise typer.Exit(run.main(fast=fast, sabotage=sabotage, speed=speed, broker=broker, folder=folder, keep=keep))
+    raise typer.Exit(
+        run.main(fast=fast, sabotage=sabotage, speed=speed, broker=broker, folder=folder, keep=keep)
+    )
 
 
 @app.command()
@@ -72,15 +72,20 @@ def up(
     from infra.stack import Stack
 
     given = context.obj.model_dump(exclude_unset=True)
-    with consoles.errors(), Stack.start(folder, None if broker == "external" else broker, say=typer.echo, **given) as stack:
+    with (
+        consoles.errors(),
+        Stack.start(folder, None if broker == "external" else broker, say=typer.echo, groups=given) as stack,
+    ):
         typer.echo(f"Settings for your own commands: --settings {stack.settings_file}")
         consoles.until_interrupted()
 
 
 @app.command()
 def broker(
-    kind: Annotated[str, typer.Option(help="embedded (Tansu, in memory) or kafka (Apache Kafka).")] = "embedded",
-    port: Annotated[Optional[int], typer.Option(help="Default: a free one.")] = None,  # noqa: UP007, UP045
+    kind: Annotated[
+        str, typer.Option(help="embedded (Tansu, in memory) or kafka (Apache Kafka).")
+    ] = "embedded",
+    port: Annotated[Optional[int], typer.Option(help="Default: a free one.")] = None,  # noqa: UP045
     folder: Annotated[Path, typer.Option(help="Data and logs.")] = Path(".driftloop/broker"),
 ) -> None:
     """Start a broker in the foreground."""
@@ -127,7 +132,7 @@ def dashboard(context: typer.Context) -> None:
 def agents_run(
     context: typer.Context,
     names: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
+        Optional[list[str]],  # noqa: UP045
         typer.Argument(help="Which; default: all of them in this process."),
     ] = None,
 ) -> None:
@@ -142,7 +147,7 @@ def agents_run(
 def lineage(
     context: typer.Context,
     event: Annotated[
-        Optional[str],  # noqa: UP007, UP045
+        Optional[str],  # noqa: UP045
         typer.Argument(help="An event's id, or its beginning; default: the newest promotion and rollback."),
     ] = None,
 ) -> None:
@@ -158,7 +163,7 @@ def lineage(
 def retrain(
     context: typer.Context,
     model: Model,
-    rows: Annotated[Optional[int], typer.Option(help="Newest labelled rows to train on.")] = None,  # noqa: UP007, UP045
+    rows: Annotated[Optional[int], typer.Option(help="Newest labelled rows to train on.")] = None,  # noqa: UP045
 ) -> None:
     """Ask for a challenger now, whatever the policy thinks; the gate still has its say."""
     from infra import commands

@@ -22,7 +22,7 @@ def retrain(settings: Settings, model: str, rows: int | None) -> str:
         rows=rows or settings.retraining.window_rows,
     )
     _publish(settings.kafka, request)
-    return f"asked for a challenger of {model}; watch it with `driftloop lineage {request.id[:8]}` or on the page"
+    return f"asked for a challenger of {model} [{request.id[:8]}]; what comes of it is on the page"
 
 
 def deploy(settings: Settings, model: str, version: str) -> str:

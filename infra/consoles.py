@@ -50,5 +50,6 @@ class _Fields(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{k}={v!r}" for k, v in vars(record).items() if k not in self._KNOWN)
-        line = f"{self.formatTime(record)} {record.levelname.lower()} {record.name}: {record.getMessage()} {fields}"
+        head = f"{self.formatTime(record)} {record.levelname.lower()} {record.name}"
+        line = f"{head}: {record.getMessage()} {fields}"
         return line.rstrip() + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")

@@ -154,7 +154,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         known = _Config.model_validate(dict(config))
     except ValidationError as error:
         raise SettingsError("\n".join(_explained(dict(one)) for one in error.errors())) from error
-    groups = dict(known.settings)
+    groups: dict[str, Any] = dict(known.settings)
     uri = known.training_config.experiment_tracking.tracking_uri
     if uri is not None:
         http = "http://" + uri.removeprefix("mlflow://") if uri.startswith("mlflow://") else uri

@@ -42,7 +42,9 @@ def described(event: Event) -> str:
 
 def _newest(known: Lineage) -> list[Event]:
     ends = (known.of_kind(RolloutPromoted), known.of_kind(RolloutRolledBack))
-    caused_by_drift = [[e for e in end if any(isinstance(c, DriftDetected) for c in known.back(e))] for end in ends]
+    caused_by_drift = [
+        [e for e in end if any(isinstance(c, DriftDetected) for c in known.back(e))] for end in ends
+    ]
     return [(chosen or list(end))[-1] for chosen, end in zip(caused_by_drift, ends, strict=True) if end]
 
 

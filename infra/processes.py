@@ -129,7 +129,7 @@ def _become(parent: int, command: Sequence[str]) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(f"{command[0]} was not started: its parent had ended")
-    os.execvp(command[0], list(command))
+    os.execvp(command[0], list(command))  # noqa: S606 - that is what this is for
 
 
 if __name__ == "__main__":

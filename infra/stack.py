@@ -4,10 +4,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import httpx
@@ -39,7 +39,7 @@ class Stack:
         broker: str | None = "embedded",
         agents: bool = True,
         say: Say = lambda _: None,
-        **groups: Any,
+        groups: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> Self:
         """Start what is missing; `broker` None takes the cluster that the settings point at.
 
@@ -120,15 +120,15 @@ class Stack:
         self.settings_file.write_text(json.dumps(self.settings.model_dump(mode="json"), indent=1))
 
 
-def _settings(folder: Path, groups: dict[str, Any]) -> Settings:
+def _settings(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Settings whose folders lie in `folder` and whose ports are free, unless they were given."""
-    local = {
+    local: dict[str, Any] = {
         "serving": {"port": free_port(), "folder": folder / "serving"},
         "dashboard": {"port": free_port()},
         "store": {"folder": folder / "store"},
     }
     for name, group in groups.items():
-        local[name] = {**local.get(name, {}), **dict(group)}
+        local[name] = {**local.get(name, {}), **group}
     return Settings.load(**local)
 
 

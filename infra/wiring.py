@@ -68,7 +68,7 @@ def _deployment(settings: Settings) -> Agent[Any]:
     return DeploymentAgent(target, reader_for(uri), MLflowRegistry(uri), settings.rollout)
 
 
-def _alerting(settings: Settings) -> Agent[Any]:
+def _alerting(_: Settings) -> Agent[Any]:
     from agents.alerting import AlertingAgent
 
     return AlertingAgent()

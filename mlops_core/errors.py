@@ -1,13 +1,13 @@
 """What can go wrong, and whether trying again can help.
 
-    DriftloopError
-    ├── Temporary            try again later: somebody is away
-    │   └── Unavailable      a system we need doesn't answer
-    └── Permanent            trying again won't help
-        ├── Unknown          a model or version that nobody registered
-        ├── BadData          a row, column or data set that can't be used
-        ├── Broken           a version that can't be served
-        └── Impossible       not from here: the message says what is possible
+DriftloopError
+├── Temporary            try again later: somebody is away
+│   └── Unavailable      a system we need doesn't answer
+└── Permanent            trying again won't help
+    ├── Unknown          a model or version that nobody registered
+    ├── BadData          a row, column or data set that can't be used
+    ├── Broken           a version that can't be served
+    └── Impossible       not from here: the message says what is possible
 """
 
 

@@ -65,7 +65,7 @@ class PublisherSettings(Group):
 
 
 class DriftSettings(Group):
-    """Feature and prediction drift. Numbers measured on 1M-event streams: docs/decisions/0002."""
+    """Feature and prediction drift. Numbers measured on 1M-event streams: docs/decisions/0007."""
 
     delta: Share = 1e-6
     """ADWIN's confidence: 1e-6 gave no false alarm in 8M feature-events and finds half a standard

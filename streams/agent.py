@@ -18,10 +18,15 @@ class Agent(Protocol[State]):
     (the record that did it becomes a dead letter, the others go on).
     """
 
-    name: str
-    """Also the name of its consumer group and, with `-state`, of its changelog."""
-    topics: Sequence[Topic]
-    """What it reads; all of the same plane, so that partition n of each reaches the same worker."""
+    @property
+    def name(self) -> str:
+        """Also the name of its consumer group and, with `-state`, of its changelog."""
+        ...
+
+    @property
+    def topics(self) -> Sequence[Topic]:
+        """What it reads; all of the same plane, so that partition n of each reaches the same worker."""
+        ...
 
     def fresh(self) -> State:
         """The state of a partition that has seen nothing."""

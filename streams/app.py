@@ -92,7 +92,9 @@ def _faust(kafka: KafkaSettings, name: str) -> faust.App:
         name,
         broker=[f"kafka://{server}" for server in kafka.bootstrap.split(",")],
         store="memory://",
-        datadir=str(Path(tempfile.gettempdir()) / "driftloop-faust"),  # state lives in Kafka; Faust asks for a folder all the same
+        datadir=str(
+            Path(tempfile.gettempdir()) / "driftloop-faust"
+        ),  # state lives in Kafka; Faust asks for a folder all the same
         web_enabled=False,
         topic_disable_leader=True,
         topic_replication_factor=kafka.replication,

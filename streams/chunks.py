@@ -114,8 +114,10 @@ class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no
 
 
 class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no types
-    """Asks for high watermarks by a fetch: Tansu's ListOffsets answers only the last batch's base offset,
-    and table recovery would stop short of the newest snapshot.
+    """Asks for high watermarks by a fetch.
+
+    Tansu's ListOffsets answers only the last batch's base offset, and table recovery would stop short of the
+    newest snapshot.
     """
 
     async def _highwaters(self, partitions: Any) -> Any:
@@ -159,11 +161,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         return new + 1
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
+        """What was delivered of them is somebody else's now."""
         for tp in revoked:
             self._delivered.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
+        """What was delivered before the seek comes again."""
         self._delivered.clear()
         await super().perform_seek()
 

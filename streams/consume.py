@@ -134,7 +134,7 @@ class Loop(Generic[State]):
             raise
         # The one broad except in the house: what leaves this loop is lost, so whatever a record does to
         # the handler, the record is parked with the reason and the others go on.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if len(chunk.records) > 1:
                 return await self._one_by_one(live, chunk)
             log.exception("record parked", extra={"topic": chunk.topic, "offset": chunk.last})

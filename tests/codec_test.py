@@ -49,27 +49,101 @@ GOLDEN = Path(__file__).parent / "golden" / "v1"
 ENVELOPE: dict[str, Any] = {"id": "e-2", "at": 1357034400000, "model": "flights", "caused_by": "e-1"}
 SPAN = Span(topic="predictions", partition=3, first=10, last=42)
 GATE = GateEvidence(
-    passed=True, sentence="better", rows=4000, champion="7", champion_loss=0.21, challenger_loss=0.19, low=0.01, high=0.03
+    passed=True,
+    sentence="better",
+    rows=4000,
+    champion="7",
+    champion_loss=0.21,
+    challenger_loss=0.19,
+    low=0.01,
+    high=0.03,
 )
 VERDICT = VerdictEvidence(
-    outcome="pass", sentence="no worse", canary_rows=412, stable_rows=3708, canary_loss=0.19, stable_loss=0.2, low=-0.02, high=0.01
+    outcome="pass",
+    sentence="no worse",
+    canary_rows=412,
+    stable_rows=3708,
+    canary_loss=0.19,
+    stable_loss=0.2,
+    low=-0.02,
+    high=0.01,
 )
-ROLLOUT: dict[str, Any] = {**ENVELOPE, "rollout": "r-1", "version": "8", "stable": "7", "sentence": "so be it"}
+ROLLOUT: dict[str, Any] = {
+    **ENVELOPE,
+    "rollout": "r-1",
+    "version": "8",
+    "stable": "7",
+    "sentence": "so be it",
+}
 EXAMPLES: list[Event | Record] = [
-    Prediction(model="flights", version="7", id="p-1", entity="UA1545", at=1357034400000, score=0.25, features={"temp": 39.02, "origin": "JFK", "gust": None}),
+    Prediction(
+        model="flights",
+        version="7",
+        id="p-1",
+        entity="UA1545",
+        at=1357034400000,
+        score=0.25,
+        features={"temp": 39.02, "origin": "JFK", "gust": None},
+    ),
     FeatureRow(model="flights", id="p-1", entity="UA1545", at=1357034400000, features={"temp": 39.02}),
     Label(model="flights", id="p-1", at=1357048800000, label=1),
-    PredictionBatch(model="flights", version="7", ids=["a", "b"], at=[1, 2], entities=["x", None], scores=[0.5, 0.25], features={"temp": [1.5, None], "origin": ["JFK", "LGA"]}),
+    PredictionBatch(
+        model="flights",
+        version="7",
+        ids=["a", "b"],
+        at=[1, 2],
+        entities=["x", None],
+        scores=[0.5, 0.25],
+        features={"temp": [1.5, None], "origin": ["JFK", "LGA"]},
+    ),
     FeatureBatch(model="flights", ids=["a", "b"], at=[1, 2], features={"temp": [1.5, None]}),
     LabelBatch(model="flights", ids=["a", "b"], at=[1, 2], labels=[0, 1]),
-    DriftMeasured(**ENVELOPE, version="7", rows=1024, since=1, until=2, spans=[SPAN], columns={"temp": ColumnDrift(severity=0.8, channel="location", drifted=True, reference=[0.5, 0.5, 0], current=[0.1, 0.8, 0.1], edges=[40.0], categories=[])}),
-    DriftDetected(**ENVELOPE, version="7", kind=DriftKind.FEATURE, columns=["temp"], severity=0.8, changed_at=1, sentence="temp rose"),
+    DriftMeasured(
+        **ENVELOPE,
+        version="7",
+        rows=1024,
+        since=1,
+        until=2,
+        spans=[SPAN],
+        columns={
+            "temp": ColumnDrift(
+                severity=0.8,
+                channel="location",
+                drifted=True,
+                reference=[0.5, 0.5, 0],
+                current=[0.1, 0.8, 0.1],
+                edges=[40.0],
+                categories=[],
+            )
+        },
+    ),
+    DriftDetected(
+        **ENVELOPE,
+        version="7",
+        kind=DriftKind.FEATURE,
+        columns=["temp"],
+        severity=0.8,
+        changed_at=1,
+        sentence="temp rose",
+    ),
     DriftResolved(**ENVELOPE, version="7", kind=DriftKind.FEATURE, columns=["temp"]),
-    PerformanceMeasured(**ENVELOPE, since=1, until=2, rows=250, labelled=5000, versions={"7": Outcome(rows=250, loss=45.5, loss_squared=11.25, log_loss=120.5, errors=60, residual=-3.5)}, spans=[SPAN]),
+    PerformanceMeasured(
+        **ENVELOPE,
+        since=1,
+        until=2,
+        rows=250,
+        labelled=5000,
+        versions={
+            "7": Outcome(rows=250, loss=45.5, loss_squared=11.25, log_loss=120.5, errors=60, residual=-3.5)
+        },
+        spans=[SPAN],
+    ),
     RetrainRequested(**ENVELOPE, reason="temp rose", trigger="feature", since=1, rows=20000),
     RetrainRefused(**ENVELOPE, reason="cooldown"),
     TrainingStarted(**ENVELOPE),
-    TrainingCompleted(**ENVELOPE, version="8", run_id="run-8", rows=16000, seconds=2.5, metrics={"auc": 0.7}, gate=GATE),
+    TrainingCompleted(
+        **ENVELOPE, version="8", run_id="run-8", rows=16000, seconds=2.5, metrics={"auc": 0.7}, gate=GATE
+    ),
     TrainingRefused(**ENVELOPE, reason="no better", gate=GATE),
     TrainingFailed(**ENVELOPE, error="out of memory"),
     ModelRegistered(**ENVELOPE, version="8", run_id="run-8"),

@@ -33,15 +33,15 @@ def passes(rows: int, pairs: int, challenger: float, champion: float) -> float:
 
 
 def test_two_equal_models_pass_by_luck_in_at_most_five_percent() -> None:
-    assert passes(rows=400, pairs=600, challenger=0.8, champion=0.8) <= 0.05
+    assert passes(rows=200, pairs=600, challenger=0.8, champion=0.8) <= 0.05
 
 
 def test_a_model_two_points_worse_is_refused_in_99_of_100() -> None:
-    assert passes(rows=5000, pairs=100, challenger=0.78, champion=0.80) <= 0.01
+    assert passes(rows=5000, pairs=60, challenger=0.78, champion=0.80) <= 0.01
 
 
 def test_a_model_four_points_better_passes() -> None:
-    assert passes(rows=5000, pairs=50, challenger=0.84, champion=0.80) >= 0.95
+    assert passes(rows=5000, pairs=20, challenger=0.84, champion=0.80) >= 0.95
 
 
 def pair(rows: int = 1000) -> tuple[Floats, Floats, Floats]:

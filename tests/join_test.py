@@ -272,6 +272,22 @@ def test_a_predictions_own_features_go_before_a_feature_row() -> None:
     assert join.labels("churn", ["1"], [NOON], [1.0]).features["miles"].tolist() == [5.0]
 
 
+def test_a_feature_row_that_nobody_needs_any_more_is_not_kept() -> None:
+    join = LabelJoin(HORIZON)
+    predict(join, ["1"], [NOON], miles=[5])
+    join.labels("churn", ["1"], [NOON], [1.0])
+    join.features("churn", ["1"], [NOON], {"miles": [7]})
+    assert join.counts()["waiting_features"] == 0
+
+
+def test_a_feature_that_is_text_in_one_batch_is_text_in_what_comes_out() -> None:
+    join = LabelJoin(HORIZON)
+    predict(join, ["1"], [NOON], gate=[7])
+    predict(join, ["2"], [NOON], gate=["B12"])
+    gates = join.labels("churn", ["1", "2"], [NOON, NOON], [1.0, 0.0]).features["gate"]
+    assert gates.tolist() == ["7", "B12"]
+
+
 def test_a_feature_that_a_row_lacks_is_missing_there() -> None:
     join = LabelJoin(HORIZON)
     predict(join, ["1"], [NOON], miles=[5])
@@ -346,9 +362,12 @@ def test_a_clock_gone_mad_comes_back_with_the_sane_rows() -> None:
     join.expire()
     tick(join, "labels", NOON + 1)
     join.expire()
-    predict(join, ["1"], [NOON])
+    predict(join, ["1", "2"], [NOON] * 2)
     join.expire()
     assert len(join.labels("churn", ["1"], [NOON], [1.0])) == 1
+    tick(join, "labels", NOON + 2 * HORIZON)
+    join.expire()
+    assert join.counts()["waiting"] == 0
 
 
 def test_more_than_the_capacity_is_never_kept_and_the_oldest_go_first() -> None:

@@ -9,7 +9,16 @@ from mlops_core.lineage import Lineage
 from schemas.events import AlertRaised, DriftDetected, DriftKind, Event, RetrainRequested, TrainingStarted
 
 DRIFT = DriftDetected(
-    id="drift-1", at=5, model="m", caused_by="window-0", version="1", kind=DriftKind.FEATURE, columns=["x"], severity=1, changed_at=4, sentence="x rose"
+    id="drift-1",
+    at=5,
+    model="m",
+    caused_by="window-0",
+    version="1",
+    kind=DriftKind.FEATURE,
+    columns=["x"],
+    severity=1,
+    changed_at=4,
+    sentence="x rose",
 )
 REQUEST = RetrainRequested.following(DRIFT, reason="x rose", trigger="feature", rows=10)
 STARTED = TrainingStarted.following(REQUEST)

@@ -71,7 +71,9 @@ def test_creating_topics_again_changes_nothing(kafka: KafkaSettings) -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=50), st.integers(1, 12))
 def test_splitting_a_batch_keeps_every_row_once_and_in_order(ids: list[str], partitions: int) -> None:
-    batch = LabelBatch(model="m", ids=ids, at=list(range(len(ids))), labels=[float(n) for n in range(len(ids))])
+    batch = LabelBatch(
+        model="m", ids=ids, at=list(range(len(ids))), labels=[float(n) for n in range(len(ids))]
+    )
     parts = split_by_partition(batch, partitions)
     rows = [(one, at, label) for _, p in parts for one, at, label in zip(p.ids, p.at, p.labels, strict=True)]  # type: ignore[attr-defined]  # a label batch
     assert sorted(rows, key=lambda row: row[1]) == list(zip(ids, batch.at, batch.labels, strict=True))

@@ -53,7 +53,12 @@ def publish(publisher: Publisher, first: int, last: int) -> None:
         ids, times = [f"id-{row}" for row in rows], [row * 10 for row in rows]
         publisher.publish_batch(
             PredictionBatch(
-                model=MODEL, version="1", ids=ids, at=times, scores=[0.5] * len(rows), features={"n": list(rows)}
+                model=MODEL,
+                version="1",
+                ids=ids,
+                at=times,
+                scores=[0.5] * len(rows),
+                features={"n": list(rows)},
             )
         )
         labels = [float(row % 2) for row in rows]

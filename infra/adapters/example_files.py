@@ -44,7 +44,9 @@ def _table(path: Path) -> Any:
         case ".csv":
             return csv.read_csv(path)
         case other:
-            raise BadData(f"{path}: a .parquet or .csv file was expected, not {other or 'one without ending'}")
+            raise BadData(
+                f"{path}: a .parquet or .csv file was expected, not {other or 'one without ending'}"
+            )
 
 
 def _times(column: Any) -> Any:

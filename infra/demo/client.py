@@ -69,7 +69,9 @@ class Replay:
     async def _ask(self, client: httpx.AsyncClient, gate: asyncio.Semaphore, first: int, last: int) -> None:
         async with gate:
             try:
-                answer = await client.post(f"{self.url}/predict", json=self._body(first, last), timeout=TIMEOUT)
+                answer = await client.post(
+                    f"{self.url}/predict", json=self._body(first, last), timeout=TIMEOUT
+                )
                 answer.raise_for_status()
             except httpx.HTTPError:
                 self.failed += last - first

@@ -82,7 +82,9 @@ def _flights(folder: Path) -> Any:
 
 def _weather(folder: Path) -> Any:
     table = _read(io.BytesIO((folder / "weather.csv").read_bytes()))
-    hours = table.select(["origin", "time_hour", *WEATHER]).group_by(["origin", "time_hour"], use_threads=False)
+    hours = table.select(["origin", "time_hour", *WEATHER]).group_by(
+        ["origin", "time_hour"], use_threads=False
+    )
     grouped = hours.aggregate([(name, "first") for name in WEATHER])
     return grouped.rename_columns([name.removesuffix("_first") for name in grouped.column_names])
 
@@ -109,15 +111,15 @@ def _columns(table: Any) -> Flights:
     minutes = floats("dep_delay") + floats("air_time") + TAXI_MINUTES
     landed = np.where(known, at + np.nan_to_num(minutes * MINUTE_MS).astype(np.int64), -1)
     weekday = ((at // (24 * 60 * MINUTE_MS)) + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
-    features: dict[str, NDArray[Any]] = {
-        name: np.asarray(text[name], dtype=object) for name in CATEGORIES
-    }
+    features: dict[str, NDArray[Any]] = {name: np.asarray(text[name], dtype=object) for name in CATEGORIES}
     features |= {name: floats(name) for name in NUMBERS if name != "weekday"}
     features["weekday"] = weekday.astype(np.float64)
     numbers = [f"{carrier}{flight}" for carrier, flight in zip(text["carrier"], text["flight"], strict=True)]
     order = np.lexsort((np.asarray(numbers), at))
     days = np.datetime_as_string(at.astype("datetime64[ms]"), unit="D")
-    ids = [f"{day}-{number}-{origin}" for day, number, origin in zip(days, numbers, text["origin"], strict=True)]
+    ids = [
+        f"{day}-{number}-{origin}" for day, number, origin in zip(days, numbers, text["origin"], strict=True)
+    ]
     flights = Flights(
         ids=np.asarray(_unique(ids), dtype=object),
         entities=np.asarray(numbers, dtype=object),

@@ -4,20 +4,21 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from infra.demo.summary import Facts
 from schemas.events import (
     AnyEvent,
     DriftDetected,
+    Event,
     PerformanceMeasured,
     RetrainRequested,
     RolloutAdvanced,
     RolloutFailed,
-    RolloutHeld,
     RolloutPromoted,
     RolloutRolledBack,
     RolloutStarted,
@@ -158,28 +159,22 @@ class Narrative:
                 self._armed.touch()
 
     def _line(self, event: AnyEvent) -> str | None:
-        match event:
-            case DriftDetected():
-                return f"drift: {event.sentence}" if self._counts["DriftDetected"] <= DRIFT_LINES else None
-            case RetrainRequested():
-                return f"retraining: {event.reason}"
-            case TrainingCompleted():
-                return f"trained version {event.version} in {event.seconds:.1f} s; gate: {event.gate.sentence}"
-            case TrainingRefused():
-                return f"challenger refused: {event.reason}"
-            case TrainingFailed():
-                return f"training failed: {event.error}"
-            case RolloutAdvanced() | RolloutPromoted() | RolloutRolledBack() | RolloutFailed():
-                return f"{_KINDS[type(event)]}: {event.sentence}"
-            case RolloutHeld() if event.verdict is None:
-                return f"held: {event.sentence}"
-            case _:
-                return None
+        if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:
+            return None
+        told = _TOLD.get(type(event))
+        return None if told is None else told(event)
 
 
-_KINDS = {
-    RolloutAdvanced: "canary",
-    RolloutPromoted: "promoted",
-    RolloutRolledBack: "rolled back",
-    RolloutFailed: "rollout failed",
+_TOLD: Mapping[type[Event], Callable[[Any], str]] = {
+    DriftDetected: lambda event: f"drift: {event.sentence}",
+    RetrainRequested: lambda event: f"retraining: {event.reason}",
+    TrainingCompleted: lambda event: (
+        f"version {event.version} in {event.seconds:.1f} s: {event.gate.sentence}"
+    ),
+    TrainingRefused: lambda event: f"challenger refused: {event.reason}",
+    TrainingFailed: lambda event: f"training failed: {event.error}",
+    RolloutAdvanced: lambda event: f"canary: {event.sentence}",
+    RolloutPromoted: lambda event: f"promoted: {event.sentence}",
+    RolloutRolledBack: lambda event: f"rolled back: {event.sentence}",
+    RolloutFailed: lambda event: f"rollout failed: {event.sentence}",
 }

@@ -3,9 +3,11 @@
 import asyncio
 import shutil
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -34,7 +36,7 @@ MOST_BEHIND = 4_000
 """Labels that may wait for the agents before the replay waits for them."""
 SETTLE_SECONDS = 60.0
 
-SETTINGS = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     # A replayed day takes about a second, so the loop's own clock is the calendar's: ten days between two
     # trainings, and two canary steps whose verdicts need 250 labels each.
     "retraining": {"cooldown_hours": 240, "min_new_labels": 4000, "window_rows": 20_000},
@@ -75,7 +77,7 @@ def _run(options: Options, terminal: Terminal) -> int:
     broker = None if options.broker == "external" else options.broker
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(data.load)
-        with Stack.start(options.folder, broker, say=terminal.say, **SETTINGS) as stack:
+        with Stack.start(options.folder, broker, say=terminal.say, groups=SETTINGS) as stack:
             year = loading.result()
             january = int(np.searchsorted(year.at, year.at[0] + JANUARY_MS))
             with Narrative(stack.settings, terminal, _armed(stack) if options.sabotage else None) as told:

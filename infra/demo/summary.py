@@ -1,13 +1,14 @@
 """Did the loop close, and was it worth it? The live system against the January model that never changed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.demo.client import Replay
+from mlops_core.ports import Task
 from mlops_core.training import evaluation
 from schemas.settings import KafkaSettings
 from schemas.stages import Outcomes
@@ -36,8 +37,8 @@ class Summary:
     """The table at the end, and whether all is well."""
 
     facts: Facts
-    live: dict[str, float]
-    static: dict[str, float]
+    live: Mapping[str, float]
+    static: Mapping[str, float]
     predictions: int
     failed: int
     lost: int
@@ -73,10 +74,10 @@ class Summary:
         yield ""
         yield f"drift episodes            {facts.drifts:11,}"
         yield f"retrainings               {facts.requests:11,}    ({facts.refusals:,} refused by the policy)"
-        yield f"challengers registered    {facts.trained:11,}    ({facts.refused_by_gate} refused by the gate)"
+        yield f"challengers registered    {facts.trained:11,}    ({facts.refused_by_gate:,} refused)"
         yield f"promoted                  {facts.promoted:11,}"
         yield f"rolled back               {facts.rolled_back:11,}"
-        yield f"predictions               {self.predictions:11,}    {self.rate:,.0f} a second, labels included twice that"
+        yield f"predictions               {self.predictions:11,}    {self.rate:,.0f} a second"
         yield f"events lost               {self.lost:11,}"
         if facts.closed_after is not None:
             yield f"drift to promotion        {facts.closed_after:9.1f} s"
@@ -102,8 +103,8 @@ def of(
     replayed, seconds = timing
     return Summary(
         facts=facts,
-        live=evaluation.binary(labels, replay.scores[judged]),
-        static=evaluation.binary(labels, static[judged]),
+        live=evaluation.metrics(Task.BINARY, labels, replay.scores[judged]),
+        static=evaluation.metrics(Task.BINARY, labels, static[judged]),
         predictions=int(answered.sum()),
         failed=replay.failed,
         lost=len(expected - joined),

@@ -62,7 +62,7 @@ class FeatureSpec(BaseModel):
 
     @property
     def types(self) -> list[str]:
-        """xgboost's feature types: `q` for numbers, `c` for categories."""
+        """Feature types for xgboost: `q` for numbers, `c` for categories."""
         return ["c" if f.kind is Kind.CATEGORICAL else "q" for f in self.features]
 
     def encode(self, columns: Mapping[str, Column], rows: int) -> NDArray[np.float32]:
@@ -118,4 +118,6 @@ def _encode(feature: Feature, column: Column) -> Floats:
     if feature.kind is Kind.NUMERIC:
         return numbers(column)
     codes = {category: float(code) for code, category in enumerate(feature.categories)}
-    return np.array([codes.get(value, np.nan) if value is not None else np.nan for value in categories(column)])
+    return np.array(
+        [codes.get(value, np.nan) if value is not None else np.nan for value in categories(column)]
+    )

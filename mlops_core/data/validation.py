@@ -33,7 +33,9 @@ def _reasons(examples: Examples, task: str) -> Iterator[str]:
         yield from _classes(examples)
     elif float(np.ptp(examples.labels)) == 0:
         yield f"the label is always {examples.labels[0]:g}"
-    yield from (f"feature {name!r} is missing in every row" for name in examples.features if _empty(examples, name))
+    yield from (
+        f"feature {name!r} is missing in every row" for name in examples.features if _empty(examples, name)
+    )
 
 
 def _classes(examples: Examples) -> Iterator[str]:

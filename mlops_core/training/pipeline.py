@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from mlops_core.data.examples import Examples
 from mlops_core.data.validation import DataValidator
 from mlops_core.errors import BadData, DriftloopError
 from mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered, Training
-from mlops_core.data.examples import Examples
 from schemas import ids
 from schemas.configs import DataConfig, ModelConfig, TrainingResult
 from schemas.events import (

@@ -1,0 +1,209 @@
+"""What both detectors promise: one suite, run over each.
+
+A stream here is labels, scores and one feature; the distribution's detector looks at the feature and the
+scores, the concept's at labels and scores. `shifted` makes a change that each of them should hear.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from mlops_core.data.profile import Profile
+from mlops_core.drift import packing
+from mlops_core.drift.concept import ConceptDrift
+from mlops_core.drift.distribution import DistributionDrift, Opened
+from mlops_core.drift.microbatches import ROWS, Summariser
+from mlops_core.errors import BadData
+from mlops_core.ports import Task
+from schemas.settings import DriftSettings, PerformanceSettings
+
+BAD = (float("nan"), float("inf"), -float("inf"), 1e308, -1e308)
+
+
+@dataclass(frozen=True)
+class Stream:
+    labels: np.ndarray
+    scores: np.ndarray
+    feature: np.ndarray
+
+    def __getitem__(self, rows: slice) -> "Stream":
+        return Stream(self.labels[rows], self.scores[rows], self.feature[rows])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __add__(self, other: "Stream") -> "Stream":
+        mine, theirs = vars(self), vars(other)
+        return Stream(**{name: np.concatenate([mine[name], theirs[name]]) for name in mine})
+
+
+class Subject(Protocol):
+    """A detector under test; `found` are the times at which it alarmed."""
+
+    def feed(self, stream: Stream, first: int) -> list[object]: ...
+    def found(self, verdicts: Sequence[object]) -> list[int]: ...
+    def restarted(self) -> "Subject": ...
+    def dump(self) -> bytes: ...
+
+
+class Distribution:
+    def __init__(self, rng: np.random.Generator, loaded: DistributionDrift | None = None) -> None:
+        reference = still(rng, 10_000)
+        self.profile = Profile.of({"x": reference.feature}, reference.scores)
+        self.detector = loaded or DistributionDrift(self.profile, DriftSettings())
+        self.summariser = Summariser(2)
+
+    def feed(self, stream: Stream, first: int) -> list[object]:
+        bins = self.profile.bins({"x": stream.feature}, stream.scores, len(stream))
+        return list(self.detector.update(*self.summariser.add(bins, times(stream, first))))
+
+    def found(self, verdicts: Sequence[object]) -> list[int]:
+        return [verdict.at for verdict in verdicts if isinstance(verdict, Opened)]
+
+    def restarted(self) -> "Distribution":
+        again = object.__new__(Distribution)
+        again.profile = Profile.model_validate_json(self.profile.model_dump_json())
+        again.detector = DistributionDrift.load(self.detector.dump(), again.profile, DriftSettings())
+        again.summariser = Summariser.restore(self.summariser.state())
+        return again
+
+    def dump(self) -> bytes:
+        return self.detector.dump()
+
+
+class Concept:
+    task = Task.BINARY
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.detector = ConceptDrift(PerformanceSettings(delta=1e-4), self.task)
+
+    def feed(self, stream: Stream, first: int) -> list[object]:
+        return list(self.detector.update(stream.labels, stream.scores, times(stream, first)))
+
+    def found(self, verdicts: Sequence[Any]) -> list[int]:
+        return [alarm.at for alarm in verdicts]
+
+    def restarted(self) -> "Concept":
+        again = object.__new__(type(self))
+        again.detector = ConceptDrift.load(self.detector.dump(), PerformanceSettings(delta=1e-4))
+        return again
+
+    def dump(self) -> bytes:
+        return self.detector.dump()
+
+
+class RegressionConcept(Concept):
+    task = Task.REGRESSION
+
+
+def times(stream: Stream, first: int) -> np.ndarray:
+    return np.arange(first, first + len(stream), dtype=np.int64)
+
+
+def still(rng: np.random.Generator, rows: int) -> Stream:
+    scores = rng.beta(1, 4, rows)
+    return Stream((rng.random(rows) < scores).astype(float), scores, rng.normal(20, 5, rows))
+
+
+def shifted(rng: np.random.Generator, rows: int) -> Stream:
+    """The feature moves by one deviation, and two of three labels turn against their score."""
+    stream = still(rng, rows)
+    turned = np.where(rng.random(rows) < 2 / 3, 1 - stream.labels, stream.labels)
+    return replace(stream, labels=turned, feature=stream.feature + 5)
+
+
+SUBJECTS = [Distribution, Concept, RegressionConcept]
+
+
+@pytest.fixture
+def seed() -> int:
+    fresh = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {fresh}")
+    return fresh
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=SUBJECTS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def in_chunks(subject: Subject, stream: Stream, sizes: Sequence[int]) -> list[object]:
+    verdicts, first = [], 0
+    for size in sizes:
+        verdicts += subject.feed(stream[first : first + size], first)
+        first += size
+    return [*verdicts, *subject.feed(stream[first:], first)]
+
+
+def test_the_same_rows_give_the_same_verdicts_however_chunked(
+    kind: Any, seed: int, rng: np.random.Generator
+) -> None:
+    stream = still(rng, 6000) + shifted(rng, 3000)
+    sizes = rng.integers(1, 400, 20)
+    whole = kind(np.random.default_rng(seed)).feed(stream, 0)
+    assert whole
+    assert in_chunks(kind(np.random.default_rng(seed)), stream, sizes) == whole
+
+
+def test_a_restart_at_any_row_changes_nothing(kind: Any, seed: int, rng: np.random.Generator) -> None:
+    stream = still(rng, 6000) + shifted(rng, 3000) + still(rng, 3000)
+    cut = int(rng.integers(1, len(stream)))
+    print(f"cut at {cut}")
+    whole = kind(np.random.default_rng(seed)).feed(stream, 0)
+    before = kind(np.random.default_rng(seed))
+    verdicts = before.feed(stream[:cut], 0)
+    assert [*verdicts, *before.restarted().feed(stream[cut:], cut)] == whole
+
+
+def test_noise_raises_no_alarm(kind: Any, rng: np.random.Generator) -> None:
+    subject = kind(rng)
+    assert subject.found(in_chunks(subject, still(rng, 300_000), [5000] * 59)) == []
+
+
+def test_a_plain_change_is_found_within_332_rows(kind: Any, rng: np.random.Generator) -> None:
+    subject = kind(rng)
+    found = subject.found(subject.feed(still(rng, 4000) + shifted(rng, 332), 0))
+    assert any(at >= 4000 for at in found)
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_change_is_found_even_after_bad_values(kind: Any, rng: np.random.Generator, bad: float) -> None:
+    dirty = still(rng, 4000)
+    for column in vars(dirty).values():
+        column[rng.integers(0, 4000, 5)] = bad
+    subject = kind(rng)
+    assert subject.found(subject.feed(dirty, 0)) == []
+    found = subject.found(subject.feed(shifted(rng, 332), 4000))
+    assert any(at >= 4000 for at in found)
+
+
+def test_its_input_is_not_changed(kind: Any, rng: np.random.Generator) -> None:
+    stream = still(rng, 1000)
+    for column in vars(stream).values():
+        column[3] = np.nan
+    copy = stream[:].__class__(**{name: column.copy() for name, column in vars(stream).items()})
+    kind(rng).feed(stream, 0)
+    for name, column in vars(stream).items():
+        assert np.array_equal(column, vars(copy)[name], equal_nan=True)
+
+
+def test_a_state_that_is_none_is_refused(kind: Any, rng: np.random.Generator) -> None:
+    subject = kind(rng)
+    subject.feed(still(rng, 1000), 0)
+    data = subject.dump()
+    with pytest.raises(BadData, match="not a detector's state"):
+        packing.unpacked(data[: len(data) // 2])
+
+
+def test_the_state_of_an_hour_is_small(kind: Any, rng: np.random.Generator) -> None:
+    subject = kind(rng)
+    subject.feed(still(rng, 10 * 1024 * ROWS // 32), 0)
+    assert len(subject.dump()) < 100_000

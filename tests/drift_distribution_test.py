@@ -1,0 +1,189 @@
+"""Feature and prediction drift: what is found how soon, and what an episode is."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops_core.data.profile import Profile
+from mlops_core.drift.adwins import Adwins
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.sentences import explain
+from mlops_core.errors import BadData
+from schemas.events import DriftKind
+from schemas.settings import DriftSettings
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+STABLE = 4096
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {seed}")
+    return np.random.default_rng(seed)
+
+
+def normal(mean: float = 0.0, deviation: float = 1.0) -> Draw:
+    return lambda rng, rows: rng.normal(mean, deviation, rows)
+
+
+def missing(share: float) -> Draw:
+    return lambda rng, rows: np.where(rng.random(rows) < share, np.nan, rng.normal(size=rows))
+
+
+def carriers(**shares: float) -> Draw:
+    names, weights = list(shares), list(shares.values())
+    return lambda rng, rows: np.array(names, dtype=object)[rng.choice(len(names), rows, p=weights)]
+
+
+def humps(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Mean 0 and deviation 1, in two humps."""
+    return rng.choice([-0.95, 0.95], rows) + rng.normal(0, (1 - 0.95**2) ** 0.5, rows)
+
+
+def watch(profile: Profile, column: np.ndarray, scores: np.ndarray | None = None) -> list[Verdict]:
+    """Verdicts on a stream whose row i comes at i."""
+    scores = np.resize([0.25, 0.75], len(column)) if scores is None else scores
+    bins = profile.bins({"x": column}, scores, len(column))
+    counts, at = Summariser(2).add(bins, np.arange(len(column)))
+    return list(DistributionDrift(profile, DriftSettings()).update(counts, at))
+
+
+def profiled(rng: np.random.Generator, draw: Draw, rows: int = 10_000) -> Profile:
+    return Profile.of({"x": draw(rng, rows)}, np.resize([0.25, 0.75], rows))
+
+
+def opened(verdicts: list[Verdict]) -> list[Opened]:
+    return [verdict for verdict in verdicts if isinstance(verdict, Opened)]
+
+
+CHANGES = {
+    "half a deviation up": (normal(), normal(0.5), 600, "location"),
+    "a deviation down": (normal(), normal(-1.0), 332, "location"),
+    "twice the variance": (normal(), normal(0, 2**0.5), 1000, None),
+    "two humps": (normal(), humps, 1000, None),
+    "a share of .05 to .15": (
+        carriers(UA=0.6, AA=0.35, HA=0.05),
+        carriers(UA=0.53, AA=0.32, HA=0.15),
+        1000,
+        "share of HA",
+    ),
+    "a new category of 3 %": (carriers(UA=0.6, AA=0.4), carriers(UA=0.58, AA=0.39, ZZ=0.03), 4000, None),
+    "missing 1 to 5 %": (missing(0.01), missing(0.05), 2000, "null"),
+    "text where numbers were": (normal(), lambda _, rows: np.full(rows, "many", dtype=object), 300, "null"),
+    "a constant that moves": (
+        lambda _, rows: np.full(rows, 7.0),
+        lambda _, rows: np.full(rows, 8.0),
+        300,
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_found_soon_and_dated(change: str, rng: np.random.Generator) -> None:
+    before, after, rows, channel = CHANGES[change]
+    stream = np.concatenate([before(rng, STABLE).astype(object), after(rng, rows).astype(object)])
+    (found,) = opened(watch(profiled(rng, before), stream))
+    assert found.at >= STABLE
+    assert abs(found.changed_at - STABLE) <= 512
+    assert channel in (None, found.channel)
+
+
+def test_autocorrelation_alone_is_no_drift(rng: np.random.Generator) -> None:
+    def wander(rng: np.random.Generator, rows: int) -> np.ndarray:
+        steps = rng.normal(size=rows).tolist()
+        for i in range(1, rows):
+            steps[i] += 0.9 * steps[i - 1]
+        return np.array(steps)
+
+    assert opened(watch(profiled(rng, wander, 30_000), wander(rng, 100_000))) == []
+
+
+def test_a_weekly_rhythm_that_training_saw_is_no_drift(rng: np.random.Generator) -> None:
+    def weekday(rng: np.random.Generator, rows: int) -> np.ndarray:
+        return (np.arange(rows) // 1024 % 7).astype(float)
+
+    assert opened(watch(profiled(rng, weekday, 28 * 1024), weekday(rng, 70 * 1024))) == []
+
+
+def test_a_persistent_shift_is_one_episode_until_it_is_over(rng: np.random.Generator) -> None:
+    stream = np.concatenate([rng.normal(size=8192), rng.normal(1, 1, 60_000), rng.normal(size=8192)])
+    changes = [v for v in watch(profiled(rng, normal()), stream) if not isinstance(v, Measured)]
+    assert [type(change) for change in changes] == [Opened, Closed]
+    assert changes[1].at >= 68_192
+
+
+def test_a_version_that_never_matched_its_training_data_is_told_of(rng: np.random.Generator) -> None:
+    (found,) = opened(watch(profiled(rng, normal()), rng.normal(1, 1, 3000)))
+    assert found.changed_at == 0
+
+
+def test_the_scores_drift_as_predictions(rng: np.random.Generator) -> None:
+    profile = Profile.of({"x": rng.normal(size=10_000)}, rng.beta(1, 4, 10_000))
+    scores = np.concatenate([rng.beta(1, 4, 4096), rng.beta(2, 4, 1000)])
+    (found,) = opened(watch(profile, rng.normal(size=5096), scores))
+    assert (found.column, found.kind) == ("score", DriftKind.PREDICTION)
+
+
+def test_every_window_is_measured_with_the_shares_of_its_rows(rng: np.random.Generator) -> None:
+    column = rng.normal(size=3000)
+    profile = profiled(rng, normal())
+    measured = [verdict for verdict in watch(profile, column) if isinstance(verdict, Measured)]
+    assert [(window.rows, window.since, window.until) for window in measured] == [
+        (1024, 0, 1023),
+        (1024, 1024, 2047),
+    ]
+    told = measured[1].columns["x"]
+    bins = profile.columns[0].bins(column[1024:2048])
+    assert told.current == tuple((np.bincount(bins, minlength=33) / 1024).tolist())
+    assert told.reference == profile.columns[0].shares
+    assert told.severity < 0.125
+    assert not told.drifted
+
+
+def test_a_sentence_tells_what_moved(rng: np.random.Generator) -> None:
+    stream = np.concatenate([rng.normal(60, 10, STABLE), rng.normal(70, 10, 4096)])
+    *_, last = (v for v in watch(profiled(rng, normal(60, 10)), stream) if isinstance(v, Measured))
+    sentence = explain("temp", last.columns["x"])
+    assert sentence.startswith(("temp moved up by 0.9 ", "temp moved up by 1.0 "))
+    assert "(median 60" in sentence or "(median 59" in sentence
+
+
+def test_a_state_of_another_profile_is_refused(rng: np.random.Generator) -> None:
+    mine, other = profiled(rng, normal()), Profile.of({"y": [1.0]}, np.array([0.5]))
+    with pytest.raises(BadData, match="doesn't fit"):
+        DistributionDrift.load(DistributionDrift(mine, DriftSettings()).dump(), other, DriftSettings())
+
+
+def test_counts_of_another_profile_are_refused(rng: np.random.Generator) -> None:
+    drift = DistributionDrift(profiled(rng, normal()), DriftSettings())
+    with pytest.raises(BadData, match="expected counts"):
+        drift.update(np.zeros((1, 5, 33), dtype=np.uint8), np.zeros((1, 2), dtype=np.int64))
+
+
+class Trap:
+    """Pickled, it would call `print`."""
+
+    def __reduce__(self) -> Any:
+        return print, ("ran",)
+
+
+def test_a_forged_state_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    adwins = Adwins(1, 1e-6, clock=1, kept=8)
+    adwins._detectors = [Trap()]
+    with pytest.raises(BadData, match=r"names builtins\.print"):
+        Adwins(1, 1e-6, clock=1, kept=8).load(adwins.dump())
+    assert capsys.readouterr().out == ""
+
+
+def test_another_river_begins_with_fresh_detectors() -> None:
+    old, new = Adwins(1, 1e-6, clock=1, kept=64), Adwins(1, 1e-6, clock=1, kept=64)
+    old.feed(np.zeros((1, 100)))
+    old._kind["river"] = "0.1"
+    assert new.load(old.dump()).feed(np.full((1, 20), 50.0)) == []
+    assert pickle.dumps(new._detectors) != pickle.dumps(old._detectors)

@@ -1,0 +1,93 @@
+"""What a profile promises of any column that training data may hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_core.data.features import Kind
+from mlops_core.data.profile import BINS_MAX, ColumnProfile, Profile
+from mlops_core.errors import BadData
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**400), 10**400), st.floats(), st.sampled_from(["a", "b", ""])
+)
+
+
+def numeric(values: object) -> ColumnProfile:
+    return ColumnProfile.of("x", Kind.NUMERIC, np.asarray(values, dtype=np.float64))
+
+
+@given(st.lists(ANYTHING, min_size=1, max_size=200))
+def test_any_column_can_be_profiled_and_its_own_shares_come_back(column: list[object]) -> None:
+    profile = Profile.of({"x": column}, np.zeros(len(column)))  # type: ignore[dict-item]  # any mixture
+    bins = profile.bins({"x": column}, np.zeros(len(column)), len(column))  # type: ignore[dict-item]  # the same
+    own = profile.columns[0]
+    counted = np.bincount(bins[:, 0], minlength=own.null + 1) / len(column)
+    assert counted.tolist() == list(own.shares)
+    assert len(own.shares) <= BINS_MAX
+    assert list(own.edges) == sorted(set(own.edges))
+
+
+@given(st.lists(ANYTHING, min_size=1, max_size=50))
+def test_a_profile_survives_json(column: list[object]) -> None:
+    profile = Profile.of({"x": column}, np.linspace(0, 1, len(column)))  # type: ignore[dict-item]  # any mixture
+    again = Profile.model_validate_json(profile.model_dump_json())
+    assert again == profile
+
+
+def test_a_continuous_column_has_equally_full_bins() -> None:
+    shares = numeric(np.random.default_rng().normal(size=32_000)).shares
+    assert len(shares) == BINS_MAX
+    assert shares[:-1] == pytest.approx([1 / 32] * 32, abs=1e-3)
+
+
+def test_each_of_few_values_has_a_bin_and_so_has_what_lies_beyond() -> None:
+    weekday = numeric([0, 1, 2, 3, 4, 5, 6])
+    assert weekday.bins([-1, 0, 3, 6, 7]).tolist() == [0, 1, 4, 7, 8]
+
+
+def test_a_constant_column_tells_below_equal_and_above() -> None:
+    constant = numeric([0.1] * 50)
+    assert constant.bins([0.0, 0.1, float(np.float32(0.1)), 0.2, None]).tolist() == [0, 1, 1, 2, 3]
+
+
+def test_a_value_that_fills_several_bins_has_one_of_its_own() -> None:
+    rng = np.random.default_rng()
+    column = numeric(np.where(rng.random(10_000) < 0.6, 0.0, rng.exponential(size=10_000)))
+    assert column.shares[int(column.bins([0.0])[0])] == pytest.approx(0.6, abs=0.03)
+
+
+def test_what_is_no_number_counts_as_missing() -> None:
+    column = numeric(np.arange(100))
+    odd = [None, float("nan"), float("inf"), -float("inf"), 1e308, "many"]
+    assert column.bins(odd).tolist() == [column.null] * len(odd)
+
+
+def test_rare_categories_are_other_and_new_ones_unseen() -> None:
+    values = ["UA"] * 700 + ["AA"] * 295 + ["HA"] * 5
+    column = ColumnProfile.of("carrier", Kind.CATEGORICAL, values)
+    assert column.categories == ("UA", "AA")
+    assert column.bins(["UA", "AA", "HA", "??", None]).tolist() == [0, 1, 2, 3, 4]
+    assert column.bin_names == ("UA", "AA", "(other)", "(unseen)")
+
+
+def test_an_absent_column_is_all_null() -> None:
+    profile = Profile.of({"a": [1, 2], "b": ["x", "y"]}, np.array([0.1, 0.9]))
+    bins = profile.bins({}, None, 3)
+    assert bins.tolist() == [[column.null for column in profile.columns]] * 3
+
+
+def test_a_feature_called_score_does_not_hide_the_predictions() -> None:
+    profile = Profile.of({"score": [1.0, 2.0]}, np.array([0.1, 0.9]))
+    assert profile.names == ("feature score", "score")
+
+
+def test_a_column_of_another_length_is_named() -> None:
+    with pytest.raises(BadData, match="column 'a' has 1 rows, expected 2"):
+        Profile.of({"a": [1]}, np.zeros(2))
+
+
+def test_no_rows_make_no_profile() -> None:
+    with pytest.raises(BadData, match="at least one row"):
+        Profile.of({}, np.zeros(0))
