@@ -7,7 +7,6 @@ from typing import Annotated, Optional
 import typer
 
 from infra import consoles
-from schemas.settings import Settings, SettingsError
 
 app = typer.Typer(
     name="driftloop",
@@ -33,6 +32,8 @@ def _main(
         typer.Option(help="YAML file; DRIFTLOOP_... variables go before it.", envvar="DRIFTLOOP_SETTINGS"),
     ] = None,
 ) -> None:
+    from schemas.settings import Settings, SettingsError
+
     try:
         context.obj = Settings.load(settings)
     except SettingsError as error:

@@ -39,7 +39,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Fields())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("httpx", "aiokafka", "faust", "mode", "kafka"):
+    for chatty in ("httpx", "aiokafka", "faust", "mode", "streams.chunks"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -62,7 +62,8 @@ class ColumnDrift(Part):
     """How far one column is from its reference now."""
 
     severity: float
-    """Largest channel mean over the window, in standard deviations of the reference."""
+    """Largest channel mean over the window, in standard deviations of the reference, beyond what stretches
+    of the training data reach by themselves."""
     channel: str
     """Which channel that is: location, scale, null, shape, or a category's share."""
     drifted: bool

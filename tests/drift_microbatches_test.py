@@ -1,5 +1,6 @@
 """Stage one: however rows arrive, the same micro-batches leave."""
 
+import itertools
 import json
 
 import numpy as np
@@ -24,7 +25,7 @@ def test_chunking_changes_nothing(sizes: list[int]) -> None:
     whole, parts = Summariser(3), Summariser(3)
     counts, times = whole.add(bins, at)
     ends = np.cumsum([0, *sizes])
-    pieces = [parts.add(bins[a:b], at[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    pieces = [parts.add(bins[a:b], at[a:b]) for a, b in itertools.pairwise(ends)]
     assert np.array_equal(np.concatenate([np.empty((0, 3, 33)), *(c for c, _ in pieces)]), counts)
     assert np.array_equal(np.concatenate([np.empty((0, 2)), *(t for _, t in pieces)]), times)
     assert parts.state() == whole.state()

@@ -96,7 +96,7 @@ Spoil = Callable[[Floats, Floats, Floats], tuple[Floats, Floats, Floats]]
     [
         (lambda y, a, b: (y[:99], a[:99], b[:99]), "at least 100 rows; there are 99"),
         (lambda y, a, b: (y, np.where(a > 0.9, np.nan, a), b), "the challenger gave no finite score for"),
-        (lambda y, a, b: (y, a, np.full_like(b, np.inf)), "the champion 7 gave no finite score for 1000 of 1000"),
+        (lambda y, a, b: (y, a, np.full_like(b, np.inf)), "champion 7 gave no finite score for 1000 of 1000"),
     ],
 )
 def test_what_cannot_be_compared_is_no_evidence(spoil: Spoil, says: str) -> None:

@@ -338,6 +338,8 @@ def test_a_labelled_prediction_whose_features_never_come_is_handed_out_without_t
     tick(join, "labels", NOON + 2 * HORIZON)
     rows = join.expire().featureless["churn"]
     assert (rows.ids.tolist(), rows.scores.tolist(), dict(rows.features)) == (["bare"], [0.25], {})
+    join.labels("churn", ["bare"], [NOON], [1.0])
+    assert join.counts()["duplicates"] == 1
 
 
 def test_predictions_read_far_ahead_of_their_labels_are_not_given_up() -> None:

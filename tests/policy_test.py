@@ -148,7 +148,8 @@ def broken() -> RetrainingState:
 def test_after_repeated_failures_the_breaker_waits_for_a_person() -> None:
     _, answer = decide(broken(), alarm(START + 90 * DAY), SETTINGS)
     assert reason(answer) == (
-        "breaker: 3 trainings in a row failed (killed by SIGKILL); one asked for by hand that ends well closes it"
+        "breaker: 3 trainings in a row failed (killed by SIGKILL); "
+        "one asked for by hand that ends well closes it"
     )
 
 

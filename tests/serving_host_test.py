@@ -115,6 +115,19 @@ def test_a_canary_that_crashes_fails_no_request(host: HostProcess) -> None:
     assert 'driftloop_router_fallbacks_total{model="flights",version="2"}' in metrics
 
 
+@pytest.mark.e2e  # the host is patient with it, for 25 s
+def test_a_canary_that_hangs_fails_no_request_and_is_replaced(fresh: HostProcess) -> None:
+    fresh.up("1")
+    fresh.up("2")
+    fresh.weigh(v1=50, v2=50)
+    [hung] = fresh.pids("2")
+    os.kill(hung, signal.SIGSTOP)
+    assert set(fresh.answered_by(50).values()) == {"1"}
+    rig.until(lambda: fresh.pids("2") not in ([], [hung]), 60)
+    rig.until(lambda: fresh.told()["versions"]["2"]["state"] == "ready")
+    assert set(fresh.answered_by(50).values()) == {"1", "2"}
+
+
 def test_one_of_two_replicas_that_crashes_fails_no_request(fresh: HostProcess) -> None:
     fresh.up("1", replicas=2)
     fresh.weigh(v1=100)

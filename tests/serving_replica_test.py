@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from infra.adapters.mlflow_registry import MLflowRegistry
+from infra.adapters.mlflow_server import MLflowServer
 from infra.processes import Child
+from mlops_core.data.profile import Profile
+from mlops_core.ports import Candidate
+from mlops_core.training.scoring import Scorer
+from schemas.events import GateEvidence
 from schemas.records import PredictionBatch
 from schemas.settings import KafkaSettings
 from streams import admin, codec, topics
@@ -144,6 +151,32 @@ def test_metrics_count_requests_and_latency(client: httpx.Client) -> None:
     assert "driftloop_publish_failures" in text
 
 
+@pytest.mark.timeout(300)  # MLflow imports for long
+def test_a_replica_serves_what_mlflow_has(tmp_path: Path, mlflow_server: MLflowServer) -> None:
+    columns = {"miles": np.linspace(0, 1000, 200), "origin": np.array(["JFK", "LGA"] * 100, dtype=object)}
+    scores = Scorer(rig.fitted())(columns, 200)
+    registered = MLflowRegistry(mlflow_server.uri).register(
+        Candidate(
+            model=MODEL,
+            fitted=rig.fitted(),
+            profile=Profile.of(columns, scores),
+            gate=GateEvidence(passed=True, sentence="the first", rows=200, challenger_loss=0.1),
+            metrics={},
+            tags={"task": "binary"},
+            request="serving",
+            sample=rig.fitted().features.encode(columns, 200)[:5],
+        )
+    )
+    kafka = KafkaSettings(bootstrap=NOBODY)
+    with rig.replica(tmp_path, mlflow_server.uri, kafka, registered.version) as (child, url):
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 60)
+        answer = httpx.post(f"{url}/predict", json=rig.body(miles=1000.0)).json()
+    assert (
+        answer["predictions"][0]["score"]
+        == Scorer(rig.fitted())({"miles": [1000.0], "origin": ["JFK"]}, 1)[0]
+    )
+
+
 def test_a_replica_waits_for_a_registry_that_is_away(tmp_path: Path) -> None:
     uri = (tmp_path / "models").as_uri()
     with rig.replica(tmp_path, uri, KafkaSettings(bootstrap=NOBODY)) as (child, url):
@@ -151,6 +184,23 @@ def test_a_replica_waits_for_a_registry_that_is_away(tmp_path: Path) -> None:
         assert rig.status(f"{url}/v2/health/ready") == 503
         rig.models(tmp_path / "models")
         child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
+
+
+def test_sigterm_ends_a_replica_that_is_still_loading(tmp_path: Path) -> None:
+    uri = (tmp_path / "models").as_uri()
+    with rig.replica(tmp_path, uri, KafkaSettings(bootstrap=NOBODY)) as (child, url):
+        child.wait_until(lambda: rig.status(f"{url}/v2/health/live") == 200, 30)
+        child.stop()
+        assert child.exit_code == 0
+
+
+def test_a_bug_while_loading_ends_the_replica_with_its_traceback(tmp_path: Path) -> None:
+    uri = rig.models(tmp_path / "models")
+    (tmp_path / "models" / MODEL / "1" / "about.json").write_text("[]")
+    with rig.replica(tmp_path, uri, KafkaSettings(bootstrap=NOBODY)) as (child, _):
+        rig.until(lambda: not child.alive)
+        assert child.exit_code == 1
+        assert "Error" in child.tail()
 
 
 @pytest.mark.parametrize(

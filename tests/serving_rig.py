@@ -141,9 +141,9 @@ class HostProcess:
         answer: dict[str, Any] = self.client.get(f"/admin/models/{MODEL}").json()
         return answer
 
-    def predict(self, count: int = 1, **changes: object) -> httpx.Response:
+    def predict(self, count: int = 1) -> httpx.Response:
         """Ask for rows."""
-        return self.client.post("/predict", json=body(count, **changes))
+        return self.client.post("/predict", json=body(count))
 
     def answered_by(self, count: int = 200) -> dict[str, str]:
         """Which version answers which id."""

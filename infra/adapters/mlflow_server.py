@@ -16,8 +16,9 @@ READY_SECONDS = 90.0
 class MLflowServer:
     """A running (or starting) server; stops with `stop`, with the block, or with this process."""
 
-    def __init__(self, child: Child, port: int) -> None:
+    def __init__(self, child: Child, folder: Path, port: int) -> None:
         self._child = child
+        self.folder = folder
         self.uri = f"http://127.0.0.1:{port}"
         """What clients call the tracking URI."""
 
@@ -27,7 +28,7 @@ class MLflowServer:
         Raises:
             ChildFailed: it ended, or doesn't answer in time; with the end of its log.
         """
-        with httpx.Client(timeout=2.0) as client:
+        with httpx.Client(timeout=seconds) as client:
             self._child.wait_until(lambda: _healthy(client, self.uri), seconds)
 
     def stop(self) -> None:
@@ -53,7 +54,7 @@ def launch(folder: Path, port: int | None = None) -> MLflowServer:
     command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     child = Child.start("mlflow", command, folder / "server.log", env=_environment(folder), cwd=folder)
-    return MLflowServer(child, port)
+    return MLflowServer(child, folder, port)
 
 
 def start(folder: Path, port: int | None = None, seconds: float = READY_SECONDS) -> MLflowServer:
@@ -87,7 +88,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _healthy(client: httpx.Client, uri: str) -> bool:
+    """Asks for models rather than for health: the first question is what creates the tables."""
     try:
-        return client.get(f"{uri}/health").is_success
+        return client.get(f"{uri}/api/2.0/mlflow/registered-models/search?max_results=1").is_success
     except httpx.TransportError:
         return False

@@ -29,21 +29,28 @@ from streams.publisher import Publisher
 
 MODEL = "flights"
 JANUARY_MS = 31 * 24 * 3600 * 1000
-FAST_FLIGHTS = 75_000
-"""February to mid-April: enough for several retrainings, the sabotage, and a promotion after it."""
+FAST_STRIDE = 4
+"""Every fourth flight: the same year, in less than two minutes."""
 STEP_ROWS = 300
 MOST_BEHIND = 4_000
 """Labels that may wait for the agents before the replay waits for them."""
 SETTLE_SECONDS = 60.0
 
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    # A replayed day takes about a second, so the loop's own clock is the calendar's: ten days between two
-    # trainings, and two canary steps whose verdicts need 250 labels each.
-    "retraining": {"cooldown_hours": 240, "min_new_labels": 4000, "window_rows": 20_000},
-    "rollout": {"steps": (10, 50), "min_labels": 250},
-    "performance": {"horizon_hours": 48, "window_labels": 250},
-    "training": {"trainer": "infra.demo.sabotage:SkewedTrainer", "timeout": 300},
-}
+def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
+    """The loop's own clock is the calendar's, and a day passes in a second, so its settings are weeks.
+
+    A canary's verdict needs 250 labels a step. Every fourth flight has a quarter of the labels a day.
+    """
+    return {
+        "retraining": {
+            "cooldown_hours": 24 * (14 if fast else 10),
+            "min_new_labels": 3000,
+            "window_rows": 40_000 if fast else 50_000,
+        },
+        "rollout": {"steps": (10, 50), "min_labels": 250},
+        "performance": {"horizon_hours": 48, "window_labels": 250},
+        "training": {"trainer": "infra.demo.sabotage:SkewedTrainer", "holdout": 0.06 if fast else 0.1},
+    }
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,12 @@ def _run(options: Options, terminal: Terminal) -> int:
     broker = None if options.broker == "external" else options.broker
     with ThreadPoolExecutor(1) as beside:
         loading = beside.submit(data.load)
-        with Stack.start(options.folder, broker, say=terminal.say, groups=SETTINGS) as stack:
+        with Stack.start(options.folder, broker, say=terminal.say, groups=_settings(options.fast)) as stack:
             year = loading.result()
             january = int(np.searchsorted(year.at, year.at[0] + JANUARY_MS))
             with Narrative(stack.settings, terminal, _armed(stack) if options.sabotage else None) as told:
                 asyncio.run(_first_model(stack, year[:january], terminal))
-                stream = year[january:][:FAST_FLIGHTS] if options.fast else year[january:]
+                stream = year[january:][:: FAST_STRIDE if options.fast else 1]
                 replay = asyncio.run(_replay(stack, stream, options, told))
                 joined = _settled(stack, replay, told)
             static = _static_scores(stack, stream)

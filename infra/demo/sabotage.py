@@ -13,20 +13,24 @@ from mlops_core.ports import Fitted, Task
 from mlops_core.training.trainer import XGBoostTrainer
 
 ARMED = "sabotage.armed"
-"""A file in the store's folder: the next training takes it away and goes bad."""
+"""A file in the store's folder, where trainings run: the next one takes it away and goes bad."""
 
 
 class SkewedTrainer(XGBoostTrainer):
     """Skews the first model it fits after somebody armed it."""
 
+    def __init__(self, rounds: int, threads: int) -> None:
+        super().__init__(rounds, threads)
+        self._right: dict[bytes, FeatureSpec] = {}
+        self._bad = Path(ARMED).exists()
+        Path(ARMED).unlink(missing_ok=True)
+
     def fit(self, examples: Examples, task: Task, hyperparameters: Mapping[str, object]) -> Fitted:
         """A good model; with its columns mixed up, when armed."""
         fitted = super().fit(examples, task, hyperparameters)
-        self._right = {fitted.booster: fitted.features}
-        try:
-            Path(ARMED).unlink()
-        except FileNotFoundError:
+        if not self._bad:
             return fitted
+        self._right[fitted.booster] = fitted.features
         return Fitted(fitted.task, fitted.booster, skewed(fitted.features))
 
     def scores(self, fitted: Fitted, examples: Examples) -> Floats:

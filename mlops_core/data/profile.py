@@ -26,7 +26,7 @@ SCORE = "score"
 """The predictions' own column, always the last."""
 STRETCH = 1024
 """Consecutive reference rows that are counted for themselves, in four quarters."""
-STRETCHES = 16
+STRETCHES = 32
 """Stretches per profile, at most, evenly spread."""
 _APART = 1e-6
 """Relative distance within which two numbers are one value: float32 and float64 differ by 1e-7."""

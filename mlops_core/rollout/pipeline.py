@@ -11,6 +11,7 @@ from schemas.events import (
     AlertRaised,
     DeployRequested,
     Event,
+    ModelRegistered,
     RolloutFailed,
     RolloutPromoted,
     RolloutRolledBack,
@@ -44,19 +45,13 @@ class ModelDeployer:
         self._target = target
         self._patience = patience
 
-    async def deploy(self, model: Registered, config: DeploymentConfig, at: int) -> Event:
-        """The event that the rollout ended with.
+    async def deploy(self, model: Registered, config: DeploymentConfig, now: int) -> Event:
+        """The event that the rollout ended with. `now` counts where no event tells the data's own time.
 
         Raises:
             Impossible: it didn't end in time; it goes on all the same.
         """
-        request = DeployRequested(
-            id=ids.derived("deploy", model.model, model.version, at),
-            at=at,
-            model=model.model,
-            version=model.version,
-            replicas=config.replicas,
-        )
+        request = await self._request(model, config, now)
         await self._events.publish(request)
         ended = await self._events.first(lambda event: _ends(event, request), self._patience)
         if ended is None:
@@ -65,6 +60,18 @@ class ModelDeployer:
                 f"(it waits for labels, or the deployment agent isn't running); its id is {request.id}"
             )
         return ended
+
+    async def _request(self, model: Registered, config: DeploymentConfig, now: int) -> DeployRequested:
+        registered = await self._events.newest(ModelRegistered, model.model)
+        known = registered if registered is not None and registered.version == model.version else None
+        return DeployRequested(
+            id=ids.derived("deploy", model.model, model.version, now),
+            at=now if known is None else known.at,
+            model=model.model,
+            caused_by=None if known is None else known.id,
+            version=model.version,
+            replicas=config.replicas,
+        )
 
     async def endpoints(self, model: str) -> Sequence[str]:
         """Where clients reach the model."""
@@ -96,8 +103,8 @@ class DeploymentPipeline:
         self.deployer = deployer
         self.monitor = monitor
 
-    async def deploy_model(self, model_id: str, config: DeploymentConfig, at: int) -> DeploymentResult:
-        """Roll `name:version` out; `at` is now, in the time of the data (UTC, ms).
+    async def deploy_model(self, model_id: str, config: DeploymentConfig, now: int) -> DeploymentResult:
+        """Roll `name:version` out; `now` in UTC, ms.
 
         Raises:
             Unknown: nobody registered it. Impossible: the rollout didn't end in time.
@@ -107,7 +114,7 @@ class DeploymentPipeline:
         if not validation.is_valid:
             return DeploymentResult(status="failed", errors=validation.errors)
         await self.monitor.setup_monitoring(model_id, config.monitoring_specs)
-        ended = await self.deployer.deploy(model, config, at)
+        ended = await self.deployer.deploy(model, config, now)
         if isinstance(ended, AlertRaised):
             return DeploymentResult(status="failed", errors=[ended.sentence])
         if not isinstance(ended, RolloutPromoted):

@@ -5,7 +5,7 @@ are the nearest thing to its future.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,13 @@ from mlops_core.ports import Candidate, Fitted, Task, Trainer
 from mlops_core.training import evaluation, gate
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
+from schemas.records import Millis
 from schemas.settings import TrainingSettings
 
+MIN_FRESH = 1000
+"""Rows after a change that may be worth a fit of their own."""
+MOST_FRESH = 0.8
+"""Share of the window from which on a second fit would be the first one again."""
 SAMPLE_ROWS = 5
 """Rows that show the registry what the matrix looks like."""
 
@@ -48,8 +53,8 @@ def challenge(
     """
     task = Task(model.task)
     older, newest = _parted(examples, task, settings.holdout)
-    fitted = trainer.fit(older, task, model.hyperparameters)
-    scores = trainer.scores(fitted, newest)
+    fits = [trainer.fit(rows, task, model.hyperparameters) for rows in lessons(older, request.since)]
+    fitted, scores = _best([(one, trainer.scores(one, newest)) for one in fits], newest)
     incumbent = None
     if champion is not None:
         incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest))
@@ -66,6 +71,24 @@ def challenge(
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
         tags=_tags(request, model, examples),
     )
+
+
+def lessons(older: Examples, since: Millis | None) -> Iterator[Examples]:
+    """What to learn from: the whole window, and, where the truth changed, also only what came after.
+
+    After an abrupt change the old rows teach the past; after a change that was none, the few new ones teach
+    noise. Which it was, the newest rows tell.
+    """
+    yield older
+    if since is not None:
+        fresh = older[older.labelled_at >= since]
+        if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(older) and float(np.ptp(fresh.labels)) > 0:
+            yield fresh
+
+
+def _best(fits: Sequence[tuple[Fitted, Floats]], newest: Examples) -> tuple[Fitted, Floats]:
+    """The fit with the least squared error on the newest rows, and its scores."""
+    return min(fits, key=lambda one: float(np.square(newest.labels - one[1]).mean()))
 
 
 def reference(examples: Examples, scores: Floats) -> Profile:

@@ -1,0 +1,144 @@
+"""Reading models back from MLflow: `ports.ModelReader` over plain REST."""
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from infra.adapters.mlflow_rest import Fields, MLflowRest
+from mlops_core.data.features import FeatureSpec
+from mlops_core.data.profile import Profile
+from mlops_core.errors import Unknown
+from mlops_core.ports import Fitted, Registered, Task
+
+FEATURES, PROFILE, GATE = "driftloop/features.json", "driftloop/profile.json", "driftloop/gate.json"
+"""Our own artifacts of the run that a version comes from."""
+MODEL_FILE = "model.ubj"
+"""Where MLflow's xgboost flavour keeps the booster."""
+MODELS_KEPT = 8
+"""In memory: a megabyte or so each; a rollout has two at a time."""
+PROFILES_KEPT = 200
+"""In memory: some 20 kB each; late predictions may name an old version."""
+
+Item = TypeVar("Item")
+
+
+class Kept(Generic[Item]):
+    """The `bound` things used last, by model and version; a version never changes, so neither do they."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._items: OrderedDict[tuple[str, str], Item] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, model: str, version: str, load: Callable[[str, str], Item]) -> Item:
+        """The item, loaded if it isn't kept."""
+        key = model, version
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+        item = load(model, version)
+        with self._lock:
+            self._items[key] = item
+            while len(self._items) > self._bound:
+                self._items.popitem(last=False)
+        return item
+
+
+class MLflowReader:
+    """Versions as an MLflow server knows them. Every call may raise Unavailable."""
+
+    def __init__(self, uri: str) -> None:
+        self._rest = MLflowRest(uri)
+        self._models: Kept[Fitted] = Kept(MODELS_KEPT)
+        self._profiles: Kept[Profile] = Kept(PROFILES_KEPT)
+
+    def fitted(self, model: str, version: str) -> Fitted:
+        """The model itself. Raises Unknown, also for a version that driftloop didn't register."""
+        return self._models.of(model, version, self._fitted)
+
+    def profile(self, model: str, version: str) -> Profile:
+        """What its training data looked like. Raises Unknown, as `fitted`."""
+        return self._profiles.of(model, version, self._profile)
+
+    def version(self, model: str, version: str) -> Registered:
+        """One version. Raises Unknown."""
+        return _registered(self._found(model, version))
+
+    def versions(self, model: str) -> Sequence[Registered]:
+        """All versions, oldest first."""
+        aliases: dict[str, list[str]] = {}
+        for alias, version in self._aliases(model):
+            aliases.setdefault(version, []).append(alias)
+        quoted = f'"{model}"' if "'" in model else f"'{model}'"
+        found = self._rest.pages("model-versions/search", "model_versions", filter=f"name={quoted}")
+        # A search leaves aliases out.
+        known = [{**one, "aliases": aliases.get(one["version"], [])} for one in found]
+        return [_registered(one) for one in sorted(known, key=lambda one: int(one["version"]))]
+
+    def champion(self, model: str) -> str | None:
+        """The version that holds the alias `champion`."""
+        return self.holder(model, "champion")
+
+    def holder(self, model: str, alias: str) -> str | None:
+        """The version that holds an alias."""
+        return dict(self._aliases(model)).get(alias)
+
+    def close(self) -> None:
+        """Close its connections; what it keeps in memory stays readable."""
+        self._rest.close()
+
+    def _aliases(self, model: str) -> Iterator[tuple[str, str]]:
+        try:
+            answer = self._rest.ask("registered-models/get", name=model)
+        except Unknown:
+            return
+        for one in answer["registered_model"].get("aliases", ()):
+            yield one["alias"], one["version"]
+
+    def _found(self, model: str, version: str) -> Fields:
+        if version.isdecimal():  # MLflow's versions are numbers; anything else it calls a bad question
+            with contextlib.suppress(Unknown):
+                answer = self._rest.ask("model-versions/get", name=model, version=version)
+                found: Fields = answer["model_version"]
+                return found
+        known = ", ".join(one.version for one in self.versions(model)) or "none"
+        raise Unknown(f"{model}:{version} is not in MLflow at {self._rest.uri}; versions of {model}: {known}")
+
+    def _fitted(self, model: str, version: str) -> Fitted:
+        found = self._found(model, version)
+        tags = _tags(found)
+        features = FeatureSpec.model_validate_json(self._artifact(found, FEATURES))
+        logged = self._rest.ask(f"logged-models/{found['source'].removeprefix('models:/')}")
+        booster = self._rest.artifact(logged["model"]["info"]["artifact_uri"], MODEL_FILE)
+        return Fitted(Task(tags["task"]), booster, features)
+
+    def _profile(self, model: str, version: str) -> Profile:
+        return Profile.model_validate_json(self._artifact(self._found(model, version), PROFILE))
+
+    def _artifact(self, version: Fields, path: str) -> bytes:
+        """A file of ours of the run that a version comes from."""
+        foreign = f"{version['name']}:{version['version']} has no {path}; was it registered by driftloop?"
+        if not version.get("run_id"):
+            raise Unknown(f"{foreign} It comes from no run.")
+        try:
+            run = self._rest.ask("runs/get", run_id=version["run_id"])
+            return self._rest.artifact(run["run"]["info"]["artifact_uri"], path)
+        except Unknown as error:
+            raise Unknown(f"{foreign} {error}") from error
+
+
+def _registered(version: Fields) -> Registered:
+    return Registered(
+        model=version["name"],
+        version=version["version"],
+        run_id=version.get("run_id", ""),
+        aliases=tuple(sorted(version.get("aliases", ()))),
+        tags=_tags(version),
+    )
+
+
+def _tags(version: Fields) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in version.get("tags", ())}

@@ -1,0 +1,104 @@
+"""The operators' door, for this machine only: versions up, weights, versions down.
+
+    PUT    /admin/models/MODEL/versions/VERSION  {"replicas": 1}   200 ready, 202 starting, 422 can't serve
+    PUT    /admin/models/MODEL/weights           {"1": 90, "2": 10}
+    DELETE /admin/models/MODEL/versions/VERSION                    409 while it has traffic
+    GET    /admin/models, /admin/models/MODEL
+
+Every call states what should be, so repeating one is harmless.
+"""
+
+import ipaddress
+from typing import Annotated, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from infra.serving import asgi
+from infra.serving.asgi import Answer, Refused, Request
+from infra.serving.fleet import Fleet, Revision, Served, State
+from infra.serving.plan import Replicas
+
+T = TypeVar("T")
+_STATUS = {State.READY: 200, State.STARTING: 202, State.BROKEN: 422}
+_ENSURE: TypeAdapter[dict[str, Replicas]] = TypeAdapter(
+    dict[Annotated[str, Field(pattern="^replicas$")], Replicas]
+)
+_WEIGHTS: TypeAdapter[dict[str, int]] = TypeAdapter(
+    dict[str, Annotated[int, Field(ge=0, le=100, strict=True)]]
+)
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+PAGES = (
+    "GET /admin/models, PUT and DELETE /admin/models/MODEL/versions/VERSION, PUT /admin/models/MODEL/weights"
+)
+
+
+class Admin:
+    """Tells the fleet what to serve."""
+
+    def __init__(self, fleet: Fleet, host: str) -> None:
+        self._fleet = fleet
+        self._names = {"localhost", host}
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer an operator. Raises Refused (403) for anybody who isn't on this machine."""
+        self._only_here(request)
+        match request.method, request.path[1:]:
+            case "GET", ("models",):
+                return asgi.answer({name: _described(served) for name, served in self._fleet.models.items()})
+            case "GET", ("models", model):
+                return asgi.answer(_described(self._fleet.served(model)))
+            case "PUT", ("models", model, "versions", version):
+                replicas = _read(_ENSURE, request.body or b"{}").get("replicas", 1)
+                revision = self._fleet.ensure(model, version, replicas)
+                return asgi.answer(_told(revision), _STATUS[revision.state])
+            case "DELETE", ("models", model, "versions", version):
+                await self._fleet.retire(model, version)
+                return asgi.answer({"retired": version})
+            case "PUT", ("models", model, "weights"):
+                weights: dict[str, int] = _read(_WEIGHTS, request.body)
+                self._fleet.weigh(model, weights)
+                return asgi.answer(_described(self._fleet.served(model)))
+            case _:
+                raise asgi.no_page(request, PAGES)
+
+    def _only_here(self, request: Request) -> None:
+        """Neither other machines, nor a proxy on behalf of them, nor a web page by a name of its own."""
+        host = request.headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
+        named = host in self._names or _loopback(host)
+        if not (named and _loopback(request.client)) or any(one in request.headers for one in _FORWARDED):
+            raise Refused(403, "/admin answers only requests from this machine, to its loopback address")
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _described(served: Served) -> dict[str, object]:
+    versions = {
+        version: {
+            **_told(revision),
+            "weight": served.weights.get(version, 0),
+            "replicas": [
+                {"url": keeper.url, "pid": keeper.pid, "ready": keeper.ready, "in_flight": keeper.in_flight}
+                for keeper in revision.keepers
+            ],
+        }
+        for version, revision in served.revisions.items()
+    }
+    return {"versions": versions, "weights": dict(served.weights)}
+
+
+def _told(revision: Revision) -> dict[str, object]:
+    return {"state": revision.state} | ({"error": revision.error} if revision.error else {})
+
+
+def _read(adapter: TypeAdapter[T], body: bytes) -> T:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Refused(422, f"{where}: {first['msg']}") from error

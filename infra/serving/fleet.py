@@ -1,0 +1,212 @@
+"""All versions that the host serves: what the plan says, made true by keepers, one a replica.
+
+Runs on one event loop, so between two awaits nothing changes: a request that picks a replica has it
+counted in flight before a retirement can look.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+
+from infra.serving import plan as plans
+from infra.serving.asgi import Refused
+from infra.serving.keeper import MAX_CRASHES, Keeper, Launch
+from infra.serving.plan import Plan
+from infra.serving.split import Split
+
+DRAIN_SECONDS = 30.0
+"""How long a retired version's requests in flight are waited for."""
+
+log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """How a version is."""
+
+    STARTING = "starting"
+    READY = "ready"
+    """All its replicas are up."""
+    BROKEN = "broken"
+    """It was never ready, and trying further won't help."""
+
+
+@dataclass
+class Revision:
+    """One version's replicas."""
+
+    keepers: list[Keeper] = field(default_factory=list)
+    _turn: "count[int]" = field(default_factory=count)
+
+    @property
+    def able(self) -> bool:
+        """Whether anybody can answer."""
+        return any(keeper.ready for keeper in self.keepers)
+
+    @property
+    def state(self) -> State:
+        """How it is now."""
+        if all(keeper.ready for keeper in self.keepers):
+            return State.READY
+        return State.STARTING if self.error is None else State.BROKEN
+
+    @property
+    def error(self) -> str | None:
+        """Why it can't be served; None while there is hope."""
+        if any(keeper.was_ready for keeper in self.keepers):
+            return None
+        lost = (one.error for one in self.keepers if one.hopeless or one.crashes >= MAX_CRASHES)
+        return next(lost, None)
+
+    def pair(self) -> Sequence[Keeper]:
+        """Whom to ask, and whom to ask if that fails; round robin over those that are ready."""
+        ready = [keeper for keeper in self.keepers if keeper.ready]
+        if not ready:
+            return ()
+        turn = next(self._turn)
+        return ready[turn % len(ready)], ready[(turn + 1) % len(ready)]
+
+
+@dataclass
+class Served:
+    """One model: its versions, and how traffic is split over them (None: nobody serves yet)."""
+
+    revisions: dict[str, Revision] = field(default_factory=dict)
+    split: Split | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+    def instead(self, version: str) -> str | None:
+        """Who answers when `version` fails: of the others with traffic, the one with the most."""
+        others = {name: weight for name, weight in self.weights.items() if name != version and weight}
+        return max(others, key=lambda name: others[name]) if others else None
+
+
+class Fleet:
+    """Keeps the plan, and makes it true."""
+
+    def __init__(self, launch: Launch, session: aiohttp.ClientSession, file: Path) -> None:
+        self.models: dict[str, Served] = {}
+        self._launch = launch
+        self._session = session
+        self._file = file
+        self._plan = Plan()
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def restore(self) -> None:
+        """Start what was served when the plan was saved last. Raises Impossible if it can't be read."""
+        self._plan = plans.load(self._file)
+        for model, planned in self._plan.models.items():
+            for version, replicas in planned.versions.items():
+                self._scale(model, version, replicas)
+            self._split(model)
+
+    def ensure(self, model: str, version: str, replicas: int) -> Revision:
+        """Have that many replicas; says how the version is, and calling again says it again.
+
+        A broken version without traffic is forgotten with the answer, so that the next call tries anew.
+        """
+        self._keep(self._plan.with_version(model, version, replicas))
+        self._scale(model, version, replicas)
+        revision = self.models[model].revisions[version]
+        if revision.state is State.BROKEN and version not in self.models[model].weights:
+            self._forget(model, version)
+            self._end_later(revision.keepers)
+        return revision
+
+    def weigh(self, model: str, weights: Mapping[str, int]) -> None:
+        """Split traffic from the next request on.
+
+        Raises:
+            Refused: 409 for a version that isn't served or ready, or for weights that don't sum to 100.
+        """
+        try:
+            Split.of(weights)
+        except ValueError as error:
+            raise Refused(409, str(error)) from error
+        for version in (version for version, weight in weights.items() if weight):
+            revision = self.models.get(model, Served()).revisions.get(version)
+            if revision is None or not revision.able:
+                state = "not served" if revision is None else revision.state
+                raise Refused(409, f"{model}:{version} is {state}; only a ready version gets traffic")
+        self._keep(self._plan.with_weights(model, weights))
+        self._split(model)
+
+    async def retire(self, model: str, version: str) -> None:
+        """Take the version down when its last answer is given; unknown ones are fine.
+
+        Raises:
+            Refused: 409 while it has traffic.
+        """
+        served = self.models.get(model)
+        if served is None or version not in served.revisions:
+            return
+        if weight := served.weights.get(version, 0):
+            raise Refused(409, f"{model}:{version} still gets {weight} % of the traffic; move it away first")
+        revision = served.revisions[version]
+        self._forget(model, version)
+        await _end(revision.keepers)
+
+    async def close(self) -> None:
+        """End all replicas; the plan stays."""
+        revisions = [one for served in self.models.values() for one in served.revisions.values()]
+        keepers = [keeper for revision in revisions for keeper in revision.keepers]
+        await asyncio.gather(*(keeper.stop() for keeper in keepers), *self._ending)
+
+    def served(self, model: str) -> Served:
+        """The model. Raises Refused (404), saying which there are."""
+        served = self.models.get(model)
+        if served is None:
+            known = ", ".join(sorted(self.models)) or "no model so far"
+            raise Refused(404, f"model {model!r} is not served here; there is {known}")
+        return served
+
+    @property
+    def ready(self) -> bool:
+        """Whether every version with traffic can answer."""
+        return all(
+            served.revisions[version].able for served in self.models.values() for version in served.weights
+        )
+
+    def _scale(self, model: str, version: str, replicas: int) -> None:
+        keepers = self.models.setdefault(model, Served()).revisions.setdefault(version, Revision()).keepers
+        for place in range(len(keepers), replicas):
+            keepers.append(Keeper(self._launch, model, version, place, self._session))
+        surplus, keepers[replicas:] = keepers[replicas:], []
+        if surplus:
+            self._end_later(surplus)
+
+    def _split(self, model: str) -> None:
+        weights = self._plan.model(model).weights
+        self.models[model].weights = weights
+        self.models[model].split = Split.of(weights) if weights else None
+
+    def _forget(self, model: str, version: str) -> None:
+        self._keep(self._plan.without_version(model, version))
+        del self.models[model].revisions[version]
+        if not self.models[model].revisions:
+            del self.models[model]
+
+    def _keep(self, changed: Plan) -> None:
+        if changed != self._plan:
+            plans.save(self._file, changed)
+            self._plan = changed
+
+    def _end_later(self, keepers: Sequence[Keeper]) -> None:
+        task = asyncio.create_task(_end(keepers))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+
+async def _end(keepers: Sequence[Keeper]) -> None:
+    await asyncio.gather(*(_drain_and_stop(keeper) for keeper in keepers))
+
+
+async def _drain_and_stop(keeper: Keeper) -> None:
+    if not await keeper.drained(DRAIN_SECONDS):
+        log.warning("a replica is ended with requests in flight", extra={"replica": keeper.name})
+    await keeper.stop()

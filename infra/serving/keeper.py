@@ -1,0 +1,141 @@
+"""One replica process and the task that keeps it up: start, look whether it is ready, restart."""
+
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+
+from infra.processes import Child, free_port
+from infra.serving.replica import CANNOT_SERVE
+from schemas.settings import KafkaSettings, PublisherSettings
+
+STARTING_LOOKS = 0.1
+"""Seconds between two looks at a replica that isn't ready."""
+READY_LOOKS = 0.25
+PROBE_SECONDS = 1.0
+BACK_OFF_SECONDS = 0.5
+LONGEST_BACK_OFF_SECONDS = 30.0
+SETTLED_SECONDS = 60.0
+"""A replica that was ready this long begins with the shortest back-off again."""
+HUNG_SECONDS = 15.0
+"""A replica that was ready and hasn't answered for this long is killed."""
+STOP_SECONDS = 20.0
+MAX_CRASHES = 3
+"""Starts of a version that was never ready, until it counts as broken."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What every replica is started with."""
+
+    tracking_uri: str
+    kafka: KafkaSettings
+    publisher: PublisherSettings
+    logs: Path
+
+    def start(self, model: str, version: str, place: int, port: int) -> Child:
+        """The process. Must be called from the main thread: the tether lasts as long as its thread."""
+        name = f"{model}:{version}/{place}"
+        command = [sys.executable, "-m", "infra.serving.replica", "--model", model, "--version", version]
+        command += ["--port", str(port), "--tracking-uri", self.tracking_uri]
+        command += ["--kafka", self.kafka.model_dump_json(), "--publisher", self.publisher.model_dump_json()]
+        log_file = self.logs / f"{quote(model, safe='')}-{quote(version, safe='')}-{place}.log"
+        return Child.start(name, command, log_file)
+
+
+class Keeper:
+    """One place among a version's replicas, and the process in it."""
+
+    def __init__(
+        self, launch: Launch, model: str, version: str, place: int, session: aiohttp.ClientSession
+    ) -> None:
+        self.name = f"{model}:{version}/{place}"
+        self.ready = False
+        self.was_ready = False
+        self.url = ""
+        self.in_flight = 0
+        """Requests that wait for its answer."""
+        self.crashes = 0
+        """In a row."""
+        self.error: str | None = None
+        """Why it ended last."""
+        self.hopeless = False
+        """It said itself that it can't serve this version."""
+        self._launch = launch
+        self._identity = (model, version, place)
+        self._session = session
+        self._child: Child | None = None
+        self._seen = 0.0
+        self._task = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+
+    @property
+    def pid(self) -> int | None:
+        """The process; None between two."""
+        return self._child.pid if self._child is not None and self._child.alive else None
+
+    def suspect(self) -> None:
+        """It didn't answer: nothing is sent to it until it does again."""
+        self.ready = False
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until no request waits for it; False if some still do after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        return not self.in_flight
+
+    async def stop(self) -> None:
+        """End the process in good order; it flushes what it has to publish."""
+        self.ready = False
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop, STOP_SECONDS)
+
+    async def _keep(self) -> None:
+        while True:
+            began = time.monotonic()
+            await self._live()
+            self.ready = False
+            self.crashes = 1 if time.monotonic() - began > SETTLED_SECONDS else self.crashes + 1
+            pause = min(BACK_OFF_SECONDS * 2 ** (self.crashes - 1), LONGEST_BACK_OFF_SECONDS)
+            fields = {"replica": self.name, "error": self.error, "again_in": pause}
+            log.warning("a replica ended", extra=fields)
+            await asyncio.sleep(pause)
+
+    async def _live(self) -> None:
+        """Start the process and stay with it until it ends."""
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        child = self._child = self._launch.start(*self._identity, port)
+        self._seen = time.monotonic()
+        while child.alive:
+            await self._look(child)
+            await asyncio.sleep(READY_LOOKS if self.ready else STARTING_LOOKS)
+        self.hopeless = child.exit_code == CANNOT_SERVE
+        self.error = f"{self.name} ended with code {child.exit_code}:\n{child.tail()}"
+
+    async def _look(self, child: Child) -> None:
+        if self.ready or await self._answers():
+            self.ready = self.was_ready = True
+            self._seen = time.monotonic()
+        elif self.was_ready and time.monotonic() - self._seen > HUNG_SECONDS:
+            log.error("a replica hangs and is killed", extra={"replica": self.name})
+            await asyncio.to_thread(child.kill)
+
+    async def _answers(self) -> bool:
+        """Whether the one that listens there is ready, and is ours: a port may have found another owner."""
+        model, version, _ = self._identity
+        page = f"{self.url}/v2/models/{quote(model, safe='')}/versions/{quote(version, safe='')}/ready"
+        try:
+            async with self._session.get(page, timeout=aiohttp.ClientTimeout(total=PROBE_SECONDS)) as reply:
+                return reply.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False

@@ -1,0 +1,260 @@
+"""One process that loads one version of a model and answers for it; every answer also goes to Kafka.
+
+    python -m infra.serving.replica --model flights --version 3 --port 9001 \
+        --tracking-uri http://127.0.0.1:5000 --kafka '{"bootstrap": "127.0.0.1:9092"}'
+
+It listens before it is ready, and is ready once the model is loaded and has answered a row. It exits with
+3 if it can never serve this version, and with 0 after SIGTERM, when everything asked is answered.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from infra.serving import asgi, protocol
+from infra.serving.asgi import Answer, Refused, Request
+from infra.serving.protocol import Rows, Scored
+from infra.serving.publications import Publications
+from mlops_core.data.features import FeatureSpec, Kind
+from mlops_core.errors import Broken, Permanent, Temporary
+from mlops_core.ports import Fitted, ModelReader
+from schemas.records import PredictionBatch, Value
+from schemas.settings import KafkaSettings, PublisherSettings
+
+CANNOT_SERVE = 3
+"""Exit code: this version can't be served, and starting again won't help."""
+RETRY_SECONDS = 0.5
+FLUSH_SECONDS = 4.0
+PAGES = "POST /predict, /v2/models/MODEL/infer; GET /v2/models/MODEL, /v2/health/ready, /metrics"
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+log = logging.getLogger(__name__)
+Score = Callable[[Mapping[str, Sequence[Value]], int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that can answer."""
+
+    spec: FeatureSpec
+    score: Score
+
+
+class Replica:
+    """Answers for one version of one model; `loaded` is None until it can."""
+
+    def __init__(self, model: str, version: str, kafka: KafkaSettings, publisher: PublisherSettings) -> None:
+        self.model = model
+        self.version = version
+        self.loaded: Loaded | None = None
+        self._registry = CollectorRegistry()
+        self._publications = Publications(kafka, publisher, self._registry)
+        self._requests = Counter(
+            "driftloop_replica_requests", "Requests answered, by status", ["status"], registry=self._registry
+        )
+        self._rows = Counter("driftloop_replica_rows", "Rows scored", registry=self._registry)
+        self._seconds = Histogram(
+            "driftloop_replica_seconds", "Reading, scoring and answering", buckets=LATENCY_BUCKETS,
+            registry=self._registry,
+        )  # fmt: skip
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request; scoring is done in place, since a thread's hop costs more than most rows do."""
+        if request.method == "GET":
+            return self._told(request)
+        began = time.perf_counter()
+        try:
+            given = self._scored(request)
+        except Refused as error:
+            given = asgi.refusal(error)
+        self._requests.labels(str(given.status)).inc()
+        self._seconds.observe(time.perf_counter() - began)
+        return given
+
+    def close(self) -> None:
+        """Hand the last answers to Kafka."""
+        self._publications.close(FLUSH_SECONDS)
+
+    def _scored(self, request: Request) -> Answer:
+        now = time.time_ns() // 1_000_000
+        match request.method, request.path:
+            case "POST", ("predict",):
+                scored = self._score(protocol.read_predict(request.body, now))
+                return asgi.answer(protocol.predict_answer(scored))
+            case "POST", ("v2", "models", model, "infer"):
+                return self._inferred(model, request.body, now)
+            case "POST", ("v2", "models", model, "versions", version, "infer") if version == self.version:
+                return self._inferred(model, request.body, now)
+            case _:
+                raise asgi.no_page(request, PAGES)
+
+    def _inferred(self, model: str, body: bytes, now: int) -> Answer:
+        rows, request = protocol.read_infer(model, body, now)
+        return asgi.answer(protocol.infer_answer(self._score(rows), request))
+
+    def _score(self, rows: Rows) -> Scored:
+        loaded = self._able(rows.model)
+        _fitting(loaded.spec, rows)
+        scores = loaded.score(rows.features, len(rows))
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise Refused(500, f"{self.model}:{self.version} gave no finite score for row {row}")
+        self._rows.inc(len(rows))
+        listed: list[float] = scores.tolist()
+        self._publications.offer(
+            PredictionBatch.model_construct(  # every value was checked while reading
+                model=rows.model,
+                version=self.version,
+                ids=rows.ids,
+                entities=rows.entities,
+                at=rows.at,
+                scores=listed,
+                features=rows.features,
+            )
+        )
+        return Scored(rows.model, rows.ids, [self.version] * len(rows), listed)
+
+    def _able(self, model: str) -> Loaded:
+        if model != self.model:
+            raise Refused(404, f"model {model!r} is not served here; {self.model!r} is")
+        if self.loaded is None:
+            raise Refused(503, f"{self.model}:{self.version} is still loading")
+        return self.loaded
+
+    def _told(self, request: Request) -> Answer:
+        match request.path:
+            case ("v2", "health", "live"):
+                return asgi.answer({"live": True})
+            case ("v2", "health", "ready"):
+                return asgi.answer({"ready": self.loaded is not None}, 200 if self.loaded else 503)
+            case ("v2", "models", model, *where) if where in (["ready"], ["versions", self.version, "ready"]):
+                self._able(model)
+                return asgi.answer({"name": model, "version": self.version, "ready": True})
+            case ("v2", "models", model) | ("v2", "models", model, "versions", self.version):
+                return asgi.answer(metadata(model, self.version, self._able(model).spec))
+            case ("metrics",):
+                return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
+            case _:
+                raise asgi.no_page(request, PAGES)
+
+
+def metadata(model: str, version: str, spec: FeatureSpec) -> dict[str, object]:
+    """Open Inference V2's description of a model: its tensors."""
+    inputs = [
+        {"name": one.name, "datatype": "FP64" if one.kind is Kind.NUMERIC else "BYTES", "shape": [-1]}
+        for one in spec.features
+    ]
+    outputs = [{"name": "score", "datatype": "FP64", "shape": [-1]}]
+    return {"name": model, "versions": [version], "platform": "xgboost", "inputs": inputs, "outputs": outputs}
+
+
+def load(reader: ModelReader, model: str, version: str) -> Loaded:
+    """The version, having answered a row of nothing but missing values.
+
+    Raises:
+        Unknown, Unavailable: as the reader does.
+        Broken: it can be read, and doesn't score.
+    """
+    from mlops_core.training.scoring import Scorer
+
+    fitted: Fitted = reader.fitted(model, version)
+    try:
+        scorer = Scorer(fitted)
+        smoke = scorer({}, 1)
+    except ValueError as error:  # xgboost's own error is one, too
+        reason = str(error).partition("\n")[0]  # a C++ stack trace follows
+        raise Broken(f"{model}:{version} can't be loaded: {reason}") from error
+    if not np.isfinite(smoke).all():
+        raise Broken(f"{model}:{version} gives no finite score, even for a row without values")
+    return Loaded(fitted.features, scorer)
+
+
+def _fitting(spec: FeatureSpec, rows: Rows) -> None:
+    """Refuse what the model would silently take for missing."""
+    if not any(feature.name in rows.features for feature in spec.features):
+        raise Refused(422, f"features: none of the model's was given; it knows {', '.join(spec.names)}")
+    for feature in spec.features:
+        column = rows.features.get(feature.name)
+        if feature.kind is Kind.NUMERIC and column is not None and str in set(map(type, column)):
+            row = next(row for row, value in enumerate(column) if type(value) is str)
+            wrong = f"a number was expected, not {column[row]!r}"
+            raise Refused(422, f"feature {feature.name!r}, row {row}: {wrong}")
+
+
+async def _load_until_done(replica: Replica, tracking_uri: str) -> None:
+    """Load beside the listening, asking again while the registry is away. Raises as `load` does."""
+    while replica.loaded is None:
+        try:
+            replica.loaded = await asyncio.to_thread(_loaded, tracking_uri, replica.model, replica.version)
+        except Temporary as error:
+            log.warning("the registry is away, asking again: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+    log.info("ready")
+
+
+def _loaded(tracking_uri: str, model: str, version: str) -> Loaded:
+    # xgboost imports scikit-learn where it finds it: 4 s of CPU for something that scoring never uses.
+    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+    from infra.adapters.readers import reader_for
+
+    return load(reader_for(tracking_uri), model, version)
+
+
+async def _serve(asked: argparse.Namespace) -> None:
+    """Listen, load, answer, drain. Raises what ended the loading, if that failed."""
+    kafka = KafkaSettings.model_validate_json(asked.kafka)
+    publisher = PublisherSettings.model_validate_json(asked.publisher)
+    replica = Replica(asked.model, asked.version, kafka, publisher)
+    loading: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        loading.append(asyncio.create_task(_load_until_done(replica, asked.tracking_uri)))
+        loading[0].add_done_callback(_end_if_failed)
+        yield
+        loading[0].cancel()
+        await asyncio.to_thread(replica.close)
+
+    listener = asgi.listen(asked.host, asked.port)
+    await asgi.serve(asgi.application(replica.handle, life), listener)
+    if not loading[0].cancelled():
+        loading[0].result()
+
+
+def _end_if_failed(loading: asyncio.Task[None]) -> None:
+    if not loading.cancelled() and loading.exception() is not None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The process. Exits as the module says."""
+    parser = argparse.ArgumentParser(prog="infra.serving.replica", description="Serves one version.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tracking-uri", required=True, help="http(s):// of MLflow, or file:// of a folder")
+    parser.add_argument("--kafka", default="{}", help="KafkaSettings as JSON")
+    parser.add_argument("--publisher", default="{}", help="PublisherSettings as JSON")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_serve(asked))
+    except Permanent as error:
+        log.error(error)  # last, so that whoever looks at the end of the log finds it
+        sys.exit(CANNOT_SERVE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""One training in a process of its own: `python -m infra.training_process <job.json> <result.json>`.
+
+A crash, a memory that ran out or a time limit ends that process and nobody else. It exits with 0 once the
+result is written, with 75 (try again later) where the registry or the store doesn't answer, and anything
+else is a crash.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from infra import processes
+from infra.adapters.mlflow_reader import MLflowReader
+from mlops_core.errors import BadData, Permanent, Temporary, Unavailable
+from mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered, Trainer
+from schemas.configs import ModelConfig
+from schemas.events import (
+    Event,
+    GateEvidence,
+    ModelRegistered,
+    Part,
+    RetrainRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+)
+from schemas.settings import Settings, TrainingSettings
+
+TRY_LATER = 75
+"""Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
+LINES = 12
+"""The last lines of what a crashed process said; the reason comes last."""
+
+Rollout = Literal["automatic", "manual"]
+Ended = Annotated[
+    TrainingCompleted | ModelRegistered | TrainingRefused | TrainingFailed, Field(discriminator="type")
+]
+_RESULT: TypeAdapter[list[Ended]] = TypeAdapter(list[Ended])
+
+
+class Job(Part):
+    """All that a training process is told."""
+
+    request: RetrainRequested
+    store: Path
+    """The offline store's folder; absolute."""
+    tracking_uri: str
+    training: TrainingSettings = TrainingSettings()
+    rollout: Rollout = "automatic"
+    configured: ModelConfig | None = None
+    """Task and hyperparameters; None takes those of the champion, or of the newest version."""
+
+
+class ProcessRunner:
+    """`ports.Training`: each training is a process that ends with this one at the latest."""
+
+    def __init__(self, settings: Settings, rollout: Rollout = "automatic") -> None:
+        self._settings = settings
+        self._rollout: Rollout = rollout
+
+    async def run(self, request: RetrainRequested, model: ModelConfig | None = None) -> Sequence[Event]:
+        """The events that it ends with: completed and registered, refused, or failed.
+
+        Raises:
+            Unavailable: the registry or the store doesn't answer; the same request may be run again.
+        """
+        job = Job(
+            request=request,
+            store=self._settings.store.folder.absolute(),
+            tracking_uri=self._settings.registry.tracking_uri,
+            training=self._settings.training,
+            rollout=self._rollout,
+            configured=model,
+        )
+        with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
+            return await run(job, Path(folder), job.training.timeout)
+
+
+async def run(job: Job, folder: Path, timeout: float) -> Sequence[Event]:
+    """Carry out `job` in a process that uses `folder` and is given `timeout` seconds.
+
+    Raises:
+        Unavailable: as `ProcessRunner.run`.
+    """
+    (folder / "job.json").write_text(job.model_dump_json())
+    job.store.mkdir(parents=True, exist_ok=True)
+    said = folder / "stderr"
+    async with _process(folder, said, job.store) as process:
+        try:
+            code = await asyncio.wait_for(process.wait(), timeout)
+        except TimeoutError:
+            return [TrainingFailed.following(job.request, error=f"not done after {timeout:g} s: ended")]
+    if code == 0:
+        return _RESULT.validate_json((folder / "result.json").read_bytes())
+    if code == TRY_LATER:
+        raise Unavailable(f"training {job.request.model}: {_tail(said, 1)}")
+    return [TrainingFailed.following(job.request, error=f"{_exit(code)}\n{_tail(said, LINES)}".strip())]
+
+
+def train(job: Job) -> list[Event]:
+    """Carry out `job` here; a request that the registry has a version for is answered without fitting."""
+    from infra.adapters.mlflow_registry import MLflowRegistry
+    from infra.adapters.parquet_store import ParquetStore
+
+    registry, reader = MLflowRegistry(job.tracking_uri), MLflowReader(job.tracking_uri)
+    known = registry.answering(job.request.model, job.request.id)
+    if known is not None:
+        return completed(job, registry.nominate(known))
+    began = time.monotonic()
+    try:
+        outcome = _fit(job, reader, ParquetStore(job.store))
+    except Permanent as error:
+        return [TrainingRefused.following(job.request, reason=str(error))]
+    if isinstance(outcome, GateEvidence):
+        return [TrainingRefused.following(job.request, reason=outcome.sentence, gate=outcome)]
+    seconds = f"{time.monotonic() - began:.3f}"
+    return completed(job, registry.register(replace(outcome, tags={**outcome.tags, "seconds": seconds})))
+
+
+def completed(job: Job, version: Registered) -> list[Event]:
+    """What a registered version says of its training: the same events however often it is asked."""
+    tags = version.tags
+    ended = TrainingCompleted.following(
+        job.request,
+        version=version.version,
+        run_id=version.run_id,
+        rows=int(tags["rows"]),
+        seconds=float(tags["seconds"]),
+        metrics=json.loads(tags["metrics"]),
+        gate=GateEvidence.model_validate_json(tags["gate"]),
+    )
+    named = {"version": version.version, "run_id": version.run_id, "rollout": job.rollout}
+    return [ended, ModelRegistered.following(ended, **named)]
+
+
+def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | GateEvidence:
+    from mlops_core.training import fit
+
+    model = job.request.model
+    serving = reader.champion(model)
+    champion = None if serving is None else fit.Champion(serving, reader.fitted(model, serving))
+    configured = job.configured or _configured_as(reader, model, serving)
+    trainer = _trainer(job.training)
+    examples = store.newest(model, job.request.rows)
+    return fit.challenge(job.request, configured, examples, champion, trainer, job.training)
+
+
+def _configured_as(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
+    """Task and hyperparameters of the champion, or of the newest version; the defaults for a first one."""
+    versions = reader.versions(model)
+    before = next((one for one in versions if one.version == champion), versions[-1] if versions else None)
+    if before is None or "task" not in before.tags:
+        return ModelConfig(name=model)
+    hyperparameters = json.loads(before.tags.get("hyperparameters", "{}"))
+    return ModelConfig.model_validate(
+        {"name": model, "task": before.tags["task"], "hyperparameters": hyperparameters}
+    )
+
+
+def _trainer(settings: TrainingSettings) -> Trainer:
+    module, _, name = settings.trainer.partition(":")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadData(
+            f"training.trainer: no trainer at {settings.trainer!r} (module:class); {error}"
+        ) from error
+    trainer: Trainer = kind(rounds=settings.rounds, threads=settings.threads)
+    return trainer
+
+
+@contextlib.asynccontextmanager
+async def _process(folder: Path, said: Path, cwd: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A training process in a group of its own, which is gone when the block is left, however it is left."""
+    tether = [str(Path(processes.__file__)), str(os.getpid())] if sys.platform == "linux" else []
+    command = ["-m", "infra.training_process", str(folder / "job.json"), str(folder / "result.json")]
+    start = ["-S", *tether, sys.executable] if tether else []
+    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
+    with said.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *start,
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+def _exit(code: int) -> str:
+    if code >= 0:
+        return f"the training process ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+    return f"the training process was ended by {name}{hint}"
+
+
+def _tail(file: Path, lines: int) -> str:
+    return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
+
+
+def main(job_file: str, result_file: str) -> int:
+    """The process; returns its exit code."""
+    # xgboost imports scikit-learn where it finds it: seconds of CPU for something that training never uses.
+    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+    result = Path(result_file)
+    try:
+        events = train(Job.model_validate_json(Path(job_file).read_bytes()))
+    except Temporary as error:
+        sys.stderr.write(f"{error}\n")
+        return TRY_LATER
+    unfinished = result.with_suffix(".unfinished")
+    unfinished.write_bytes(_RESULT.dump_json(events))  # type: ignore[arg-type]  # all of them are `Ended`
+    unfinished.replace(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

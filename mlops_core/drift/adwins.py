@@ -1,0 +1,131 @@
+"""A row of river's ADWINs, one a channel, fed in columns and kept over restarts.
+
+ADWIN keeps a window as long as its mean holds, and alarms where two parts of it differ: Bifet and Gavalda,
+"Learning from time-changing data with adaptive windowing", SDM 2007. Values must be finite and of a
+standard deviation of about 1 or more; one NaN or 1e308 would blind it for ever, so callers bin or clip.
+"""
+
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import Floats
+from mlops_core.drift import packing
+from mlops_core.errors import BadData
+
+_ALLOWED = {("river.drift.adwin", "ADWIN"), ("river._river_rust.drift", "AdaptiveWindowing")}
+"""All that a pickle of ours may name: river's detector and its window."""
+_LEAST = 5
+"""River's own least width of a part."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A channel's mean changed."""
+
+    position: int
+    """Place of the value that gave it away, in the values just fed."""
+    channel: int
+    width: int
+    """Values since the change, this one included."""
+    before: float
+    """Mean of the values before the change."""
+    after: float
+    """Mean of those since."""
+
+
+class Adwins:
+    """`channels` detectors of confidence `delta` that look for a change every `clock` values.
+
+    The last `kept` values of each are remembered to say where the change lies: at its first alarm ADWIN has
+    dropped but one bucket, so that its width still reaches far behind the change.
+
+    >>> adwins = Adwins(channels=1, delta=1e-6, clock=1, kept=64)
+    >>> adwins.feed(np.array([[0.0, 2.0] * 50 + [9.0, 11.0] * 10]))
+    [Alarm(position=109, channel=0, width=10, before=1.0, after=10.0)]
+    """
+
+    def __init__(self, channels: int, delta: float, clock: int, kept: int) -> None:
+        import river  # takes seconds, and only agents need it
+        from river.drift import ADWIN
+
+        self._kind = {"river": river.__version__, "delta": delta, "clock": clock, "kept": kept}
+        self._kept = kept
+        self._detectors: list[Any] = [ADWIN(delta=delta, clock=clock) for _ in range(channels)]
+        self._totals = [0.0] * channels
+        self._counts = [0] * channels
+        self._recent = np.empty((channels, 0), dtype=np.float32)
+
+    def feed(self, values: Floats) -> list[Alarm]:
+        """Feed values of shape (channels, n), oldest first; a detector begins anew after an alarm."""
+        series = np.concatenate([self._recent, values.astype(np.float32)], axis=1)
+        alarms: list[Alarm] = []
+        for channel, own in enumerate(values.tolist()):
+            alarms += self._fed(channel, own, series[channel])
+        self._recent = series[:, -self._kept :].copy()
+        return alarms
+
+    def dump(self) -> bytes:
+        """The detectors as bytes."""
+        pickled = np.frombuffer(pickle.dumps(self._detectors, protocol=4), dtype=np.uint8)
+        meta = {"kind": self._kind, "totals": self._totals, "counts": self._counts}
+        return packing.packed(meta, {"detectors": pickled, "recent": self._recent})
+
+    def load(self, data: bytes) -> Self:
+        """Continue where `data` was dumped.
+
+        Another version of river, other settings or another number of channels stay fresh: what river
+        pickles is opaque and promises nothing between versions.
+
+        Raises:
+            BadData: not a dump, or one that names anything but river's ADWIN.
+        """
+        meta, arrays = packing.unpacked(data)
+        if meta["kind"] == self._kind and len(meta["counts"]) == len(self._counts):
+            self._detectors = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
+            self._totals, self._counts = meta["totals"], meta["counts"]
+            self._recent = arrays["recent"]
+        return self
+
+    def _fed(self, channel: int, values: list[float], series: NDArray[np.float32]) -> list[Alarm]:
+        detector, alarms = self._detectors[channel], []
+        total, count = self._totals[channel], self._counts[channel]
+        for position, value in enumerate(values):
+            detector.update(value)
+            total += value
+            count += 1
+            if detector.drift_detected:
+                end = len(series) - len(values) + position + 1
+                recent = series[max(end - min(count, self._kept), 0) : end]
+                alarms.append(Alarm(position, channel, *_located(recent, total, count)))
+                total, count = 0.0, 0
+        self._totals[channel], self._counts[channel] = total, count
+        return alarms
+
+
+def _located(recent: NDArray[np.float32], total: float, count: int) -> tuple[int, float, float]:
+    """Width, mean before and mean after of the likeliest change in the mean.
+
+    The split with the greatest difference between its parts in standard errors (Hinkley, 1970, Biometrika
+    57:1), among the `recent` of `count` values that add up to `total`.
+    """
+    sums = np.cumsum(recent[::-1], dtype=np.float64)
+    widths = np.arange(1, len(sums) + 1)
+    allowed = slice(_LEAST - 1, min(len(sums), count - _LEAST))
+    sums, widths = sums[allowed], widths[allowed]
+    after, before = sums / widths, (total - sums) / (count - widths)
+    best = int(np.argmax(np.abs(after - before) * np.sqrt(widths * (count - widths))))
+    return int(widths[best]), float(before[best]), float(after[best])
+
+
+class _Restricted(pickle.Unpickler):
+    """Reads river's ADWIN and nothing else, so that a forged state can't run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise BadData(f"a detector's state names {module}.{name}; only river's ADWIN may be there")
+        return super().find_class(module, name)

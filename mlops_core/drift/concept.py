@@ -1,0 +1,199 @@
+"""Concept drift: scores that fit the truth worse than they did, seen as labels arrive.
+
+Two river ADWINs listen to each labelled row. The *error* (0 or 1 for a class, else |label - score| in its
+usual size) alarms when it rises. The *residual* (label - score) alarms either way: where fewer positives come
+than before, the error falls, and only the residual tells that scores are too high.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import HUGE, Floats
+from mlops_core.drift import packing
+from mlops_core.drift.adwins import Adwins, Alarm
+from mlops_core.drift.times import RecentTimes
+from mlops_core.errors import BadData
+from mlops_core.ports import Task
+from schemas.settings import PerformanceSettings
+
+CLOCK = 32
+"""Rows between two looks for a change: half the cost, and no later in practice."""
+_KEPT = 4096
+"""Rows remembered to date a change."""
+_STRIDE = 16
+"""Every 16th row's time is kept, so that 16,384 rows can be dated."""
+_LEARNED = 200
+"""Rows from which the usual size of a number's residual is learned."""
+_CLIP = 10.0
+"""A residual counts as at most ten times its usual size: one wild label is no drift."""
+_LEAST_SPREAD = 0.1
+"""Least standard deviation of an error rate that a change is measured in."""
+
+
+class Signal(StrEnum):
+    """What was listened to."""
+
+    ERROR = "error"
+    RESIDUAL = "residual"
+
+
+_SIGNALS = (Signal.ERROR, Signal.RESIDUAL)
+
+
+@dataclass(frozen=True)
+class ConceptAlarm:
+    """Scores fit the truth otherwise than before."""
+
+    signal: Signal
+    task: Task
+    changed_at: int
+    """Estimate of when it began (ms), in the times given to `update`."""
+    at: int
+    """The row that gave it away (ms)."""
+    rows: int
+    """Labelled rows since the change."""
+    before: float
+    """Mean error (a share for classes, else in the label's unit) or residual before the change."""
+    after: float
+    """The same since."""
+    severity: float
+    """The change, in standard deviations of a row."""
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        since = f"over the last {self.rows} labels"
+        if self.signal is Signal.RESIDUAL:
+            side = "low" if self.after > 0 else "high"
+            now = f"scores are too {side} by {_number(abs(self.after))} on average {since}"
+            return f"{now} (label - score was {self.before:+.2g})"
+        if self.task is Task.BINARY:
+            return f"wrong answers went from {100 * self.before:.0f} % to {100 * self.after:.0f} % {since}"
+        return f"the mean error went from {_number(self.before)} to {_number(self.after)} {since}"
+
+
+class ConceptDrift:
+    """Listens to the labelled rows of one version, in the order in which labels arrive.
+
+    >>> rng = np.random.default_rng(3)
+    >>> scores = rng.random(4000)
+    >>> labels = (rng.random(4000) < np.where(np.arange(4000) < 3000, scores, 1 - scores)).astype(float)
+    >>> drift = ConceptDrift(PerformanceSettings())
+    >>> alarms = drift.update(labels, scores, at=np.arange(4000))
+    >>> [(alarm.signal.value, abs(alarm.changed_at - 3000) < 32) for alarm in alarms]
+    [('error', True)]
+    """
+
+    def __init__(
+        self, settings: PerformanceSettings, task: Task = Task.BINARY, spread: float | None = None
+    ) -> None:
+        """`spread` is the usual size of a number's residual; learned from the first 200 rows if not given."""
+        self._task = task
+        self._spread = 1.0 if task is Task.BINARY else spread
+        self._learning = np.empty((0, 2))
+        """Residuals and times that wait until their usual size is known."""
+        self._adwins = Adwins(len(_SIGNALS), settings.delta, CLOCK, _KEPT)
+        self._times = RecentTimes(_STRIDE)
+
+    @property
+    def rows(self) -> int:
+        """Rows listened to so far."""
+        return self._times.seen
+
+    def update(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+        """Take in labelled rows, each array of shape (rows,); rows that are not finite are left out.
+
+        Returns:
+            Alarms, oldest first. How rows are chunked changes nothing.
+
+        Raises:
+            BadData: arrays of different lengths.
+        """
+        if not labels.shape == scores.shape == at.shape:
+            raise BadData(f"labels {labels.shape}, scores {scores.shape} and at {at.shape} differ in length")
+        sane = (np.abs(labels) <= HUGE) & (np.abs(scores) <= HUGE)
+        labels, scores, at = labels[sane], scores[sane], at[sane]
+        residuals = labels - scores
+        if self._task is Task.BINARY:
+            errors = ((scores >= 0.5) != (labels >= 0.5)).astype(np.float64)
+            return self._heard(errors, np.clip(residuals, -1.0, 1.0), at)
+        return self._sized(residuals, at)
+
+    def dump(self) -> bytes:
+        """The state as bytes."""
+        meta = {"task": self._task, "spread": self._spread, "seen": self._times.seen}
+        arrays: dict[str, NDArray[Any]] = {
+            "learning": self._learning,
+            "times": self._times.kept,
+            "adwins": np.frombuffer(self._adwins.dump(), dtype=np.uint8),
+        }
+        return packing.packed(meta, arrays)
+
+    @classmethod
+    def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
+        """Continue where `dump` was taken; after an upgrade of river, with fresh detectors.
+
+        Raises:
+            BadData: not such a state.
+        """
+        meta, arrays = packing.unpacked(data)
+        loaded = cls(settings, Task(meta["task"]), meta["spread"])
+        loaded._learning = arrays["learning"]
+        loaded._times = RecentTimes(_STRIDE, arrays["times"], meta["seen"])
+        loaded._adwins.load(arrays["adwins"].tobytes())
+        return loaded
+
+    def _sized(self, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+        """Residuals of numbers, in their usual size once that is known."""
+        if self._spread is None:
+            arrived = np.stack([residuals, at.astype(np.float64)], axis=1)  # ms below 2^53 stay exact
+            self._learning = np.concatenate([self._learning, arrived])
+            if len(self._learning) < _LEARNED:
+                return []
+            residuals, at = self._learning[:, 0], self._learning[:, 1].astype(np.int64)
+            self._learning = np.empty((0, 2))
+            self._spread = _usual_size(residuals[:_LEARNED])
+        sized = np.clip(residuals / self._spread, -_CLIP, _CLIP)
+        return self._heard(np.abs(sized), sized, at)
+
+    def _heard(self, errors: Floats, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+        first = self._times.seen
+        self._times.add(at.tolist())
+        alarms = self._adwins.feed(np.stack([errors, residuals]))
+        told = [self._told(alarm, first, at) for alarm in sorted(alarms, key=lambda alarm: alarm.position)]
+        return [alarm for alarm in told if alarm.signal is Signal.RESIDUAL or alarm.after > alarm.before]
+
+    def _told(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> ConceptAlarm:
+        unit = self._spread or 1.0
+        return ConceptAlarm(
+            signal=_SIGNALS[alarm.channel],
+            task=self._task,
+            changed_at=self._times.at(first + alarm.position + 1 - alarm.width),
+            at=int(at[alarm.position]),
+            rows=alarm.width,
+            before=alarm.before * unit,
+            after=alarm.after * unit,
+            severity=abs(alarm.after - alarm.before) / self._deviation(alarm),
+        )
+
+    def _deviation(self, alarm: Alarm) -> float:
+        """Of one row's value, before the change: that of a share, else its usual size, which is the unit."""
+        if self._task is not Task.BINARY:
+            return 1.0
+        share = abs(alarm.before) if _SIGNALS[alarm.channel] is Signal.ERROR else 0.5
+        return max(float(np.sqrt(max(share * (1 - share), 0.0))), _LEAST_SPREAD)
+
+
+def _usual_size(residuals: Floats) -> float:
+    """The size that 68 % stay within, so that a wild one doesn't count; more where most are exact."""
+    sizes = np.abs(residuals - np.median(residuals))
+    quantiles = np.quantile(sizes, [0.68, 0.95, 1.0])
+    return float(next((size for size in quantiles if size > 0), 1.0))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"

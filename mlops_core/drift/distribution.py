@@ -1,0 +1,264 @@
+"""Feature and prediction drift of one model version: stage two.
+
+Each channel of each column (see `channels`) has a river ADWIN that is fed the mean of 32 rows; an alarm
+opens an episode once the change is large enough to matter (see `episodes`). Measured on streams of a million
+rows in docs/decisions/0007.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import Floats
+from mlops_core.data.profile import BINS_MAX, SCORE, Profile
+from mlops_core.drift import packing
+from mlops_core.drift.adwins import Adwins
+from mlops_core.drift.channels import SHAPE_BATCHES, Channels
+from mlops_core.drift.episodes import Episodes
+from mlops_core.drift.microbatches import ROWS, Counts, Times
+from mlops_core.drift.times import RecentTimes
+from mlops_core.errors import BadData
+from schemas.events import ColumnDrift, DriftKind
+from schemas.settings import DriftSettings
+
+_GAIN = 10.0
+"""ADWIN's bound has a term for values in [0, 1]; with a deviation of 10 it stops mattering, and alarms come
+a third sooner."""
+_KEPT = 128
+"""Values a detector remembers to date a change: 4,096 rows."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An episode of drift began."""
+
+    column: str
+    kind: DriftKind
+    drift: ColumnDrift
+    """Severity, channel and shares since the change."""
+    changed_at: int
+    """Estimate of when it began (UTC, ms)."""
+    at: int
+    """The newest row's time when it was found (UTC, ms)."""
+
+    @property
+    def severity(self) -> float:
+        """In standard deviations of the reference."""
+        return self.drift.severity
+
+    @property
+    def channel(self) -> str:
+        """What changed about the column."""
+        return self.drift.channel
+
+
+@dataclass(frozen=True)
+class Closed:
+    """An episode is over."""
+
+    column: str
+    kind: DriftKind
+    at: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A window is full."""
+
+    rows: int
+    since: int
+    until: int
+    columns: Mapping[str, ColumnDrift]
+
+
+Verdict = Opened | Closed | Measured
+
+
+class DistributionDrift:
+    """Compares a version's stream with its profile.
+
+    >>> from mlops_core.drift.microbatches import Summariser
+    >>> rng = np.random.default_rng(7)
+    >>> profile = Profile.of({"temp": rng.normal(60, 10, 10_000)}, scores=rng.random(10_000))
+    >>> temp = np.concatenate([rng.normal(60, 10, 4096), rng.normal(68, 10, 2048)])
+    >>> bins = profile.bins({"temp": temp}, scores=rng.random(6144), rows=6144)
+    >>> counts, times = Summariser(columns=2).add(bins, at=np.arange(6144))
+    >>> drift = DistributionDrift(profile, DriftSettings())
+    >>> opened = [v for v in drift.update(counts, times) if isinstance(v, Opened)]
+    >>> [(o.column, o.kind.value, o.channel, o.changed_at, o.at) for o in opened]
+    [('temp', 'feature', 'location', 4096, 4383)]
+    """
+
+    def __init__(self, profile: Profile, settings: DriftSettings) -> None:
+        self._profile = profile
+        self._channels = channels = Channels.of(profile)
+        self._window = max(settings.window_rows // ROWS, 1)
+        self._episodes = Episodes.fresh(
+            self._window, settings.open_severity, settings.close_severity, channels.rows
+        )
+        self._plain = Adwins(int(channels.used.sum()), settings.delta, clock=1, kept=_KEPT)
+        self._shape = Adwins(len(channels.shaped), settings.delta, clock=1, kept=_KEPT)
+        self._times = RecentTimes(stride=1)
+        columns = len(profile.columns)
+        self._counts = np.empty((0, columns, BINS_MAX), dtype=np.uint8)
+        """The newest micro-batches, enough for a window and a reading of the shape."""
+        self._spans = np.empty((0, 2), dtype=np.int64)
+        self._index = 0
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """Columns with an open episode."""
+        return tuple(
+            n for n, is_open in zip(self._profile.names, self._episodes.open, strict=True) if is_open
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows taken in so far."""
+        return self._index * ROWS
+
+    def update(self, counts: Counts, at: Times) -> list[Verdict]:
+        """Take in micro-batches: `counts` of shape (k, columns, BINS_MAX), `at` of shape (k, 2).
+
+        Returns:
+            What happened, in order. How micro-batches are chunked changes nothing.
+
+        Raises:
+            BadData: counts of another profile, or not of 32 rows.
+        """
+        self._check(counts, at)
+        held = len(self._counts)
+        history = np.concatenate([self._counts, counts])
+        spans = np.concatenate([self._spans, at])
+        self._times.add(at[:, 0].tolist())
+        alarms = self._alarms(counts, history)
+        verdicts: list[Verdict] = []
+        for end in range(held + 1, len(history) + 1):
+            self._index += 1
+            for column, changed in alarms.get(self._index, ()):
+                self._episodes.alarm(column, changed, self._index)
+            if self._episodes.awake:
+                verdicts += self._judged(history[:end], int(spans[end - 1, 1]))
+            if self._index % self._window == 0:
+                verdicts.append(self._measured(history[:end], spans[:end]))
+        keep = max(self._window, SHAPE_BATCHES)
+        self._counts, self._spans = history[-keep:].copy(), spans[-keep:].copy()
+        return verdicts
+
+    def dump(self) -> bytes:
+        """The state as bytes; without the profile."""
+        meta = {"index": self._index, "columns": self._profile.names, "window": self._window}
+        detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
+        arrays: dict[str, NDArray[Any]] = {
+            "counts": self._counts,
+            "spans": self._spans,
+            "times": self._times.kept,
+            **self._episodes.state(),
+            **{name: np.frombuffer(data, dtype=np.uint8) for name, data in detectors.items()},
+        }
+        return packing.packed(meta, arrays)
+
+    @classmethod
+    def load(cls, data: bytes, profile: Profile, settings: DriftSettings) -> Self:
+        """Continue where `dump` was taken; after an upgrade of river, with fresh detectors.
+
+        Raises:
+            BadData: not such a state, or that of another profile or window.
+        """
+        loaded = cls(profile, settings)
+        meta, arrays = packing.unpacked(data)
+        expected = {"columns": list(profile.names), "window": loaded._window}
+        found = {name: meta.get(name) for name in expected}
+        if found != expected:
+            raise BadData(f"state of {found} doesn't fit {expected}")
+        loaded._index = meta["index"]
+        loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
+        loaded._times = RecentTimes(1, arrays["times"], loaded._index)
+        loaded._episodes.restore(arrays)
+        loaded._plain.load(arrays["plain"].tobytes())
+        loaded._shape.load(arrays["shape"].tobytes())
+        return loaded
+
+    def _check(self, counts: Counts, at: Times) -> None:
+        expected = (len(self._profile.columns), BINS_MAX)
+        if counts.ndim != 3 or counts.shape[1:] != expected or at.shape != (len(counts), 2):
+            raise BadData(f"expected counts (k, {expected}) and at (k, 2), got {counts.shape} and {at.shape}")
+        if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
+            raise BadData(f"a micro-batch doesn't have {ROWS} rows in each column")
+
+    def _alarms(self, counts: Counts, history: Counts) -> dict[int, list[tuple[int, int]]]:
+        """Index of a micro-batch -> the columns that alarmed there, and since when."""
+        alarms: dict[int, list[tuple[int, int]]] = {}
+        columns, _ = np.nonzero(self._channels.used)
+        sums = self._channels.sums(counts)[:, self._channels.used]
+        for alarm in self._plain.feed(sums.T * (_GAIN / np.sqrt(ROWS))):
+            now = self._index + alarm.position + 1
+            alarms.setdefault(now, []).append((int(columns[alarm.channel]), now - alarm.width))
+        first = self._index // SHAPE_BATCHES
+        for alarm in self._shape.feed(_GAIN * self._shapes(len(counts), history)):
+            group = first + alarm.position + 1
+            found = int(self._channels.shaped[alarm.channel]), (group - alarm.width) * SHAPE_BATCHES
+            alarms.setdefault(group * SHAPE_BATCHES, []).append(found)
+        return alarms
+
+    def _shapes(self, new: int, history: Counts) -> Floats:
+        """The shape of each group of 8 micro-batches that the newest complete, (shaped, groups)."""
+        ends = range(-self._index % SHAPE_BATCHES or SHAPE_BATCHES, new + 1, SHAPE_BATCHES)
+        held = len(history) - new
+        groups = [_summed(history[held + end - SHAPE_BATCHES : held + end]) for end in ends]
+        shapes = [self._channels.shapes(group) for group in groups]
+        return np.stack(shapes, axis=1) if shapes else np.empty((len(self._channels.shaped), 0))
+
+    def _judged(self, history: Counts, now: int) -> list[Verdict]:
+        spans = self._episodes.spans(self._index)
+        summed = np.empty(history.shape[1:], dtype=np.int64)
+        for span in np.unique(spans):
+            chosen = spans == span
+            summed[chosen] = _summed(history[-span:, chosen])
+        severities = self._channels.severities(summed)
+        opened, closed = self._episodes.judge(severities.max(axis=1), self._index)
+        return [
+            *(self._closed(column, now) for column in closed),
+            *(self._opened(column, summed, severities, now) for column in opened),
+        ]
+
+    def _opened(self, column: int, summed: NDArray[np.int64], severities: Floats, now: int) -> Opened:
+        drift = self._column(column, summed, severities)
+        changed_at = self._times.at(int(self._episodes.changed[column]))
+        return Opened(self._profile.names[column], self._kind(column), drift, changed_at, now)
+
+    def _closed(self, column: int, now: int) -> Closed:
+        return Closed(self._profile.names[column], self._kind(column), now)
+
+    def _measured(self, history: Counts, spans: Times) -> Measured:
+        summed = _summed(history[-self._window :])
+        severities = self._channels.severities(summed)
+        columns = {n: self._column(i, summed, severities) for i, n in enumerate(self._profile.names)}
+        since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
+        return Measured(self._window * ROWS, since, until, columns)
+
+    def _column(self, column: int, summed: NDArray[np.int64], severities: Floats) -> ColumnDrift:
+        profile = self._profile.columns[column]
+        worst = int(np.argmax(severities[column]))
+        names = self._channels.names[column]
+        current = summed[column, : profile.null + 1] / summed[column].sum()
+        return ColumnDrift(
+            severity=float(severities[column, worst]),
+            channel=names[worst] if worst < len(names) else "shape",
+            drifted=bool(self._episodes.open[column]),
+            reference=profile.shares,
+            current=tuple(current.tolist()),
+            edges=profile.edges,
+            categories=profile.bin_names,
+        )
+
+    def _kind(self, column: int) -> DriftKind:
+        return DriftKind.PREDICTION if self._profile.names[column] == SCORE else DriftKind.FEATURE
+
+
+def _summed(counts: Counts) -> NDArray[np.int64]:
+    summed: NDArray[np.int64] = counts.sum(axis=0, dtype=np.int64)
+    return summed

@@ -1,0 +1,120 @@
+"""Drift in a sentence that a person understands, from the shares alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlops_core.data.features import Floats
+from mlops_core.data.profile import SCORE
+from mlops_core.drift.channels import mid_ranks, normal_scores
+from schemas.events import ColumnDrift
+
+_SHARE_OF = "share of "
+_LEAST_DEVIATION = 0.2
+"""Where nearly all values were one, a deviation is none; that of a 1 % event stands in."""
+_KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
+
+
+def explain(column: str, drift: ColumnDrift) -> str:
+    """What changed about `column`, by its worst channel.
+
+    >>> moved = {"reference": [0.5, 0.4, 0.1], "current": [0.1, 0.76, 0.14], "edges": [20.0]}
+    >>> explain("temp", ColumnDrift(severity=0.83, channel="location", drifted=True, **moved))
+    'temp moved up by 0.9 standard deviations (under 20: 56 % -> 12 %)'
+    >>> explain("temp", ColumnDrift(severity=0.4, channel="null", drifted=True, **moved))
+    'temp: missing 10 % -> 14 %'
+    >>> told = {"reference": [0.98, 0.02, 0.0], "current": [0.91, 0.09, 0.0], "categories": ["UA", "HA"]}
+    >>> explain("carrier", ColumnDrift(severity=0.5, channel="share of HA", drifted=True, **told))
+    'carrier: HA went from 2 % to 9 %'
+    """
+    name = "the score" if column == SCORE else column
+    before, now = _present(drift.reference), _present(drift.current)
+    if drift.channel == "null":
+        return f"{name}: missing {_percent(drift.reference[-1])} -> {_percent(drift.current[-1])}"
+    if drift.channel.startswith(_SHARE_OF):
+        return f"{name}: {_category(drift)}"
+    if drift.channel == "location":
+        shift = _shift(before, now)
+        moved = f"moved {'up' if shift > 0 else 'down'} by {abs(shift):.1f} standard deviations"
+        return f"{name} {moved} ({_median(drift, before, now)})"
+    if drift.channel == "scale":
+        return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)})"
+    return f"{name} is distributed otherwise ({_largest(drift, before, now)})"
+
+
+def _category(drift: ColumnDrift) -> str:
+    category = drift.channel.removeprefix(_SHARE_OF)
+    place = list(drift.categories).index(category)
+    before, now = _percent(drift.reference[place]), _percent(drift.current[place])
+    return f"{_KNOWN.get(category, category)} went from {before} to {now}"
+
+
+def _present(shares: Sequence[float]) -> Floats:
+    """Shares among the values that are there."""
+    bare = np.array(shares[:-1], dtype=np.float64)
+    there = bare.sum()
+    return bare / there if there else bare
+
+
+def _shift(before: Floats, now: Floats) -> float:
+    """How far the values moved, in standard deviations of the reference."""
+    scores = normal_scores(mid_ranks(before))
+    mean = before @ scores
+    deviation = float(np.sqrt(before @ (scores - mean) ** 2))
+    return float(now @ scores - mean) / max(deviation, _LEAST_DEVIATION)
+
+
+def _spread(before: Floats, now: Floats) -> str:
+    change = np.abs(mid_ranks(before) - 0.5) @ (now - before)
+    return "wider" if change > 0 else "narrower"
+
+
+def _median(drift: ColumnDrift, before: Floats, now: Floats) -> str:
+    """The median before and now, where both lie between two edges; else the bin that says most."""
+    medians = _quantile(drift.edges, before, 0.5), _quantile(drift.edges, now, 0.5)
+    if medians[0] is None or medians[1] is None:
+        return _largest(drift, before, now)
+    return f"median {_number(medians[0])} -> {_number(medians[1])}"
+
+
+def _quantile(edges: Sequence[float], shares: Floats, level: float) -> float | None:
+    """Interpolated within its bin; None in the two outermost ones, which have no end."""
+    below = 0.0
+    for place, share in enumerate(shares):
+        if share > 0 and below + share >= level:
+            if place in (0, len(edges)):
+                return None
+            low, high = edges[place - 1], edges[place]
+            return low + (high - low) * float((level - below) / share)
+        below += float(share)
+    return None
+
+
+def _largest(drift: ColumnDrift, before: Floats, now: Floats) -> str:
+    """The bin whose share changed most."""
+    place = int(np.argmax(np.abs(now - before)))
+    return f"{_interval(drift.edges, place)}: {_percent(before[place])} -> {_percent(now[place])}"
+
+
+def _interval(edges: Sequence[float], place: int) -> str:
+    if not edges:
+        return "all values"
+    if place == 0:
+        return f"under {_number(edges[0])}"
+    if place == len(edges):
+        return f"{_number(edges[-1])} or more"
+    return f"{_number(edges[place - 1])} to {_number(edges[place])}"
+
+
+def _percent(share: float) -> str:
+    """Whole percents, and a decimal under one.
+
+    >>> _percent(0.142), _percent(0.004), _percent(0.0)
+    ('14 %', '0.4 %', '0 %')
+    """
+    percent = 100 * share
+    return f"{percent:.1f} %" if 0 < percent < 0.95 else f"{percent:.0f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -1,0 +1,202 @@
+"""A training is a process of its own: it ends in events whatever happens to it, and harms nobody."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.adapters.mlflow_reader import MLflowReader
+from infra.adapters.mlflow_registry import MLflowRegistry
+from infra.adapters.mlflow_server import MLflowServer
+from infra.adapters.parquet_store import ParquetStore
+from infra.processes import free_port
+from infra.training_process import Job, ProcessRunner, train
+from mlops_core.data.examples import Examples
+from mlops_core.errors import Unavailable
+from schemas.configs import ModelConfig
+from schemas.events import Event, ModelRegistered, TrainingCompleted, TrainingFailed, TrainingRefused
+from schemas.settings import Settings
+from tests.lessons import HOUR, lessons, request
+
+# Starting the server takes 20 s of a busy machine, a training 5.
+pytestmark = pytest.mark.timeout(300)
+
+
+class Bench:
+    """An offline store and a registry for one model, and trainings on them."""
+
+    def __init__(self, folder: Path, uri: str, model: str) -> None:
+        self.folder, self.uri, self.model = folder, uri, model
+
+    def store(self, examples: Examples, segment: str = "first") -> None:
+        ParquetStore(self.folder).append(self.model, segment, examples)
+
+    def runner(self, **training: object) -> ProcessRunner:
+        return ProcessRunner(
+            Settings.load(
+                store={"folder": self.folder},
+                registry={"tracking_uri": self.uri},
+                training={"rounds": 10, "threads": 1, **training},
+            )
+        )
+
+    async def train(self, **training: object) -> Sequence[Event]:
+        """In a process of its own, as the agent does."""
+        return await self.runner(**training).run(request(self.model))
+
+    def train_here(self, name: str = "asked", since: int | None = None, **fields: object) -> Sequence[Event]:
+        """What that process does, in this one, where mlflow needs to be imported only once."""
+        asked = request(self.model, name, since)
+        training = {"rounds": 10, "threads": 1}
+        job = {"training": training, "request": asked, "store": self.folder, "tracking_uri": self.uri}
+        return train(Job.model_validate({**job, **fields}))
+
+
+@pytest.fixture
+def bench(mlflow_server: MLflowServer, tmp_path: Path, model_name: str) -> Bench:
+    return Bench(tmp_path, mlflow_server.uri, model_name)
+
+
+def error(events: Sequence[Event]) -> str:
+    (event,) = events
+    assert isinstance(event, TrainingFailed)
+    return event.error
+
+
+async def test_a_training_ends_with_a_registered_version(bench: Bench) -> None:
+    bench.store(lessons())
+    completed, registered = await bench.train()
+    assert isinstance(completed, TrainingCompleted)
+    assert isinstance(registered, ModelRegistered)
+    assert completed.caused_by == request(bench.model).id
+    assert registered.caused_by == completed.id
+    assert completed.at == registered.at == request(bench.model).at
+    assert (completed.version, registered.version) == ("1", "1")
+    assert completed.rows == 1500
+    assert completed.metrics["auc"] > 0.85
+    assert completed.gate.sentence.startswith("there is no champion to beat")
+    assert MLflowReader(bench.uri).version(bench.model, "1").aliases == ("challenger",)
+
+
+def test_a_version_can_be_left_to_a_person_to_deploy(bench: Bench) -> None:
+    bench.store(lessons())
+    _, registered = bench.train_here(rollout="manual")
+    assert isinstance(registered, ModelRegistered)
+    assert registered.rollout == "manual"
+
+
+async def test_the_same_request_again_gives_the_same_events_without_fitting(bench: Bench) -> None:
+    bench.store(lessons())
+    first = await bench.train()
+    assert await bench.train(trainer="tests.lessons:Failing") == first
+
+
+def test_a_challenger_that_is_no_better_is_refused_with_the_evidence(bench: Bench) -> None:
+    bench.store(lessons())
+    bench.train_here("first", training={"rounds": 100})
+    MLflowRegistry(bench.uri).crown(bench.model, "1")
+    (event,) = bench.train_here("second", training={"rounds": 1})
+    assert isinstance(event, TrainingRefused)
+    assert event.gate is not None
+    assert event.gate.champion == "1"
+    assert event.reason == event.gate.sentence
+    assert len(MLflowReader(bench.uri).versions(bench.model)) == 1
+
+
+def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> None:
+    bench.store(replace(lessons(), labels=lessons().labels * 10))
+    configured = ModelConfig(name=bench.model, task="regression", hyperparameters={"max_depth": 2})
+    bench.train_here("by hand", configured=configured)
+    bench.train_here("by drift")
+    first, second = MLflowReader(bench.uri).versions(bench.model)
+    assert second.tags["task"] == first.tags["task"] == "regression"
+    assert second.tags["hyperparameters"] == '{"max_depth": 2}'
+
+
+def test_only_rows_since_the_change_are_learned_from(bench: Bench) -> None:
+    bench.store(lessons(1500))
+    completed, _ = bench.train_here(since=800 * HOUR)
+    assert isinstance(completed, TrainingCompleted)
+    assert completed.rows == 700
+
+
+def test_where_few_rows_came_since_the_change_the_whole_window_is_learned_from(bench: Bench) -> None:
+    bench.store(lessons(1500))
+    completed, _ = bench.train_here(since=1400 * HOUR)
+    assert isinstance(completed, TrainingCompleted)
+    assert completed.rows == 1500
+
+
+def test_bad_data_is_refused_with_the_reason(bench: Bench) -> None:
+    bench.store(lessons(200))
+    (event,) = bench.train_here()
+    assert isinstance(event, TrainingRefused)
+    assert event.reason == "200 labelled rows; at least 500 are needed"
+
+
+def test_a_model_without_any_examples_is_refused_with_the_reason(bench: Bench) -> None:
+    (event,) = bench.train_here()
+    assert isinstance(event, TrainingRefused)
+    assert event.reason == "0 labelled rows; at least 500 are needed"
+
+
+def test_a_trainer_that_is_not_there_is_named(bench: Bench) -> None:
+    bench.store(lessons())
+    (event,) = bench.train_here(training={"trainer": "tests.lessons:Missing"})
+    assert isinstance(event, TrainingRefused)
+    assert event.reason.startswith("training.trainer: no trainer at 'tests.lessons:Missing' (module:class)")
+
+
+async def test_a_bug_in_a_trainer_is_a_failure_that_ends_with_its_error(bench: Bench) -> None:
+    bench.store(lessons())
+    said = error(await bench.train(trainer="tests.lessons:Failing"))
+    assert said.startswith("the training process ended with exit code 1\n")
+    assert said.endswith("RuntimeError: a bug, seen with 1200 rows")
+
+
+async def test_a_process_that_the_kernel_ends_is_a_failure(bench: Bench) -> None:
+    bench.store(lessons())
+    said = error(await bench.train(trainer="tests.lessons:Exhausting"))
+    assert said.startswith("the training process was ended by SIGKILL (out of memory?)")
+
+
+async def test_a_training_that_takes_too_long_is_ended(bench: Bench) -> None:
+    bench.store(lessons())
+    assert error(await bench.train(trainer="tests.lessons:Endless", timeout=3)) == "not done after 3 s: ended"
+
+
+async def test_a_training_that_is_cancelled_is_ended(bench: Bench) -> None:
+    bench.store(lessons())
+    training = asyncio.create_task(bench.train(trainer="tests.lessons:Endless"))
+    pid = await began(bench)
+    training.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await training
+    assert not running(pid)
+
+
+async def test_a_registry_that_is_away_is_asked_again_later(bench: Bench) -> None:
+    bench.store(lessons())
+    bench.uri = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Unavailable, match=f"training {bench.model}: MLflow at {bench.uri} doesn't answer"):
+        await bench.train()
+
+
+async def began(bench: Bench) -> int:
+    """Its process id, once it fits."""
+    told = bench.folder / "endless.pid"
+    async with asyncio.timeout(60):
+        while not (told.exists() and told.read_text()):
+            await asyncio.sleep(0.05)
+    return int(told.read_text())
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
