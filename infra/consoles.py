@@ -41,6 +41,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for chatty in ("httpx", "aiokafka", "faust", "mode", "streams.chunks"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a timer that comes late is no news here
 
 
 class _Fields(logging.Formatter):

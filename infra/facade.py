@@ -22,7 +22,6 @@ from infra.adapters.parquet_store import ParquetStore
 from infra.adapters.readers import reader_for
 from infra.event_log import KafkaEventLog
 from infra.serving.target import LocalTarget
-from infra.training_process import ProcessRunner
 from mlops_core.data.validation import DataValidator
 from mlops_core.lifecycle import ArtifactStore, DependencyTracker, ModelLifecycleManager, VersionController
 from mlops_core.monitor import (
@@ -105,9 +104,8 @@ class MLOpsPipeline:
         self.training_pipeline = TrainingPipeline(
             DataValidator(),
             FeatureStore(self._store),
-            ExperimentTracker(ProcessRunner(settings, rollout="manual")),
+            ExperimentTracker(events, settings.training.timeout + PATIENCE),
             registry,
-            events,
         )
         self.deployment_pipeline = DeploymentPipeline(
             registry,

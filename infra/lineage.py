@@ -9,6 +9,7 @@ from schemas.events import (
     DriftMeasured,
     Event,
     GateEvidence,
+    PerformanceMeasured,
     RolloutPromoted,
     RolloutRolledBack,
     VerdictEvidence,
@@ -49,9 +50,9 @@ def _newest(known: Lineage) -> list[Event]:
 
 
 def _sentence(event: Event) -> str:
-    if isinstance(event, DriftMeasured):
+    if isinstance(event, DriftMeasured | PerformanceMeasured):
         spans = ", ".join(f"{s.topic}/{s.partition} {s.first}..{s.last}" for s in event.spans)
-        return f"version {event.version}, {event.rows} rows: {spans}"
+        return f"{event.rows} rows: {spans}"
     said = getattr(event, "sentence", None) or getattr(event, "reason", None) or getattr(event, "error", None)
     evidence = getattr(event, "verdict", None) or getattr(event, "gate", None)
     if isinstance(evidence, (VerdictEvidence, GateEvidence)) and not said:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
@@ -43,7 +43,6 @@ TRY_LATER = 75
 LINES = 12
 """The last lines of what a crashed process said; the reason comes last."""
 
-Rollout = Literal["automatic", "manual"]
 Ended = Annotated[
     TrainingCompleted | ModelRegistered | TrainingRefused | TrainingFailed, Field(discriminator="type")
 ]
@@ -58,19 +57,15 @@ class Job(Part):
     """The offline store's folder; absolute."""
     tracking_uri: str
     training: TrainingSettings = TrainingSettings()
-    rollout: Rollout = "automatic"
-    configured: ModelConfig | None = None
-    """Task and hyperparameters; None takes those of the champion, or of the newest version."""
 
 
 class ProcessRunner:
     """`ports.Training`: each training is a process that ends with this one at the latest."""
 
-    def __init__(self, settings: Settings, rollout: Rollout = "automatic") -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._rollout: Rollout = rollout
 
-    async def run(self, request: RetrainRequested, model: ModelConfig | None = None) -> Sequence[Event]:
+    async def run(self, request: RetrainRequested) -> Sequence[Event]:
         """The events that it ends with: completed and registered, refused, or failed.
 
         Raises:
@@ -81,8 +76,6 @@ class ProcessRunner:
             store=self._settings.store.folder.absolute(),
             tracking_uri=self._settings.registry.tracking_uri,
             training=self._settings.training,
-            rollout=self._rollout,
-            configured=model,
         )
         with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
             return await run(job, Path(folder), job.training.timeout)
@@ -141,7 +134,7 @@ def completed(job: Job, version: Registered) -> list[Event]:
         metrics=json.loads(tags["metrics"]),
         gate=GateEvidence.model_validate_json(tags["gate"]),
     )
-    named = {"version": version.version, "run_id": version.run_id, "rollout": job.rollout}
+    named = {"version": version.version, "run_id": version.run_id, "rollout": job.request.rollout}
     return [ended, ModelRegistered.following(ended, **named)]
 
 
@@ -151,13 +144,20 @@ def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | Gate
     model = job.request.model
     serving = reader.champion(model)
     champion = None if serving is None else fit.Champion(serving, reader.fitted(model, serving))
-    configured = job.configured or _configured_as(reader, model, serving)
+    configured = _configured(job.request, _before(reader, model, serving))
     trainer = _trainer(job.training)
     examples = store.newest(model, job.request.rows)
     return fit.challenge(job.request, configured, examples, champion, trainer, job.training)
 
 
-def _configured_as(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
+def _configured(request: RetrainRequested, before: ModelConfig) -> ModelConfig:
+    """What the request says; where it is silent, what was fitted before."""
+    asked = {"task": request.task, "hyperparameters": request.hyperparameters}
+    said = {name: value for name, value in asked.items() if value is not None}
+    return ModelConfig.model_validate({**before.model_dump(), **said})
+
+
+def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
     """Task and hyperparameters of the champion, or of the newest version; the defaults for a first one."""
     versions = reader.versions(model)
     before = next((one for one in versions if one.version == champion), versions[-1] if versions else None)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from mlops_core.data.examples import Examples
 from mlops_core.data.features import FeatureSpec, Floats
 from mlops_core.data.profile import Profile
-from schemas.configs import ModelConfig
 from schemas.events import Event, GateEvidence, RetrainRequested
 
 
@@ -171,6 +170,6 @@ class EventLog(Protocol):
 class Training(Protocol):
     """Carries out one training; the same request again leads to the same version."""
 
-    async def run(self, request: RetrainRequested, model: ModelConfig | None = None) -> Sequence[Event]:
+    async def run(self, request: RetrainRequested) -> Sequence[Event]:
         """The events that it ends with: completed and registered, refused, or failed."""
         ...

@@ -164,6 +164,12 @@ class RetrainRequested(Event):
     """Estimated change point; None where the whole window is to be used."""
     rows: int
     """The newest labelled rows to train on, at most."""
+    task: Literal["binary", "regression"] | None = None
+    """None: that of the champion."""
+    hyperparameters: Mapping[str, bool | int | float | str] | None = None
+    """None: those of the champion."""
+    rollout: Literal["automatic", "manual"] = "automatic"
+    """Whether the registered version is rolled out at once, or waits for a `DeployRequested`."""
 
 
 class RetrainRefused(Event):

@@ -8,15 +8,16 @@ import pytest
 
 from mlops_core.data.examples import Examples, joined
 from mlops_core.data.profile import Profile
+from mlops_core.drift.channels import Channels
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Task
-from mlops_core.training import evaluation
+from mlops_core.training import evaluation, fit
 from mlops_core.training.fit import Champion, challenge
 from mlops_core.training.trainer import XGBoostTrainer
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence
 from schemas.settings import TrainingSettings
-from tests.lessons import lessons, request
+from tests.lessons import HOUR, lessons, request
 
 TRAINER = XGBoostTrainer(rounds=20, threads=1)
 MODEL = ModelConfig(name="flights")
@@ -24,13 +25,13 @@ SETTINGS = TrainingSettings()
 
 
 def trained(
-    examples: Examples, champion: Champion | None = None, model: ModelConfig = MODEL
+    examples: Examples, champion: Champion | None = None, model: ModelConfig = MODEL, since: int | None = None
 ) -> Candidate | GateEvidence:
-    return challenge(request("flights"), model, examples, champion, TRAINER, SETTINGS)
+    return challenge(request("flights", since=since), model, examples, champion, TRAINER, SETTINGS)
 
 
-def candidate(examples: Examples, model: ModelConfig = MODEL) -> Candidate:
-    outcome = trained(examples, model=model)
+def candidate(examples: Examples, model: ModelConfig = MODEL, since: int | None = None) -> Candidate:
+    outcome = trained(examples, model=model, since=since)
     assert isinstance(outcome, Candidate)
     return outcome
 
@@ -101,6 +102,27 @@ def test_a_challenger_that_learned_less_is_refused_with_the_evidence() -> None:
 def test_the_newest_rows_decide_and_are_never_learned_from() -> None:
     turned = joined([lessons(1200), lessons(300, seed=3, flipped=True, first=1200)])
     assert candidate(turned).metrics["auc"] < 0.3, "it knows only the world before the last fifth"
+
+
+def test_after_an_abrupt_change_the_rows_since_then_teach_more() -> None:
+    turned = joined([lessons(3000), lessons(2500, seed=3, flipped=True, first=3000)])
+    blurred, sharp = candidate(turned), candidate(turned, since=3000 * HOUR)
+    assert blurred.metrics["auc"] < 0.6
+    assert sharp.metrics["auc"] > 0.85
+
+
+def test_where_nothing_changed_the_whole_window_teaches_more() -> None:
+    calm = lessons(5000)
+    assert candidate(calm, since=2700 * HOUR).fitted == candidate(calm).fitted
+
+
+def test_too_few_rows_since_a_change_are_no_fit_of_their_own() -> None:
+    assert [len(part) for part in fit.lessons(lessons(5000), since=4100 * HOUR)] == [5000]
+
+
+def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -> None:
+    profile = candidate(lessons(8000)).profile
+    assert Channels.of(profile).rows.tolist() == [8000, 8000, 1600]
 
 
 def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> None:

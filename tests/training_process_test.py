@@ -19,7 +19,7 @@ from mlops_core.errors import Unavailable
 from schemas.configs import ModelConfig
 from schemas.events import Event, ModelRegistered, TrainingCompleted, TrainingFailed, TrainingRefused
 from schemas.settings import Settings
-from tests.lessons import HOUR, lessons, request
+from tests.lessons import lessons, request
 
 # Starting the server takes 20 s of a busy machine, a training 5.
 pytestmark = pytest.mark.timeout(300)
@@ -47,9 +47,9 @@ class Bench:
         """In a process of its own, as the agent does."""
         return await self.runner(**training).run(request(self.model))
 
-    def train_here(self, name: str = "asked", since: int | None = None, **fields: object) -> Sequence[Event]:
+    def train_here(self, name: str = "asked", **fields: object) -> Sequence[Event]:
         """What that process does, in this one, where mlflow needs to be imported only once."""
-        asked = request(self.model, name, since)
+        asked = request(self.model, name)
         training = {"rounds": 10, "threads": 1}
         job = {"training": training, "request": asked, "store": self.folder, "tracking_uri": self.uri}
         return train(Job.model_validate({**job, **fields}))
@@ -114,20 +114,6 @@ def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> N
     first, second = MLflowReader(bench.uri).versions(bench.model)
     assert second.tags["task"] == first.tags["task"] == "regression"
     assert second.tags["hyperparameters"] == '{"max_depth": 2}'
-
-
-def test_only_rows_since_the_change_are_learned_from(bench: Bench) -> None:
-    bench.store(lessons(1500))
-    completed, _ = bench.train_here(since=800 * HOUR)
-    assert isinstance(completed, TrainingCompleted)
-    assert completed.rows == 700
-
-
-def test_where_few_rows_came_since_the_change_the_whole_window_is_learned_from(bench: Bench) -> None:
-    bench.store(lessons(1500))
-    completed, _ = bench.train_here(since=1400 * HOUR)
-    assert isinstance(completed, TrainingCompleted)
-    assert completed.rows == 1500
 
 
 def test_bad_data_is_refused_with_the_reason(bench: Bench) -> None:

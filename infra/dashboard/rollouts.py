@@ -95,7 +95,7 @@ class Rollouts:
     def _rolled(self, event: events.RolloutEvent, said: Line, stamp: int) -> None:
         if self.current is None or self.current.id != event.rollout:
             self._begin(event, stamp)
-        assert self.current is not None  # noqa: S101  # begun in the line above
+        assert self.current is not None  # begun in the line above
         self.current = _changed(self.current, event, event.sentence or said.text)
         self._shift(event, stamp)
 

@@ -83,6 +83,8 @@ def handle(desk: Desk, event: AnyEvent, settings: RolloutSettings) -> tuple[Desk
     if event.id in desk.seen:
         return desk, []
     desk = desk.model_copy(update={"seen": (*desk.seen, event.id)[-SEEN:]})
+    # A training takes its time, and the data goes on meanwhile: nothing happens before what was measured.
+    event = event.model_copy(update={"at": max(event.at, desk.measured_until)})
     match event:
         case ModelRegistered() | DeployRequested():
             return _wanted(desk, event, settings)

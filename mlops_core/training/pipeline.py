@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlops_core.data.examples import Examples
 from mlops_core.data.validation import DataValidator
 from mlops_core.errors import BadData, DriftloopError
-from mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered, Training
+from mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
 from schemas import ids
 from schemas.configs import DataConfig, ModelConfig, TrainingResult
 from schemas.events import (
@@ -15,6 +15,8 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
+
+ENDS = (TrainingCompleted, TrainingRefused, TrainingFailed)
 
 
 class TrainingFailure(DriftloopError):
@@ -41,14 +43,28 @@ class FeatureStore:
 
 
 class ExperimentTracker:
-    """Runs: one training process each, recorded by the registry that it writes to."""
+    """Runs: the training agent carries each out in a process of its own, MLflow records it."""
 
-    def __init__(self, training: Training) -> None:
-        self._training = training
+    def __init__(self, events: EventLog, patience: float) -> None:
+        """`patience`: seconds to wait for a run's end."""
+        self._events = events
+        self._patience = patience
 
-    async def run(self, request: RetrainRequested, model: ModelConfig) -> Sequence[Event]:
-        """The events that the run ends with."""
-        return await self._training.run(request, model)
+    async def run(self, request: RetrainRequested) -> Event:
+        """The event that the run ended with.
+
+        Raises:
+            TrainingFailure: it didn't end in time.
+        """
+        await self._events.publish(request)
+        ended = await self._events.first(
+            lambda event: isinstance(event, ENDS) and event.caused_by == request.id, self._patience
+        )
+        if ended is None:
+            raise TrainingFailure(
+                f"training {request.model}: no answer in {self._patience:g} s; is the training agent running?"
+            )
+        return ended
 
 
 class ModelRegistry:
@@ -75,13 +91,11 @@ class TrainingPipeline:
         feature_store: FeatureStore,
         experiment_tracker: ExperimentTracker,
         model_registry: ModelRegistry,
-        events: EventLog,
     ) -> None:
         self.data_validator = data_validator
         self.feature_store = feature_store
         self.experiment_tracker = experiment_tracker
         self.model_registry = model_registry
-        self._events = events
 
     async def train_model(self, model: ModelConfig, data: DataConfig) -> TrainingResult:
         """Train a challenger; it waits for `deploy_model`.
@@ -94,11 +108,7 @@ class TrainingPipeline:
         validation = self.data_validator.validate(examples, model.task)
         if not validation.is_valid:
             raise DataValidationError(validation.errors)
-        request = _request(model, data, examples)
-        ended = await self.experiment_tracker.run(request, model)
-        for event in (request, *ended):
-            await self._events.publish(event)
-        return _result(ended)
+        return _result(await self.experiment_tracker.run(_request(model, data, examples)))
 
 
 def parted(model_id: str) -> tuple[str, str]:
@@ -118,24 +128,30 @@ def _request(model: ModelConfig, data: DataConfig, examples: Examples) -> Retrai
     newest = int(examples.labelled_at.max())
     cause = ids.derived("train", model.model_dump_json(), data.model_dump_json(), newest, len(examples))
     return RetrainRequested(
-        id=cause, at=newest, model=model.name, reason="asked for by hand", trigger="manual", rows=data.rows
+        id=cause,
+        at=newest,
+        model=model.name,
+        reason="asked for by hand",
+        trigger="manual",
+        rows=data.rows,
+        task=model.task,
+        hyperparameters=model.hyperparameters,
+        rollout="manual",
     )
 
 
-def _result(ended: Sequence[Event]) -> TrainingResult:
-    for event in ended:
-        match event:
-            case TrainingCompleted():
-                model_id = f"{event.model}:{event.version}"
-                return TrainingResult(
-                    model_id=model_id, run_id=event.run_id, metrics=event.metrics, gate=event.gate
-                )
-            case TrainingRefused(gate=gate) if gate is not None:
-                return TrainingResult(model_id=None, run_id=None, metrics={}, gate=gate)
-            case TrainingRefused():
-                raise DataValidationError([event.reason])
-            case TrainingFailed():
-                raise TrainingFailure(f"training {event.model}: {event.error}")
-            case _:
-                pass
-    raise TrainingFailure("the training ended without saying how")
+def _result(ended: Event) -> TrainingResult:
+    match ended:
+        case TrainingCompleted():
+            model_id = f"{ended.model}:{ended.version}"
+            return TrainingResult(
+                model_id=model_id, run_id=ended.run_id, metrics=ended.metrics, gate=ended.gate
+            )
+        case TrainingRefused(gate=gate) if gate is not None:
+            return TrainingResult(model_id=None, run_id=None, metrics={}, gate=gate)
+        case TrainingRefused():
+            raise DataValidationError([ended.reason])
+        case TrainingFailed():
+            raise TrainingFailure(f"training {ended.model}: {ended.error}")
+        case _:
+            raise TypeError(f"a training doesn't end with {type(ended).__name__}")
