@@ -16,13 +16,15 @@ from infra.processes import free_port
 from infra.training_process import Job, ProcessRunner, train
 from mlops_core.data.examples import Examples
 from mlops_core.errors import Unavailable
-from schemas.configs import ModelConfig
 from schemas.events import Event, ModelRegistered, TrainingCompleted, TrainingFailed, TrainingRefused
 from schemas.settings import Settings
 from tests.lessons import lessons, request
 
 # Starting the server takes 20 s of a busy machine, a training 5.
 pytestmark = pytest.mark.timeout(300)
+
+
+Fields = dict[str, object]
 
 
 class Bench:
@@ -47,12 +49,15 @@ class Bench:
         """In a process of its own, as the agent does."""
         return await self.runner(**training).run(request(self.model))
 
-    def train_here(self, name: str = "asked", **fields: object) -> Sequence[Event]:
+    def train_here(self, name: str = "asked", asked: Fields | None = None, **training: object) -> list[Event]:
         """What that process does, in this one, where mlflow needs to be imported only once."""
-        asked = request(self.model, name)
-        training = {"rounds": 10, "threads": 1}
-        job = {"training": training, "request": asked, "store": self.folder, "tracking_uri": self.uri}
-        return train(Job.model_validate({**job, **fields}))
+        job = {
+            "request": request(self.model, name).model_copy(update=asked),
+            "store": self.folder,
+            "tracking_uri": self.uri,
+            "training": {"rounds": 10, "threads": 1, **training},
+        }
+        return train(Job.model_validate(job))
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ async def test_a_training_ends_with_a_registered_version(bench: Bench) -> None:
 
 def test_a_version_can_be_left_to_a_person_to_deploy(bench: Bench) -> None:
     bench.store(lessons())
-    _, registered = bench.train_here(rollout="manual")
+    _, registered = bench.train_here(asked={"rollout": "manual"})
     assert isinstance(registered, ModelRegistered)
     assert registered.rollout == "manual"
 
@@ -96,9 +101,9 @@ async def test_the_same_request_again_gives_the_same_events_without_fitting(benc
 
 def test_a_challenger_that_is_no_better_is_refused_with_the_evidence(bench: Bench) -> None:
     bench.store(lessons())
-    bench.train_here("first", training={"rounds": 100})
+    bench.train_here("first", rounds=100)
     MLflowRegistry(bench.uri).crown(bench.model, "1")
-    (event,) = bench.train_here("second", training={"rounds": 1})
+    (event,) = bench.train_here("second", rounds=1)
     assert isinstance(event, TrainingRefused)
     assert event.gate is not None
     assert event.gate.champion == "1"
@@ -108,8 +113,7 @@ def test_a_challenger_that_is_no_better_is_refused_with_the_evidence(bench: Benc
 
 def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> None:
     bench.store(replace(lessons(), labels=lessons().labels * 10))
-    configured = ModelConfig(name=bench.model, task="regression", hyperparameters={"max_depth": 2})
-    bench.train_here("by hand", configured=configured)
+    bench.train_here("by hand", {"task": "regression", "hyperparameters": {"max_depth": 2}})
     bench.train_here("by drift")
     first, second = MLflowReader(bench.uri).versions(bench.model)
     assert second.tags["task"] == first.tags["task"] == "regression"
@@ -131,7 +135,7 @@ def test_a_model_without_any_examples_is_refused_with_the_reason(bench: Bench) -
 
 def test_a_trainer_that_is_not_there_is_named(bench: Bench) -> None:
     bench.store(lessons())
-    (event,) = bench.train_here(training={"trainer": "tests.lessons:Missing"})
+    (event,) = bench.train_here(trainer="tests.lessons:Missing")
     assert isinstance(event, TrainingRefused)
     assert event.reason.startswith("training.trainer: no trainer at 'tests.lessons:Missing' (module:class)")
 

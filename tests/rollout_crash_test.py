@@ -1,0 +1,124 @@
+"""kill -9 of the deployment agent in mid-canary: another finishes the rollout. Everything else is real too."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from infra.adapters.parquet_store import ParquetStore
+from infra.facade import MLOpsPipeline
+from infra.processes import Child
+from infra.stack import Stack
+from mlops_core.data.examples import backfill
+from mlops_core.lineage import Lineage
+from schemas.configs import DataConfig, DeploymentConfig, ModelConfig
+from schemas.events import (
+    AnyEvent,
+    DeployRequested,
+    RolloutAdvanced,
+    RolloutPromoted,
+    RolloutRolledBack,
+)
+from schemas.records import LabelBatch
+from streams import reading
+from streams.publisher import Publisher
+
+MODEL = "toy"
+ROWS = 4_000
+SETTINGS = {
+    "rollout": {"steps": (20, 50), "min_labels": 40},
+    "performance": {"window_labels": 50, "horizon_hours": 1},
+    "retraining": {"cooldown_hours": 1e6},
+    "training": {"rounds": 20},
+}
+OTHER_AGENTS = ("joining", "storing", "performance", "training")
+
+
+@dataclass
+class World:
+    """A stack with a champion and a challenger, a client that asks and labels, and one agent to kill."""
+
+    stack: Stack
+    mlops: MLOpsPipeline
+    publisher: Publisher
+    deployment: Child
+    asked: int = 0
+    failed: int = 0
+
+    def traffic(self, rows: int) -> None:
+        """Ask for predictions and publish what is true, half an hour later in the data."""
+        random = np.random.default_rng(self.asked)
+        x = random.normal(size=rows)
+        ids = [f"row-{self.asked + row}" for row in range(rows)]
+        at = [10_000_000_000 + 1000 * (self.asked + row) for row in range(rows)]
+        body = {
+            "model": MODEL,
+            "rows": [
+                {"id": id_, "entity": id_, "at": when, "features": {"x": float(value)}}
+                for id_, when, value in zip(ids, at, x, strict=True)
+            ],
+        }
+        answer = httpx.post(f"{self.stack.settings.serving.url}/predict", json=body, timeout=30)
+        self.failed += 0 if answer.is_success else rows
+        labels = (random.random(rows) < 1 / (1 + np.exp(-3 * x))).astype(float).tolist()
+        later = [when + 1_800_000 for when in at]
+        self.publisher.publish_batch(LabelBatch(model=MODEL, ids=ids, at=later, labels=labels))
+        self.asked += rows
+
+    def wait_for(self, kind: type[AnyEvent], version: str, seconds: float = 90.0) -> AnyEvent:
+        """The first event of a kind about a version, while traffic goes on."""
+        deadline = time.monotonic() + seconds
+        with reading.Reader(self.stack.settings.kafka) as reader:
+            while time.monotonic() < deadline:
+                self.traffic(50)
+                for event in reader.events(0.1):
+                    if isinstance(event, kind) and event.version == version:
+                        return event
+        raise AssertionError(f"no {kind.__name__} of version {version} in {seconds} s")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> Iterator[World]:
+    with Stack.start(tmp_path, "embedded", agents=False, groups=SETTINGS) as stack:
+        stack.run("agents", "agents", "run", *OTHER_AGENTS)
+        deployment = stack.run("deployment", "agents", "run", "deployment")
+        random = np.random.default_rng(1)
+        x = random.normal(size=ROWS)
+        labels = (random.random(ROWS) < 1 / (1 + np.exp(-3 * x))).astype(float)
+        history = backfill([f"old-{n}" for n in range(ROWS)], list(range(ROWS)), labels, {"x": x})
+        ParquetStore(stack.settings.store.folder).append(MODEL, "history", history)
+        mlops = MLOpsPipeline(stack.settings)
+        with Publisher(stack.settings.kafka) as publisher:
+            yield World(stack, mlops, publisher, deployment)
+
+
+@pytest.mark.timeout(300)
+async def test_a_rollout_whose_agent_is_killed_in_mid_canary_is_finished_by_the_next(world: World) -> None:
+    config, data = ModelConfig(name=MODEL), DataConfig()
+    first = await world.mlops.train_model(config, data)
+    assert first.model_id == f"{MODEL}:1"
+    deployed = await world.mlops.deploy_model(first.model_id, DeploymentConfig())
+    assert deployed.status == "success", deployed.errors
+    # The same data again, asked for otherwise: an equal challenger, registered past the gate's margin.
+    second = await world.mlops.train_model(
+        config.model_copy(update={"hyperparameters": {"max_depth": 2}}), data
+    )
+    version = (second.model_id or f"{MODEL}:1").rpartition(":")[2]
+    request = DeployRequested(id="go", at=10_000_000_000, model=MODEL, version=version)
+    world.publisher.publish_event(request)
+    world.wait_for(RolloutAdvanced, version)
+    world.deployment.kill()
+    world.traffic(200)
+    world.stack.run("deployment-2", "agents", "run", "deployment")
+    ended = world.wait_for(RolloutPromoted, version)
+    assert world.failed == 0
+    known = Lineage(reading.everything(world.stack.settings.kafka))
+    assert known.back(ended)[-1].id == "go"
+    assert len(known.of_kind(RolloutPromoted, MODEL)) == 2
+    assert not known.of_kind(RolloutRolledBack, MODEL)
+    serving = httpx.get(f"{world.stack.settings.serving.url}/admin/models/{MODEL}").json()
+    assert {v: w for v, w in serving["weights"].items() if w} == {version: 100}
