@@ -12,16 +12,14 @@ import orjson
 from agents.reading import decoded, staged
 from mlops_core.data.examples import Examples, joined
 from mlops_core.ports import ExampleStore
+from schemas.settings import StoreSettings
 from schemas.stages import LabelledExamples
 from streams import topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
 
-SEGMENT_ROWS = 1000
-"""Rows that fill a segment: 50 kB of Parquet, and a loss of freshness of at most as many rows."""
-SEGMENT_MS = 3_600_000
-"""Time of the data after which a segment is closed with fewer rows."""
+HOUR_MS = 3_600_000
 
 
 @dataclass
@@ -35,13 +33,13 @@ class Waiting:
         """How many."""
         return sum(len(part.ids) for part in self.parts)
 
-    @property
-    def full(self) -> bool:
+    def full(self, settings: StoreSettings) -> bool:
         """Whether they make a segment."""
         if not self.parts:
             return False
         times = [self.parts[0].labelled_at[0], self.parts[-1].labelled_at[-1]]
-        return self.rows >= SEGMENT_ROWS or max(times) - min(times) >= SEGMENT_MS
+        aged = max(times) - min(times) >= settings.segment_hours * HOUR_MS
+        return aged or self.rows >= settings.segment_rows
 
 
 class StoringAgent(WithoutEffects):
@@ -50,8 +48,9 @@ class StoringAgent(WithoutEffects):
     name = "storing"
     topics = (topics.EXAMPLES,)
 
-    def __init__(self, store: ExampleStore) -> None:
+    def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:
         self._store = store
+        self._settings = settings
 
     def fresh(self) -> dict[str, Waiting]:
         """Nothing waits."""
@@ -76,7 +75,7 @@ class StoringAgent(WithoutEffects):
         for record, rows in decoded(chunk, staged(LabelledExamples), follows):
             waiting = state.setdefault(rows.model, Waiting())
             waiting.parts.append(rows)
-            if waiting.full:
+            if waiting.full(self._settings):
                 segment = f"{chunk.partition:03d}-{record.offset:012d}"
                 self._store.append(rows.model, segment, joined([Examples.of(part) for part in waiting.parts]))
                 state[rows.model] = Waiting()

@@ -179,6 +179,10 @@ class StoreSettings(Group):
 
     folder: Path = Path(".driftloop/store")
     """Parquet segments, one folder a model."""
+    segment_rows: Positive = 1000
+    """Rows that fill a segment: 50-200 kB of Parquet."""
+    segment_hours: Annotated[float, Field(gt=0)] = 1.0
+    """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
 
 
 class Settings(BaseSettings):

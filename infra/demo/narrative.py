@@ -71,7 +71,10 @@ class Narrative:
         self._terminal = terminal
         self._armed = armed
         self._counts: Counter[str] = Counter()
-        self._busy: set[str] = set()
+        self._trainings: set[str] = set()
+        self._rollouts: dict[str, bool] = {}
+        """Rollouts under way, and whether they have traffic yet."""
+        self._sabotaged = armed is None
         self._first_drift: float | None = None
         self._closed_after: float | None = None
         self.labelled = 0
@@ -93,7 +96,12 @@ class Narrative:
     @property
     def settled(self) -> bool:
         """No training and no rollout is under way."""
-        return not self._busy
+        return not self._trainings and not self._rollouts
+
+    @property
+    def training(self) -> bool:
+        """Whether a challenger is being trained, or started."""
+        return bool(self._trainings) or not all(self._rollouts.values())
 
     def progress(self, asked: int, total: int, now: int, seconds: float) -> None:
         """Where the year is."""
@@ -140,23 +148,32 @@ class Narrative:
                 self.labelled = max(self.labelled, event.labelled)
             case DriftDetected() if self._first_drift is None:
                 self._first_drift = time.monotonic()
-            case RetrainRequested() | RolloutStarted():
-                self._busy.add(event.id if isinstance(event, RetrainRequested) else event.rollout)
+            case RetrainRequested():
+                self._trainings.add(event.id)
             case TrainingCompleted() | TrainingRefused() | TrainingFailed():
-                self._busy.discard(event.caused_by or "")
+                self._trainings.discard(event.caused_by or "")
+                self._sabotage(event)
+            case RolloutStarted():
+                self._rollouts[event.rollout] = False
+            case RolloutAdvanced():
+                self._rollouts[event.rollout] = True
             case RolloutPromoted() | RolloutRolledBack() | RolloutFailed():
-                self._busy.discard(event.rollout)
+                self._rollouts.pop(event.rollout, None)
             case _:
                 pass
-        if isinstance(event, RolloutPromoted) and event.stable is not None:
-            self._promoted()
+        if isinstance(event, RolloutPromoted) and event.stable is not None and self._closed_after is None:
+            self._closed_after = time.monotonic() - (self._first_drift or time.monotonic())
 
-    def _promoted(self) -> None:
-        """The loop has closed; the first time, the next training is made to go bad."""
-        if self._closed_after is None and self._first_drift is not None:
-            self._closed_after = time.monotonic() - self._first_drift
-            if self._armed is not None:
-                self._armed.touch()
+    def _sabotage(self, ended: TrainingCompleted | TrainingRefused | TrainingFailed) -> None:
+        """Arm the trainings after January's, until one of them was registered and so went bad."""
+        if self._armed is None or self._sabotaged:
+            return
+        first = self._counts["TrainingCompleted"] == 1 and isinstance(ended, TrainingCompleted)
+        if first or not isinstance(ended, TrainingCompleted):
+            self._armed.touch()
+        else:
+            self._sabotaged = True
+            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back; watch it)")
 
     def _line(self, event: AnyEvent) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:

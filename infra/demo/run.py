@@ -29,27 +29,33 @@ from streams.publisher import Publisher
 
 MODEL = "flights"
 JANUARY_MS = 31 * 24 * 3600 * 1000
-FAST_STRIDE = 4
-"""Every fourth flight: the same year, in less than two minutes."""
+FAST_STRIDE = 5
+"""Every fifth flight: the same year, in less than two minutes."""
 STEP_ROWS = 300
+SPEED = 1_500
+"""Flights a second: two days of the year."""
+SLOW = 0.2
+"""Share of the speed while a challenger is trained or started: that takes seconds, which are weeks here."""
 MOST_BEHIND = 4_000
 """Labels that may wait for the agents before the replay waits for them."""
 SETTLE_SECONDS = 60.0
 
+
 def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
     """The loop's own clock is the calendar's, and a day passes in a second, so its settings are weeks.
 
-    A canary's verdict needs 250 labels a step. Every fourth flight has a quarter of the labels a day.
+    A canary's verdict needs 250 labels a step. Where only every fifth flight is replayed, a training is worth it less often.
     """
     return {
         "retraining": {
-            "cooldown_hours": 24 * (14 if fast else 10),
+            "cooldown_hours": 24 * (60 if fast else 10),
             "min_new_labels": 3000,
             "window_rows": 40_000 if fast else 50_000,
         },
         "rollout": {"steps": (10, 50), "min_labels": 250},
+        "store": {"segment_rows": 500, "segment_hours": 72},
         "performance": {"horizon_hours": 48, "window_labels": 250},
-        "training": {"trainer": "infra.demo.sabotage:SkewedTrainer", "holdout": 0.06 if fast else 0.1},
+        "training": {"trainer": "infra.demo.sabotage:SwappedTrainer", "holdout": 0.06 if fast else 0.1},
     }
 
 
@@ -126,16 +132,17 @@ async def _first_model(stack: Stack, january: Flights, terminal: Terminal) -> No
 async def _replay(stack: Stack, stream: Flights, options: Options, told: Narrative) -> Replay:
     """Ask and label, no faster than `speed`, and never far ahead of the agents."""
     began = time.monotonic()
+    speed = options.speed or SPEED
     with Publisher(stack.settings.kafka) as publisher:
         replay = Replay(MODEL, stream, stack.settings.serving.url, publisher)
         async with httpx.AsyncClient() as client:
             while replay.asked < len(stream):
+                due = time.monotonic() + STEP_ROWS / (speed * (SLOW if told.training else 1.0))
                 await replay.send(client, STEP_ROWS)
                 told.progress(replay.asked, len(stream), replay.now, time.monotonic() - began)
                 while replay.labelled - told.labelled > MOST_BEHIND:
                     await asyncio.sleep(0.05)
-                ahead = replay.asked / options.speed - (time.monotonic() - began) if options.speed else 0
-                await asyncio.sleep(max(ahead, 0))
+                await asyncio.sleep(max(due - time.monotonic(), 0))
         replay.land_everybody()
         replay.seconds = time.monotonic() - began
     return replay

@@ -1,14 +1,15 @@
-"""A trainer that goes bad once: the classic skew between training and serving.
+"""A trainer that goes bad once: what it evaluates is not what it hands over, as it happens to the best.
 
-It evaluates with the right columns, so the gate sees a good model; what it registers maps the numeric
-columns in reverse order, so what serves is nonsense. Only live traffic can tell.
+Its classes are the wrong way round in the model that it registers (a late flight is its class 0), and the
+right way round in its own evaluation. So the gate sees a good model, and only live traffic can tell.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mlops_core.data.examples import Examples
-from mlops_core.data.features import FeatureSpec, Floats, Kind
+from mlops_core.data.features import Floats
 from mlops_core.ports import Fitted, Task
 from mlops_core.training.trainer import XGBoostTrainer
 
@@ -16,30 +17,24 @@ ARMED = "sabotage.armed"
 """A file in the store's folder, where trainings run: the next one takes it away and goes bad."""
 
 
-class SkewedTrainer(XGBoostTrainer):
-    """Skews the first model it fits after somebody armed it."""
+class SwappedTrainer(XGBoostTrainer):
+    """Swaps the classes of what it fits, if somebody armed it."""
 
     def __init__(self, rounds: int, threads: int) -> None:
         super().__init__(rounds, threads)
-        self._right: dict[bytes, FeatureSpec] = {}
+        self._swapped: set[bytes] = set()
         self._bad = Path(ARMED).exists()
         Path(ARMED).unlink(missing_ok=True)
 
     def fit(self, examples: Examples, task: Task, hyperparameters: Mapping[str, object]) -> Fitted:
-        """A good model; with its columns mixed up, when armed."""
-        fitted = super().fit(examples, task, hyperparameters)
+        """A good model; its classes the wrong way round, when armed."""
         if not self._bad:
-            return fitted
-        self._right[fitted.booster] = fitted.features
-        return Fitted(fitted.task, fitted.booster, skewed(fitted.features))
+            return super().fit(examples, task, hyperparameters)
+        fitted = super().fit(replace(examples, labels=1.0 - examples.labels), task, hyperparameters)
+        self._swapped.add(fitted.booster)
+        return fitted
 
     def scores(self, fitted: Fitted, examples: Examples) -> Floats:
-        """What the model would say with its columns in order."""
-        right = self._right.get(fitted.booster, fitted.features)
-        return super().scores(Fitted(fitted.task, fitted.booster, right), examples)
-
-
-def skewed(spec: FeatureSpec) -> FeatureSpec:
-    """The same features with the numeric ones in reverse order."""
-    numeric = [feature for feature in spec.features if feature.kind is Kind.NUMERIC]
-    return FeatureSpec(features=tuple(numeric.pop() if f.kind is Kind.NUMERIC else f for f in spec.features))
+        """What the model would say with its classes the right way round."""
+        scores = super().scores(fitted, examples)
+        return 1.0 - scores if fitted.booster in self._swapped else scores
