@@ -1,8 +1,8 @@
-"""One training in a process of its own: `python -m infra.training_process <job.json> <result.json>`.
+"""One training in a process of its own: `python -m infra.training_process`, told a folder on its input.
 
-A crash, a memory that ran out or a time limit ends that process and nobody else. It exits with 0 once the
-result is written, with 75 (try again later) where the registry or the store doesn't answer, and anything
-else is a crash.
+The folder has `job.json`, and gets `result.json`. A crash, a memory that ran out or a time limit ends that
+process and nobody else. It exits with 0 once the result is written, with 75 (try again later) where the
+registry or the store doesn't answer, and anything else is a crash.
 """
 
 import asyncio
@@ -40,12 +40,15 @@ from schemas.settings import Settings, TrainingSettings
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
+SAID = "stderr"
+"""The file in a job's folder that keeps what its process said."""
 LINES = 12
 """The last lines of what a crashed process said; the reason comes last."""
 
 Ended = Annotated[
     TrainingCompleted | ModelRegistered | TrainingRefused | TrainingFailed, Field(discriminator="type")
 ]
+Process = asyncio.subprocess.Process
 _RESULT: TypeAdapter[list[Ended]] = TypeAdapter(list[Ended])
 
 
@@ -64,6 +67,8 @@ class ProcessRunner:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._spare: Process | None = None
+        """Has imported everything and waits for its job, if the settings want one."""
 
     async def run(self, request: RetrainRequested) -> Sequence[Event]:
         """The events that it ends with: completed and registered, refused, or failed.
@@ -77,20 +82,30 @@ class ProcessRunner:
             tracking_uri=self._settings.registry.tracking_uri,
             training=self._settings.training,
         )
-        with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
-            return await run(job, Path(folder), job.training.timeout)
+        spare, self._spare = self._spare, None
+        process = spare if spare is not None and spare.returncode is None else await _started(warm=False)
+        try:
+            with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
+                return await run(job, Path(folder), process)
+        finally:
+            if self._settings.training.warm:
+                self._spare = await _started(warm=True)
 
 
-async def run(job: Job, folder: Path, timeout: float) -> Sequence[Event]:
-    """Carry out `job` in a process that uses `folder` and is given `timeout` seconds.
+async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
+    """Carry out `job` in `process`, using `folder`; the process is gone afterwards, whatever happens.
 
     Raises:
         Unavailable: as `ProcessRunner.run`.
     """
     (folder / "job.json").write_text(job.model_dump_json())
     job.store.mkdir(parents=True, exist_ok=True)
-    said = folder / "stderr"
-    async with _process(folder, said, job.store) as process:
+    said = folder / SAID
+    said.touch()
+    timeout = job.training.timeout
+    async with _ended(process):
+        assert process.stdin is not None
+        process.stdin.write(f"{folder}\n".encode())
         try:
             code = await asyncio.wait_for(process.wait(), timeout)
         except TimeoutError:
@@ -181,27 +196,28 @@ def _trainer(settings: TrainingSettings) -> Trainer:
     return trainer
 
 
-@contextlib.asynccontextmanager
-async def _process(folder: Path, said: Path, cwd: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A training process in a group of its own, which is gone when the block is left, however it is left."""
+async def _started(warm: bool) -> Process:
+    """A training process that waits for its folder; a warm one imports everything meanwhile."""
     tether = [str(Path(processes.__file__)), str(os.getpid())] if sys.platform == "linux" else []
-    command = ["-m", "infra.training_process", str(folder / "job.json"), str(folder / "result.json")]
     start = ["-S", *tether, sys.executable] if tether else []
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-    with said.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *start,
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": paths},
-            cwd=cwd,
-            start_new_session=True,
-        )
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *start,
+        *("-m", "infra.training_process", *(["--warm"] if warm else [])),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=None,
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _ended(process: Process) -> AsyncIterator[None]:
+    """The process, and whatever it started, is gone when the block is left, however it is left."""
     try:
-        yield process
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -220,21 +236,41 @@ def _tail(file: Path, lines: int) -> str:
     return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
 
 
-def main(job_file: str, result_file: str) -> int:
+def main(warm: bool) -> int:
     """The process; returns its exit code."""
     # xgboost imports scikit-learn where it finds it: seconds of CPU for something that training never uses.
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
-    result = Path(result_file)
+    if warm:
+        _import_everything()
+    told = sys.stdin.readline().strip()
+    if not told:
+        return 0  # whoever started it has ended, and there is nothing to do
+    folder = Path(told)
+    with (folder / SAID).open("wb") as said:
+        os.dup2(said.fileno(), sys.stderr.fileno())
+    job = Job.model_validate_json((folder / "job.json").read_bytes())
+    os.chdir(job.store)
     try:
-        events = train(Job.model_validate_json(Path(job_file).read_bytes()))
+        events = train(job)
     except Temporary as error:
         sys.stderr.write(f"{error}\n")
         return TRY_LATER
-    unfinished = result.with_suffix(".unfinished")
+    unfinished = folder / "result.unfinished"
     unfinished.write_bytes(_RESULT.dump_json(events))  # type: ignore[arg-type]  # all of them are `Ended`
-    unfinished.replace(result)
+    unfinished.replace(folder / "result.json")
     return 0
 
 
+def _import_everything() -> None:
+    """What a training imports on its way: 6 s of CPU that are better spent while nobody waits."""
+    for module in (
+        "pyarrow.parquet",
+        "mlops_core.training.fit",
+        "mlops_core.training.trainer",
+        "mlflow.xgboost",
+    ):
+        import_module(module)
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(warm="--warm" in sys.argv[1:]))

@@ -123,6 +123,8 @@ class TrainingSettings(Group):
     """Of the two-sided bootstrap interval whose lower end the margin is held against."""
     timeout: Seconds = 3600.0
     """Seconds until a training process is ended."""
+    warm: bool = False
+    """Keep a process ready that has imported everything: 6 s sooner for 200 MB."""
     threads: Positive = 1
     """Threads of one fit. One, because threads that wait for each other on cores that agents share make a fit
     of half a second one of half a minute; give a machine of its own as many as it has cores."""

@@ -55,7 +55,11 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
         "rollout": {"steps": (10, 50), "min_labels": 250},
         "store": {"segment_rows": 500, "segment_hours": 72},
         "performance": {"horizon_hours": 48, "window_labels": 250},
-        "training": {"trainer": "infra.demo.sabotage:SwappedTrainer", "holdout": 0.06 if fast else 0.1},
+        "training": {
+            "warm": True,
+            "trainer": "infra.demo.sabotage:SwappedTrainer",
+            "holdout": 0.06 if fast else 0.1,
+        },
     }
 
 

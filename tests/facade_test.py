@@ -1,0 +1,27 @@
+"""The facade, as the README shows it: errors at the door that name the key."""
+
+import pytest
+
+from infra.facade import settings_of
+from schemas.settings import SettingsError
+
+
+def test_the_missions_tracking_address_is_understood() -> None:
+    config = {"training_config": {"experiment_tracking": {"tracking_uri": "mlflow://localhost:5000"}}}
+    assert settings_of(config).registry.tracking_uri == "http://localhost:5000"
+
+
+def test_a_misspelt_key_is_an_error_that_names_it_and_the_nearest_right_one() -> None:
+    config = {"training_config": {"experiment_trackin": {}}}
+    with pytest.raises(SettingsError, match="'training_config.experiment_trackin'; did you mean 'experiment_tracking'"):
+        settings_of(config)
+
+
+def test_what_is_not_there_yet_is_refused_rather_than_ignored() -> None:
+    config = {"deployment_config": {"kubernetes_config": {"cluster": "production"}}}
+    with pytest.raises(SettingsError, match="kubernetes_config: this version serves on the local target only"):
+        settings_of(config)
+
+
+def test_driftloops_own_settings_can_be_given_too() -> None:
+    assert settings_of({"settings": {"rollout": {"steps": (10, 50)}}}).rollout.steps == (10, 50)
