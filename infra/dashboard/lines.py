@@ -112,7 +112,9 @@ AnyRollout = (
 
 def _rollout(event: AnyRollout) -> tuple[str, Tone, str]:
     tone, said = _rolled(event)
-    return "deploy", tone, f"{said}; {event.sentence}" if event.sentence else said
+    verdict = getattr(event, "verdict", None)
+    why = verdict.sentence if isinstance(verdict, events.VerdictEvidence) else ""
+    return "deploy", tone, f"{said}; {why}" if why else said
 
 
 def _rolled(event: AnyRollout) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event

@@ -96,7 +96,10 @@ class Rollouts:
         if self.current is None or self.current.id != event.rollout:
             self._begin(event, stamp)
         assert self.current is not None  # begun in the line above
-        self.current = _changed(self.current, event, event.sentence or said.text)
+        # That a phase was carried out says less than the verdict before it.
+        carried_out = isinstance(event, events.RolloutPerformed) and self.current.sentence
+        told = self.current.sentence if carried_out else event.sentence or said.text
+        self.current = _changed(self.current, event, told)
         self._shift(event, stamp)
 
     def _begin(self, event: events.RolloutEvent, stamp: int) -> None:
