@@ -12,14 +12,14 @@ def test_the_missions_tracking_address_is_understood() -> None:
 
 
 def test_a_misspelt_key_is_an_error_that_names_it_and_the_nearest_right_one() -> None:
-    config = {"training_config": {"experiment_trackin": {}}}
-    with pytest.raises(SettingsError, match="'training_config.experiment_trackin'; did you mean 'experiment_tracking'"):
-        settings_of(config)
+    meant = "'training_config.experiment_trackin'; did you mean 'experiment_tracking'"
+    with pytest.raises(SettingsError, match=meant):
+        settings_of({"training_config": {"experiment_trackin": 1}})
 
 
 def test_what_is_not_there_yet_is_refused_rather_than_ignored() -> None:
     config = {"deployment_config": {"kubernetes_config": {"cluster": "production"}}}
-    with pytest.raises(SettingsError, match="kubernetes_config: this version serves on the local target only"):
+    with pytest.raises(SettingsError, match="kubernetes_config: this version serves on the local target"):
         settings_of(config)
 
 

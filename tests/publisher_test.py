@@ -1,7 +1,6 @@
 """Publishing: bounded, acknowledged, and never silently lost. On both brokers."""
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -25,7 +24,7 @@ WIDE = PredictionBatch(
 
 
 @pytest.fixture
-def kafka(kafka_settings: KafkaSettings) -> Iterator[KafkaSettings]:
+def kafka(kafka_settings: KafkaSettings) -> KafkaSettings:
     admin.create_topics(kafka_settings)
     return kafka_settings
 

@@ -1,9 +1,11 @@
-"""kill -9 of the deployment agent in mid-canary: another finishes the rollout. Everything else is real too."""
+"""The mission's usage example, then kill -9 of the deployment agent in mid-canary: the next one finishes."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,11 +17,11 @@ from infra.processes import Child
 from infra.stack import Stack
 from mlops_core.data.examples import backfill
 from mlops_core.lineage import Lineage
-from schemas.configs import DataConfig, DeploymentConfig, ModelConfig
+from schemas.configs import DataConfig, DeploymentConfig, ModelConfig, MonitoringResult
 from schemas.events import (
-    AnyEvent,
     DeployRequested,
     RolloutAdvanced,
+    RolloutEvent,
     RolloutPromoted,
     RolloutRolledBack,
 )
@@ -29,11 +31,11 @@ from streams.publisher import Publisher
 
 MODEL = "toy"
 ROWS = 4_000
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "rollout": {"steps": (20, 50), "min_labels": 40},
     "performance": {"window_labels": 50, "horizon_hours": 1},
     "retraining": {"cooldown_hours": 1e6},
-    "training": {"rounds": 20},
+    "training": {"rounds": 20, "margin": 1.0},  # the gate lets everything sound through
 }
 OTHER_AGENTS = ("joining", "storing", "performance", "training")
 
@@ -69,7 +71,7 @@ class World:
         self.publisher.publish_batch(LabelBatch(model=MODEL, ids=ids, at=later, labels=labels))
         self.asked += rows
 
-    def wait_for(self, kind: type[AnyEvent], version: str, seconds: float = 90.0) -> AnyEvent:
+    def wait_for(self, kind: type[RolloutEvent], version: str, seconds: float = 90.0) -> RolloutEvent:
         """The first event of a kind about a version, while traffic goes on."""
         deadline = time.monotonic() + seconds
         with reading.Reader(self.stack.settings.kafka) as reader:
@@ -80,16 +82,26 @@ class World:
                         return event
         raise AssertionError(f"no {kind.__name__} of version {version} in {seconds} s")
 
+    async def until_measured(self, deployment: str) -> MonitoringResult:
+        """What `monitor_model` says once labels were joined."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            seen = await self.mlops.monitor_model(deployment)
+            if seen.performance is not None:
+                return seen
+            await asyncio.sleep(0.2)
+        raise AssertionError("nothing was measured in a minute")
+
 
 @pytest.fixture
-async def world(tmp_path: Path) -> Iterator[World]:
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     with Stack.start(tmp_path, "embedded", agents=False, groups=SETTINGS) as stack:
         stack.run("agents", "agents", "run", *OTHER_AGENTS)
         deployment = stack.run("deployment", "agents", "run", "deployment")
         random = np.random.default_rng(1)
         x = random.normal(size=ROWS)
         labels = (random.random(ROWS) < 1 / (1 + np.exp(-3 * x))).astype(float)
-        history = backfill([f"old-{n}" for n in range(ROWS)], list(range(ROWS)), labels, {"x": x})
+        history = backfill([f"old-{n}" for n in range(ROWS)], list(range(ROWS)), list(labels), {"x": x})
         ParquetStore(stack.settings.store.folder).append(MODEL, "history", history)
         mlops = MLOpsPipeline(stack.settings)
         with Publisher(stack.settings.kafka) as publisher:
@@ -103,11 +115,15 @@ async def test_a_rollout_whose_agent_is_killed_in_mid_canary_is_finished_by_the_
     assert first.model_id == f"{MODEL}:1"
     deployed = await world.mlops.deploy_model(first.model_id, DeploymentConfig())
     assert deployed.status == "success", deployed.errors
-    # The same data again, asked for otherwise: an equal challenger, registered past the gate's margin.
+    world.traffic(500)
+    seen = await world.until_measured(deployed.deployment_id or "")
+    assert 0.0 < seen.metrics["error_rate"] < 0.4
+    # The same data again, asked for otherwise: an equal challenger.
     second = await world.mlops.train_model(
         config.model_copy(update={"hyperparameters": {"max_depth": 2}}), data
     )
-    version = (second.model_id or f"{MODEL}:1").rpartition(":")[2]
+    assert second.model_id == f"{MODEL}:2"
+    version = "2"
     request = DeployRequested(id="go", at=10_000_000_000, model=MODEL, version=version)
     world.publisher.publish_event(request)
     world.wait_for(RolloutAdvanced, version)
