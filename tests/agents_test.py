@@ -1,0 +1,239 @@
+"""Agents: a chunk of records in, what follows out. A list is compared with a list."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from agents.alerting import AlertingAgent
+from agents.drift import DriftAgent
+from agents.joining import JoiningAgent
+from agents.performance import PerformanceAgent
+from agents.retraining import RetrainingAgent
+from agents.storing import StoringAgent
+from agents.summarising import SummarisingAgent
+from agents.training import TrainingAgent
+from infra.adapters import folder_reader
+from infra.adapters.folder_reader import FolderReader
+from infra.adapters.parquet_store import ParquetStore
+from mlops_core.data.profile import Profile
+from schemas.dead_letters import DeadLetter
+from schemas.events import (
+    AlertRaised,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    Event,
+    PerformanceMeasured,
+    RetrainRequested,
+    RolloutRolledBack,
+    TrainingFailed,
+    TrainingStarted,
+)
+from schemas.records import Label, LabelBatch, Prediction, PredictionBatch, Record
+from schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from streams import codec
+from streams.chunks import Arrived, Chunk
+from tests.serving_rig import fitted
+
+MODEL = "flights"
+DRIFT = DriftDetected(
+    id="d",
+    at=10,
+    model=MODEL,
+    version="1",
+    kind=DriftKind.FEATURE,
+    columns=["x"],
+    severity=1,
+    changed_at=9,
+    sentence="x rose",
+)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, random: np.random.Generator) -> FolderReader:
+    profile = Profile.of({"x": random.normal(size=10_000)}, random.random(10_000))
+    folder_reader.save(tmp_path / "models", MODEL, "1", fitted(), profile)
+    return FolderReader(tmp_path / "models")
+
+
+def chunk(topic: str, *messages: BaseModel, first: int = 0) -> Chunk:
+    records = [Arrived(first + n, 1, None, codec.encode(message), {}) for n, message in enumerate(messages)]
+    return Chunk(topic, 0, records)
+
+
+def batch(x: np.ndarray[tuple[int], np.dtype[np.float64]], version: str = "1") -> PredictionBatch:
+    rows = range(len(x))
+    return PredictionBatch(
+        model=MODEL,
+        version=version,
+        ids=[f"id-{row}" for row in rows],
+        at=list(rows),
+        scores=np.random.default_rng(1).random(len(x)).tolist(),
+        features={"x": x.tolist()},
+    )
+
+
+def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others_count(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    agent = SummarisingAgent(registry)
+    known, unknown = batch(random.normal(size=64)), batch(random.normal(size=64), version="77")
+    *letters, summary = agent.handle(agent.fresh(), chunk("predictions", unknown, known))
+    assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"]
+    assert isinstance(summary, DriftSummary)
+    assert summary.batches == 2
+
+
+def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
+    agent = SummarisingAgent(registry)
+    label = Label(model=MODEL, id="a", at=1, label=1)
+    [letter] = agent.handle(agent.fresh(), chunk("predictions", label))
+    assert isinstance(letter, DeadLetter)
+    assert letter.reason == "wrong topic"
+
+
+def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    first, second = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+    binned, state = first.fresh(), second.fresh()
+    follows: list[object] = []
+    for n, mean in enumerate([0.0] * 4 + [1.0] * 2):
+        said = first.handle(binned, chunk("predictions", batch(random.normal(mean, size=1024)), first=n))
+        summaries = [one for one in said if isinstance(one, DriftSummary)]
+        state = second.load(second.dump(state))  # as after a restart
+        follows += second.handle(state, chunk("drift-summaries", *summaries, first=n))
+    events = {one.id: one for one in follows if isinstance(one, Event)}
+    [detected] = [one for one in events.values() if isinstance(one, DriftDetected)]
+    assert (detected.kind, list(detected.columns)) == (DriftKind.FEATURE, ["x"])
+    evidence = events[detected.caused_by or ""]
+    assert isinstance(evidence, DriftMeasured)
+    assert evidence.spans[0].topic == "predictions"
+    assert evidence.spans[0].last == 4
+
+
+def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequence[Record]:
+    predictions = batch(random.normal(size=rows))
+    labels = (random.random(rows) < np.asarray(predictions.scores)) != flip
+    late = [at + 60_000 for at in predictions.at]
+    return predictions, LabelBatch(
+        model=MODEL, ids=predictions.ids, at=late, labels=labels.astype(float).tolist()
+    )
+
+
+def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) -> None:
+    agent = JoiningAgent(PerformanceSettings())
+    state = agent.fresh()
+    predictions, labels = joined(random, 10)
+    assert agent.handle(state, chunk("predictions", predictions)) == []
+    examples, outcomes = agent.handle(agent.load(agent.dump(state)), chunk("labels", labels))
+    assert isinstance(examples, LabelledExamples)
+    assert isinstance(outcomes, Outcomes)
+    assert list(outcomes.ids) == list(examples.ids)
+    assert set(examples.features) == {"x"}
+
+
+def test_a_single_prediction_and_label_join_like_a_batch() -> None:
+    agent = JoiningAgent(PerformanceSettings())
+    state = agent.fresh()
+    one = Prediction(model=MODEL, version="1", id="a", at=1, score=0.5, features={"x": 1.0})
+    agent.handle(state, chunk("predictions", one))
+    _, outcomes = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
+    assert isinstance(outcomes, Outcomes)
+    assert list(outcomes.labels) == [1.0]
+
+
+def outcomes(random: np.random.Generator, rows: int, flip: bool = False) -> Outcomes:
+    agent = JoiningAgent(PerformanceSettings())
+    state = agent.fresh()
+    predictions, labels = joined(random, rows, flip)
+    agent.handle(state, chunk("predictions", predictions))
+    _, said = agent.handle(state, chunk("labels", labels))
+    assert isinstance(said, Outcomes)
+    return said
+
+
+def test_windows_close_after_so_many_labels_whatever_the_chunks(random: np.random.Generator) -> None:
+    agent = PerformanceAgent(PerformanceSettings(window_labels=100))
+    state = agent.fresh()
+    said = agent.handle(state, chunk("outcomes", outcomes(random, 130)))
+    said += agent.handle(agent.load(agent.dump(state)), chunk("outcomes", outcomes(random, 90)))
+    windows = [one for one in said if isinstance(one, PerformanceMeasured)]
+    assert [(one.rows, one.labelled) for one in windows] == [(100, 100), (100, 200)]
+    assert windows[0].since >= 60_000  # a window's times are those of its labels
+
+
+def test_scores_that_turn_wrong_are_concept_drift(random: np.random.Generator) -> None:
+    agent = PerformanceAgent(PerformanceSettings(window_labels=100))
+    state = agent.fresh()
+    calm = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    assert not [one for one in calm if isinstance(one, DriftDetected)]
+    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
+    detected = [one for one in said if isinstance(one, DriftDetected)]
+    assert detected
+    assert detected[0].kind is DriftKind.CONCEPT
+
+
+def test_a_segment_written_again_after_a_crash_changes_nothing(
+    random: np.random.Generator, tmp_path: Path
+) -> None:
+    store = ParquetStore(tmp_path / "store")
+    agent = StoringAgent(store, StoreSettings(segment_rows=50))
+    examples = LabelledExamples(**outcomes(random, 60).model_dump(), features={"x": [1.0] * 60})
+    before = agent.dump(agent.fresh())
+    agent.handle(agent.load(before), chunk("examples", examples))
+    agent.handle(agent.load(before), chunk("examples", examples))
+    assert store.count(MODEL) == 60
+
+
+def test_drift_leads_to_a_request_once_enough_labels_came() -> None:
+    agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
+    state = agent.fresh()
+    [refused] = agent.handle(state, chunk("drift-events", DRIFT))
+    assert not isinstance(refused, RetrainRequested)
+    measured = PerformanceMeasured(
+        id="p", at=10, model=MODEL, since=1, until=10, rows=100, labelled=100, versions={}
+    )
+    agent.handle(state, chunk("metrics", measured))
+    again = DRIFT.model_copy(update={"id": "d2"})
+    [request] = agent.handle(agent.load(agent.dump(state)), chunk("drift-events", again))
+    assert isinstance(request, RetrainRequested)
+    assert request.caused_by == "d2"
+
+
+class Runner:
+    """A training that is always refused memory."""
+
+    async def run(self, request: RetrainRequested) -> Sequence[Event]:
+        return [TrainingFailed.following(request, error="out of memory")]
+
+
+async def test_a_request_is_trained_until_its_outcome_comes_back() -> None:
+    agent = TrainingAgent(Runner())
+    state = agent.fresh()
+    request = RetrainRequested.following(DRIFT, reason="x", trigger="feature", rows=10)
+    assert [type(one) for one in agent.handle(state, chunk("retrain-requests", request))] == [TrainingStarted]
+    [(_, effect)] = agent.outstanding(agent.load(agent.dump(state))).items()
+    [failed] = await agent.perform(effect)
+    assert isinstance(failed, TrainingFailed)
+    agent.handle(state, chunk("training-events", failed))
+    assert agent.outstanding(state) == {}
+
+
+def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
+    rolled_back = RolloutRolledBack(
+        id="r", at=1, model=MODEL, rollout="go", version="2", stable="1", sentence="it was worse"
+    )
+    agent = AlertingAgent()
+    [alert] = agent.handle(None, chunk("deployment-events", rolled_back))
+    assert isinstance(alert, AlertRaised)
+    assert (alert.severity, alert.caused_by) == ("critical", "r")
