@@ -7,8 +7,9 @@ every restart; the report comes back as an event, and so moves the rollout on.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -119,9 +120,19 @@ class DeploymentAgent:
             case Retire(model, version):
                 await self._target.retire(model, version)
             case Crown(model, version):
-                await asyncio.to_thread(self._registry.crown, model, version)
+                await _to_the_end(asyncio.to_thread(self._registry.crown, model, version))
             case Tag(model, version, key, value):
-                await asyncio.to_thread(self._registry.tag, model, version, key, value)
+                await _to_the_end(asyncio.to_thread(self._registry.tag, model, version, key, value))
+
+
+async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:
+    """A thread can't be cancelled: the model's turn is held until it has ended."""
+    running = asyncio.ensure_future(call)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 async def _obstructed(work: Work, error: str) -> list[Emitted]:

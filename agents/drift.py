@@ -71,16 +71,18 @@ class DriftAgent(WithoutEffects):
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
-        return {
-            (one["key"][0], one["key"][1]): Watched(
-                DistributionDrift.load(
-                    base64.b64decode(one["detector"]), self._registry.profile(*one["key"]), self._settings
-                ),
+        state: State = {}
+        for one in orjson.loads(data):
+            try:
+                profile = self._registry.profile(*one["key"])
+            except Unknown:
+                continue  # deleted from the registry meanwhile
+            state[one["key"][0], one["key"][1]] = Watched(
+                DistributionDrift.load(base64.b64decode(one["detector"]), profile, self._settings),
                 [Span.model_validate(span) for span in one["spans"]],
                 one["detections"],
             )
-            for one in orjson.loads(data)
-        }
+        return state
 
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
         """Windows, and episodes that opened or closed in them."""

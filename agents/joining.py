@@ -25,6 +25,11 @@ from streams.consume import parked
 from streams.routes import Emitted
 
 HOUR_MS = 3_600_000
+CAPACITY = 30_000
+"""Rows that wait in a partition, at most: with 20 features they make a snapshot of 4 MB, half of what fits.
+Beyond it the oldest give up waiting; docs/decisions/0002 says what comes instead."""
+ROWS_A_MESSAGE = 2_000
+"""Joined rows in one message: 1 MB with 40 features."""
 ORPHAN = "label without prediction"
 
 
@@ -39,7 +44,7 @@ class JoiningAgent(WithoutEffects):
 
     def fresh(self) -> LabelJoin:
         """Nobody waits."""
-        return LabelJoin(self._horizon)
+        return LabelJoin(self._horizon, CAPACITY)
 
     def dump(self, state: LabelJoin) -> bytes:
         """Everybody who waits, as JSON."""
@@ -47,7 +52,7 @@ class JoiningAgent(WithoutEffects):
 
     def load(self, data: bytes) -> LabelJoin:
         """Back from `dump`."""
-        return LabelJoin.load(data, self._horizon)
+        return LabelJoin.load(data, self._horizon, CAPACITY)
 
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
         """Whoever met, and a dead letter for each label that waited in vain."""
@@ -59,8 +64,8 @@ class JoiningAgent(WithoutEffects):
         met.extend(expired.featureless.items())
         span = _span(chunk)
         for model, rows in met:
-            if len(rows):
-                follows.extend(_told(model, span, rows))
+            for first in range(0, len(rows), ROWS_A_MESSAGE):
+                follows.extend(_told(model, span, rows[first : first + ROWS_A_MESSAGE]))
         return follows + [_orphaned(chunk, orphan) for orphan in expired.orphans]
 
 

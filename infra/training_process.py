@@ -89,7 +89,8 @@ class ProcessRunner:
                 return await run(job, Path(folder), process)
         finally:
             if self._settings.training.warm:
-                self._spare = await _started(warm=True)
+                with contextlib.suppress(OSError):  # only the next training would have been quicker
+                    self._spare = await _started(warm=True)
 
 
 async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:

@@ -11,7 +11,7 @@ from schemas.settings import KafkaSettings, PublisherSettings
 from streams import chunks, topics
 from streams.agent import Agent, State
 from streams.consume import Loop
-from streams.publisher import Publisher
+from streams.publisher import Outgoing, Publisher
 
 RESUME_SECONDS = 1.0
 """How often effects of quiet partitions are looked after (after a restart nothing else would)."""
@@ -40,6 +40,8 @@ class Worker(Generic[State]):
         )
         self._publisher = Publisher(kafka, publisher)
         self._loop = Loop(agent, kafka, self._publisher, self._load, self._save, self._owned)
+        self._settled = False
+        """False while partitions move and the table is being read: what it says then is old."""
         self._attach()
 
     def _attach(self) -> None:
@@ -51,26 +53,37 @@ class Worker(Generic[State]):
 
         self.app.agent(source, name=self._agent.name)(consume)
         self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._resume)
-        self.app.on_partitions_revoked.connect(self._moved, weak=False)
-        self.app.on_partitions_assigned.connect(self._moved, weak=False)
+        self.app.on_partitions_revoked.connect(self._moving, weak=False)
+        self.app.on_partitions_assigned.connect(self._moving, weak=False)
+        self.app.on_rebalance_complete.connect(self._recovered, weak=False)
 
     async def _resume(self) -> None:
         """Load the memory of partitions on which nothing has arrived yet, so that their effects go on."""
-        await self.app.tables.wait_until_recovery_completed()
+        if not self._settled:
+            return
         for tp in list(self.app.consumer.assignment()):
             if tp.topic in self._names:
                 await self._loop.resume(tp.partition)
 
-    async def _moved(self, *_: Any, **__: Any) -> None:
+    async def _moving(self, *_: Any, **__: Any) -> None:
+        self._settled = False
         self._loop.forget_all()
+
+    async def _recovered(self, *_: Any, **__: Any) -> None:
+        """Partitions are where they belong, and the table has their newest snapshots."""
+        self._loop.forget_all()
+        self._settled = True
 
     def _load(self, partition: int) -> bytes | None:
         packed: bytes | None = self._table.get(b"%d" % partition)
         return packed
 
     async def _save(self, partition: int, packed: bytes) -> None:
-        self._table[b"%d" % partition] = packed
-        await self.app.producer.flush()
+        """Written by our own publisher: Faust's flush returns though a write failed, and says nothing."""
+        changelog = self._table.changelog_topic.get_topic_name()
+        write = Outgoing(changelog, str(partition), packed, partition=partition)
+        await asyncio.to_thread(self._publisher.deliver, [write])
+        self._table.data[b"%d" % partition] = packed
 
     def _owned(self, partition: int) -> bool:
         return any(
@@ -78,11 +91,23 @@ class Worker(Generic[State]):
         )
 
 
+class AgentDied(RuntimeError):
+    """An agent can't go on in this process; says which and why."""
+
+
 async def run_all(apps: list[faust.App]) -> None:
-    """Run the apps in this process until cancelled."""
+    """Run the apps in this process until cancelled.
+
+    Raises:
+        AgentDied: one of them crashed; whoever supervises the process starts it anew.
+    """
     try:
         await asyncio.gather(*(app.start() for app in apps))
-        await asyncio.Event().wait()
+        while True:
+            for app in apps:
+                if app.crashed:
+                    raise AgentDied(f"{app.conf.id}: {app.crash_reason!r}") from app.crash_reason
+            await asyncio.sleep(RESUME_SECONDS)
     finally:
         await asyncio.gather(*(app.stop() for app in apps))
 

@@ -19,7 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
-HIGHWATER_SECONDS = 10.0
+HIGHWATER_SECONDS = 60.0
+"""A guess would bring back an old snapshot, so recovery rather waits, and then fails."""
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,13 @@ def _at_the_end(consumer: Consumer, asked: Mapping[TP, int | None]) -> dict[TP, 
     deadline = time.monotonic() + HIGHWATER_SECONDS
     while len(found) < len(asked) and time.monotonic() < deadline:
         message = consumer.poll(0.5)
-        if message is None:
+        if message is None or message.topic() is None:
             continue
         tp = TP(message.topic(), message.partition())
         _, high = consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
         if tp in asked and high >= 0:
             found[tp] = max(high, asked[tp] or 0)
+    missing = sorted(set(asked) - set(found))
+    if missing:
+        raise TimeoutError(f"no answer about the end of {missing} in {HIGHWATER_SECONDS:g} s")
     return found

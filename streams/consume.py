@@ -19,7 +19,7 @@ from mlops_core.errors import Temporary
 from schemas import ids
 from schemas.dead_letters import DeadLetter
 from schemas.settings import KafkaSettings
-from streams import metrics, routes
+from streams import metrics, routes, topics
 from streams.agent import Agent, State
 from streams.chunks import Arrived, Chunk
 from streams.publisher import Outgoing, Publisher
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+OVERHEAD = 1000
+"""Bytes of a message beside its value, at most."""
 
 
 class Revoked(Exception):
@@ -65,16 +67,15 @@ class Loop(Generic[State]):
         self._owned = owned
         self._live: dict[int, Live[State]] = {}
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._epoch = 0
+        """Counts moves of partitions: what was begun before one must not be finished after it."""
         self._performing: dict[tuple[int, str], asyncio.Task[None]] = {}
 
     async def consume(self, chunk: Chunk) -> None:
         """Everything that one chunk leads to. Raises nothing but cancellation."""
         async with self._locks[chunk.partition]:
             try:
-                live = await self._resumed(chunk.partition)
-                fresh = live.snapshot.unapplied(chunk)
-                if fresh:
-                    await self._apply(live, chunk.only(fresh))
+                await self._persist(chunk.partition, lambda: self._consumed(chunk))
             except Revoked:
                 log.info("partition revoked in mid-chunk", extra={"partition": chunk.partition})
                 self.forget(chunk.partition)
@@ -82,8 +83,11 @@ class Loop(Generic[State]):
     async def resume(self, partition: int) -> None:
         """Take up a partition on which nothing has arrived yet, so that its effects go on."""
         async with self._locks[partition]:
-            live = await self._resumed(partition)
-            self._perform_what_is_asked(partition, live)
+            try:
+                live = await self._persist(partition, lambda: self._resumed(partition))
+                self._perform_what_is_asked(partition, live)
+            except Revoked:
+                self.forget(partition)
 
     def forget(self, partition: int) -> None:
         """Drop what is known of a partition that another worker may have."""
@@ -93,6 +97,7 @@ class Loop(Generic[State]):
 
     def forget_all(self) -> None:
         """Drop everything, e.g. when partitions move."""
+        self._epoch += 1
         for partition in {*self._live, *(partition for partition, _ in self._performing)}:
             self.forget(partition)
 
@@ -100,31 +105,46 @@ class Loop(Generic[State]):
         """The partition's memory: from the changelog when it is new here, with the last outbox said again."""
         live = self._live.get(partition)
         if live is None:
-            live = await self._persist(partition, lambda: self._remembered(partition), only=Temporary)
+            epoch = self._epoch
+            live = self._remembered(partition)
             await self._publish(partition, live.snapshot.outbox)
+            if epoch != self._epoch:
+                raise Revoked
             self._live[partition] = live
         return live
 
+    async def _consumed(self, chunk: Chunk) -> None:
+        """Apply what is new in the chunk; if that fails, begin again from the last snapshot."""
+        live = await self._resumed(chunk.partition)
+        fresh = live.snapshot.unapplied(chunk)
+        if not fresh:
+            return
+        try:
+            await self._apply(live, chunk.only(fresh))
+        except BaseException:
+            self.forget(chunk.partition)
+            raise
+
     async def _apply(self, live: Live[State], chunk: Chunk) -> None:
-        emitted = await self._handled(live, chunk)
+        messages = await self._handled(live, chunk)
         source = f"{self._agent.name}/{chunk.partition}/{live.snapshot.birth}"
-        messages = [routes.outgoing(message, self._kafka) for message in emitted]
         outbox = [signed(message, source, live.snapshot.said + n) for n, message in enumerate(messages, 1)]
         live.snapshot.applied(chunk, self._agent.dump(live.state), outbox)
         packed = live.snapshot.pack()
+        if self._live.get(chunk.partition) is not live:
+            raise Revoked
         await self._persist(chunk.partition, lambda: self._save(chunk.partition, packed))
         await self._publish(chunk.partition, outbox)
         metrics.applied(self._agent.name, chunk.topic, len(chunk.records))
         self._perform_what_is_asked(chunk.partition, live)
 
-    async def _handled(self, live: Live[State], chunk: Chunk) -> list[routes.Emitted]:
+    async def _handled(self, live: Live[State], chunk: Chunk) -> list[Outgoing]:
         """What follows from the chunk; a record that breaks the handler follows as a dead letter."""
 
-        async def handled() -> list[routes.Emitted]:
-            if live.spoilt:
-                live.state = self._agent.load(live.snapshot.state)
+        async def handled() -> list[Outgoing]:
+            self._restore(live)
             live.spoilt = True
-            follows = self._agent.handle(live.state, chunk)
+            follows = [self._outgoing(message) for message in self._agent.handle(live.state, chunk)]
             live.spoilt = False
             return follows
 
@@ -138,10 +158,24 @@ class Loop(Generic[State]):
             if len(chunk.records) > 1:
                 return await self._one_by_one(live, chunk)
             log.exception("record parked", extra={"topic": chunk.topic, "offset": chunk.last})
-            return [parked(chunk, chunk.records[0], "handler failed", _short(error))]
+            self._restore(live)
+            return [self._outgoing(parked(chunk, chunk.records[0], "handler failed", _short(error)))]
 
-    async def _one_by_one(self, live: Live[State], chunk: Chunk) -> list[routes.Emitted]:
-        emitted: list[routes.Emitted] = []
+    def _restore(self, live: Live[State]) -> None:
+        if live.spoilt:
+            live.state = self._agent.load(live.snapshot.state)
+            live.spoilt = False
+
+    def _outgoing(self, message: routes.Emitted) -> Outgoing:
+        made = routes.outgoing(message, self._kafka)
+        if len(made.value) > topics.MAX_MESSAGE_BYTES - OVERHEAD:
+            raise ValueError(
+                f"a {type(message).__name__} of {len(made.value):,} bytes is too large for Kafka"
+            )
+        return made
+
+    async def _one_by_one(self, live: Live[State], chunk: Chunk) -> list[Outgoing]:
+        emitted: list[Outgoing] = []
         before = live.snapshot.state
         try:
             for record in chunk.records:
@@ -166,6 +200,8 @@ class Loop(Generic[State]):
         while True:
             try:
                 return await attempt()
+            except Revoked:
+                raise
             except only as error:
                 metrics.retried(self._agent.name)
                 log.warning("trying again", extra={"agent": self._agent.name, "error": _short(error)})
@@ -174,7 +210,7 @@ class Loop(Generic[State]):
             if not self._owned(partition):
                 raise Revoked
 
-    async def _remembered(self, partition: int) -> Live[State]:
+    def _remembered(self, partition: int) -> Live[State]:
         packed = self._load(partition)
         if packed is not None:
             snapshot = Snapshot.unpack(packed)
@@ -194,8 +230,8 @@ class Loop(Generic[State]):
 
     async def _perform(self, partition: int, effect: object) -> None:
         """Carry out one effect to the end; what follows is published, and comes back as an event."""
-        follows = await self._persist(partition, lambda: self._agent.perform(effect), only=Temporary)
-        await self._publish(partition, [routes.outgoing(message, self._kafka) for message in follows])
+        follows = await self._persist(partition, lambda: self._agent.perform(effect))
+        await self._publish(partition, [self._outgoing(message) for message in follows])
 
 
 def parked(chunk: Chunk, record: Arrived, reason: str, detail: str, row: int | None = None) -> DeadLetter:

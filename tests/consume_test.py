@@ -153,6 +153,35 @@ def test_a_record_that_breaks_the_handler_is_parked_and_stops_nobody_else() -> N
     assert "invalid literal for int()" in letter.detail
 
 
+def test_what_a_handler_changed_before_it_broke_is_not_kept() -> None:
+    class Hasty(Totals):
+        def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+            state.append(1000)
+            said = super().handle(state, chunk)
+            state.remove(1000)
+            return said
+
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"two", b"3"]))], Hasty())
+    assert orjson.loads(Snapshot.unpack(cluster.changelog[0]).state) == [1, 3]
+
+
+def test_a_memory_that_cant_be_loaded_yet_loses_no_record() -> None:
+    class Slow(Totals):
+        troubles = 2
+
+        def load(self, data: bytes) -> list[int]:
+            if self.troubles:
+                self.troubles -= 1
+                raise RuntimeError("not yet")
+            return super().load(data)
+
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1"]))])
+    run(cluster, [Chunk("labels", 0, records([b"2"], first=1))], Slow())
+    assert cluster.said() == ["1", "3"]
+
+
 def test_a_temporary_trouble_is_waited_out_without_a_dead_letter() -> None:
     class Moody(Totals):
         troubles = 2

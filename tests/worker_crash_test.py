@@ -104,6 +104,24 @@ def test_kill_9_of_a_worker_loses_no_row_and_joins_none_twice(settings: Settings
     assert sorted(heard.ids) == sorted(f"id-{row}" for row in range(9_000))
 
 
+@pytest.mark.timeout(240)
+def test_partitions_that_move_between_workers_lose_no_row_and_join_none_twice(
+    settings: Settings, start: START
+) -> None:
+    heard = Heard(settings.kafka)
+    with Publisher(settings.kafka) as publisher:
+        first = start("joining")
+        publish(publisher, 0, 3_000)
+        heard.wait_for(1)
+        start("joining")
+        publish(publisher, 3_000, 6_000)
+        heard.wait_for(6_000)
+        first.kill()
+        publish(publisher, 6_000, 9_000)
+        heard.wait_for(9_000, seconds=90)
+    assert sorted(heard.ids) == sorted(f"id-{row}" for row in range(9_000))
+
+
 def letters(kafka: KafkaSettings, count: int) -> dict[str, DeadLetter]:
     """The first `count` dead letters, by reason."""
     found: list[DeadLetter] = []

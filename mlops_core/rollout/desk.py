@@ -115,7 +115,7 @@ def _wanted(desk: Desk, event: Wanted, settings: RolloutSettings) -> tuple[Desk,
         return desk, [_note(event, f"{desk.open.who} is already on its way: it is {desk.open.phase}")]
     queue = {one.type: one for one in desk.queue} | {event.type: event}
     over = [one for one in desk.queue if one.type == event.type]
-    notes = [_note(event, f"{desk.model}:{one.version} is passed over for {event.version}") for one in over]
+    notes = [_note(one, f"{desk.model}:{one.version} is passed over for {event.version}") for one in over]
     ordered = tuple(queue[kind] for kind in ("DeployRequested", "ModelRegistered") if kind in queue)
     changes = {"queue": ordered, "tried": (*desk.tried, event.version)[-TRIED:]}
     desk, events = _next(desk.model_copy(update=changes), event, settings)
