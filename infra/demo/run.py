@@ -48,7 +48,7 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
     """
     return {
         "retraining": {
-            "cooldown_hours": 24 * (40 if fast else 10),
+            "cooldown_hours": 24 * (30 if fast else 10),
             "min_new_labels": 3000,
             "window_rows": 40_000 if fast else 50_000,
         },
