@@ -1,5 +1,6 @@
 """Creating our topics, with explicit partitions and settings, and asking how far consumers lag."""
 
+import logging
 from collections.abc import Iterable
 
 from confluent_kafka import KafkaError, KafkaException
@@ -8,6 +9,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from mlops_core.errors import Unavailable
 from schemas.settings import KafkaSettings
 from streams import topics
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
 
@@ -18,7 +21,8 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
     Raises:
         Unavailable: the cluster doesn't answer, or refuses.
     """
-    client = AdminClient({"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)})
+    settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
+    client = AdminClient(settings, logger=log)
     try:
         there = set(client.list_topics(timeout=TIMEOUT).topics)
         missing = [topic for topic in wanted if topics.name_of(topic, kafka) not in there]

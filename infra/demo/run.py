@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,8 @@ def main(**options: object) -> int:
     """Run the demo; 0 where the loop closed, 1 where something is missing, 130 after Ctrl-C."""
     chosen = Options(**options)  # type: ignore[arg-type]  # typer has checked them
     terminal = Terminal()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
+        signal.signal(number, signal.default_int_handler)
     try:
         with consoles.errors():
             return _run(chosen, terminal)
