@@ -74,7 +74,8 @@ class Narrative:
         self._trainings: set[str] = set()
         self._rollouts: dict[str, bool] = {}
         """Rollouts under way, and whether they have traffic yet."""
-        self._sabotaged = armed is None
+        self._sabotaged: str | None = None
+        """The version that went bad."""
         self._first_drift: float | None = None
         self._closed_after: float | None = None
         self.labelled = 0
@@ -122,6 +123,7 @@ class Narrative:
             promoted=max(count["RolloutPromoted"] - 1, 0),  # the first is January's
             rolled_back=count["RolloutRolledBack"],
             closed_after=self._closed_after,
+            sabotaged=self._sabotaged,
         )
 
     def _counted(self) -> str:
@@ -166,13 +168,13 @@ class Narrative:
 
     def _sabotage(self, ended: TrainingCompleted | TrainingRefused | TrainingFailed) -> None:
         """Arm the trainings after January's, until one of them was registered and so went bad."""
-        if self._armed is None or self._sabotaged:
+        if self._armed is None or self._sabotaged is not None:
             return
         first = self._counts["TrainingCompleted"] == 1 and isinstance(ended, TrainingCompleted)
         if first or not isinstance(ended, TrainingCompleted):
             self._armed.touch()
         else:
-            self._sabotaged = True
+            self._sabotaged = ended.version
             self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back; watch it)")
 
     def _line(self, event: AnyEvent) -> str | None:

@@ -30,6 +30,8 @@ class Facts:
     rolled_back: int
     closed_after: float | None
     """Seconds from the first drift to the first promotion of a retrained version."""
+    sabotaged: str | None = None
+    """The version that the demo itself made go bad."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Summary:
     rate: float
     seconds: float
     sabotaged: bool
+    left_out: int = 0
+    """Answers of the sabotaged version, which are the demo's own doing and in neither column."""
 
     @property
     def missing(self) -> list[str]:
@@ -72,6 +76,9 @@ class Summary:
         yield f"log loss                  {self.live['log_loss']:11.4f}    {self.static['log_loss']:.4f}"
         yield f"Brier score               {self.live['brier']:11.4f}    {self.static['brier']:.4f}"
         yield ""
+        if self.left_out:
+            yield f"without {self.left_out:,} answers of the sabotaged version {facts.sabotaged}"
+            yield ""
         yield f"drift episodes            {facts.drifts:11,}"
         yield f"retrainings               {facts.requests:11,}    ({facts.refusals:,} refused by the policy)"
         yield f"challengers registered    {facts.trained:11,}    ({facts.refused_by_gate:,} refused)"
@@ -98,8 +105,10 @@ def of(
     """Count and compare. `timing`: seconds of the replay, and of everything."""
     answered = ~np.isnan(replay.scores)
     judged = answered & ~np.isnan(replay.flights.late)
-    labels = replay.flights.late[judged]
     expected = set(replay.flights.ids[judged])
+    bad = judged & (replay.versions == (facts.sabotaged or ""))
+    judged &= ~bad
+    labels = replay.flights.late[judged]
     replayed, seconds = timing
     return Summary(
         facts=facts,
@@ -111,6 +120,7 @@ def of(
         rate=replay.asked / replayed,
         seconds=seconds,
         sabotaged=sabotaged,
+        left_out=int(bad.sum()),
     )
 
 
