@@ -35,7 +35,7 @@ e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minu
 bench: setup ## what the hot paths cost, as ratios inside one run
 	$(BIN)/python -m infra.bench
 
-demo: setup ## the loop closes on a year of flights (ten minutes; ARGS=--fast for two)
+demo: setup ## the loop closes on a year of flights (ten minutes; ARGS=--fast for two to four)
 	$(BIN)/driftloop demo $(ARGS)
 
 docs: setup ## generate what docs/ takes from code
