@@ -152,7 +152,7 @@ class Loop(Generic[State]):
             return await self._persist(chunk.partition, handled, only=Temporary)
         except Revoked:
             raise
-        # The one broad except in the house: what leaves this loop is lost, so whatever a record does to
+        # Broad, here and in `_persist`: what leaves this loop is lost, so whatever a record does to
         # the handler, the record is parked with the reason and the others go on.
         except Exception as error:
             if len(chunk.records) > 1:
