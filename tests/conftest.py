@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-pytest_plugins = ["tests.broker_fixtures", "tests.mlflow_fixtures"]
+pytest_plugins = ["tests.broker_fixtures", "tests.chaos.system", "tests.mlflow_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -41,7 +41,7 @@ class Once:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._newest: dict[tuple[str, int, str], int] = {}
+        self._newest: dict[tuple[str, int, bytes], int] = {}
         self.repetitions = 0
 
     @property
@@ -52,8 +52,8 @@ class Once:
     def poll(self, seconds: float) -> Iterator[tuple[topics.Topic, Message]]:
         """What arrived for the first time."""
         for topic, message in self._reader.poll(seconds):
-            headers = {name: value.decode() for name, value in message.headers() or ()}
-            if "source" in headers:
+            headers = dict(message.headers() or ())
+            if "source" in headers and headers.get("seq", b"").isdigit():
                 place, seq = (topic.name, message.partition(), headers["source"]), int(headers["seq"])
                 if seq <= self._newest.get(place, 0):
                     self.repetitions += 1

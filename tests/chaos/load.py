@@ -10,6 +10,7 @@ import heapq
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -64,6 +65,7 @@ class Load:
     ledgers: dict[str, Ledger] = field(init=False)
     _random: random.Random = field(init=False)
     _due: list[tuple[float, int, Single]] = field(default_factory=list)
+    _asides: deque[Callable[[], None]] = field(default_factory=deque)
     _row: int = 0
     _slices: int = 0
 
@@ -84,16 +86,23 @@ class Load:
         """
         began = time.monotonic()
         while not enough():
+            while self._asides:
+                self._asides.popleft()()
             self._predict(SLICE)
-            self._send(BEGINNING + self._row * STEP_MS)
+            self._send(self.now)
             ahead = self._row / self.rows_a_second - (time.monotonic() - began)
             threading.Event().wait(max(0.0, ahead))
         self._send(float("inf"))
         self.publisher.flush()
 
+    @property
+    def now(self) -> int:
+        """The load's calendar (UTC, ms)."""
+        return BEGINNING + self._row * STEP_MS
+
     def close(self, partitions: int) -> None:
         """Rows long after all others: whoever waits gives up, and open segments are closed."""
-        at = BEGINNING + self._row * STEP_MS + LONG_AFTER_MS
+        at = self.now + LONG_AFTER_MS
         for model, ledger in self.ledgers.items():
             ids = [f"closing-{model}-{n}" for n in range(CLOSING_ROWS * partitions)]
             ledger.closing.update(ids)
@@ -104,6 +113,21 @@ class Load:
             labels = [Label(model=model, id=id_, at=at, label=n % 2) for n, id_ in enumerate(ids)]
             _publish(self.publisher, labels, batch=True)
         self.publisher.flush()
+
+    def stray(self, rows: int, ahead_ms: int) -> None:
+        """In between, rows of a client whose clock is wrong; they count like any others."""
+        self._asides.append(lambda: self._stray(rows, ahead_ms))
+
+    def _stray(self, rows: int, ahead_ms: int) -> None:
+        at = self.now + ahead_ms
+        for model, ledger in self.ledgers.items():
+            ids = [f"stray-{model}-{self._number()}" for _ in range(rows)]
+            ledger.predicted += ids
+            ledger.labelled.update(ids)
+            said = [Prediction(**self._said(model, id_, at), features=_features(0)) for id_ in ids]
+            _publish(self.publisher, said, batch=False)
+            labels = [Label(model=model, id=id_, at=at + MINUTE_MS, label=1) for id_ in ids]
+            _publish(self.publisher, labels, batch=False)
 
     def _predict(self, rows: int) -> None:
         for n in range(self._row, self._row + rows):
