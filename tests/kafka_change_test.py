@@ -43,7 +43,7 @@ def test_a_client_whose_clock_jumps_a_year_ahead_and_back_makes_nobody_give_up_w
         with trial.under_load(system, load):
             for _ in range(3):
                 trial.more(500, system, accounts)
-                load.stray(20, YEAR_MS)
+                load.stray(10, YEAR_MS)
             trial.more(1000, system, accounts)
         trial.settle(system, load, accounts)
     told = trial.report(system, load, accounts, chaos_seed)
