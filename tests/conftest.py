@@ -18,3 +18,9 @@ def chaos_seed(request: pytest.FixtureRequest) -> int:
     """The seed of `--chaos-seed`, or a new one."""
     given = request.config.getoption("--chaos-seed")
     return int(given) if given is not None else random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.fixture
+def chaos_kills(request: pytest.FixtureRequest) -> int:
+    """The number of `--chaos-kills`."""
+    return int(request.config.getoption("--chaos-kills"))

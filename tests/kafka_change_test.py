@@ -24,7 +24,7 @@ def test_a_broker_that_is_killed_and_comes_back_in_mid_load_loses_no_id(
     system.start_agents("agents", AGENTS)
     with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
         load = Load(publisher, chaos_seed, MODELS)
-        with trial.under_load(system, load):
+        with trial.meanwhile(system, load.run):
             trial.more(1, system, accounts)
             system.supervisor.kill("kafka")
             trial.more(1000, system, accounts)
@@ -40,7 +40,7 @@ def test_a_client_whose_clock_jumps_a_year_ahead_and_back_makes_nobody_give_up_w
     system.start_agents("agents", AGENTS)
     with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
         load = Load(publisher, chaos_seed, MODELS)
-        with trial.under_load(system, load):
+        with trial.meanwhile(system, load.run):
             for _ in range(3):
                 trial.more(500, system, accounts)
                 load.stray(10, YEAR_MS)
@@ -69,7 +69,7 @@ def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(
     )
     with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
         load = Load(publisher, chaos_seed, MODELS)
-        with trial.under_load(system, load):
+        with trial.meanwhile(system, load.run):
             trial.more(1, system, accounts)
             foreign.produce(features, b"{" + b"x" * HUGE)
             foreign.produce(features, codec.encode(batch))

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter
 from infra.adapters.parquet_store import ParquetStore
 from schemas.dead_letters import DeadLetter
 from schemas.events import PerformanceMeasured
-from schemas.records import AnyRecord, Label
+from schemas.records import AnyRecord, Label, Prediction, PredictionBatch
 from schemas.settings import Settings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import topics
@@ -29,6 +29,8 @@ from tests.chaos.load import Ledger, rows_of
 
 MICROBATCH = 32
 ORPHAN = "label without prediction"
+HISTORY = "history"
+"""The segment with what was there before; nobody published it."""
 SHOWN = 8
 """Ids named in a complaint; all of them would fill the screen."""
 CHAIN = ("predictions topic", "labels topic", "outcomes", "examples", "store")
@@ -69,9 +71,9 @@ class Accounts:
     once: Once
     places: defaultdict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
     """Place -> (model, id) -> how often."""
-    rows: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """Predictions of a model in a partition, duplicates included."""
-    summarised: Counter[tuple[str, int]] = field(default_factory=Counter)
+    rows: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """Predictions of a model and version in a partition, duplicates included."""
+    summarised: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """Micro-batches of the same."""
     letters: list[DeadLetter] = field(default_factory=list)
     windows: dict[str, PerformanceMeasured] = field(default_factory=dict)
@@ -89,7 +91,7 @@ class Accounts:
                     self._count("examples", LabelledExamples.model_validate_json(value))
                 case topics.SUMMARIES:
                     summary = DriftSummary.model_validate_json(value)
-                    self.summarised[summary.model, summary.span.partition] += summary.batches
+                    self.summarised[summary.model, summary.version, summary.span.partition] += summary.batches
                 case topics.METRICS if b'"PerformanceMeasured"' in value:
                     window = PerformanceMeasured.model_validate_json(value)
                     self.windows[window.id] = window
@@ -113,6 +115,8 @@ class Accounts:
         self.places["store"].clear()
         for model in models:
             for path in ParquetStore(folder)._place(model).glob("*.parquet"):
+                if path.stem == HISTORY:
+                    continue
                 self.places["store"].update((model, id_) for id_ in _ids(path))
 
     def outcomes_of(self, ledgers: Mapping[str, Ledger]) -> int:
@@ -124,8 +128,8 @@ class Accounts:
         record = RECORD.validate_json(value)
         rows = rows_of(record)
         self.places[f"{topic.name} topic"].update(rows)
-        if topic is topics.PREDICTIONS:
-            self.rows[record.model, partition] += len(rows)
+        if isinstance(record, Prediction | PredictionBatch):
+            self.rows[record.model, record.version, partition] += len(rows)
 
     def _count(self, place: str, rows: Outcomes) -> None:
         self.places[place].update((rows.model, id_) for id_ in rows.ids)
@@ -197,12 +201,12 @@ def _letters(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[str]
 
 def _summaries(accounts: Accounts) -> Iterator[str]:
     """Whole micro-batches of each partition; the rest waits in the summarising agent."""
-    for (model, partition), rows in sorted(accounts.rows.items()):
-        binned = accounts.summarised[model, partition]
+    for (model, version, partition), rows in sorted(accounts.rows.items()):
+        binned = accounts.summarised[model, version, partition]
         if binned != rows // MICROBATCH:
             yield (
-                f"{model}, partition {partition}: {rows} predictions are {rows // MICROBATCH} whole "
-                f"micro-batches, but {binned} were summarised"
+                f"{model}:{version}, partition {partition}: {rows} predictions are "
+                f"{rows // MICROBATCH} whole micro-batches, but {binned} were summarised"
             )
 
 

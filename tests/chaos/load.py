@@ -107,7 +107,7 @@ class Load:
             ids = [f"closing-{model}-{n}" for n in range(CLOSING_ROWS * partitions)]
             ledger.closing.update(ids)
             rows = [
-                Prediction(**self._said(model, id_, at), features=_features(n)) for n, id_ in enumerate(ids)
+                Prediction(**self._said(model, id_, at), features=features_of(n)) for n, id_ in enumerate(ids)
             ]
             _publish(self.publisher, rows, batch=True)
             labels = [Label(model=model, id=id_, at=at, label=n % 2) for n, id_ in enumerate(ids)]
@@ -124,7 +124,7 @@ class Load:
             ids = [f"stray-{model}-{self._number()}" for _ in range(rows)]
             ledger.predicted += ids
             ledger.labelled.update(ids)
-            said = [Prediction(**self._said(model, id_, at), features=_features(0)) for id_ in ids]
+            said = [Prediction(**self._said(model, id_, at), features=features_of(0)) for id_ in ids]
             _publish(self.publisher, said, batch=False)
             labels = [Label(model=model, id=id_, at=at + MINUTE_MS, label=1) for id_ in ids]
             _publish(self.publisher, labels, batch=False)
@@ -140,10 +140,10 @@ class Load:
         id_ = f"{model}-{n}"
         apart = self._random.random() < APART
         ledger.predicted.append(id_)
-        given = {} if apart else _features(n)
+        given = {} if apart else features_of(n)
         self._plan(ledger, Prediction(**self._said(model, id_, at), features=given), at)
         if apart:
-            self._plan(ledger, FeatureRow(model=model, id=id_, at=at, features=_features(n)), at)
+            self._plan(ledger, FeatureRow(model=model, id=id_, at=at, features=features_of(n)), at)
         late = int(self._random.random() ** 3 * LATEST_MS)
         if self._random.random() < LABELLED:
             ledger.labelled.add(id_)
@@ -219,7 +219,8 @@ def _feature(record: Single, name: str) -> Value:
     return record.features[name]
 
 
-def _features(n: int) -> dict[str, Value]:
+def features_of(n: int) -> dict[str, Value]:
+    """Features of row n; they repeat, so that nothing drifts."""
     return {"n": n % 97, "share": n % 13 / 13, "parity": "odd" if n % 2 else "even"}
 
 

@@ -4,7 +4,10 @@ The supervisor is what systemd or Kubernetes would be: it knows a name and a way
 Its children are tethered to the thread that starts them, so all of it happens in the test's own thread.
 """
 
+import contextlib
+import os
 import random
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +16,8 @@ from typing import Protocol
 
 PAUSE = 0.3
 """Seconds between a death and the next start; the kernel needs some, too."""
+CHILD = "'s child"
+"""Put behind the name of a victim: one of the processes that it has started."""
 LIVES = 25
 """Deaths of their own accord after which a process is in a crash loop, and the test has failed."""
 
@@ -20,6 +25,8 @@ LIVES = 25
 class Process(Protocol):
     """`Child` and `Broker` both are one."""
 
+    @property
+    def pid(self) -> int: ...
     @property
     def alive(self) -> bool: ...
     def kill(self) -> None: ...
@@ -59,6 +66,17 @@ class Supervisor:
         ward.kills += 1
         ward.dead_since = time.monotonic()
         self.tell(f"kill -9 {name}")
+
+    def kill_child(self, name: str, dice: random.Random) -> bool:
+        """SIGKILL to one of its children, which it is itself to replace; False if it has none just now."""
+        children = _children(self.wards[name].process.pid)
+        if not children:
+            return False
+        pid = dice.choice(children)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.tell(f"kill -9 a child of {name} (pid {pid})")
+        return True
 
     def tend(self) -> None:
         """Start what has ended."""
@@ -105,15 +123,39 @@ class Reaper:
         self._random = random.Random(self.seed)  # noqa: S311 - chaos that can be repeated
         self._next = time.monotonic() + self._random.uniform(*self.pauses)
 
-    def swing(self) -> None:
-        """Kill whoever is next, if it is time and there is somebody."""
+    def swing(self) -> bool:
+        """Kill whoever is next, if it is time and there is somebody; whether there was."""
         if time.monotonic() < self._next:
-            return
+            return False
         self._next = time.monotonic() + self._random.uniform(*self.pauses)
-        alive = [name for name in self.victims if self.supervisor.wards[name].process.alive]
-        if alive:
-            self.supervisor.kill(self._random.choice(alive))
-            self.kills += 1
+        alive = [name for name in self.victims if self._ward(name).process.alive]
+        killed = bool(alive) and self._killed(self._random.choice(alive))
+        self.kills += killed
+        return killed
+
+    def _ward(self, victim: str) -> Ward:
+        return self.supervisor.wards[victim.removesuffix(CHILD)]
+
+    def _killed(self, victim: str) -> bool:
+        if victim.endswith(CHILD):
+            return self.supervisor.kill_child(victim.removesuffix(CHILD), self._random)
+        self.supervisor.kill(victim)
+        return True
+
+
+def _children(parent: int) -> list[int]:
+    """Process ids, from Linux's own table."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and int(_status(entry)[1]) == parent:
+                found.append(int(entry.name))
+    return sorted(found)
+
+
+def _status(entry: Path) -> list[str]:
+    """State, parent, ... of a process."""
+    return (entry / "stat").read_text().rpartition(")")[2].split()
 
 
 def log_of(folder: Path, name: str) -> Path:

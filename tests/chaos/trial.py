@@ -17,35 +17,37 @@ Failures = list[BaseException]
 
 
 @contextmanager
-def under_load(system: System, load: Load) -> Iterator[Failures]:
-    """Publish in a thread until the block ends; what was still due is delivered then.
+def meanwhile(
+    system: System, run: Callable[[Callable[[], bool]], None], failed: Failures | None = None
+) -> Iterator[Failures]:
+    """Have `run(enough)` work in a thread until the block ends, and wait for it.
 
     Yields what went wrong in the thread, so that the block needn't go on; it is raised at the end.
     """
-    calm, failed = threading.Event(), Failures()
+    calm, wrong = threading.Event(), Failures() if failed is None else failed
 
-    def publish() -> None:
+    def work() -> None:
         try:
-            load.run(calm.is_set)
+            run(calm.is_set)
         except BaseException as error:  # noqa: BLE001 - raised below, in the test's own thread
-            failed.append(error)
+            wrong.append(error)
 
-    publishing = threading.Thread(target=publish, name="load")
-    publishing.start()
+    thread = threading.Thread(target=work)
+    thread.start()
     try:
-        yield failed
+        yield wrong
     finally:
         calm.set()
-        while publishing.is_alive():
+        while thread.is_alive():
             system.supervisor.tend()
-            publishing.join(0.1)
-    if failed:
-        raise failed[0]
+            thread.join(0.1)
+    if wrong:
+        raise wrong[0]
 
 
 def survive(system: System, load: Load, accounts: Accounts, reaper: Reaper, kills: int) -> None:
     """Kill under load, `kills` times."""
-    with under_load(system, load) as failed:
+    with meanwhile(system, load.run) as failed:
         while reaper.kills < kills and not failed:
             reaper.swing()
             system.supervisor.tend()
