@@ -70,6 +70,7 @@ def test_kills_of_anybody_while_models_are_trained_and_rolled_out_lose_nothing_a
             remember(system, model)
             ask_for(publisher, model, "first")
         attend(system, accounts, events, known, lambda: len(known.of_kind(RolloutPromoted)) == len(models))
+        assert len(known.of_kind(RolloutPromoted)) == len(models), f"no model is served; see {system.folder}"
         load = Load(publisher, chaos_seed, MODELS)
         asking = Asking(system.settings.serving.url, publisher, SERVED)
         reaper = Reaper(system.supervisor, VICTIMS, chaos_seed, pauses=(3.0, 12.0))

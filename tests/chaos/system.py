@@ -16,6 +16,7 @@ from infra.adapters import folder_reader
 from infra.adapters.mlflow_server import MLflowServer
 from infra.brokers.kafka import KafkaBroker
 from infra.processes import Child, free_port
+from mlops_core.data.examples import column
 from mlops_core.data.profile import Profile
 from schemas.settings import (
     KafkaSettings,
@@ -43,7 +44,7 @@ HISTORY_ROWS = 1_261 * 2
 def history(rows: int) -> dict[str, NDArray[Any]]:
     """Features as the load has them, columns of shape (rows,)."""
     made = [features_of(n) for n in range(rows)]
-    return {name: np.array([row[name] for row in made]) for name in made[0]}
+    return {name: column([row[name] for row in made]) for name in made[0]}
 
 
 @dataclass
