@@ -1,7 +1,10 @@
 """Kafka and the data change while workers run: restarts, clocks that jump, messages beyond all bounds."""
 
+import time
+
 import pytest
 from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from schemas.dead_letters import KEPT_BYTES
 from schemas.records import FeatureBatch, FeatureRow
@@ -101,3 +104,20 @@ def test_a_message_of_ten_megabytes_is_refused_by_our_own_publisher_and_the_next
         while not reader.caught_up:
             found += [message.key() for _, message in reader.poll(0.2)]
     assert found == [b"small"]
+
+
+@pytest.mark.timeout(180)
+def test_agents_refuse_topics_that_have_grown_and_say_so_with_both_numbers(system: System) -> None:
+    kafka = system.settings.kafka
+    grown = topics.name_of(topics.LABELS, kafka)
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    client.create_partitions([NewPartitions(grown, kafka.data_partitions + 2)])[grown].result()
+    agents = system.run("refusing", "agents", "run", *AGENTS)
+    try:
+        deadline = time.monotonic() + 60
+        while agents.alive and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert agents.exit_code not in (None, 0)
+        assert "topic labels has 6 partitions, the settings say 4" in agents.tail(50)
+    finally:
+        agents.stop()

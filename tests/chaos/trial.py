@@ -67,7 +67,7 @@ def settle(system: System, load: Load, accounts: Accounts) -> None:
 
 def wrong(system: System, load: Load, accounts: Accounts) -> list[str]:
     """All complaints."""
-    accounts.stored(system.settings.store.folder, load.models)
+    accounts.stored(system.settings.store.folder, load.ledgers)
     return complaints(load.ledgers, accounts, system.settings)
 
 
