@@ -33,7 +33,8 @@ e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minu
 	$(BIN)/python -m pytest -m e2e
 
 chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILLS=20, CHAOS_SEED=... repeats one)
-	$(BIN)/python -m pytest -m chaos -s $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
+	@mkdir -p .driftloop
+	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
 
 bench: setup ## what the hot paths cost, as ratios inside one run
 	$(BIN)/python -m infra.bench

@@ -182,7 +182,10 @@ def _uninvited(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[st
 
 
 def _letters(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[str]:
-    """Each orphan is one dead letter, and there is no other one."""
+    """Each orphan is a dead letter, and there is no other one.
+
+    One that came twice may be two: a worker that lags may have given up on the first before the second came.
+    """
     labels = [Label.model_validate_json(one.original()) for one in accounts.letters if one.reason == ORPHAN]
     parked = Counter((label.model, label.id) for label in labels)
     orphans = {(model, id_) for model, ledger in ledgers.items() for id_ in ledger.orphans}
@@ -192,8 +195,9 @@ def _letters(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[str]
     if parked.keys() - orphans:
         given_up = parked.keys() - orphans
         yield f"{len(given_up)} labels were given up though they had a prediction: {_named(given_up)}"
-    if parked.total() > len(parked):
-        yield f"{parked.total() - len(parked)} orphans were parked more than once"
+    often = {key for key, times in parked.items() if times > accounts.places["labels topic"][key]}
+    if often:
+        yield f"{len(often)} orphans were parked more often than they came: {_named(often)}"
     others = Counter((one.reason, one.detail) for one in accounts.letters if one.reason != ORPHAN)
     for (reason, detail), times in others.most_common(3):
         yield f"{times} dead letters of reason {reason!r}: {detail}"
