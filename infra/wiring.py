@@ -35,7 +35,7 @@ def _storing(settings: Settings) -> Agent[Any]:
     from agents.storing import StoringAgent
     from infra.adapters.parquet_store import ParquetStore
 
-    return StoringAgent(ParquetStore(settings.store.folder), settings.store)
+    return StoringAgent(ParquetStore(settings.store.folder, settings.store), settings.store)
 
 
 def _performance(settings: Settings) -> Agent[Any]:

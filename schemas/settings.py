@@ -180,11 +180,19 @@ class StoreSettings(Group):
     """The offline store of labelled examples."""
 
     folder: Path = Path(".driftloop/store")
-    """Parquet segments, one folder a model."""
+    """Parquet files, one folder a model; may be shared by machines if its locks are (flock)."""
     segment_rows: Positive = 1000
     """Rows that fill a segment: 50-200 kB of Parquet."""
     segment_hours: Annotated[float, Field(gt=0)] = 1.0
     """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
+    file_rows: Positive = 100_000
+    """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within 0.3 s."""
+    file_days: Annotated[float, Field(gt=0)] = 30.0
+    """Days (of the data) after which a file is full with fewer rows: rows of a file leave together, so they
+    may stay so much longer than `retention_days`."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Files whose newest label is older than this, counted back from the newest label of the model, are
+    deleted. None keeps everything."""
 
 
 class Settings(BaseSettings):
