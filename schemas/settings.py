@@ -186,7 +186,7 @@ class StoreSettings(Group):
     segment_hours: Annotated[float, Field(gt=0)] = 1.0
     """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
     file_rows: Positive = 100_000
-    """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within 0.3 s."""
+    """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within half a second."""
     file_days: Annotated[float, Field(gt=0)] = 30.0
     """Days (of the data) after which a file is full with fewer rows: rows of a file leave together, so they
     may stay so much longer than `retention_days`."""
