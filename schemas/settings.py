@@ -47,6 +47,8 @@ class KafkaSettings(Group):
     short one matters on the embedded broker, where a first join waits half of it."""
     chunk_records: Positive = 1000
     """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
+    max_lag_seconds: Seconds = 300.0
+    """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
 
 
 class PublisherSettings(Group):
@@ -176,6 +178,14 @@ class DashboardSettings(Group):
     port: Annotated[int, Field(ge=0, le=65535)] = 8050
 
 
+class MetricsSettings(Group):
+    """Where processes of agents answer `GET /metrics`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """0 takes a free port and prints it; None: nowhere. Each process of a machine needs a port of its own."""
+
+
 class StoreSettings(Group):
     """The offline store of labelled examples."""
 
@@ -217,6 +227,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     dashboard: DashboardSettings = DashboardSettings()
     store: StoreSettings = StoreSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(

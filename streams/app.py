@@ -8,7 +8,7 @@ from typing import Any, Generic
 import faust
 
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams import chunks, topics
+from streams import chunks, lag, topics
 from streams.agent import Agent, State
 from streams.consume import Loop
 from streams.publisher import Outgoing, Publisher
@@ -40,6 +40,10 @@ class Worker(Generic[State]):
         )
         self._publisher = Publisher(kafka, publisher)
         self._loop = Loop(agent, kafka, self._publisher, self._load, self._save, self._owned)
+        partitions = agent.topics[0].partitions(kafka)
+        self._watch = lag.Watch(
+            agent.name, kafka, self._publisher, self._names, partitions, lambda: self.app.consumer
+        )
         self._settled = False
         """False while partitions move and the table is being read: what it says then is old."""
         self._attach()
@@ -49,10 +53,12 @@ class Worker(Generic[State]):
 
         async def consume(stream: Any) -> None:
             async for chunk in stream:
-                await self._loop.consume(chunk)
+                with self._watch.working(chunk):
+                    await self._loop.consume(chunk)
 
         self.app.agent(source, name=self._agent.name)(consume)
         self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._resume)
+        self.app.timer(lag.LOOK_SECONDS, name=f"{self._agent.name}-lag")(self._watch.look)
         self.app.on_partitions_revoked.connect(self._moving, weak=False)
         self.app.on_partitions_assigned.connect(self._moving, weak=False)
         self.app.on_rebalance_complete.connect(self._recovered, weak=False)
