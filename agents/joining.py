@@ -25,9 +25,6 @@ from streams.consume import parked
 from streams.routes import Emitted
 
 HOUR_MS = 3_600_000
-CAPACITY = 30_000
-"""Rows that wait in a partition, at most: with 20 features they make a snapshot of 4 MB, half of what fits.
-Beyond it the oldest give up waiting; docs/decisions/0002 says what comes instead."""
 ROWS_A_MESSAGE = 2_000
 """Joined rows in one message: 1 MB with 40 features."""
 ORPHAN = "label without prediction"
@@ -39,14 +36,16 @@ class JoiningAgent(WithoutEffects):
     """One join a partition: a prediction and its label have the same id, so they share one."""
 
     name = "joining"
+    steps = 50
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, settings: PerformanceSettings) -> None:
         self._horizon = int(settings.horizon_hours * HOUR_MS)
+        self._capacity = settings.waiting_rows
 
     def fresh(self) -> LabelJoin:
         """Nobody waits."""
-        return LabelJoin(self._horizon, CAPACITY)
+        return LabelJoin(self._horizon, self._capacity)
 
     def dump(self, state: LabelJoin) -> bytes:
         """Everybody who waits, as JSON."""
@@ -54,7 +53,7 @@ class JoiningAgent(WithoutEffects):
 
     def load(self, data: bytes) -> LabelJoin:
         """Back from `dump`."""
-        return LabelJoin.load(data, self._horizon, CAPACITY)
+        return LabelJoin.load(data, self._horizon, self._capacity)
 
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
         """Whoever met, and a dead letter for each label that waited in vain."""

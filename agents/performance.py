@@ -47,6 +47,7 @@ class PerformanceAgent(WithoutEffects):
     """Closes a window after so many labels, whatever versions answered them."""
 
     name = "performance"
+    steps = 20
     topics = (topics.OUTCOMES,)
 
     def __init__(self, settings: PerformanceSettings) -> None:

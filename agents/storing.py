@@ -57,6 +57,7 @@ class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
     name = "storing"
+    steps = 20
     topics = (topics.EXAMPLES,)
 
     def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:

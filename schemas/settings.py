@@ -86,6 +86,9 @@ class PerformanceSettings(Group):
 
     horizon_hours: Annotated[float, Field(gt=0)] = 24.0 * 7
     """How long (in the time of the data) a prediction waits for its label."""
+    waiting_rows: Positive = 200_000
+    """Rows of a model that wait in one partition, at most, whatever the horizon: about 120 MB of memory with
+    20 features. Beyond it the oldest give up waiting."""
     delta: Share = 0.002
     """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
     window_labels: Positive = 250

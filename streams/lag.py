@@ -49,12 +49,12 @@ class Behind:
 class _Progress:
     """How far one partition is, as far as this worker has seen; times are seconds since 1970."""
 
-    position: int
-    """The first offset that isn't done."""
-    upto: int
-    """The first offset that hasn't arrived here."""
+    done: int
+    """The next offset when nothing is in hand."""
     oldest: float | None = None
-    """When the oldest record that isn't done was written, at the earliest; None: nothing waits."""
+    """When it was written, at the earliest; None: not known to be there."""
+    hand: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Chunks that arrived and aren't done, by their first offset: the offset after them, when it was written."""
 
 
 class Lag:
@@ -63,34 +63,41 @@ class Lag:
     def __init__(self) -> None:
         self._places: dict[Place, _Progress] = {}
 
+    def starts(self, place: Place, offset: int) -> None:
+        """The worker is given a partition of which everything before `offset` was done."""
+        self._places[place] = _Progress(offset)
+
     def began(self, chunk: Chunk, now: float) -> None:
-        """The worker has a chunk in hand."""
+        """A chunk arrived; several of a partition may wait for each other."""
         first = chunk.records[0]
-        written = first.timestamp / 1000 if first.timestamp >= 0 else now
-        self._places[chunk.topic, chunk.partition] = _Progress(first.offset, chunk.last + 1, written)
+        known = self._places.setdefault((chunk.topic, chunk.partition), _Progress(first.offset))
+        known.hand[first.offset] = (chunk.last + 1, first.timestamp / 1000 if first.timestamp >= 0 else now)
 
     def finished(self, chunk: Chunk, end: int | None) -> None:
-        """It is done with it. What comes next, if `end` says that something does, was written later."""
-        place = self._places.get((chunk.topic, chunk.partition))
-        if place is not None:
-            place.position = place.upto = chunk.last + 1
-            newest, waits = chunk.records[-1].timestamp, end is not None and end > place.position
-            place.oldest = newest / 1000 if waits and newest >= 0 else None
+        """It is done. What comes next, if `end` says that something does, was written later."""
+        known = self._places.get((chunk.topic, chunk.partition))
+        if known is not None and known.hand.pop(chunk.records[0].offset, None) is not None:
+            known.done, newest = chunk.last + 1, chunk.records[-1].timestamp
+            waits = end is not None and end > known.done
+            known.oldest = newest / 1000 if waits and newest >= 0 else None
 
     def look(self, ends: Ends, now: float) -> dict[Place, Behind]:
         """How far each partition is behind; what isn't in `ends` is another worker's now."""
         self._places = {place: known for place, known in self._places.items() if place in ends}
-        return {place: _behind(known, ends[place], now) for place, known in self._places.items()}
+        return {place: _behind(known, ends[place] or 0, now) for place, known in self._places.items()}
 
 
-def _behind(known: _Progress, end: int | None, now: float) -> Behind:
-    records = max(known.upto, end or 0) - known.position
-    if not records:
+def _behind(known: _Progress, end: int, now: float) -> Behind:
+    if known.hand:
+        position, (_, written) = min(known.hand.items())
+        arrived = max(upto for upto, _ in known.hand.values())
+        return Behind(max(arrived, end) - position, max(0.0, now - written))
+    if end <= known.done:
         known.oldest = None
         return Behind(0, 0.0)
     if known.oldest is None:
         known.oldest = now
-    return Behind(records, max(0.0, now - known.oldest))
+    return Behind(end - known.done, max(0.0, now - known.oldest))
 
 
 @dataclass
@@ -159,9 +166,14 @@ class Watch:
     _unsaid: list[Outgoing] = field(default_factory=list)
     _exported: set[Place] = field(default_factory=set)
 
+    def starts(self, positions: Mapping[Any, int]) -> None:
+        """The worker goes on from these offsets; by topic (in Kafka) and partition."""
+        for (topic, partition), offset in positions.items():
+            self._lag.starts((self.names[topic], partition), offset)
+
     @contextmanager
     def working(self, chunk: Chunk) -> Iterator[None]:
-        """The chunk is being worked on in this block."""
+        """The chunk is being worked on, or waits for one before it, in this block."""
         self._lag.began(chunk, time.time())
         yield
         self._lag.finished(chunk, self._ends().get((chunk.topic, chunk.partition)))

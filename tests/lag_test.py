@@ -74,6 +74,21 @@ def test_a_record_after_a_long_silence_is_as_old_as_we_know_of_it() -> None:
     assert lag.look({PLACE: 21}, 5007.0) == {PLACE: Behind(1, 7.0)}
 
 
+def test_the_oldest_of_several_chunks_in_hand_counts() -> None:
+    lag = Lag()
+    lag.began(chunk(10, 19, written=40), now=50)
+    lag.began(chunk(20, 29, written=44), now=50)
+    assert lag.look({PLACE: 25}, 50.0) == {PLACE: Behind(20, 10.0)}
+    lag.finished(chunk(10, 19, written=40), end=25)
+    assert lag.look({PLACE: 25}, 50.0) == {PLACE: Behind(10, 6.0)}
+
+
+def test_a_backlog_is_known_before_any_of_it_arrives() -> None:
+    lag = Lag()
+    lag.starts(PLACE, 40)
+    assert lag.look({PLACE: 100}, 50.0) == {PLACE: Behind(60, 0.0)}
+
+
 def test_a_partition_that_went_to_another_worker_is_forgotten() -> None:
     lag = Lag()
     lag.began(chunk(10, 19, written=40), now=50)
