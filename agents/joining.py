@@ -1,6 +1,6 @@
 """Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agents.reading import decoded
 from mlops_core.data.examples import Examples
@@ -18,7 +18,7 @@ from schemas.records import (
 )
 from schemas.settings import PerformanceSettings
 from schemas.stages import LabelledExamples, Outcomes
-from streams import codec, topics
+from streams import codec, metrics, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.consume import parked
@@ -28,6 +28,8 @@ HOUR_MS = 3_600_000
 ROWS_A_MESSAGE = 2_000
 """Joined rows in one message: 1 MB with 40 features."""
 ORPHAN = "label without prediction"
+Met = tuple[str, Examples]
+"""A model and rows of it that met their labels."""
 
 
 class JoiningAgent(WithoutEffects):
@@ -56,16 +58,28 @@ class JoiningAgent(WithoutEffects):
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
         """Whoever met, and a dead letter for each label that waited in vain."""
         follows: list[Emitted] = []
-        met: list[tuple[str, Examples]] = []
+        met: list[Met] = []
+        before = dict[str, Mapping[str, int]]()
         for _, record in decoded(chunk, codec.decode_record, follows):
+            before.setdefault(record.model, state.counts(record.model))
             met.append((record.model, _arrive(state, record)))
         expired = state.expire()
         met.extend(expired.featureless.items())
+        _measure(state, before, met)
         span = _span(chunk)
         for model, rows in met:
             for first in range(0, len(rows), ROWS_A_MESSAGE):
                 follows.extend(_told(model, span, rows[first : first + ROWS_A_MESSAGE]))
         return follows + [_orphaned(chunk, orphan) for orphan in expired.orphans]
+
+
+def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iterable[Met]) -> None:
+    """Export what the chunk changed: whom it concerned, and how late their labels were."""
+    for model, then in before.items():
+        now = join.counts(model)
+        metrics.label_join(model, {what: now[what] - then[what] for what in now})
+    for model, rows in met:
+        metrics.label_delays(model, ((rows.labelled_at - rows.at) / 1000).tolist())
 
 
 def _arrive(join: LabelJoin, record: AnyRecord) -> Examples:

@@ -12,7 +12,7 @@ import faust
 from faust.types import TP
 
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams import chunks, ranges, topics
+from streams import chunks, lag, ranges, topics
 from streams.agent import Agent, State
 from streams.changelog import Changelog
 from streams.consume import Loop
@@ -49,6 +49,9 @@ class Worker(Generic[State]):
         partitions = agent.topics[0].partitions(kafka)
         self._changelog = Changelog(agent.name, kafka, self._publisher, partitions)
         self._loop = Loop(agent, kafka, self._publisher, self)
+        self._watch = lag.Watch(
+            agent.name, kafka, self._publisher, self._names, partitions, lambda: self.app.consumer
+        )
         self._settled = False
         """False while partitions move: their former owner may still be writing."""
         self._stuck: dict[TP, tuple[int, float]] = {}
@@ -93,11 +96,13 @@ class Worker(Generic[State]):
 
         async def consume(stream: Any) -> None:
             async for chunk in stream:
-                await self._loop.consume(chunk)
+                with self._watch.working(chunk):
+                    await self._loop.consume(chunk)
 
         # several at once, so that one partition's waiting for Kafka is another one's time
         self.app.agent(source, name=self._agent.name, concurrency=CONCURRENCY)(consume)
         self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._look_after)
+        self.app.timer(lag.LOOK_SECONDS, name=f"{self._agent.name}-lag")(self._watch.look)
         self.app.on_partitions_revoked.connect(self._moving, weak=False)
 
     async def _positions(self) -> Mapping[TP, int]:
@@ -108,11 +113,13 @@ class Worker(Generic[State]):
             taken = await asyncio.gather(*(self._loop.resume(partition) for partition in partitions))
         finally:
             self._settled = True
-        return {
+        positions = {
             TP(self._kafka.prefix + topic, partition): offset
             for partition, offsets in zip(partitions, taken, strict=True)
             for topic, offset in offsets.items()
         }
+        self._watch.starts(positions)
+        return positions
 
     async def _look_after(self) -> None:
         """Effects of quiet partitions go on, and records that got lost on the way are fetched again."""

@@ -111,10 +111,11 @@ class Accounts:
                 newest, since = self._size, time.monotonic()
 
     def stored(self, folder: Path, models: Iterable[str]) -> None:
-        """Look into the files, as anybody could."""
+        """Look into the files, as anybody could once all that waits is folded in."""
         self.places["store"].clear()
         for model in models:
-            for path in ParquetStore(folder)._place(model).glob("*.parquet"):
+            list(ParquetStore(folder).compact(model))
+            for path in (folder / model).glob("*.parquet"):
                 if path.stem == HISTORY:
                     continue
                 self.places["store"].update((model, id_) for id_ in _ids(path))
