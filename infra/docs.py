@@ -46,7 +46,10 @@ def _topics() -> Iterator[str]:
         days = topic.retention_ms // topics.DAY_MS
         yield f"| `{topic.name}` | {topic.plane} | {topic.carries} | {days} days |"
     yield "\nData-plane topics have `kafka.data_partitions` partitions, control-plane ones"
-    yield "`kafka.control_partitions`; names get `kafka.prefix` before them.\n"
+    yield "`kafka.control_partitions`; names get `kafka.prefix` before them."
+    yield "\nBeside them each agent has `driftloop-<agent>-memory`, compacted, which it creates itself: its state"
+    yield "and what it said last ([decision 2](decisions/0002-state-and-outbox-are-one-write.md)). An agent whose"
+    yield "memory is deleted reads all that its topics keep once more, and says again what follows from it.\n"
 
 
 def _shown(value: Any) -> str:
