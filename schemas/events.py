@@ -147,6 +147,7 @@ class PerformanceMeasured(Event):
     type: Literal["PerformanceMeasured"] = "PerformanceMeasured"
     since: Millis
     until: Millis
+    """Quartiles of the times of its labels, so that a few with a wrong date move neither."""
     rows: int
     labelled: int
     """Labels joined for this model since the beginning."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from mlops_core.errors import Unavailable
+from mlops_core.errors import Impossible, Unavailable
 from schemas.settings import KafkaSettings
 from streams import topics
 
@@ -21,6 +21,7 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
 
     Raises:
         Unavailable: the cluster doesn't answer, or refuses.
+        Impossible: a topic has another number of partitions than the settings say.
     """
     return _created(
         kafka,
@@ -49,6 +50,7 @@ def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
     client = AdminClient(settings, logger=log)
     try:
         there = client.list_topics(timeout=TIMEOUT).topics
+        _refuse_others({name: len(topic.partitions) for name, topic in there.items()}, wanted)
         missing = [topic for topic in wanted if topic.topic not in there]
         answers = client.create_topics(missing, request_timeout=TIMEOUT) if missing else {}
         made = [name for name, answer in answers.items() if _new(answer.exception())]
@@ -56,6 +58,18 @@ def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
     except KafkaException as error:
         raise Unavailable(f"Kafka at {kafka.bootstrap}: {error.args[0].str()}") from error
     return made
+
+
+def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
+    """A prediction and its label meet where their id falls to, and that is decided by this number."""
+    for topic in wanted:
+        has = there.get(topic.topic, 0)  # 0: somebody is creating it just now
+        if has not in (0, topic.num_partitions):
+            raise Impossible(
+                f"topic {topic.topic} has {has} partitions, the settings say {topic.num_partitions} "
+                "(kafka.data_partitions, kafka.control_partitions): ids would miss each other; "
+                "docs/decisions/0011 says how to grow"
+            )
 
 
 def _wait_until_online(client: AdminClient, wanted: Sequence[NewTopic]) -> None:

@@ -54,7 +54,7 @@ class _Progress:
     oldest: float | None = None
     """When it was written, at the earliest; None: not known to be there."""
     hand: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Chunks that aren't done, by their first offset: the offset after them, when that first was written."""
+    """Chunks that arrived and aren't done, by first offset: the offset after them, when it was written."""
 
 
 class Lag:
