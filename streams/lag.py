@@ -167,9 +167,11 @@ class Watch:
     _exported: set[Place] = field(default_factory=set)
 
     def starts(self, positions: Mapping[Any, int]) -> None:
-        """The worker goes on from these offsets; by topic (in Kafka) and partition."""
+        """The worker goes on from these offsets, by topic (in Kafka) and partition; forget the rest."""
+        self._lag = Lag()
         for (topic, partition), offset in positions.items():
-            self._lag.starts((self.names[topic], partition), offset)
+            if topic in self.names:
+                self._lag.starts((self.names[topic], partition), offset)
 
     @contextmanager
     def working(self, chunk: Chunk) -> Iterator[None]:
