@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import ids
-from schemas.events import AlertRaised
+from schemas.events import EVERY_MODEL, AlertRaised
 from schemas.settings import KafkaSettings
 from streams import metrics, routes
 from streams.chunks import Chunk
@@ -27,8 +27,6 @@ LOOK_SECONDS = 1.0
 """Between two looks."""
 PATIENCE = 5
 """Looks in a row that must find an agent too late before anybody is told."""
-OURSELVES = "driftloop"
-"""What an alert about an agent has in place of a model: it concerns all of them."""
 
 Place = tuple[str, int]
 """Topic (our name) and partition."""
@@ -230,7 +228,7 @@ def _end(consumer: Any, tp: Any) -> int | None:
 
 
 def _alert(id_: str, now: float, severity: str, sentence: str, cause: str | None = None) -> AlertRaised:
-    fields = {"id": id_, "at": int(now * 1000), "model": OURSELVES, "caused_by": cause}
+    fields = {"id": id_, "at": int(now * 1000), "model": EVERY_MODEL, "caused_by": cause}
     return AlertRaised.model_validate({**fields, "severity": severity, "sentence": sentence})
 
 
