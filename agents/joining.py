@@ -61,7 +61,8 @@ class JoiningAgent(WithoutEffects):
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
         for _, record in decoded(chunk, codec.decode_record, follows):
-            before.setdefault(record.model, state.counts(record.model))
+            if record.model not in before:
+                before[record.model] = state.counts(record.model)
             met.append((record.model, _arrive(state, record)))
         expired = state.expire()
         met.extend(expired.featureless.items())

@@ -8,7 +8,6 @@ segments are others all the same.
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
@@ -79,7 +78,10 @@ class StoringAgent(WithoutEffects):
 
     def load(self, data: bytes) -> dict[str, Waiting]:
         """Back from `dump`."""
-        return {model: _waiting(fields) for model, fields in orjson.loads(data).items()}
+        return {
+            model: Waiting([LabelledExamples.model_validate(part) for part in one["parts"]], one["first"])
+            for model, one in orjson.loads(data).items()
+        }
 
     def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Emitted]:
         """Write every segment that is full, and let the store tidy up after it."""
@@ -100,9 +102,3 @@ def name_of(partition: int, first: int, last: int, examples: Examples) -> str:
     """A segment's name: where its rows come from (offsets, both ends included), and which they are."""
     ids = hashlib.sha256("\n".join(examples.ids.tolist()).encode()).hexdigest()
     return f"{partition:03d}-{first:012d}-{last:012d}-{ids[:8]}"
-
-
-def _waiting(fields: dict[str, Any] | list[Any]) -> Waiting:
-    """Before segments were named by their first offset too, a list of the parts was all."""
-    first, parts = (0, fields) if isinstance(fields, list) else (fields["first"], fields["parts"])
-    return Waiting([LabelledExamples.model_validate(part) for part in parts], first)

@@ -36,7 +36,7 @@ OVERHEAD = 1000
 
 
 class Source(Protocol):
-    """What the loop reads from. The first three block, and raise what `_persist` tries again after."""
+    """What the loop reads from. The first four block; what they raise, the loop tries again after."""
 
     def remembered(self, partition: int) -> Memory | None:
         """The partition's memory as it is in Kafka."""
@@ -270,7 +270,7 @@ class Loop(Generic[State]):
             return Live(born, state)
         live = Live(memory.base, self._agent.load(memory.base.state), memory.base.number)
         self._replay(live, partition, memory.steps)
-        live.snapshot.epoch = max(memory.epoch + 1, self._source.epoch())
+        live.snapshot.epoch = max(memory.newest.epoch + 1, self._source.epoch())
         return live
 
     def _replay(self, live: Live[State], partition: int, steps: Sequence[Step]) -> None:

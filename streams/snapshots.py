@@ -123,17 +123,26 @@ class Memory:
     steps: Sequence[Step] = ()
 
     @property
-    def epoch(self) -> int:
-        """Of its newest entry."""
-        return self.steps[-1].epoch if self.steps else self.base.epoch
+    def newest(self) -> Snapshot | Step:
+        """Its last entry."""
+        return self.steps[-1] if self.steps else self.base
 
     @classmethod
     def of(cls, entries: Iterable[Snapshot | Step]) -> Self | None:
-        """What a changelog comes to: a late write of a former owner (a lower epoch) doesn't count."""
+        """What a changelog comes to, from wherever in it one begins to read; None before the first base.
+
+        Two kinds of entries don't count: late ones of a former owner (a lower epoch), and those that a
+        worker wrote again because it had heard no answer.
+        """
         memory: Self | None = None
+        epoch = 0
         for entry in entries:
-            if memory is not None and entry.epoch < memory.epoch:
+            if entry.epoch < epoch:
                 continue
+            again = memory is not None and entry.epoch == memory.newest.epoch
+            if again and memory is not None and entry.number <= memory.newest.number:
+                continue
+            epoch = entry.epoch
             if isinstance(entry, Snapshot):
                 memory = cls(entry)
             elif memory is not None:
@@ -141,12 +150,11 @@ class Memory:
         return memory
 
     def _with(self, step: Step) -> Self:
-        newest = self.steps[-1].number if self.steps else self.base.number
-        if step.number <= newest and step.epoch == self.epoch:
-            return self  # written twice by a worker that heard no answer
+        """One more step, instead of those that a former owner wrote after it had lost the partition."""
         kept = [one for one in self.steps if one.number < step.number]
-        if step.number != (kept[-1].number if kept else self.base.number) + 1:
-            log.error("the changelog has a hole", extra={"before": step.number, "found": newest})
+        before = kept[-1].number if kept else self.base.number
+        if step.number != before + 1:
+            log.error("the changelog has a hole", extra={"after": before, "found": step.number})
             return self
         return replace(self, steps=[*kept, step])
 

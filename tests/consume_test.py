@@ -355,6 +355,11 @@ def test_what_a_new_owner_writes_replaces_what_the_former_one_wrote_after_it_had
 
 def test_an_entry_that_was_written_twice_counts_once() -> None:
     assert words(Memory.of([base(0, 1), step(1, 1, "a"), step(1, 1, "a")])) == ["a"]
+    assert words(Memory.of([base(0, 1), step(1, 1, "a"), base(0, 1), step(2, 1, "b")])) == ["a", "b"]
+
+
+def test_a_former_owners_base_is_not_taken_for_the_newest_by_who_reads_only_the_end() -> None:
+    assert Memory.of([step(7, 2), step(8, 2), base(5, 1)]) is None
 
 
 @pytest.mark.parametrize("count", [1, 1000])
