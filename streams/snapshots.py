@@ -137,10 +137,9 @@ class Memory:
         memory: Self | None = None
         epoch = 0
         for entry in entries:
-            if entry.epoch < epoch:
-                continue
-            again = memory is not None and entry.epoch == memory.newest.epoch
-            if again and memory is not None and entry.number <= memory.newest.number:
+            known = memory.newest if memory is not None else None
+            again = known is not None and known.epoch == entry.epoch and entry.number <= known.number
+            if again or entry.epoch < epoch:
                 continue
             epoch = entry.epoch
             if isinstance(entry, Snapshot):

@@ -278,3 +278,8 @@ def test_of_two_processes_that_write_the_same_segments_one_writes_each(
     assert all(len(set(pq.read_table(path)["writer"].to_pylist())) == 1 for path in segments)
     assert ParquetStore(tmp_path).count("churn") == 5000
     assert list((tmp_path / "churn" / ".unfinished").iterdir()) == []
+
+
+def test_text_that_numpy_holds_at_a_fixed_width_stays_text(store: ParquetStore) -> None:
+    store.append("churn", "a", backfill(["1", "2"], [5, 6], [1.0, 0.0], {"origin": np.array(["JFK", "LGA"])}))
+    assert store.newest("churn", 2).features["origin"].tolist() == ["JFK", "LGA"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlops_core.data.examples import Examples, backfill, column
+from mlops_core.data.examples import Examples, backfill
 from mlops_core.errors import BadData
 from schemas.configs import DataConfig
 
@@ -29,7 +29,7 @@ def read_examples(data: DataConfig) -> tuple[str, Examples]:
         ids=[f"{digest}-{row}" for row in range(rows)],
         at=_times(table[data.time]),
         labels=table[data.label].cast("float64").to_numpy(zero_copy_only=False),
-        features={name: column(table[name].to_pylist()) for name in names},
+        features={name: table[name].to_pylist() for name in names},
     )
 
 

@@ -9,8 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mlops_core.data.examples import Examples, column
-from mlops_core.data.features import numbers
-from mlops_core.data.join import spelled
+from mlops_core.data.features import spelled
 
 FIXED = {
     "id": pa.string(),
@@ -41,7 +40,7 @@ def table_of(examples: Examples) -> pa.Table:
 
 
 def _feature(values: NDArray[Any]) -> pa.Array:
-    plain = column(values.tolist()) if values.dtype == object else numbers(values)
+    plain = column(values)
     return pa.array(plain, pa.string() if plain.dtype == object else pa.float64(), from_pandas=True)
 
 

@@ -7,8 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats, categories, numbers
-from schemas.records import Value
+from mlops_core.data.features import Column, Floats, categories, numbers, spelled
 from schemas.stages import LabelledExamples
 
 
@@ -85,7 +84,7 @@ class Examples:
 def joined(parts: Sequence[Examples]) -> Examples:
     """All rows of `parts`, in their order; a feature that a part lacks is missing there.
 
-    One that is text in any part is text in all, numbers as `mlops_core.data.join.spelled` has them.
+    One that is text in any part is text in all, numbers as `features.spelled` has them.
     """
     names = dict.fromkeys(name for part in parts for name in part.features)
     return Examples(
@@ -99,7 +98,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
     )
 
 
-def column(values: Sequence[Value]) -> NDArray[Any]:
+def column(values: Column) -> NDArray[Any]:
     """A feature's values as `Examples` keep them: float64, or object if there is any text.
 
     >>> column([1, None, True, float("inf")])
@@ -107,6 +106,10 @@ def column(values: Sequence[Value]) -> NDArray[Any]:
     >>> column(["JFK", None, 3, float("nan")])
     array(['JFK', None, '3', None], dtype=object)
     """
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind in "biuf":
+            return numbers(values)
+        values = values.tolist()
     if str not in set(map(type, values)):
         return numbers(np.array(values, dtype=np.float64))
     finite = [None if type(v) is float and not np.isfinite(v) else v for v in values]
@@ -114,18 +117,16 @@ def column(values: Sequence[Value]) -> NDArray[Any]:
 
 
 def _united(name: str, parts: Sequence[Examples]) -> NDArray[Any]:
-    from mlops_core.data.join import spelled  # builds on this module
-
     cells = [part.features.get(name, np.full(len(part), np.nan)) for part in parts]
-    columns = [column(one.tolist()) if one.dtype == object else numbers(one) for one in cells]
+    columns = [column(one) for one in cells]
     text = any(one.dtype == object for one in columns)
     return np.concatenate([spelled(one) if text and one.dtype != object else one for one in columns])
 
 
 def backfill(
-    ids: Sequence[str], at: Sequence[int], labels: Sequence[float], features: Mapping[str, NDArray[Any]]
+    ids: Sequence[str], at: Sequence[int], labels: Sequence[float], features: Mapping[str, Column]
 ) -> Examples:
-    """Examples from history that no model of ours predicted."""
+    """Examples from history that no model of ours predicted; features as `column` takes them."""
     times = np.asarray(at, dtype=np.int64)
     return Examples(
         ids=np.asarray(ids, dtype=object),
@@ -134,5 +135,5 @@ def backfill(
         labelled_at=times,
         scores=np.full(len(times), np.nan),
         versions=np.full(len(times), "", dtype=object),
-        features=features,
+        features={name: column(values) for name, values in features.items()},
     )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from math import isnan
 from typing import Any, Self
 
 import numpy as np
@@ -102,8 +103,21 @@ def categories(column: Column) -> list[str | None]:
     return [None if v is None or v != v else v if type(v) is str else str(v) for v in column]
 
 
+def spelled(floats: Floats) -> NDArray[np.object_]:
+    """Numbers as text, for a feature that is text elsewhere; whole ones without a point, NaN is None.
+
+    >>> spelled(np.array([3.0, 2.5, np.nan]))
+    array(['3', '2.5', None], dtype=object)
+    """
+    return np.array([None if isnan(v) else _spelled(v) for v in floats.tolist()], dtype=object)
+
+
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) and abs(value) <= HUGE else np.nan
+
+
+def _spelled(number: float) -> str:
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _infer(name: str, column: Column) -> Feature:

@@ -11,30 +11,22 @@ and reads a month of predictions before the first label would give all of them u
 milliseconds) move nothing, and even many of them only until sane ones outnumber them again. Where the
 other side is silent, `capacity` bounds what is kept.
 
-While it waits, a row's numbers are 8 bytes each in one `bytes`: a fifth of the memory of Python's floats,
-and the rows that met, from wherever they waited, become a matrix by one `join`.
+What a row's features are while it waits: `mlops_core.data.traits`.
 """
 
 import sys
-from base64 import b64decode, b64encode
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
-from math import isnan
 from typing import Any, Self
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from mlops_core.data.examples import Examples, column
-from mlops_core.data.features import Column, Floats
+from mlops_core.data.examples import Examples
+from mlops_core.data.features import Column
+from mlops_core.data.traits import Shapes, Traits, columns_of, folded, unfolded
 
-Shape = tuple[tuple[str, bool], ...]
-"""Feature names in their order, and whether each is text."""
-Traits = tuple[Shape, bytes, tuple[str | None, ...]]
-"""A row's features: shape, numbers (float64 each) and texts."""
 Predicted = tuple[int, float, str, Traits | None]
 """`at`, score, version, features (None: they are still to come)."""
 Labelled = tuple[int, float]
@@ -43,8 +35,6 @@ Joined = tuple[str, Predicted, Labelled]
 
 CLOCK_ROWS = 63
 """Rows whose median is the clock; with fewer there is no clock yet, and nothing expires."""
-MAX_SHAPES = 1000
-"""Shapes remembered as one object; more of them cost a little memory each, nothing else."""
 SWEEPS = 16
 """Sweeps per horizon: a row waits up to 1/16 longer than the horizon, and is looked at 16 times."""
 ROOM = 8
@@ -179,7 +169,7 @@ class LabelJoin:
         self._horizon = horizon_ms
         self._capacity = capacity
         self._rooms: dict[str, _Room] = {}
-        self._shapes: dict[Shape, Shape] = {}
+        self._shapes = Shapes()
 
     def predictions(
         self,
@@ -196,7 +186,7 @@ class LabelJoin:
             ValueError: columns of different lengths.
         """
         room, joined = self._room(model), list[Joined]()
-        times, rows = _plain(at), self._traits(features, len(ids))
+        times, rows = _plain(at), self._shapes.traits(features, len(ids))
         for id_, when, score, traits in zip(_plain(ids), times, _plain(scores), rows, strict=True):
             room.predict(id_, (when, score, version, traits), joined)
         room.predicting.extend(times)
@@ -211,7 +201,7 @@ class LabelJoin:
             ValueError: columns of different lengths.
         """
         room, joined = self._room(model), list[Joined]()
-        for id_, *row in zip(_plain(ids), _plain(at), self._traits(features, len(ids)), strict=True):
+        for id_, *row in zip(_plain(ids), _plain(at), self._shapes.traits(features, len(ids)), strict=True):
             room.describe(id_, (row[0], row[1]), joined)
         return _counted(room, joined)
 
@@ -274,34 +264,11 @@ class LabelJoin:
             self._rooms[model] = _Room()
         return self._rooms[model]
 
-    def _traits(self, features: Mapping[str, Column], rows: int) -> Iterable[Traits | None]:
-        """Each row's features; equal shapes are one object, so that they are told apart by identity."""
-        if not features:
-            return repeat(None, rows)
-        if len(self._shapes) > MAX_SHAPES:
-            self._shapes.clear()
-        columns = {name: column(_plain(values)) for name, values in features.items()}
-        shape = tuple((name, values.dtype == object) for name, values in columns.items())
-        return _cut(self._shapes.setdefault(shape, shape), list(columns.values()), rows)
-
 
 _COUNTS = (
     *("predictions", "labels", "joined", "featureless", "duplicates", "conflicts", "orphans", "unlabelled"),
     *("waiting", "waiting_labels", "waiting_features", "remembered"),
 )
-
-
-def spelled(floats: Floats) -> NDArray[np.object_]:
-    """Numbers as text, for a feature that is text elsewhere; whole ones without a point, NaN is None.
-
-    >>> spelled(np.array([3.0, 2.5, np.nan]))
-    array(['3', '2.5', None], dtype=object)
-    """
-    return np.array([None if isnan(v) else _spelled(v) for v in floats.tolist()], dtype=object)
-
-
-def _spelled(number: float) -> str:
-    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _counted(room: _Room, joined: list[Joined]) -> Examples:
@@ -321,48 +288,8 @@ def _examples(joined: list[Joined]) -> Examples:
         labelled_at=np.array(labelled_at, dtype=np.int64),
         scores=np.array(scores, dtype=np.float64),
         versions=np.array(versions, dtype=object),
-        features=_columns(traits),
+        features=columns_of(traits),
     )
-
-
-def _cut(shape: Shape, columns: Sequence[NDArray[Any]], rows: int) -> Iterable[Traits]:
-    """Columns of shape (rows,) as one `Traits` a row."""
-    floats = [values for values in columns if values.dtype != object]
-    words = [values.tolist() for values in columns if values.dtype == object]
-    data, width = np.column_stack(floats).tobytes() if floats else b"", 8 * len(floats)
-    packed = [data[place * width : (place + 1) * width] for place in range(rows)]
-    texts: Iterable[tuple[str | None, ...]] = zip(*words, strict=True) if words else repeat((), rows)
-    return zip(repeat(shape, rows), packed, texts, strict=True)
-
-
-def _glued(rows: Sequence[Traits]) -> dict[str, NDArray[Any]]:
-    """Rows of one shape as columns again."""
-    shape, width = rows[0][0], len(rows[0][1]) // 8
-    flat = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.float64)
-    floats = iter(np.ascontiguousarray(flat.reshape(len(rows), width).T))
-    texts = zip(*[row[2] for row in rows], strict=True)
-    return {name: np.array(next(texts), dtype=object) if text else next(floats) for name, text in shape}
-
-
-def _columns(traits: Sequence[Traits | None]) -> Mapping[str, NDArray[Any]]:
-    """Rows of any shapes as columns; a feature that a row doesn't have is missing there."""
-    shapes: dict[int, list[tuple[int, Traits]]] = {}
-    for place, row in enumerate(traits):
-        if row is not None:
-            shapes.setdefault(id(row[0]), []).append((place, row))
-    parts = [([place for place, _ in rows], _glued([row for _, row in rows])) for rows in shapes.values()]
-    if len(parts) == 1 and len(parts[0][0]) == len(traits):
-        return parts[0][1]
-    names = dict.fromkeys(chain.from_iterable(part for _, part in parts))
-    return {name: _merged([(p, c[name]) for p, c in parts if name in c], len(traits)) for name in names}
-
-
-def _merged(parts: Sequence[tuple[list[int], NDArray[Any]]], rows: int) -> NDArray[Any]:
-    text = any(values.dtype == object for _, values in parts)
-    merged = np.full(rows, None if text else np.nan, dtype=object if text else np.float64)
-    for places, values in parts:
-        merged[places] = spelled(values) if text and values.dtype != object else values
-    return merged
 
 
 def _plain(values: Any) -> Any:
@@ -392,8 +319,8 @@ def _packed(room: _Room) -> Mapping[str, object]:
     times, apart = zip(*room.described.values(), strict=True) if room.described else ((), ())
     predicted = {"ids": list(room.predicted), "at": at, "scores": scores, "versions": versions}
     return {
-        "predicted": {**predicted, "traits": _folded(traits)},
-        "described": {"ids": list(room.described), "at": times, "traits": _folded(apart)},
+        "predicted": {**predicted, "traits": folded(traits)},
+        "described": {"ids": list(room.described), "at": times, "traits": folded(apart)},
         "labelled": room.labelled,
         "done": room.done,
         "predicting": list(room.predicting),
@@ -406,8 +333,8 @@ def _packed(room: _Room) -> Mapping[str, object]:
 def _unpacked(fields: Mapping[str, Any]) -> _Room:
     predicted, described = fields["predicted"], fields["described"]
     versions = map(sys.intern, predicted["versions"])
-    rows = zip(predicted["at"], predicted["scores"], versions, _unfolded(predicted["traits"]), strict=True)
-    apart = zip(described["at"], _unfolded(described["traits"]), strict=True)
+    rows = zip(predicted["at"], predicted["scores"], versions, unfolded(predicted["traits"]), strict=True)
+    apart = zip(described["at"], unfolded(described["traits"]), strict=True)
     return _Room(
         predicted=dict(zip(predicted["ids"], rows, strict=True)),
         described=dict(zip(described["ids"], apart, strict=True)),
@@ -418,30 +345,3 @@ def _unpacked(fields: Mapping[str, Any]) -> _Room:
         swept=(fields["swept"][0], fields["swept"][1]),
         counts=Counter(fields["counts"]),
     )
-
-
-def _folded(traits: Sequence[Traits | None]) -> Mapping[str, object]:
-    """Rows' features as columns: which shape, its numbers (base64), its texts."""
-    kept = [row for row in traits if row is not None]
-    shapes = {id(row[0]): row[0] for row in kept}
-    number = {one: place for place, one in enumerate(shapes)}
-    return {
-        "shapes": list(shapes.values()),
-        "shape": [-1 if row is None else number[id(row[0])] for row in traits],
-        "numbers": b64encode(b"".join([row[1] for row in kept])).decode(),
-        "texts": [row[2] for row in kept if row[2]],
-    }
-
-
-def _unfolded(fields: Mapping[str, Any]) -> Iterable[Traits | None]:
-    shapes: list[Shape] = [tuple((name, text) for name, text in shape) for shape in fields["shapes"]]
-    widths = [8 * sum(not text for _, text in shape) for shape in shapes]
-    wordy = [any(text for _, text in shape) for shape in shapes]
-    data, texts, start = b64decode(fields["numbers"]), iter(fields["texts"]), 0
-    for which in fields["shape"]:
-        if which < 0:
-            yield None
-            continue
-        row = data[start : start + widths[which]]
-        start += widths[which]
-        yield shapes[which], row, tuple(next(texts)) if wordy[which] else ()
