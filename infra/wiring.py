@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import typer
+
 from infra import consoles
 from mlops_core.errors import Impossible
 from schemas.settings import Settings
@@ -102,7 +104,7 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     consoles.log_to_stderr()
     if settings.metrics.port is not None:
         host = settings.metrics.host
-        print(f"Metrics at http://{host}:{metrics.serve(host, settings.metrics.port)}/metrics", flush=True)  # noqa: T201 - for whoever scrapes it
+        typer.echo(f"Metrics at http://{host}:{metrics.serve(host, settings.metrics.port)}/metrics")
     admin.create_topics(settings.kafka)
 
     async def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Generic
 import faust
 from faust.types import TP
 
+from mlops_core.errors import Impossible, Unavailable
 from schemas.settings import KafkaSettings, PublisherSettings
 from streams import chunks, lag, ranges, topics
 from streams.agent import Agent, State
@@ -25,6 +26,8 @@ RESUME_SECONDS = 1.0
 """How often quiet partitions are looked after."""
 STUCK_SECONDS = 15.0
 """Without progress, though there are records, for longer than a slow chunk takes."""
+METADATA_MS = 10_000
+"""How soon a topic that has grown is noticed: from its first moment on, ids miss each other."""
 CONCURRENCY = 4
 """Chunks in work at once; those of one partition keep their order."""
 
@@ -46,15 +49,15 @@ class Worker(Generic[State]):
         self.app = _faust(kafka, f"{kafka.prefix}driftloop-{agent.name}")
         chunks.install(self.app, self._names, kafka.chunk_records, self._positions)
         self._publisher = Publisher(kafka, publisher)
-        partitions = agent.topics[0].partitions(kafka)
-        self._changelog = Changelog(agent.name, kafka, self._publisher, partitions)
+        self._count = agent.topics[0].partitions(kafka)
+        self._changelog = Changelog(agent.name, kafka, self._publisher, self._count)
         self._loop = Loop(agent, kafka, self._publisher, self)
         self._watch = lag.Watch(
-            agent.name, kafka, self._publisher, self._names, partitions, lambda: self.app.consumer
+            agent.name, kafka, self._publisher, self._names, self._count, lambda: self.app.consumer
         )
         self._settled = False
         """False while partitions move: their former owner may still be writing."""
-        self._stuck: dict[TP, tuple[int, float]] = {}
+        self._stuck: dict[lag.Place, tuple[int, float]] = {}
         """Offset that is waited for, and since when."""
         self._attach()
 
@@ -106,9 +109,18 @@ class Worker(Generic[State]):
         self.app.on_partitions_revoked.connect(self._moving, weak=False)
 
     async def _positions(self) -> Mapping[TP, int]:
-        """Take up what was handed out; the next offset of each topic and partition that was read before."""
+        """Take up what was handed out; the next offset of each topic and partition that was read before.
+
+        Raises:
+            Impossible: a topic has grown.
+        """
         self._loop.forget_all()
         partitions = sorted(self._partitions())
+        if partitions and partitions[-1] >= self._count:
+            raise Impossible(
+                f"{self._agent.name} was given partition {partitions[-1]}, but the settings say "
+                f"{self._count} partitions: ids would miss each other; docs/decisions/0011 says how to grow"
+            )
         try:
             taken = await asyncio.gather(*(self._loop.resume(partition) for partition in partitions))
         finally:
@@ -130,23 +142,29 @@ class Worker(Generic[State]):
 
     async def _unstick(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Go back where nothing has moved for a while though there is more."""
-        for name, topic in self._names.items():
-            tp, following = TP(name, partition), offsets.get(topic, 0)
-            waiting, since = self._stuck.get(tp, (-1, 0.0))
+        ends = self._watch.ends()
+        for topic in self._names.values():
+            place, following = (topic, partition), offsets.get(topic, 0)
+            waiting, since = self._stuck.get(place, (-1, 0.0))
             if waiting != following:
-                self._stuck[tp] = (following, time.monotonic())
-            elif time.monotonic() - since > STUCK_SECONDS and self._end(tp) > following:
-                log.warning("reading again what got lost", extra={"where": tp, "offset": following})
-                self._stuck[tp] = (following, time.monotonic())
-                await self.app.consumer.rewind(tp, following)
+                self._stuck[place] = (following, time.monotonic())
+            elif time.monotonic() - since > STUCK_SECONDS and (ends.get(place) or 0) > following:
+                self._stuck[place] = (following, time.monotonic())
+                await self._read_again(topic, partition, following)
+
+    async def _read_again(self, topic: str, partition: int, offset: int) -> None:
+        try:
+            there = await asyncio.to_thread(self.oldest_from, topic, partition, offset)
+        except Unavailable:
+            return  # then nothing was lost on the way
+        if there is not None:  # else it has expired
+            where = {"topic": topic, "partition": partition, "offset": there}
+            log.warning("reading again what got lost", extra=where)
+            await self.rewind(topic, partition, there)
 
     async def _moving(self, *_: Any, **__: Any) -> None:
         self._settled = False
         self._loop.forget_all()
-
-    def _end(self, tp: TP) -> int:
-        consumer = self.app.consumer
-        return (consumer.highwater(tp) or 0) if tp in consumer.assignment() else 0
 
     def _partitions(self) -> set[int]:
         return {tp.partition for tp in self.app.consumer.assignment() if tp.topic in self._names}
@@ -187,6 +205,7 @@ def _faust(kafka: KafkaSettings, name: str) -> faust.App:
         broker_commit_interval=1.0,
         broker_max_poll_interval=600.0,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         consumer_max_fetch_size=topics.MAX_MESSAGE_BYTES,
         producer_max_request_size=topics.MAX_MESSAGE_BYTES,
         producer_linger_ms=0,

@@ -88,7 +88,7 @@ class ChunkSchema(faust.Schema):  # type: ignore[misc]  # faust has no types
 
 
 class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no types
-    """Cuts what was fetched into chunks, round robin over partitions; changelogs pass record by record."""
+    """Cuts what was fetched into chunks, round robin over partitions."""
 
     names: Mapping[str, str] = {}
     """Chunked topics: name in Kafka -> our name."""
@@ -102,8 +102,8 @@ class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no
         return records
 
     def iterate(self, records: Mapping[TP, Sequence[Any]]) -> Iterator[tuple[TP, Any]]:
-        """Yield chunks and single records."""
-        turns = {tp: self._cut(tp, fetched) for tp, fetched in records.items()}
+        """Yield the chunks."""
+        turns = {tp: self._cut(self.names[tp.topic], fetched) for tp, fetched in records.items()}
         while turns:
             for tp in list(turns):
                 record = next(turns[tp], None)
@@ -112,11 +112,7 @@ class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no
                 else:
                     yield tp, record
 
-    def _cut(self, tp: TP, records: Sequence[Any]) -> Iterator[Any]:
-        name = self.names.get(tp.topic)
-        if name is None:
-            yield from records
-            return
+    def _cut(self, name: str, records: Sequence[Any]) -> Iterator[ChunkRecord]:
         first, weight = 0, 0
         for at, record in enumerate(records):
             if at > first and (at - first >= self.size or weight >= CHUNK_BYTES):
@@ -134,19 +130,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
 
     def _to_message(self, tp: TP, record: Any) -> Any:
-        message = super()._to_message(tp, record)
-        if isinstance(record, ChunkRecord):
-            self._delivered[tp].append(record.offset)
-        return message
+        self._delivered[tp].append(record.offset)
+        return super()._to_message(tp, record)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        if tp.topic not in self.scheduler.names:
-            await super()._add_gap(tp, offset_from, offset_to)
+        """Faust would count the records inside a chunk as missing."""
 
     def _new_offset(self, tp: TP) -> int | None:
-        if tp.topic not in self.scheduler.names:
-            offset: int | None = super()._new_offset(tp)
-            return offset
         done, new = self._acked_index[tp], None
         waiting = self._delivered[tp]
         while waiting and waiting[0] in done:
@@ -168,11 +158,12 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         self._delivered.clear()
         await super().perform_seek()
         positions = await self.scheduler.positions()
-        wanted = [tp for tp in self.assignment() if tp.topic in self.scheduler.names]
-        for tp in wanted:
+        fresh = []
+        for tp in self.assignment():
             if tp in positions:
                 await self.rewind(tp, positions[tp])
-        fresh = [tp for tp in wanted if tp not in positions]
+            else:
+                fresh.append(tp)
         if fresh:
             await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, fresh))
             for tp in fresh:

@@ -176,12 +176,12 @@ class Watch:
         """The chunk is being worked on, or waits for one before it, in this block."""
         self._lag.began(chunk, time.time())
         yield
-        self._lag.finished(chunk, self._ends().get((chunk.topic, chunk.partition)))
+        self._lag.finished(chunk, self.ends().get((chunk.topic, chunk.partition)))
 
     async def look(self, *_: object) -> None:
         """Measure, export, and say what is to be said; what the broker doesn't take is said again later."""
         now = time.time()
-        found = self._lag.look(self._ends(), now)
+        found = self._lag.look(self.ends(), now)
         self._export(found)
         self._unsaid += [routes.outgoing(alert, self.kafka) for alert in self._advance(found, now)]
         if self._unsaid:
@@ -212,7 +212,8 @@ class Watch:
             metrics.behind(self.agent, topic, partition, one.records, one.seconds)
         self._exported = set(found)
 
-    def _ends(self) -> dict[Place, int | None]:
+    def ends(self) -> dict[Place, int | None]:
+        """Where the partitions that this worker reads end, as far as it is known."""
         consumer = self.consumer()
         mine = [tp for tp in consumer.assignment() if tp.topic in self.names]
         return {(self.names[tp.topic], tp.partition): _end(consumer, tp) for tp in mine}

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,7 +20,7 @@ ANSWER_SECONDS = 30.0
 
 def records(
     kafka: KafkaSettings, topic: str, partition: int, first: int, last: int | None = None
-) -> Iterator[Arrived]:
+) -> Generator[Arrived, None, None]:
     """Records from offset `first` (or the oldest that is kept) to `last`, or to the end as it is now.
 
     `topic` is the topic's full name in the cluster.
@@ -27,21 +28,18 @@ def records(
     Raises:
         Unavailable: the broker doesn't answer.
     """
-    consumer = Consumer(_config(kafka), logger=log)
-    try:
-        consumer.assign([TopicPartition(topic, partition, first)])
-        for message in _messages(consumer, f"{topic}/{partition}"):
+    with closing(Consumer(config(kafka), logger=log)) as consumer:
+        for message in _messages(consumer, TopicPartition(topic, partition, first)):
             if last is None or message.offset() <= last:
                 yield _arrived(message)
             if last is not None and message.offset() >= last:
                 return
-    finally:
-        consumer.close()
 
 
 def oldest_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
     """The offset of the first record at or after `offset`; None if there is none."""
-    return next((one.offset for one in records(kafka, topic, partition, offset)), None)
+    with closing(records(kafka, topic, partition, offset)) as found:
+        return next((one.offset for one in found), None)
 
 
 def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
@@ -49,21 +47,35 @@ def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
 
     Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
     """
-    consumer = Consumer(_config(kafka), logger=log)
-    try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_SECONDS)
-    except KafkaException as error:
-        raise Unavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
     last = None
-    for last in records(kafka, topic, partition, max(end - 1, 0)):  # noqa: B007  # the last one is wanted
-        pass
+    with closing(Consumer(config(kafka), logger=log)) as consumer:
+        where = TopicPartition(topic, partition)
+        try:
+            _, end = consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            raise Unavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
+        for message in _messages(consumer, TopicPartition(topic, partition, max(end - 1, 0))):
+            last = _arrived(message)
     return last
 
 
-def _messages(consumer: Consumer, where: str) -> Iterator[Message]:
-    """Until the end of the partition."""
+def config(kafka: KafkaSettings) -> dict[str, str | int | bool]:
+    """Of a consumer that reads partitions to their end, as it is told, without a group."""
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        "group.id": "driftloop-reader",  # librdkafka asks for one; nothing is ever committed
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.message.max.bytes": topics.MAX_MESSAGE_BYTES,
+        "fetch.wait.max.ms": 50,
+    }
+
+
+def _messages(consumer: Consumer, start: TopicPartition) -> Iterator[Message]:
+    """From there until the end of the partition."""
+    consumer.assign([start])
+    where = f"{start.topic}/{start.partition}"
     heard = time.monotonic()
     while True:
         message = consumer.poll(0.5)
@@ -85,15 +97,3 @@ def _arrived(message: Message) -> Arrived:
     headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value}
     _, timestamp = message.timestamp()
     return Arrived(message.offset() or 0, timestamp, message.key(), message.value(), headers)
-
-
-def _config(kafka: KafkaSettings) -> dict[str, object]:
-    return {
-        "bootstrap.servers": kafka.bootstrap,
-        "group.id": "driftloop-ranges",  # librdkafka asks for one; nothing is ever committed
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "fetch.message.max.bytes": topics.MAX_MESSAGE_BYTES,
-        "fetch.wait.max.ms": 50,
-    }

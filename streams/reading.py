@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from mlops_core.errors import Unavailable
 from schemas.events import AnyEvent
 from schemas.settings import KafkaSettings
-from streams import codec, topics
+from streams import codec, ranges, topics
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +27,7 @@ class Reader:
         self._names = {topics.name_of(topic, kafka): topic for topic in wanted}
         self._at_end: set[tuple[str, int]] = set()
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": kafka.bootstrap,
-                "group.id": "driftloop-reader",  # librdkafka asks for one; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "topic.metadata.refresh.interval.ms": REFRESH_MS,
-                "fetch.wait.max.ms": 100,
-            },
+            {**ranges.config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
             logger=log,
         )
         self._assigned = self._partitions()
