@@ -8,28 +8,33 @@ from mlops_core.errors import Impossible
 from schemas.settings import StoreSettings
 
 HEADING = f"{'model':24} {'rows':>12} {'files':>6} {'waiting':>16}  labelled (UTC)"
+NOTHING = "nothing in {folder} yet: rows come as labels meet their predictions (agents joining and storing)"
 
 
 def shown(settings: StoreSettings, models: Sequence[str]) -> Iterator[str]:
-    """A table: a line a model.
+    """A table: a line a model; or that there is nothing.
 
     Raises:
         Impossible: a model that the store has nothing of.
     """
     store = ParquetStore(settings.folder, settings)
-    yield HEADING
-    for model in _chosen(store, settings, models):
+    chosen = _chosen(store, settings, models)
+    yield HEADING if chosen else NOTHING.format(folder=settings.folder)
+    for model in chosen:
         yield _line(store.contents(model))
 
 
 def compacted(settings: StoreSettings, models: Sequence[str]) -> Iterator[str]:
-    """Compact them; a line a step.
+    """Compact them; a line a step; or that there is nothing.
 
     Raises:
         Impossible: a model that the store has nothing of.
     """
     store = ParquetStore(settings.folder, settings)
-    for model in _chosen(store, settings, models):
+    chosen = _chosen(store, settings, models)
+    if not chosen:
+        yield NOTHING.format(folder=settings.folder)
+    for model in chosen:
         for step in store.compact(model):
             yield f"{model}: {step}"
 

@@ -60,7 +60,10 @@ def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
         made = [name for name, answer in answers.items() if _new(answer.exception())]
         _wait_until_online(client, wanted)  # also those that another process is creating at this moment
     except KafkaException as error:
-        raise Unavailable(f"Kafka at {kafka.bootstrap}: {error.args[0].str()}") from error
+        raise Unavailable(
+            f"Kafka at {kafka.bootstrap}: {error.args[0].str()}; `driftloop broker` starts one, and "
+            "KAFKA_BOOTSTRAP_SERVERS names another"
+        ) from error
     return made
 
 
