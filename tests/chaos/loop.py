@@ -24,7 +24,7 @@ OUTCOMES = (TrainingCompleted, TrainingRefused, TrainingFailed)
 
 
 def unfinished(known: Lineage) -> list[str]:
-    """What still goes on: requests that weren't answered, and rollouts that haven't ended."""
+    """What still goes on: requests without an answer, open rollouts, versions whose turn comes next."""
     answered = {event.caused_by for kind in OUTCOMES for event in known.of_kind(kind)}
     ended = {event.rollout for event in _rollouts(known, *ENDS)}
     asked = [one for one in known.of_kind(RetrainRequested) if one.id not in answered]
@@ -32,12 +32,23 @@ def unfinished(known: Lineage) -> list[str]:
     return [
         *(f"request {one.id} was not answered" for one in asked),
         *(f"rollout {one.rollout} of {one.model}:{one.version} has not ended" for one in going),
+        *_next(known),
     ]
 
 
 def complaints(known: Lineage, registry: MLflowReader, models: Sequence[str]) -> list[str]:
     """Everything that isn't as it should be, a sentence each."""
     return [*unfinished(known), *_twice(known), *_registrations(known, registry, models), *_chains(known)]
+
+
+def _next(known: Lineage) -> Iterator[str]:
+    """Of versions that wait for a rollout to end, the newest is rolled out; it passes over the others."""
+    newest: dict[str, int] = {}
+    for event in known.of_kind(ModelRegistered):
+        if isinstance(event, ModelRegistered):
+            newest[event.model] = max(newest.get(event.model, 0), int(event.version))
+    begun = {(one.model, int(one.version)) for one in _rollouts(known, RolloutStarted)}
+    yield from (f"{one[0]}:{one[1]} waits for its rollout" for one in newest.items() if one not in begun)
 
 
 def _twice(known: Lineage) -> Iterator[str]:
