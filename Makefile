@@ -39,7 +39,7 @@ chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILL
 bench: setup ## what the hot paths cost, as ratios inside one run
 	$(BIN)/python -m infra.bench
 
-demo: setup ## the loop closes on a year of flights (ten minutes; ARGS=--fast for two to four)
+demo: setup ## the loop closes on a year of flights (five to ten minutes; ARGS=--fast for two to four)
 	$(BIN)/driftloop demo $(ARGS)
 
 docs: setup ## generate what docs/ takes from code
