@@ -17,7 +17,7 @@ TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0
 """Until partitions that were created answer; a busy broker takes its time."""
 ASK_SECONDS = 3.0
-"""One question about them: the client waits in vain when it learnt too early that they have no leader."""
+"""One question about them."""
 
 
 def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.ALL) -> list[str]:
@@ -50,21 +50,25 @@ def create(kafka: KafkaSettings, name: str, partitions: int, config: Mapping[str
 
 
 def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
-    settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
-    client = AdminClient(settings, logger=log)
     try:
+        client = _client(kafka)
         there = client.list_topics(timeout=TIMEOUT).topics
         _refuse_others({name: len(topic.partitions) for name, topic in there.items()}, wanted)
         missing = [topic for topic in wanted if topic.topic not in there]
         answers = client.create_topics(missing, request_timeout=TIMEOUT) if missing else {}
         made = [name for name, answer in answers.items() if _new(answer.exception())]
-        _wait_until_online(client, wanted)  # also those that another process is creating at this moment
+        _wait_until_online(kafka, wanted)  # also those that another process is creating at this moment
     except KafkaException as error:
         raise Unavailable(
             f"Kafka at {kafka.bootstrap}: {error.args[0].str()}; `driftloop broker` starts one, and "
             "KAFKA_BOOTSTRAP_SERVERS names another"
         ) from error
     return made
+
+
+def _client(kafka: KafkaSettings) -> AdminClient:
+    settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
+    return AdminClient(settings, logger=log)
 
 
 def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
@@ -79,22 +83,36 @@ def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None
             )
 
 
-def _wait_until_online(client: AdminClient, wanted: Sequence[NewTopic]) -> None:
+def _wait_until_online(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> None:
     """Until each partition answers.
 
     A broker that knows of a new partition but hasn't opened it refuses a producer's first request and may
     take its second, and the first is then lost in silence, idempotent or not (KAFKA-15591, open in 4.3).
+    Each question is a new client's: one that has learnt that a partition has no leader may never ask again.
     """
     waiting = {TopicPartition(one.topic, number) for one in wanted for number in range(one.num_partitions)}
     deadline = time.monotonic() + ONLINE_SECONDS
     while waiting:
-        wanted_offsets = {one: OffsetSpec.latest() for one in waiting}
-        asked = client.list_offsets(wanted_offsets, request_timeout=ASK_SECONDS)
-        refused = {one: answer.exception() for one, answer in asked.items() if answer.exception()}
+        refused = _refused(_client(kafka), waiting)
         if refused and time.monotonic() > deadline:
             raise next(iter(refused.values()))
         waiting = set(refused)
         time.sleep(0.05 if waiting else 0)
+
+
+def _refused(client: AdminClient, asked: set[TopicPartition]) -> dict[TopicPartition, BaseException]:
+    """The partitions that don't answer, and why; none is asked before all have a leader."""
+    led = {
+        TopicPartition(name, number)
+        for name, topic in client.list_topics(timeout=TIMEOUT).topics.items()
+        for number, partition in topic.partitions.items()
+        if partition.leader >= 0
+    }
+    if asked - led:
+        return dict.fromkeys(asked, KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
+    answers = client.list_offsets({one: OffsetSpec.latest() for one in asked}, request_timeout=ASK_SECONDS)
+    refused = {one: answer.exception() for one, answer in answers.items()}
+    return {one: error for one, error in refused.items() if error is not None}
 
 
 def _new(error: BaseException | None) -> bool:

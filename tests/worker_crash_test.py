@@ -1,5 +1,6 @@
 """Real workers on real brokers: kill -9 loses nothing and repeats nothing that a reader would count twice."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from schemas.stages import Outcomes
 from streams import admin, topics
 from streams.publisher import Outgoing, Publisher
 from streams.reading import Reader
+
+log = logging.getLogger(__name__)
 
 MODEL = "flights"
 HOUR_MS = 3_600_000
@@ -44,6 +47,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[START]:
     yield started
     for child in children:
         child.stop()
+        log.warning("%s:\n%s", child.name, child.tail())  # shown when the test fails
 
 
 def publish(publisher: Publisher, first: int, last: int) -> None:
