@@ -48,7 +48,7 @@ def test_what_was_published_is_in_kafka_when_the_with_block_is_over(kafka: Kafka
 
 
 def test_a_batch_reaches_the_partitions_that_single_records_with_its_ids_do(kafka: KafkaSettings) -> None:
-    with Publisher(kafka) as publisher:
+    with Publisher(kafka, PublisherSettings(batch_rows=1)) as publisher:
         publisher.publish_batch(WIDE)
         for one in WIDE.ids:
             publisher.publish(Prediction(model="m", version="1", id=one, at=0, score=0))
