@@ -23,7 +23,7 @@ STATISTICS_MS = 1000
 BUMPS_WHEN_STUCK = 3
 """Epochs counted up in vain (ten a second) that mean: the broker doesn't know us any more."""
 PURGE_SECONDS = 5.0
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 0.002
 ASK_SECONDS = 2.0
 UNSENT = (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE, KafkaError._FATAL)
 
@@ -33,7 +33,7 @@ Done = Callable[[KafkaError | None], None]
 
 
 class Line:
-    """Sends messages and says what became of them; somebody must call `poll` again and again."""
+    """Sends messages and says what became of them; one thread must call `poll` again and again."""
 
     def __init__(self, kafka: KafkaSettings, settings: PublisherSettings, patient: bool = False) -> None:
         """`patient`: never give a message up because it took too long."""
@@ -47,6 +47,7 @@ class Line:
         """Held while sending: nothing may come between what the old producer had and what is new."""
         self._counting = threading.Lock()
         self.delivered = 0
+        """Written by the polling thread alone, so without a lock."""
         self.failed = 0
         self.reopened = 0
         self._reasons: list[str] = []
@@ -73,8 +74,7 @@ class Line:
 
         def reported(error: KafkaError | None, _message: Message | None = None) -> None:
             if error is None:
-                with self._counting:
-                    self.delivered += 1
+                self.delivered += 1
             elif error.code() in UNSENT:
                 self._keep(error, message, done)
                 return
@@ -101,10 +101,13 @@ class Line:
             self._reopen(self._broken)
 
     def flush(self, seconds: float) -> int:
-        """Wait until nothing is on its way, at most so long; how many messages still are."""
+        """Wait until nothing is on its way, at most so long; how many messages still are.
+
+        It is the polling thread that has the reports delivered: two at it would only wait for each other.
+        """
         deadline = time.monotonic() + seconds
-        while len(self) and (left := deadline - time.monotonic()) > 0:
-            self._producer.flush(min(left, FLUSH_SECONDS))  # it may be replaced meanwhile
+        while len(self) and time.monotonic() < deadline:
+            time.sleep(FLUSH_SECONDS)
         return len(self)
 
     def failures(self) -> list[str]:
@@ -128,16 +131,19 @@ class Line:
         return len(found.partitions) if found.error is None and found.partitions else None
 
     def _reported_keyed(self, error: KafkaError | None, message: Message) -> None:
-        self._reported(error, message, None)
+        if error is None:
+            self.delivered += 1
+        else:
+            self._undelivered(error, message, None)
 
     def _reported_placed(self, error: KafkaError | None, message: Message) -> None:
-        self._reported(error, message, message.partition())
-
-    def _reported(self, error: KafkaError | None, message: Message, partition: int | None) -> None:
         if error is None:
-            with self._counting:
-                self.delivered += 1
-        elif error.code() in UNSENT:
+            self.delivered += 1
+        else:
+            self._undelivered(error, message, message.partition())
+
+    def _undelivered(self, error: KafkaError, message: Message, partition: int | None) -> None:
+        if error.code() in UNSENT:
             key = message.key().decode()
             self._keep(error, Outgoing(message.topic(), key, message.value(), partition=partition), None)
         else:

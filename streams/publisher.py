@@ -120,14 +120,19 @@ class Publisher:
             BufferFull: no room, and the policy is `raise` or the wait was over.
             TooLarge: no Kafka message can carry it.
         """
-        if self._spooled is not None or self._singly:
-            value = codec.encode(record)
-            if len(value) > LARGEST_VALUE:
-                packing.check_size(record)
-            self._accept_single(self._topics[type(record)], record.id, value)
-        else:
+        self._check_open()
+        topic = self._topics[type(record)]
+        if self._spooled is None and not self._singly:
             packing.check_size(record)
             self._with_room(lambda: self._queued.put(record, 1))
+            return
+        value = codec.encode(record)
+        if len(value) > LARGEST_VALUE:
+            packing.check_size(record)
+        if self._spooled is not None:
+            self._write([Outgoing(topic, record.id, value)])
+        else:
+            self._send_single(topic, record.id.encode(), value)
 
     def publish_batch(self, batch: PredictionBatch | FeatureBatch | LabelBatch) -> None:
         """Put many rows of one model on their topic: one message per partition that its ids fall to.
@@ -251,11 +256,11 @@ class Publisher:
         rows, linger = self._settings.batch_rows, self._settings.linger_ms / 1000
         return Spooled(self._kafka, rows, linger, self._spool, self._line, self._partitions)
 
-    def _accept_single(self, topic: str, key: str, value: bytes) -> None:
-        if self._spooled is not None:
-            self._write([Outgoing(topic, key, value)])
-        else:
-            self._with_room(lambda: self._line.send(topic, key.encode(), value))
+    def _send_single(self, topic: str, key: bytes, value: bytes) -> None:
+        try:
+            self._line.send(topic, key, value)
+        except BufferError:
+            self._with_room(lambda: self._line.send(topic, key, value))
 
     def _write(self, messages: Sequence[Outgoing]) -> None:
         self._check_open()

@@ -8,6 +8,7 @@ reading begins again at the front; what was acknowledged behind it is left out.
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import KafkaError
@@ -24,6 +25,7 @@ from streams.spool import Position, Spool
 ASK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 0.5
+FORGET_SECONDS = 0.01
 HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
 """Errors of the message itself: sending it again would hold up all that follow."""
 
@@ -43,9 +45,10 @@ class Spooled:
         self._line = line
         self._partitions = partitions
         self._lock = threading.Lock()
-        self._open: dict[Position, int] = {}
+        self._open: OrderedDict[Position, int] = OrderedDict()
         """What was read and not forgotten yet, in order: how many of its messages are to be acknowledged."""
         self._flying = 0
+        self._forget_at = 0.0
         self._failed = False
         self._arrived = threading.Event()
         self._closing = threading.Event()
@@ -77,7 +80,7 @@ class Spooled:
                 self._begin_again()
             elif not self._send_next():
                 self._arrived.wait(IDLE_SECONDS)
-                self._closing.wait(self._linger)
+                self._closing.wait(self._linger)  # for company
 
     def _begin_again(self) -> None:
         self._closing.wait(RETRY_SECONDS)
@@ -87,7 +90,7 @@ class Spooled:
                 self._spool.rewind()
 
     def _send_next(self) -> bool:
-        """Read on and send; whether there was anything."""
+        """Read on and send; whether there was so much that more may be waiting already."""
         self._arrived.clear()
         read = self._spool.read()
         if not read:
@@ -109,7 +112,7 @@ class Spooled:
             self._forget()
         for message, positions in sendings:
             self._send(message, positions)
-        return True
+        return len(read) >= self._rows
 
     def _sendings(
         self, read: Iterable[tuple[Position, Outgoing]]
@@ -178,18 +181,17 @@ class Spooled:
             for position in positions:
                 if position in self._open:
                     self._open[position] -= 1
-            self._forget()
+            if self._flying == 0 or time.monotonic() >= self._forget_at:
+                self._forget()
 
     def _forget(self) -> None:
-        done: list[Position] = []
-        for position, left in self._open.items():
-            if left > 0:
-                break
-            done.append(position)
-        for position in done:
-            del self._open[position]
-        if done:
-            self._spool.acknowledge(done[-1], len(done))
+        """Let the spool forget what is acknowledged from its front on; not for each message on its own."""
+        self._forget_at = time.monotonic() + FORGET_SECONDS
+        upto, messages = None, 0
+        while self._open and next(iter(self._open.values())) == 0:
+            upto, messages = self._open.popitem(last=False)[0], messages + 1
+        if upto is not None:
+            self._spool.acknowledge(upto, messages)
 
 
 class _Unplaced(Exception):
