@@ -130,6 +130,12 @@ class Line:
             return None
         return len(found.partitions) if found.error is None and found.partitions else None
 
+    def close(self) -> None:
+        """Let go of what is on its way, so that it can't arrive after what somebody else sends instead."""
+        with self._gate:
+            self._producer.purge()
+            self._producer.flush(PURGE_SECONDS)
+
     def _reported_keyed(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.delivered += 1

@@ -235,6 +235,7 @@ class Publisher:
             self._partitions.close()
             self._closing.set()
             self._poller.join()
+            self._line.close()
             if self._spool is not None:
                 self._spool.close()
 
