@@ -38,7 +38,7 @@ class Worker(Generic[State]):
             value_type=bytes,
             extra_topic_configs={"max.message.bytes": str(topics.MAX_MESSAGE_BYTES)},
         )
-        self._publisher = Publisher(kafka, publisher)
+        self._publisher = Publisher(kafka, publisher.unspooled())  # the loop waits for each anyway
         self._loop = Loop(agent, kafka, self._publisher, self._load, self._save, self._owned)
         self._settled = False
         """False while partitions move and the table is being read: what it says then is old."""
