@@ -57,9 +57,10 @@ def some_rows(batch: Batch, rows: Sequence[int]) -> Batch:
 class Partitions:
     """How many partitions each topic has, as far as known; asked for by a thread of its own."""
 
-    def __init__(self, ask: Callable[[str], int | None]) -> None:
+    def __init__(self, ask: Callable[[str], int | None], refresh: float = REFRESH_SECONDS) -> None:
         """`ask` may take its time; it says None if Kafka can't be asked or has no such topic."""
         self._ask = ask
+        self._refresh = refresh
         self._known: dict[str, int] = {}
         self._wanted: set[str] = set()
         self._changed = threading.Condition()
@@ -87,19 +88,19 @@ class Partitions:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        refresh_at = time.monotonic() + REFRESH_SECONDS
+        refresh_at = time.monotonic() + self._refresh
         while not self._closing:
             for topic in self._missing():
                 self._learn(topic)
             if time.monotonic() >= refresh_at:
                 for topic in sorted(self._known):
                     self._learn(topic)
-                refresh_at = time.monotonic() + REFRESH_SECONDS
+                refresh_at = time.monotonic() + self._refresh
             with self._changed:
                 if self._missing():
                     self._changed.wait_for(lambda: self._closing, RETRY_SECONDS)
                 else:
-                    self._changed.wait_for(lambda: self._closing or self._missing(), REFRESH_SECONDS)
+                    self._changed.wait_for(lambda: self._closing or self._missing(), self._refresh)
 
     def _missing(self) -> list[str]:
         return sorted(self._wanted.difference(self._known))

@@ -63,7 +63,7 @@ class NotDelivered(RuntimeError):
     `messages`: how many; `reason`: why the first; `spooled`: whether they are in the spool, and will be sent.
     """
 
-    def __init__(self, text: str, messages: int, reason: str, spooled: bool = False) -> None:
+    def __init__(self, text: str, messages: int = 1, reason: str = "", spooled: bool = False) -> None:
         super().__init__(text)
         self.messages = messages
         self.reason = reason
@@ -210,7 +210,8 @@ class Publisher:
         Raises:
             NotDelivered: since the last flush, something was given up or is still waiting.
         """
-        patience = self._settings.delivery_timeout + GIVEN_UP_AFTER if seconds is None else seconds
+        given_up = self._settings.delivery_timeout + GIVEN_UP_AFTER + self._queued.ask_seconds
+        patience = given_up if seconds is None else seconds
         deadline = time.monotonic() + patience
         left = 0 if self._spooled is None else self._spooled.flush(patience)
         waiting = self._queued.flush(max(0.0, deadline - time.monotonic())) if left == 0 else 0

@@ -13,8 +13,8 @@ from streams.outgoing import Outgoing
 from streams.partitions import Partitions
 
 POLL_SECONDS = 0.05
-ASK_SECONDS = 1.0
-"""How long rows wait to learn how many partitions there are before they go one by one."""
+ASK_SECONDS = 5.0
+"""How long rows wait to learn how many partitions there are, before they go one by one."""
 
 
 class Full(Exception):
@@ -34,6 +34,9 @@ class Queued:
         self._queue: deque[Single | Batch] = deque()
         self._lock = threading.Lock()
         self._rows = 0
+        self.ask_seconds = min(ASK_SECONDS, settings.delivery_timeout)
+        self._unknown: set[str] = set()
+        """Topics that were asked for in vain: waited for once, not by each batch anew."""
         self._arrived = threading.Event()
         self._hurry = threading.Event()
         self._closing = False
@@ -91,14 +94,22 @@ class Queued:
         for record, tokens in gathered(((one, None) for one in taken), self._settings.batch_rows):
             rows = len(record) if isinstance(record, Batch) else len(tokens)
             topic = self._topics[type(record)]
-            known = self._partitions.of(topic, ASK_SECONDS) if isinstance(record, Batch) else 1
             try:
+                known = self._partitions_of(topic) if isinstance(record, Batch) else 1
                 for message in packing.packed(record, topic, known):
                     self._hand_over(message)
             except (TypeError, ValueError) as error:  # values that nobody checked and JSON has no words for
                 self._line.fail(topic, str(error), rows)
             with self._lock:
                 self._rows -= rows
+
+    def _partitions_of(self, topic: str) -> int | None:
+        known = self._partitions.of(topic, 0.0 if topic in self._unknown else self.ask_seconds)
+        if known is None:
+            self._unknown.add(topic)
+        else:
+            self._unknown.discard(topic)
+        return known
 
     def _hand_over(self, message: Outgoing) -> None:
         partition = -1 if message.partition is None else message.partition

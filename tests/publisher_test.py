@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.brokers import Broker
 from infra.brokers.embedded import EmbeddedBroker
 from infra.brokers.kafka import KafkaBroker
 from infra.processes import Child, free_port
@@ -26,9 +28,12 @@ from schemas.records import (
 )
 from schemas.settings import KafkaSettings, PublisherSettings
 from streams import admin, codec, topics
+from streams.line import Line
+from streams.partitions import Partitions
 from streams.publisher import (
     BufferFull,
     NotDelivered,
+    Outgoing,
     Publisher,
     TooLarge,
     partition_of,
@@ -322,8 +327,37 @@ def test_a_publisher_outlives_its_broker_and_goes_on_with_an_empty_one(policy: s
             admin.create_topics(kafka)
             for label in labels(200, 300):
                 publisher.publish(label)
+            publisher.deliver([Outgoing("labels", "id-300", codec.encode(labels(300, 301)[0]))])
             publisher.close(60)
-            rows_on(kafka, topics.LABELS, {f"id-{n}" for n in range(100, 300)})
+            rows_on(kafka, topics.LABELS, {f"id-{n}" for n in range(100, 301)})
+
+
+def test_partitions_that_were_added_are_noticed(kafka_broker: Broker) -> None:
+    kafka = KafkaSettings(bootstrap=kafka_broker.bootstrap, prefix="growing-")
+    admin.create_topics(kafka)
+    line = Line(kafka, PublisherSettings())
+    known = Partitions(line.partitions, refresh=0.2)
+    try:
+        assert known.of("growing-labels", 20) == kafka.data_partitions
+        grown = NewPartitions("growing-labels", kafka.data_partitions + 2)
+        client = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for done in client.create_partitions([grown]).values():
+            done.result(20)
+        deadline = time.monotonic() + 20
+        while known.of("growing-labels") != kafka.data_partitions + 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert known.of("growing-labels") == kafka.data_partitions + 2
+    finally:
+        known.close()
+        line.close()
+
+
+def test_a_topic_that_nobody_can_tell_about_is_waited_for_only_so_long() -> None:
+    known = Partitions(lambda _: None)
+    began = time.monotonic()
+    assert known.of("labels", 0.1) is None
+    assert time.monotonic() - began < 5
+    known.close()
 
 
 def publish_while_kafka_is_away(folder: Path, seconds: float) -> None:

@@ -15,7 +15,7 @@ from streams import packing
 from streams.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
 
 SMALL = 16
-"""Rows up to which an answer's are gathered with those of other answers; more are worth their own messages."""
+"""Rows up to which an answer's are gathered with those of other answers; more make messages of their own."""
 
 log = logging.getLogger(__name__)
 
