@@ -32,8 +32,9 @@ test: setup ## all tests but the long ones; needs Java 17 and Maven for real Kaf
 e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minutes)
 	$(BIN)/python -m pytest -m e2e
 
-chaos: setup ## processes killed, brokers away for a minute: nothing may be lost (minutes)
-	$(BIN)/python -m pytest -m chaos
+chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILLS=20, CHAOS_SEED=... repeats one)
+	@mkdir -p .driftloop
+	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
 
 bench: setup ## what the hot paths cost, as ratios inside one run
 	$(BIN)/python -m infra.bench

@@ -16,6 +16,7 @@ leaving the `with` block raise NotDelivered for what the broker never acknowledg
     SpoolTaken     another process has the spool's folder
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +52,8 @@ POLL_SECONDS = 0.1
 GIVEN_UP_AFTER = 2.0
 """Seconds after the delivery timeout by which librdkafka has noticed it."""
 REPORT_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class BufferFull(RuntimeError):
@@ -230,10 +233,10 @@ class Publisher:
         try:
             self.flush(seconds)
         finally:
+            self._partitions.close()  # first: nobody shall wait for an answer any more
             self._queued.close()
             if self._spooled is not None:
                 self._spooled.close()
-            self._partitions.close()
             self._closing.set()
             self._poller.join()
             self._line.close()
@@ -296,11 +299,17 @@ class Publisher:
         sync_at = report_at = time.monotonic()
         counted = metrics.Published()
         while not self._closing.is_set():
-            self._line.poll(POLL_SECONDS)
             now = time.monotonic()
-            if self._spool is not None and now >= sync_at:
-                self._spool.sync()
-                sync_at = now + self._settings.spool_sync_ms / 1000
+            try:
+                self._line.poll(POLL_SECONDS)
+                if self._spool is not None and now >= sync_at:
+                    sync_at = now + self._settings.spool_sync_ms / 1000
+                    self._spool.sync()
+            except (
+                OSError
+            ) as error:  # of the spool's disk: what is accepted is in memory's pages all the same
+                log.error("the spool's disk fails", extra={"error": str(error)})
+                self._closing.wait(REPORT_SECONDS)
             if now >= report_at:
                 counted.now(self.delivered, self.failed, self.waiting, self.spooled)
                 report_at = now + REPORT_SECONDS
