@@ -58,7 +58,7 @@ class Line:
 
     def __len__(self) -> int:
         """Messages (and their reports) that are on their way."""
-        return len(self._producer)
+        return 0 if self._producer is None else len(self._producer)
 
     def send(self, topic: str, key: bytes, value: bytes, partition: int = -1) -> None:
         """Buffer a message without headers. Raises BufferError when there is no room."""
@@ -124,8 +124,11 @@ class Line:
 
     def partitions(self, topic: str) -> int | None:
         """How many partitions the topic has; None if nobody says so within `ASK_SECONDS`."""
+        producer = self._producer
+        if producer is None:
+            return None  # closed meanwhile
         try:
-            found = self._producer.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
+            found = producer.list_topics(topic, timeout=ASK_SECONDS).topics[topic]
         except KafkaException:
             return None
         return len(found.partitions) if found.error is None and found.partitions else None
@@ -135,6 +138,7 @@ class Line:
         with self._gate:
             self._producer.purge()
             self._producer.flush(PURGE_SECONDS)
+            self._producer = None  # it has callbacks of ours, so nobody else would end its threads soon
 
     def _reported_keyed(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
