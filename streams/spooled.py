@@ -110,8 +110,14 @@ class Spooled:
                 for position in positions:
                     self._open[position] += 1
             self._forget()
+            self._flying += len(sendings)  # at once: a lock a message would have the threads wait in turns
+        sent = 0
         for message, positions in sendings:
-            self._send(message, positions)
+            if not self._send(message, positions):
+                break
+            sent += 1
+        with self._lock:
+            self._flying -= len(sendings) - sent
         return len(read) >= self._rows
 
     def _sendings(
@@ -155,21 +161,20 @@ class Spooled:
         wanted = topics.OF_RECORD[type(record)]
         return next(name for name, topic in self._topics.items() if topic is wanted)
 
-    def _send(self, message: Outgoing, positions: Sequence[Position]) -> None:
+    def _send(self, message: Outgoing, positions: Sequence[Position]) -> bool:
+        """Hand it to the line; False if that is of no use any more."""
+
         def done(error: KafkaError | None) -> None:
             self._reported(positions, error)
 
-        while not (self._closing.is_set() or self._failed):
-            with self._lock:
-                self._flying += 1
+        while not (self._failed or self._closing.is_set()):
             try:
                 self._line.send_with(message, done)
             except BufferError:
-                with self._lock:
-                    self._flying -= 1
                 self._closing.wait(0.05)
             else:
-                return
+                return True
+        return False
 
     def _reported(self, positions: Sequence[Position], error: KafkaError | None) -> None:
         with self._lock:
