@@ -17,7 +17,7 @@ class KafkaEventLog:
 
     def __init__(self, kafka: KafkaSettings, publisher: PublisherSettings) -> None:
         self._kafka = kafka
-        self._publisher = publisher
+        self._publisher = publisher.unspooled()
 
     async def publish(self, event: Event) -> None:
         """Returns once Kafka has it."""

@@ -8,9 +8,9 @@ Nothing else in the house reads the environment.
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -52,18 +52,39 @@ class KafkaSettings(Group):
 
 
 class PublisherSettings(Group):
-    """The SDK's buffer."""
+    """The SDK: how rows travel together, and what happens while Kafka is away."""
 
+    batch_rows: Positive = 500
+    """Single records of one model that travel as one columnar message, at most. 1: each is a JSON event of
+    its own, at several times the cost for everybody who reads it."""
+    linger_ms: Annotated[float, Field(ge=0)] = 5.0
+    """How long a record may wait for company; 5 ms fills batches and stays unnoticed."""
     buffer_messages: Positive = 100_000
-    """Messages waiting for the broker, at most; about 30 MB at 300 bytes each."""
-    when_full: Annotated[str, Field(pattern="^(block|raise)$")] = "block"
-    """`block`: wait for room, at most `block_seconds`; `raise`: BufferFull at once."""
+    """Rows and messages waiting for the broker, at most, and a kB for each of them; about 30 MB as single
+    JSON events of 300 bytes."""
+    when_full: Literal["block", "raise", "spool"] = "block"
+    """`block`: wait for room, at most `block_seconds`; `raise`: BufferFull at once; `spool`: everything goes
+    through a file in `spool_folder`, and what was accepted there outlives the death of your service."""
     block_seconds: Seconds = 30.0
     """How long `block` waits before it raises BufferFull all the same."""
-    linger_ms: Annotated[float, Field(ge=0)] = 5.0
-    """How long a message may wait for company; 5 ms fills batches and stays unnoticed."""
     delivery_timeout: Seconds = 120.0
-    """Seconds of retrying before a message is reported as not delivered."""
+    """Seconds of retrying before a message is reported as not delivered; a spool never gives up."""
+    spool_folder: Path | None = None
+    """Where `spool` keeps what Kafka has not acknowledged. One process at a time; the next one sends it."""
+    spool_bytes: Annotated[int, Field(ge=1_000_000)] = 1_000_000_000
+    """Room on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
+    spool_sync_ms: Annotated[float, Field(gt=0)] = 1000.0
+    """How much a power cut may lose. The death of the process loses nothing, however long this is."""
+
+    @model_validator(mode="after")
+    def _spool_has_a_folder(self) -> Self:
+        if self.when_full == "spool" and self.spool_folder is None:
+            raise ValueError("when_full 'spool' needs a spool_folder")
+        return self
+
+    def unspooled(self) -> Self:
+        """The same without a spool: for who waits for each acknowledgement anyway."""
+        return self.model_copy(update={"when_full": "block"}) if self.when_full == "spool" else self
 
 
 class DriftSettings(Group):

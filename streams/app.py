@@ -48,7 +48,7 @@ class Worker(Generic[State]):
         self._names = {topics.name_of(topic, kafka): topic.name for topic in agent.topics}
         self.app = _faust(kafka, f"{kafka.prefix}driftloop-{agent.name}")
         chunks.install(self.app, self._names, kafka.chunk_records, self._positions)
-        self._publisher = Publisher(kafka, publisher)
+        self._publisher = Publisher(kafka, publisher.unspooled())  # the loop waits for each anyway
         self._count = agent.topics[0].partitions(kafka)
         self._changelog = Changelog(agent.name, kafka, self._publisher, self._count)
         self._loop = Loop(agent, kafka, self._publisher, self)

@@ -4,93 +4,155 @@
         publisher.publish(Prediction(model="fraud", version="3", id="tx-1", at=now, score=0.93))
         publisher.publish(Label(model="fraud", id="tx-1", at=later, label=1))
 
-Idempotent producer, `acks=all`: what was delivered is in Kafka once, in order. The buffer is bounded, and
-what happens when it is full is a setting (`block` or `raise`). Nothing is dropped silently: `flush` and
+Idempotent producer, `acks=all`: what was delivered is in Kafka once, in order. Single records that come
+within a moment travel as one columnar message a partition. Room is bounded, and what happens when there is
+none is a setting: `block`, `raise`, or `spool`, with which what was accepted outlives the death of this
+process (see `streams/spool.py`, docs/decisions/0009). Nothing is dropped silently: `flush`, `close` and
 leaving the `with` block raise NotDelivered for what the broker never acknowledged.
+
+    BufferFull     no room: in memory, or on the disk
+    TooLarge       one record that no Kafka message can carry
+    NotDelivered   how many messages, the first reason, and whether the spool has them
+    SpoolTaken     another process has the spool's folder
 """
 
 import logging
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError
 
 from schemas.events import Event
-from schemas.records import (
-    Batch,
-    FeatureBatch,
-    FeatureRow,
-    Label,
-    LabelBatch,
-    Prediction,
-    PredictionBatch,
-)
+from schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams import codec, topics
+from streams import codec, metrics, packing, topics
+from streams.line import Line
+from streams.outgoing import Outgoing
+from streams.packing import LARGEST_VALUE, TooLarge
+from streams.partitions import Partitions, partition_of, split_by_partition
+from streams.queued import Full, Queued
+from streams.spool import Spool, SpoolFull, SpoolTaken
+from streams.spooled import Spooled
+
+__all__ = [
+    "BufferFull",
+    "NotDelivered",
+    "Outgoing",
+    "Publisher",
+    "SpoolTaken",
+    "TooLarge",
+    "partition_of",
+    "split_by_partition",
+]
 
 POLL_SECONDS = 0.1
 GIVEN_UP_AFTER = 2.0
 """Seconds after the delivery timeout by which librdkafka has noticed it."""
+REPORT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class BufferFull(RuntimeError):
-    """The buffer is full and the policy says not to wait (any longer)."""
+    """There is no room and the policy says not to wait (any longer)."""
 
 
 class NotDelivered(RuntimeError):
-    """Messages that the broker never acknowledged: how many, and the first reason."""
+    """Messages that the broker never acknowledged.
 
+    `messages`: how many; `reason`: why the first; `spooled`: whether they are in the spool, and will be sent.
+    """
 
-@dataclass(frozen=True)
-class Outgoing:
-    """One message on its way to Kafka; `topic` is the topic's full name in the cluster."""
-
-    topic: str
-    key: str
-    value: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    partition: int | None = None
-    """None: chosen by the key."""
+    def __init__(self, text: str, messages: int = 1, reason: str = "", spooled: bool = False) -> None:
+        super().__init__(text)
+        self.messages = messages
+        self.reason = reason
+        self.spooled = spooled
 
 
 class Publisher:
     """Publishes records and events. Safe to share between threads; close it, or use `with`."""
 
     def __init__(self, kafka: KafkaSettings, settings: PublisherSettings | None = None) -> None:
+        """Open it; Kafka need not be there.
+
+        Raises:
+            SpoolTaken: the policy is `spool`, and another process has its folder.
+        """
         self._kafka = kafka
         self._settings = settings or PublisherSettings()
-        self._producer = Producer(_config(kafka, self._settings), logger=log)
-        self._partitions: dict[str, int] = {}
-        self._undelivered: list[str] = []
-        self._lock = threading.Lock()
+        self._topics = {kind: topics.name_of(topic, kafka) for kind, topic in topics.OF_RECORD.items()}
+        self._singly = self._settings.batch_rows == 1
+        self._spool = _spool(self._settings)
+        self._line = Line(kafka, self._settings, patient=self._spool is not None)
+        self._partitions = Partitions(self._line.partitions)
+        self._queued = Queued(kafka, self._settings, self._line, self._partitions)
+        self._spooled = self._open_spool()
+        self._closed = False
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
 
+    @property
+    def waiting(self) -> int:
+        """Rows and messages that were accepted and not acknowledged yet."""
+        return len(self._queued) if self._spool is None else self._spool.waiting + len(self._queued)
+
+    @property
+    def delivered(self) -> int:
+        """Messages that the broker acknowledged; a columnar one counts once."""
+        return self._line.delivered
+
+    @property
+    def failed(self) -> int:
+        """Messages that were given up."""
+        return self._line.failed
+
+    @property
+    def spooled(self) -> int:
+        """Messages on the disk that are not acknowledged yet."""
+        return 0 if self._spool is None else self._spool.waiting
+
     def publish(self, record: Prediction | FeatureRow | Label) -> None:
-        """Put one record on its topic, keyed by its id. Returns once it is buffered.
+        """Put one record on its topic, in the partition of its id. Returns once it is accepted.
 
         Raises:
             BufferFull: no room, and the policy is `raise` or the wait was over.
+            TooLarge: no Kafka message can carry it.
         """
-        topic = topics.name_of(topics.OF_RECORD[type(record)], self._kafka)
-        self.send(Outgoing(topic, record.id, codec.encode(record)))
+        self._check_open()
+        topic = self._topics[type(record)]
+        if self._spooled is None and not self._singly:
+            packing.check_size(record)
+            self._with_room(lambda: self._queued.put(record, 1))
+            return
+        value = codec.encode(record)
+        if len(value) > LARGEST_VALUE:
+            packing.check_size(record)
+        if self._spooled is not None:
+            self._write([Outgoing(topic, record.id, value)])
+        else:
+            self._send_single(topic, record.id.encode(), value)
 
     def publish_batch(self, batch: PredictionBatch | FeatureBatch | LabelBatch) -> None:
         """Put many rows of one model on their topic: one message per partition that its ids fall to.
 
+        Columns may be numpy arrays; they must not be changed afterwards.
+
         Raises:
-            BufferFull: no room; rows of partitions before the full one are buffered already.
+            BufferFull: no room; nothing of the batch was accepted.
         """
-        topic = topics.name_of(topics.OF_RECORD[type(batch)], self._kafka)
-        for partition, part in split_by_partition(batch, self._partitions_of(topic)):
-            self.send(Outgoing(topic, part.ids[0], codec.encode(part), partition=partition))
+        if self._spooled is None:
+            self._with_room(lambda: self._queued.put(batch, len(batch)))
+            return
+        topic = self._topics[type(batch)]
+        known = self._partitions.of(topic)
+        self._write(
+            list(packing.whole(batch, topic) if known is None else packing.packed(batch, topic, known))
+        )
 
     def publish_event(self, event: Event) -> None:
         """Put an event of the control plane on its topic, keyed by model."""
@@ -102,27 +164,19 @@ class Publisher:
         return Outgoing(topic, event.model, codec.encode(event))
 
     def send(self, message: Outgoing, done: Callable[[str | None], None] | None = None) -> None:
-        """Buffer one message; `done` is called from another thread with None or the reason it failed."""
+        """Accept one message; `done` is called from another thread with None or the reason it failed.
 
-        def delivered(error: KafkaError | None, _message: Message) -> None:
-            reason = None if error is None else f"{message.topic}: {error.str()}"
+        Who asks for `done` keeps the message himself until then: it doesn't go through the spool.
+        """
+        if done is None and self._spooled is not None:
+            self._write([message])
+            return
+
+        def reported(error: KafkaError | None) -> None:
             if done is not None:
-                done(reason)
-            elif reason is not None:
-                with self._lock:
-                    self._undelivered.append(reason)
+                done(None if error is None else f"{message.topic}: {error.str()}")
 
-        waited = 0.0
-        while True:
-            try:
-                self._produce(message, delivered)
-            except BufferError:
-                if self._settings.when_full == "raise" or waited >= self._settings.block_seconds:
-                    raise BufferFull(self._full(waited)) from None
-                self._producer.poll(POLL_SECONDS)
-                waited += POLL_SECONDS
-            else:
-                return
+        self._with_room(lambda: self._line.send_with(message, None if done is None else reported))
 
     def deliver(self, messages: Iterable[Outgoing]) -> None:
         """Send all and wait until the broker has acknowledged each.
@@ -131,47 +185,67 @@ class Publisher:
             NotDelivered: some were not; sending all of them again is safe for what follows by id.
         """
         reasons: list[str] = []
-        pending = threading.Semaphore(0)
+        reported = threading.Semaphore(0)
 
         def done(reason: str | None) -> None:
             if reason is not None:
                 reasons.append(reason)
-            pending.release()
+            reported.release()
 
         sent = 0
         for message in messages:
             self.send(message, done)
             sent += 1
-        for _ in range(sent):
-            pending.acquire()
+        deadline = time.monotonic() + self._settings.delivery_timeout + GIVEN_UP_AFTER
+        for arrived in range(sent):
+            # A line with a spool never gives up; without one, librdkafka's report comes before this does.
+            patience = None if self._spool is None else max(0.0, deadline - time.monotonic())
+            if not reported.acquire(timeout=patience):
+                reasons += ["the broker has not answered yet"] * (sent - arrived)
+                break
         if reasons:
-            raise NotDelivered(f"{len(reasons)} of {sent} messages were not delivered; {reasons[0]}")
+            text = f"{len(reasons)} of {sent} messages were not delivered; {reasons[0]}"
+            raise NotDelivered(text, len(reasons), reasons[0])
 
     def flush(self, seconds: float | None = None) -> None:
-        """Wait until everything buffered is acknowledged, at most `seconds` (default: until it is given up).
+        """Wait until everything accepted is acknowledged, at most `seconds` (default: until it is given up).
 
         Raises:
             NotDelivered: since the last flush, something was given up or is still waiting.
         """
-        patience = self._settings.delivery_timeout + GIVEN_UP_AFTER if seconds is None else seconds
-        waiting = self._producer.flush(patience)
-        with self._lock:
-            failed, self._undelivered = self._undelivered, []
-        if failed or waiting:
-            first = failed[0] if failed else "the broker has not answered yet"
-            raise NotDelivered(f"{len(failed)} messages given up, {waiting} still waiting; {first}")
+        given_up = self._settings.delivery_timeout + GIVEN_UP_AFTER + self._queued.ask_seconds
+        patience = given_up if seconds is None else seconds
+        deadline = time.monotonic() + patience
+        left = 0 if self._spooled is None else self._spooled.flush(patience)
+        waiting = self._queued.flush(max(0.0, deadline - time.monotonic())) if left == 0 else 0
+        failed = self._line.failures()
+        if failed or waiting or left:
+            reason = failed[0] if failed else "the broker has not answered yet"
+            kept = f", {left} kept in {self._settings.spool_folder}" if left else ""
+            text = f"{len(failed)} messages given up, {waiting} still waiting{kept}; {reason}"
+            raise NotDelivered(text, len(failed) + waiting + left, reason, spooled=bool(left) and not failed)
 
-    def close(self) -> None:
-        """Flush, then stop. Raises NotDelivered as `flush` does."""
+    def close(self, seconds: float | None = None) -> None:
+        """Flush, then stop. Raises NotDelivered as `flush` does; what a spool has, the next process sends."""
+        if self._closed:
+            return
+        self._closed = True
         try:
-            self.flush()
+            self.flush(seconds)
         finally:
+            self._partitions.close()  # first: nobody shall wait for an answer any more
+            self._queued.close()
+            if self._spooled is not None:
+                self._spooled.close()
             self._closing.set()
             self._poller.join()
+            self._line.close()
+            if self._spool is not None:
+                self._spool.close()
 
     def __len__(self) -> int:
-        """Messages that wait for the broker."""
-        return len(self._producer)
+        """Rows and messages that wait for the broker."""
+        return self.waiting
 
     def __enter__(self) -> Self:
         return self
@@ -181,36 +255,65 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _produce(self, message: Outgoing, delivered: Callable[[KafkaError | None, Message], None]) -> None:
-        chosen = {} if message.partition is None else {"partition": message.partition}
-        self._producer.produce(
-            message.topic,
-            key=message.key.encode(),
-            value=message.value,
-            headers=[(name, value.encode()) for name, value in message.headers.items()],
-            on_delivery=delivered,
-            **chosen,
-        )
+    def _open_spool(self) -> Spooled | None:
+        if self._spool is None:
+            return None
+        rows, linger = self._settings.batch_rows, self._settings.linger_ms / 1000
+        return Spooled(self._kafka, rows, linger, self._spool, self._line, self._partitions)
+
+    def _send_single(self, topic: str, key: bytes, value: bytes) -> None:
+        try:
+            self._line.send(topic, key, value)
+        except BufferError:
+            self._with_room(lambda: self._line.send(topic, key, value))
+
+    def _write(self, messages: Sequence[Outgoing]) -> None:
+        self._check_open()
+        assert self._spooled is not None
+        try:
+            self._spooled.put(messages)
+        except SpoolFull as error:
+            raise BufferFull(str(error)) from error
+
+    def _with_room(self, attempt: Callable[[], None]) -> None:
+        """Attempt it until there is room, as long as the policy says."""
+        self._check_open()
+        began = time.monotonic()
+        while True:
+            try:
+                attempt()
+            except (BufferError, Full):
+                waited = time.monotonic() - began
+                if self._settings.when_full == "raise" or waited >= self._settings.block_seconds:
+                    raise BufferFull(self._full(waited)) from None
+                self._closing.wait(min(POLL_SECONDS, self._settings.block_seconds - waited))
+            else:
+                return
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this publisher to {self._kafka.bootstrap} was closed")
 
     def _poll(self) -> None:
+        """The background: reports of deliveries, the disk, the counters."""
+        sync_at = report_at = time.monotonic()
+        counted = metrics.Published()
         while not self._closing.is_set():
-            self._producer.poll(POLL_SECONDS)
-
-    def _partitions_of(self, topic: str) -> int:
-        known = self._partitions.get(topic)
-        if known is None:
-            known = self._ask_partitions(topic)
-            self._partitions[topic] = known
-        return known
-
-    def _ask_partitions(self, topic: str) -> int:
-        try:
-            found = self._producer.list_topics(topic, timeout=10.0).topics[topic]
-        except KafkaException as error:
-            raise NotDelivered(f"{self._kafka.bootstrap} does not answer: {error}") from error
-        if found.error is not None:
-            raise NotDelivered(f"topic {topic}: {found.error.str()}; `driftloop topics` creates it")
-        return len(found.partitions)
+            now = time.monotonic()
+            try:
+                self._line.poll(POLL_SECONDS)
+                if self._spool is not None and now >= sync_at:
+                    sync_at = now + self._settings.spool_sync_ms / 1000
+                    self._spool.sync()
+            except (
+                OSError
+            ) as error:  # of the spool's disk: what is accepted is in memory's pages all the same
+                log.error("the spool's disk fails", extra={"error": str(error)})
+                self._closing.wait(REPORT_SECONDS)
+            if now >= report_at:
+                counted.now(self.delivered, self.failed, self.waiting, self.spooled)
+                report_at = now + REPORT_SECONDS
+        counted.now(self.delivered, self.failed, 0, 0)
 
     def _full(self, waited: float) -> str:
         return (
@@ -219,46 +322,7 @@ class Publisher:
         )
 
 
-def split_by_partition(batch: Batch, partitions: int) -> Sequence[tuple[int, Batch]]:
-    """The batch's rows by the partition that their ids hash to, as a keyed message's would."""
-    rows_of: dict[int, list[int]] = {}
-    for row, one in enumerate(batch.ids):
-        rows_of.setdefault(partition_of(one, partitions), []).append(row)
-    if len(rows_of) == 1:
-        return [(next(iter(rows_of)), batch)]
-    return [(partition, _rows(batch, rows)) for partition, rows in sorted(rows_of.items())]
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """Where librdkafka (and so kcat, and every client built on it) puts a key: CRC-32, modulo."""
-    return zlib.crc32(key.encode()) % partitions
-
-
-def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
-    def chosen(column: Any) -> Any:
-        if isinstance(column, Mapping):
-            return {name: chosen(inner) for name, inner in column.items()}
-        return [column[row] for row in rows]
-
-    columns = {name: getattr(batch, name) for name in type(batch).model_fields if name not in _SHARED}
-    return batch.model_copy(
-        update={name: chosen(column) for name, column in columns.items() if column is not None}
-    )
-
-
-_SHARED = frozenset({"type", "schema_version", "model", "version"})
-
-
-def _config(kafka: KafkaSettings, settings: PublisherSettings) -> dict[str, Any]:
-    return {
-        "bootstrap.servers": kafka.bootstrap,
-        "enable.idempotence": True,
-        "acks": "all",
-        "compression.type": "lz4",  # a third of the bytes for 2 % of the CPU; every broker knows it
-        "partitioner": "consistent",  # what `partition_of` computes for batches
-        "linger.ms": settings.linger_ms,
-        "queue.buffering.max.messages": settings.buffer_messages,
-        "queue.buffering.max.kbytes": 1_000_000,
-        "delivery.timeout.ms": int(settings.delivery_timeout * 1000),
-        "message.max.bytes": topics.MAX_MESSAGE_BYTES,
-    }
+def _spool(settings: PublisherSettings) -> Spool | None:
+    if settings.when_full != "spool" or settings.spool_folder is None:
+        return None
+    return Spool(settings.spool_folder, settings.spool_bytes)

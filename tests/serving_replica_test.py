@@ -1,6 +1,9 @@
 """A replica: real process, real model, real Kafka."""
 
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +13,16 @@ import pytest
 
 from infra.adapters.mlflow_registry import MLflowRegistry
 from infra.adapters.mlflow_server import MLflowServer
+from infra.brokers.embedded import EmbeddedBroker
 from infra.processes import Child
 from mlops_core.data.profile import Profile
 from mlops_core.ports import Candidate
 from mlops_core.training.scoring import Scorer
 from schemas.events import GateEvidence
-from schemas.records import PredictionBatch
+from schemas.records import Batch, Prediction
 from schemas.settings import KafkaSettings
-from streams import admin, codec, topics
+from streams import admin, codec, packing, topics
+from streams.gathering import Single
 from streams.reading import Reader
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY
@@ -47,15 +52,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-def published(kafka: KafkaSettings) -> list[PredictionBatch]:
-    batches: list[PredictionBatch] = []
+def published(kafka: KafkaSettings) -> list[Single]:
+    rows: list[Single] = []
     with Reader(kafka, [topics.PREDICTIONS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.1):
                 read = codec.decode_record(message.value())
-                assert isinstance(read, PredictionBatch)
-                batches.append(read)
-    return batches
+                rows += packing.singles(read) if isinstance(read, Batch) else [read]
+    return rows
 
 
 def test_every_answer_is_published(
@@ -67,9 +71,9 @@ def test_every_answer_is_published(
     generated = client.post("/predict", json=one).json()["predictions"][0]
     child.stop()
     rows = {
-        one: (score, batch.version, batch.features["miles"][row])
-        for batch in published(kafka_settings)
-        for row, (one, score) in enumerate(zip(batch.ids, batch.scores, strict=True))
+        row.id: (row.score, row.version, row.features["miles"])
+        for row in published(kafka_settings)
+        if isinstance(row, Prediction)
     }
     assert rows == {
         one["id"]: (one["score"], "1", float(number)) for number, one in enumerate(answer["predictions"])
@@ -86,6 +90,30 @@ def test_sigterm_ends_a_replica_with_code_0(serving: tuple[Child, httpx.Client])
 def test_an_answer_does_not_wait_for_an_absent_broker(client: httpx.Client) -> None:
     answer = client.post("/predict", json=rig.body(), timeout=2.0)
     assert answer.status_code == 200
+
+
+def test_a_broker_that_hangs_does_not_slow_the_answers(tmp_path: Path) -> None:
+    with EmbeddedBroker.start(tmp_path / "broker") as broker:
+        kafka = KafkaSettings(bootstrap=broker.bootstrap)
+        admin.create_topics(kafka)
+        uri = rig.models(tmp_path / "models")
+        with rig.replica(tmp_path, uri, kafka) as (child, url), httpx.Client(base_url=url) as client:
+            child.wait_until(lambda: rig.status(f"{url}/v2/health/ready") == 200, 30)
+            before = median_seconds(client, 300)
+            os.kill(broker.pid, signal.SIGSTOP)
+            during = median_seconds(client, 300)
+            os.kill(broker.pid, signal.SIGCONT)
+    print(f"an answer: {before * 1e3:.2f} ms; Kafka hangs: {during * 1e3:.2f} ms")  # noqa: T201
+    assert during < 3 * before + 0.01
+
+
+def median_seconds(client: httpx.Client, requests: int) -> float:
+    took = []
+    for _ in range(requests):
+        began = time.perf_counter()
+        assert client.post("/predict", json=rig.body()).status_code == 200
+        took.append(time.perf_counter() - began)
+    return float(np.median(took))
 
 
 def test_both_protocols_give_the_same_scores(client: httpx.Client) -> None:

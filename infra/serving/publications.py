@@ -1,110 +1,91 @@
 """Answers on their way to Kafka, behind the answering: it neither waits for the broker nor fails with it."""
 
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from schemas.records import PredictionBatch
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams.publisher import BufferFull, NotDelivered, Outgoing, Publisher
+from streams import packing
+from streams.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
 
-MAX_ROWS_WAITING = 200_000
-"""Rows kept while the broker is away, about 100 MB; what comes after is counted as failed."""
-RETRY_SECONDS = 1.0
+SMALL = 16
+"""Rows up to which an answer's are gathered with those of other answers; more make messages of their own."""
 
 log = logging.getLogger(__name__)
 
 
 class Publications:
-    """A bounded queue and the thread that empties it into Kafka."""
+    """Hands answers to the publisher, and counts what becomes of them."""
 
     def __init__(
         self, kafka: KafkaSettings, settings: PublisherSettings, registry: CollectorRegistry
     ) -> None:
-        self._published = Counter(
+        self._accepted = Counter(
             "driftloop_predictions_handed_over", "Rows handed to the Kafka client", registry=registry
         )
         self._failed = Counter(
-            "driftloop_publish_failures",
-            "Rows (queue full, broker away) and messages (not acknowledged) that never got to Kafka",
-            ["reason"],
-            registry=registry,
+            "driftloop_publish_failures", "Rows that found no room", ["reason"], registry=registry
         )
-        self._publisher = _Counting(kafka, settings, self._failed)
-        self._waiting: deque[PredictionBatch] = deque()
-        self._rows = 0
-        self._changed = threading.Condition()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="publications", daemon=True)
-        self._thread.start()
+        self._publisher = open_publisher(kafka, settings)
+        registry.register(_Figures(self._publisher))
 
     def offer(self, batch: PredictionBatch) -> None:
-        """Publish soon. Never waits, never raises; a batch that finds no room is counted."""
-        with self._changed:
-            if self._rows + len(batch) > MAX_ROWS_WAITING:
-                self._failed.labels("queue full").inc(len(batch))
-                return
-            self._waiting.append(batch)
-            self._rows += len(batch)
-            self._changed.notify()
+        """Publish soon. Never waits, never raises; rows that find no room are counted."""
+        try:
+            if len(batch) > SMALL:
+                self._publisher.publish_batch(batch)
+            else:
+                for row in packing.singles(batch):
+                    self._publisher.publish(row)
+        except BufferFull:
+            self._failed.labels("buffer full").inc(len(batch))
+        except TooLarge:
+            self._failed.labels("too large").inc(len(batch))
+        else:
+            self._accepted.inc(len(batch))
 
     def close(self, seconds: float) -> None:
         """Publish what waits, for at most about `seconds`; says in the log what could not be."""
-        self._closing.set()
-        with self._changed:
-            self._changed.notify()
-        self._thread.join(seconds)
         try:
-            self._publisher.flush(seconds)
+            self._publisher.close(seconds)
         except NotDelivered as error:
             log.error("predictions were not delivered before the end", extra={"reason": str(error)})
-        else:
-            self._publisher.close()
-
-    def _work(self) -> None:
-        while (batch := self._next()) is not None:
-            self._publish(batch)
-
-    def _next(self) -> PredictionBatch | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
-            if not self._waiting:
-                return None
-            batch = self._waiting.popleft()
-            self._rows -= len(batch)
-            return batch
-
-    def _publish(self, batch: PredictionBatch) -> None:
-        while True:
-            try:
-                self._publisher.publish_batch(batch)
-            except NotDelivered as error:  # the topic can't be looked up: wait, as long as there is room
-                log.warning("predictions wait for the broker", extra={"reason": str(error)})
-                if self._closing.wait(RETRY_SECONDS):
-                    self._failed.labels("broker away").inc(len(batch))
-                    return
-            except BufferFull:
-                self._failed.labels("buffer full").inc(len(batch))
-                return
-            else:
-                self._published.inc(len(batch))
-                return
 
 
-class _Counting(Publisher):
-    """Counts messages that the broker never acknowledged, where the plain one keeps their reasons."""
+def open_publisher(kafka: KafkaSettings, settings: PublisherSettings) -> Publisher:
+    """A publisher that never waits. With a spool: in the first folder that no other replica has.
 
-    def __init__(self, kafka: KafkaSettings, settings: PublisherSettings, failed: Counter) -> None:
-        super().__init__(kafka, settings)
-        self._failed = failed
+    Replicas come and go on other ports with other versions, so a folder belongs to nobody: whoever comes next
+    takes the first free one, and sends what its last owner left there.
+    """
+    if settings.when_full != "spool" or settings.spool_folder is None:
+        return Publisher(kafka, settings.model_copy(update={"when_full": "raise"}))
+    for number in count():
+        folder: Path = settings.spool_folder / f"replica-{number}"
+        try:
+            return Publisher(kafka, settings.model_copy(update={"spool_folder": folder}))
+        except SpoolTaken:
+            continue
+    raise AssertionError("count() has no end")
 
-    def send(self, message: Outgoing, done: Callable[[str | None], None] | None = None) -> None:
-        super().send(message, done or self._done)
 
-    def _done(self, reason: str | None) -> None:
-        if reason is not None:
-            self._failed.labels("not acknowledged").inc()
-            log.warning("the broker did not acknowledge predictions", extra={"reason": reason})
+class _Figures(Collector):
+    """What the publisher has counted, as it is when somebody asks."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def collect(self) -> Iterator[Metric]:
+        of = self._publisher
+        yield CounterMetricFamily(
+            "driftloop_published", "Messages that the broker acknowledged", of.delivered
+        )
+        yield CounterMetricFamily("driftloop_publish_given_up", "Messages never acknowledged", of.failed)
+        yield GaugeMetricFamily("driftloop_publish_waiting", "Rows and messages not acknowledged", of.waiting)
+        yield GaugeMetricFamily("driftloop_publish_spooled", "Messages kept on the disk", of.spooled)

@@ -1,0 +1,103 @@
+"""Records and batches as Kafka messages: in the partition of their ids, and no larger than Kafka takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from schemas.records import (
+    Batch,
+    FeatureBatch,
+    FeatureRow,
+    Label,
+    LabelBatch,
+    Prediction,
+    PredictionBatch,
+    Value,
+)
+from streams import codec, topics
+from streams.gathering import Single
+from streams.outgoing import Outgoing
+from streams.partitions import halves, split_by_partition
+
+LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
+"""What a value may have: key, headers and Kafka's own frame need room, too."""
+SURELY_FITS = 1_000_000
+"""Characters of text that can't be more than a message may have, however they are escaped as JSON."""
+
+
+class TooLarge(ValueError):
+    """A record that no Kafka message can carry; says whose and how large it is."""
+
+
+def packed(record: Single | Batch, topic: str, partitions: int | None) -> Iterator[Outgoing]:
+    """The messages that carry it: a single record by its key, a batch split by partition and by size.
+
+    Without knowing the partitions, a batch goes row by row, so that the client can place each by its key.
+    """
+    if not isinstance(record, Batch):
+        yield Outgoing(topic, record.id, codec.encode(record))
+    elif partitions is None:
+        for single in singles(record):
+            yield Outgoing(topic, single.id, codec.encode(single))
+    elif len(record) > 0:
+        for partition, part in split_by_partition(record, partitions):
+            yield from _fitting(part, topic, partition)
+
+
+def whole(batch: Batch, topic: str) -> Iterator[Outgoing]:
+    """The batch as it is, to be split once the partitions are known."""
+    if len(batch) > 0:
+        yield from _fitting(batch, topic, None)
+
+
+def check_size(record: Single) -> None:
+    """Raise TooLarge for a record that Kafka will refuse; costs next to nothing for one that it won't."""
+    features: Mapping[str, Value] = {} if isinstance(record, Label) else record.features
+    texts = sum([len(value) for value in features.values() if type(value) is str])
+    if texts + 100 * len(features) > SURELY_FITS:
+        size = len(codec.encode(record))
+        if size > LARGEST_VALUE:
+            raise TooLarge(
+                f"{record.type} {record.id!r} of model {record.model!r} has {size:,} bytes as JSON; "
+                f"a message may have {LARGEST_VALUE:,}"
+            )
+
+
+def singles(batch: Batch) -> Iterator[Single]:
+    """The rows as records of their own; their values were checked when the batch was made."""
+    model = batch.model
+    entities = batch.entities if isinstance(batch, PredictionBatch | FeatureBatch) else None
+    for row, one in enumerate(batch.ids):
+        at, entity = batch.at[row], None if entities is None else entities[row]
+        match batch:
+            case LabelBatch():
+                yield Label.model_construct(model=model, id=one, at=at, label=batch.labels[row])
+            case FeatureBatch():
+                yield FeatureRow.model_construct(
+                    model=model,
+                    id=one,
+                    entity=entity,
+                    at=at,
+                    features=_row(batch.features, row),
+                )
+            case PredictionBatch():
+                yield Prediction.model_construct(
+                    model=model,
+                    version=batch.version,
+                    id=one,
+                    entity=entity,
+                    at=at,
+                    score=batch.scores[row],
+                    features=_row(batch.features, row),
+                )
+
+
+def _row(features: Mapping[str, Sequence[Value]], row: int) -> dict[str, Value]:
+    return {name: column[row] for name, column in features.items()}
+
+
+def _fitting(batch: Batch, topic: str, partition: int | None) -> Iterator[Outgoing]:
+    value = codec.encode(batch)
+    if len(value) <= LARGEST_VALUE or len(batch) == 1:
+        yield Outgoing(topic, batch.ids[0], value, partition=partition)
+    else:
+        for half in halves(batch):
+            yield from _fitting(half, topic, partition)
