@@ -7,7 +7,7 @@ model, version and set of features become one run, and a bad one costs its neigh
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -15,12 +15,13 @@ import numpy as np
 
 from mlops_core.data.features import Column, Floats
 from mlops_core.data.rows import RowKind, Rows
-from schemas.records import Batch
 from streams import codec, columns, salvage
 from streams.chunks import Arrived
-from streams.singles import KINDS, Fields, Group, Groups, Shape
+from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
+Event = tuple[int, Fields]
+"""A single event with its place in the chunk."""
 _VALUES = {RowKind.PREDICTIONS: "scores", RowKind.LABELS: "labels"}
 
 
@@ -89,9 +90,9 @@ def certain(fields: Mapping[str, Any]) -> Rows | None:
     return Rows(kind, fields["model"], version, ids, at, values, features)
 
 
-def validated(batch: Batch) -> Rows:
+def validated(batch: salvage.AnyBatch) -> Rows:
     """The rows of a batch that went through its model."""
-    kind, rows = RowKind(getattr(batch, "type")), len(batch)
+    kind, rows = RowKind(batch.type), len(batch)
     values = np.array(getattr(batch, _VALUES[kind]), dtype=np.float64) if kind in _VALUES else _nan(rows)
     features: Mapping[str, Any] = getattr(batch, "features", {})
     return Rows(
@@ -113,26 +114,26 @@ def _batch(place: int, fields: Fields, found: Decoded) -> None:
         record, bad = salvage.salvaged(fields)
         found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
         rows = validated(record)
-    found.runs.append(Run(rows, [place]))
+    if len(rows):
+        found.runs.append(Run(rows, [place]))
 
 
 def _runs(group: Group, records: Sequence[Arrived], refused: list[Refused]) -> list[Run]:
     """The group's events; if one of them is bad, those that are not."""
+    if not group.places:
+        return []
     rows = certain(group.batch())
     if rows is not None:
-        return [Run(rows, group.places)] if len(rows) else []
+        return [Run(rows, group.places)]
     good = Group(group.shape)
-    for place, fields in _good(
-        group.shape, [(at, codec.parsed(records[at].value)) for at in group.places], refused
-    ):
+    events = [(place, codec.parsed(records[place].value)) for place in group.places]
+    for place, fields in _good(group.shape, events, refused):
         good.take(place, fields)
     rows = certain(good.batch())
     return [Run(rows, good.places)] if rows else []
 
 
-def _good(
-    shape: Shape, events: Sequence[tuple[int, Fields]], refused: list[Refused]
-) -> Iterator[tuple[int, Fields]]:
+def _good(shape: Shape, events: Sequence[Event], refused: list[Refused]) -> Iterator[Event]:
     """The valid events of a group; those that only their model accepts as it reads them."""
     group = Group(shape)
     if all(group.take(place, fields) for place, fields in events) and certain(group.batch()) is not None:
@@ -144,7 +145,7 @@ def _good(
     else:
         [(place, fields)] = events
         try:
-            yield place, codec.record_of(fields).model_dump()
+            yield place, as_read(fields)
         except codec.Unreadable as error:
             refused.append(Refused(place, error.reason, error.detail))
 
@@ -161,8 +162,8 @@ def _is_plain(fields: Mapping[str, Any], rows: int) -> bool:
 
 def _listed(fields: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
     """A column, or one that is wrong for certain if it is no list of that length."""
-    values = fields.get(name)
-    return values if columns.is_list(values, rows) else [None]
+    values: Any = fields.get(name)
+    return values if columns.is_list(values, rows) else (None,)
 
 
 def _features(fields: Mapping[str, Any], kind: RowKind, rows: int) -> Mapping[str, Column] | None:
@@ -185,7 +186,7 @@ def _nan(rows: int) -> Floats:
 def _ordered(runs: Sequence[Run]) -> list[Run]:
     """By place; where an id comes twice in runs that overlap, these are cut until they don't."""
     runs = sorted(runs, key=lambda run: run.places[0])
-    if all(run.places[-1] < after.places[0] for run, after in zip(runs, runs[1:], strict=False)):
+    if all(run.places[-1] < after.places[0] for run, after in pairwise(runs)):
         return runs
     ids = [one for run in runs for one in run.rows.ids]
     return runs if len(set(ids)) == len(ids) else _cut(runs)

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 
-from schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
+from schemas.records import FeatureBatch, LabelBatch, PredictionBatch
 from streams import codec
 
+AnyBatch = PredictionBatch | FeatureBatch | LabelBatch
 _SINGLE: Mapping[object, str] = {"predictions": "prediction", "feature_rows": "features", "labels": "label"}
 _FIELDS = {"ids": "id", "at": "at", "entities": "entity", "scores": "score", "labels": "label"}
 """A batch's columns, and what a single event calls them."""
@@ -24,7 +25,7 @@ class BadRow:
     """The row as a single event."""
 
 
-def salvaged(fields: dict[str, Any]) -> tuple[Batch, Sequence[BadRow]]:
+def salvaged(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
     """A parsed batch without its bad rows, and these.
 
     Raises:
@@ -49,7 +50,7 @@ def salvaged(fields: dict[str, Any]) -> tuple[Batch, Sequence[BadRow]]:
     return batch, bad
 
 
-def _batch(fields: dict[str, Any]) -> Batch:
+def _batch(fields: dict[str, Any]) -> AnyBatch:
     record = codec.record_of(fields)
     if not isinstance(record, PredictionBatch | FeatureBatch | LabelBatch):
         raise codec.Unreadable("invalid", f"type: a batch was expected, not a {record.type}")

@@ -140,8 +140,18 @@ class Groups:
 
     def put(self, place: int, fields: Fields) -> Group:
         """Take in an event and return its group; if need be, as its model reads it. Raises Unreadable."""
-        shape = Shape.of(fields)
-        group = self._groups.setdefault(shape.key, Group(shape))
+        group = self._of(fields)
         if not group.take(place, fields):
-            group.take(place, codec.record_of(fields).model_dump())
+            read = as_read(fields)
+            group = self._of(read)
+            group.take(place, read)
         return group
+
+    def _of(self, fields: Fields) -> Group:
+        shape = Shape.of(fields)
+        return self._groups.setdefault(shape.key, Group(shape))
+
+
+def as_read(fields: Fields) -> Fields:
+    """An event as its model reads it, so that nothing in it is in doubt. Raises Unreadable."""
+    return codec.record_of(fields).model_dump(exclude_unset=True)

@@ -86,6 +86,7 @@ def _stacked(parts: Sequence[Rows]) -> Rows:
 
 
 def _column(parts: Sequence[Column]) -> Column:
-    if all(isinstance(part, np.ndarray) for part in parts):
-        return np.concatenate(parts)
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    if len(arrays) == len(parts):
+        return np.concatenate(arrays)
     return list(chain.from_iterable(p.tolist() if isinstance(p, np.ndarray) else p for p in parts))
