@@ -5,7 +5,7 @@ STAMP := $(VENV)/.ready
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e bench demo docs lock clean
+.PHONY: help setup check test e2e chaos bench demo docs lock clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,10 +27,14 @@ check: setup ## formatting, lint, types, layers
 	$(BIN)/lint-imports
 
 test: setup ## all tests but the long ones; needs Java 17 and Maven for real Kafka, Chromium for the page
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -m "not e2e and not chaos"
 
 e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minutes)
 	$(BIN)/python -m pytest -m e2e
+
+chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILLS=20, CHAOS_SEED=... repeats one)
+	@mkdir -p .driftloop
+	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
 
 bench: setup ## what the hot paths cost, as ratios inside one run
 	$(BIN)/python -m infra.bench

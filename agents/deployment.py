@@ -57,6 +57,7 @@ class DeploymentAgent:
     """One desk a model, one piece of work a model at a time."""
 
     name = "deployment"
+    steps = 1
     topics = (topics.MODELS, topics.COMMANDS, topics.DEPLOYMENT, topics.METRICS)
 
     def __init__(

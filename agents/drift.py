@@ -45,6 +45,7 @@ class DriftAgent(WithoutEffects):
     """A detector a version, with the reference of that version's own training data."""
 
     name = "drift"
+    steps = 20
     topics = (topics.SUMMARIES,)
 
     def __init__(self, registry: ModelReader, settings: DriftSettings) -> None:

@@ -1,6 +1,6 @@
 """Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agents.reading import decoded
 from mlops_core.data.examples import Examples
@@ -18,33 +18,34 @@ from schemas.records import (
 )
 from schemas.settings import PerformanceSettings
 from schemas.stages import LabelledExamples, Outcomes
-from streams import codec, topics
+from streams import codec, metrics, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.consume import parked
 from streams.routes import Emitted
 
 HOUR_MS = 3_600_000
-CAPACITY = 30_000
-"""Rows that wait in a partition, at most: with 20 features they make a snapshot of 4 MB, half of what fits.
-Beyond it the oldest give up waiting; docs/decisions/0002 says what comes instead."""
 ROWS_A_MESSAGE = 2_000
 """Joined rows in one message: 1 MB with 40 features."""
 ORPHAN = "label without prediction"
+Met = tuple[str, Examples]
+"""A model and rows of it that met their labels."""
 
 
 class JoiningAgent(WithoutEffects):
     """One join a partition: a prediction and its label have the same id, so they share one."""
 
     name = "joining"
+    steps = 50
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, settings: PerformanceSettings) -> None:
         self._horizon = int(settings.horizon_hours * HOUR_MS)
+        self._capacity = settings.waiting_rows
 
     def fresh(self) -> LabelJoin:
         """Nobody waits."""
-        return LabelJoin(self._horizon, CAPACITY)
+        return LabelJoin(self._horizon, self._capacity)
 
     def dump(self, state: LabelJoin) -> bytes:
         """Everybody who waits, as JSON."""
@@ -52,21 +53,33 @@ class JoiningAgent(WithoutEffects):
 
     def load(self, data: bytes) -> LabelJoin:
         """Back from `dump`."""
-        return LabelJoin.load(data, self._horizon, CAPACITY)
+        return LabelJoin.load(data, self._horizon, self._capacity)
 
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
         """Whoever met, and a dead letter for each label that waited in vain."""
         follows: list[Emitted] = []
-        met: list[tuple[str, Examples]] = []
+        met: list[Met] = []
+        before = dict[str, Mapping[str, int]]()
         for _, record in decoded(chunk, codec.decode_record, follows):
+            before.setdefault(record.model, state.counts(record.model))
             met.append((record.model, _arrive(state, record)))
         expired = state.expire()
         met.extend(expired.featureless.items())
+        _measure(state, before, met)
         span = _span(chunk)
         for model, rows in met:
             for first in range(0, len(rows), ROWS_A_MESSAGE):
                 follows.extend(_told(model, span, rows[first : first + ROWS_A_MESSAGE]))
         return follows + [_orphaned(chunk, orphan) for orphan in expired.orphans]
+
+
+def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iterable[Met]) -> None:
+    """Export what the chunk changed: whom it concerned, and how late their labels were."""
+    for model, then in before.items():
+        now = join.counts(model)
+        metrics.label_join(model, {what: now[what] - then[what] for what in now})
+    for model, rows in met:
+        metrics.label_delays(model, ((rows.labelled_at - rows.at) / 1000).tolist())
 
 
 def _arrive(join: LabelJoin, record: AnyRecord) -> Examples:

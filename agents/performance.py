@@ -1,6 +1,7 @@
 """Stage two of labels: prequential outcomes per version in windows, and concept drift, per model."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +48,7 @@ class PerformanceAgent(WithoutEffects):
     """Closes a window after so many labels, whatever versions answered them."""
 
     name = "performance"
+    steps = 20
     topics = (topics.OUTCOMES,)
 
     def __init__(self, settings: PerformanceSettings) -> None:
@@ -134,17 +136,28 @@ def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _measured(model: str, window: Outcomes, watched: Watched) -> PerformanceMeasured:
     """Its times are those of the labels: a straggler's prediction may be old, its label is new."""
+    since, until = _quartiles(window.labelled_at)
     return PerformanceMeasured(
         id=ids.derived(model, "performance", watched.labelled, window.ids[-1]),
-        at=max(window.labelled_at),
+        at=until,
         model=model,
-        since=min(window.labelled_at),
-        until=max(window.labelled_at),
+        since=since,
+        until=until,
         rows=len(window.ids),
         labelled=watched.labelled,
         versions=performance.by_version(*_arrays(window)),
         spans=[window.span],
     )
+
+
+def _quartiles(times: Sequence[int]) -> tuple[int, int]:
+    """The first and the last quartile: one label from next year would hold up every rollout until then.
+
+    >>> _quartiles([5, 3, 4, 31_536_000_000])
+    (4, 5)
+    """
+    ordered, edge = sorted(times), len(times) // 4
+    return ordered[edge], ordered[-1 - edge]
 
 
 def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm) -> DriftDetected:

@@ -1,11 +1,14 @@
 """Writes labelled examples to the offline store, exactly once in effect.
 
 A segment's rows follow from the topic alone (so many rows, or an hour of the data, from where the last one
-ended), and its name from its rows; so whoever writes it again after a crash writes the same, and the store
-knows the name.
+ended), and its name from where they come from and from their ids; so whoever writes it again after a crash
+writes the same, and the store knows the name. A topic that was made anew counts from 0 again, and its
+segments are others all the same.
 """
 
+import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -27,6 +30,14 @@ class Waiting:
     """Rows of one model that wait for their segment to be full."""
 
     parts: list[LabelledExamples] = field(default_factory=list)
+    first: int = 0
+    """Offset of the first part."""
+
+    def add(self, part: LabelledExamples, offset: int) -> None:
+        """One more part waits."""
+        if not self.parts:
+            self.first = offset
+        self.parts.append(part)
 
     @property
     def rows(self) -> int:
@@ -46,6 +57,7 @@ class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
     name = "storing"
+    steps = 20
     topics = (topics.EXAMPLES,)
 
     def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:
@@ -59,24 +71,38 @@ class StoringAgent(WithoutEffects):
     def dump(self, state: dict[str, Waiting]) -> bytes:
         """The waiting rows by model."""
         return orjson.dumps(
-            {model: [part.model_dump() for part in one.parts] for model, one in state.items()}
+            {
+                model: {"first": one.first, "parts": [part.model_dump() for part in one.parts]}
+                for model, one in state.items()
+            }
         )
 
     def load(self, data: bytes) -> dict[str, Waiting]:
         """Back from `dump`."""
-        return {
-            model: Waiting([LabelledExamples.model_validate(part) for part in parts])
-            for model, parts in orjson.loads(data).items()
-        }
+        return {model: _waiting(fields) for model, fields in orjson.loads(data).items()}
 
     def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Emitted]:
-        """Write every segment that is full."""
+        """Write every segment that is full, and let the store tidy up after it."""
         follows: list[Emitted] = []
         for record, rows in decoded(chunk, staged(LabelledExamples), follows):
             waiting = state.setdefault(rows.model, Waiting())
-            waiting.parts.append(rows)
+            waiting.add(rows, record.offset)
             if waiting.full(self._settings):
-                segment = f"{chunk.partition:03d}-{record.offset:012d}"
-                self._store.append(rows.model, segment, joined([Examples.of(part) for part in waiting.parts]))
+                examples = joined([Examples.of(part) for part in waiting.parts])
+                segment = name_of(chunk.partition, waiting.first, record.offset, examples)
+                self._store.append(rows.model, segment, examples)
+                self._store.tend(rows.model)
                 state[rows.model] = Waiting()
         return follows
+
+
+def name_of(partition: int, first: int, last: int, examples: Examples) -> str:
+    """A segment's name: where its rows come from (offsets, both ends included), and which they are."""
+    ids = hashlib.sha256("\n".join(examples.ids.tolist()).encode()).hexdigest()
+    return f"{partition:03d}-{first:012d}-{last:012d}-{ids[:8]}"
+
+
+def _waiting(fields: dict[str, Any] | list[Any]) -> Waiting:
+    """Before segments were named by their first offset too, a list of the parts was all."""
+    first, parts = (0, fields) if isinstance(fields, list) else (fields["first"], fields["parts"])
+    return Waiting([LabelledExamples.model_validate(part) for part in parts], first)

@@ -27,6 +27,7 @@ class SummarisingAgent(WithoutEffects):
     """One summariser a version; what is left over from a chunk waits for the next one."""
 
     name = "summarising"
+    steps = 50
     topics = (topics.PREDICTIONS,)
 
     def __init__(self, registry: ModelReader) -> None:

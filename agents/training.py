@@ -25,6 +25,7 @@ class TrainingAgent:
     """Level-triggered: whatever request is open is being trained, also after a crash."""
 
     name = "training"
+    steps = 1
     topics = (topics.RETRAINING, topics.TRAINING)
 
     def __init__(self, runner: Training) -> None:

@@ -18,8 +18,10 @@ app = typer.Typer(
 )
 agents_app = typer.Typer(help="Run the agents that drive the loop.", no_args_is_help=True)
 rollout_app = typer.Typer(help="Steer the rollout in progress.", no_args_is_help=True)
+store_app = typer.Typer(help="Look after the offline store of labelled examples.", no_args_is_help=True)
 app.add_typer(agents_app, name="agents")
 app.add_typer(rollout_app, name="rollout")
+app.add_typer(store_app, name="store")
 
 Model = Annotated[str, typer.Argument(help="The model's registered name.")]
 
@@ -194,6 +196,29 @@ def _steering(action: str, help: str) -> None:  # noqa: A002 - typer's word
 _steering("pause", "Keep the weights where they are until `resume`.")
 _steering("resume", "Go on from where it was paused.")
 _steering("abort", "Send all traffic back to the stable version.")
+
+
+Models = Annotated[Optional[list[str]], typer.Argument(help="Which models; default: all of them.")]  # noqa: UP045
+
+
+@store_app.command("show")
+def store_show(context: typer.Context, models: Models = None) -> None:
+    """List what the offline store holds: rows, files and the span of label times per model."""
+    from infra import storekeeping
+
+    with consoles.errors():
+        for line in storekeeping.shown(context.obj.store, models or []):
+            typer.echo(line)
+
+
+@store_app.command("compact")
+def store_compact(context: typer.Context, models: Models = None) -> None:
+    """Fold all waiting segments into the files that other tools read; delete what is past its time."""
+    from infra import storekeeping
+
+    with consoles.errors():
+        for line in storekeeping.compacted(context.obj.store, models or []):
+            typer.echo(line)
 
 
 @app.command("dead-letters")

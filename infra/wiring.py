@@ -35,7 +35,7 @@ def _storing(settings: Settings) -> Agent[Any]:
     from agents.storing import StoringAgent
     from infra.adapters.parquet_store import ParquetStore
 
-    return StoringAgent(ParquetStore(settings.store.folder), settings.store)
+    return StoringAgent(ParquetStore(settings.store.folder, settings.store), settings.store)
 
 
 def _performance(settings: Settings) -> Agent[Any]:
@@ -94,12 +94,15 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     Raises:
         Impossible: a name that no agent has.
     """
-    from streams import admin, app
+    from streams import admin, app, metrics
 
     unknown = [name for name in names if name not in AGENTS]
     if unknown:
         raise Impossible(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
     consoles.log_to_stderr()
+    if settings.metrics.port is not None:
+        host = settings.metrics.host
+        print(f"Metrics at http://{host}:{metrics.serve(host, settings.metrics.port)}/metrics", flush=True)  # noqa: T201 - for whoever scrapes it
     admin.create_topics(settings.kafka)
 
     async def main() -> None:

@@ -124,6 +124,10 @@ class ExampleStore(Protocol):
         """How many there are."""
         ...
 
+    def tend(self, model: str) -> None:
+        """Do what housekeeping is due, for a moment; called after each segment, raises nothing."""
+        ...
+
 
 class Target(Protocol):
     """Where versions serve. Every call states what should be, so that calling again is harmless.

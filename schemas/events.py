@@ -23,6 +23,10 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
+EVERY_MODEL = "*"
+"""In place of a model, in an alert that concerns all of them (an agent that is behind)."""
+
+
 class Event(Part):
     """The envelope. `type` is set by each kind of event."""
 
@@ -147,6 +151,7 @@ class PerformanceMeasured(Event):
     type: Literal["PerformanceMeasured"] = "PerformanceMeasured"
     since: Millis
     until: Millis
+    """Quartiles of the times of its labels, so that a few with a wrong date move neither."""
     rows: int
     labelled: int
     """Labels joined for this model since the beginning."""

@@ -47,6 +47,8 @@ class KafkaSettings(Group):
     short one matters on the embedded broker, where a first join waits half of it."""
     chunk_records: Positive = 1000
     """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
+    max_lag_seconds: Seconds = 300.0
+    """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
 
 
 class PublisherSettings(Group):
@@ -84,6 +86,9 @@ class PerformanceSettings(Group):
 
     horizon_hours: Annotated[float, Field(gt=0)] = 24.0 * 7
     """How long (in the time of the data) a prediction waits for its label."""
+    waiting_rows: Positive = 200_000
+    """Rows of a model that wait in one partition, at most, whatever the horizon: about 120 MB of memory with
+    20 features. Beyond it the oldest give up waiting."""
     delta: Share = 0.002
     """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
     window_labels: Positive = 250
@@ -176,15 +181,31 @@ class DashboardSettings(Group):
     port: Annotated[int, Field(ge=0, le=65535)] = 8050
 
 
+class MetricsSettings(Group):
+    """Where processes of agents answer `GET /metrics`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """0 takes a free port and prints it; None: nowhere. Each process of a machine needs a port of its own."""
+
+
 class StoreSettings(Group):
     """The offline store of labelled examples."""
 
     folder: Path = Path(".driftloop/store")
-    """Parquet segments, one folder a model."""
+    """Parquet files, one folder a model; may be shared by machines if its locks are (flock)."""
     segment_rows: Positive = 1000
     """Rows that fill a segment: 50-200 kB of Parquet."""
     segment_hours: Annotated[float, Field(gt=0)] = 1.0
     """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
+    file_rows: Positive = 100_000
+    """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within half a second."""
+    file_days: Annotated[float, Field(gt=0)] = 30.0
+    """Days (of the data) after which a file is full with fewer rows: rows of a file leave together, so they
+    may stay so much longer than `retention_days`."""
+    retention_days: Annotated[float, Field(gt=0)] | None = None
+    """Files whose newest label is older than this, counted back from the newest label of the model, are
+    deleted. None keeps everything."""
 
 
 class Settings(BaseSettings):
@@ -209,6 +230,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     dashboard: DashboardSettings = DashboardSettings()
     store: StoreSettings = StoreSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(

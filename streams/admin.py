@@ -1,12 +1,13 @@
-"""Creating our topics, with explicit partitions and settings, and asking how far consumers lag."""
+"""Creating our topics, with explicit partitions and settings."""
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping, Sequence
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from mlops_core.errors import Unavailable
+from mlops_core.errors import Impossible, Unavailable
 from schemas.settings import KafkaSettings
 from streams import topics
 
@@ -20,30 +21,75 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
 
     Raises:
         Unavailable: the cluster doesn't answer, or refuses.
+        Impossible: a topic has another number of partitions than the settings say.
     """
-    settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
-    client = AdminClient(settings, logger=log)
-    try:
-        there = set(client.list_topics(timeout=TIMEOUT).topics)
-        missing = [topic for topic in wanted if topics.name_of(topic, kafka) not in there]
-        if not missing:
-            return []
-        answers = client.create_topics([_new(topic, kafka) for topic in missing], request_timeout=TIMEOUT)
-        return [name for name, answer in answers.items() if _created(answer.exception())]
-    except KafkaException as error:
-        raise Unavailable(f"Kafka at {kafka.bootstrap}: {error.args[0].str()}") from error
-
-
-def _new(topic: topics.Topic, kafka: KafkaSettings) -> NewTopic:
-    return NewTopic(
-        topics.name_of(topic, kafka),
-        num_partitions=topic.partitions(kafka),
-        replication_factor=kafka.replication,
-        config=dict(topic.config()),
+    return _created(
+        kafka,
+        [
+            NewTopic(
+                topics.name_of(topic, kafka),
+                num_partitions=topic.partitions(kafka),
+                replication_factor=kafka.replication,
+                config=dict(topic.config()),
+            )
+            for topic in wanted
+        ],
     )
 
 
-def _created(error: BaseException | None) -> bool:
+def create(kafka: KafkaSettings, name: str, partitions: int, config: Mapping[str, str]) -> bool:
+    """Create one topic by its full name; returns whether it wasn't there yet. Raises Unavailable."""
+    topic = NewTopic(
+        name, num_partitions=partitions, replication_factor=kafka.replication, config=dict(config)
+    )
+    return bool(_created(kafka, [topic]))
+
+
+def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
+    settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
+    client = AdminClient(settings, logger=log)
+    try:
+        there = client.list_topics(timeout=TIMEOUT).topics
+        _refuse_others({name: len(topic.partitions) for name, topic in there.items()}, wanted)
+        missing = [topic for topic in wanted if topic.topic not in there]
+        answers = client.create_topics(missing, request_timeout=TIMEOUT) if missing else {}
+        made = [name for name, answer in answers.items() if _new(answer.exception())]
+        _wait_until_online(client, wanted)  # also those that another process is creating at this moment
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {kafka.bootstrap}: {error.args[0].str()}") from error
+    return made
+
+
+def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
+    """A prediction and its label meet where their id falls to, and that is decided by this number."""
+    for topic in wanted:
+        has = there.get(topic.topic, 0)  # 0: somebody is creating it just now
+        if has not in (0, topic.num_partitions):
+            raise Impossible(
+                f"topic {topic.topic} has {has} partitions, the settings say {topic.num_partitions} "
+                "(kafka.data_partitions, kafka.control_partitions): ids would miss each other; "
+                "docs/decisions/0011 says how to grow"
+            )
+
+
+def _wait_until_online(client: AdminClient, wanted: Sequence[NewTopic]) -> None:
+    """Until each partition answers.
+
+    A broker that knows of a new partition but hasn't opened it refuses a producer's first request and may
+    take its second, and the first is then lost in silence, idempotent or not (KAFKA-15591, open in 4.3).
+    """
+    waiting = {TopicPartition(one.topic, number) for one in wanted for number in range(one.num_partitions)}
+    deadline = time.monotonic() + TIMEOUT
+    while waiting:
+        asked = client.list_offsets({one: OffsetSpec.latest() for one in waiting}, request_timeout=TIMEOUT)
+        refused = {one: answer.exception() for one, answer in asked.items() if answer.exception()}
+        if refused and time.monotonic() > deadline:
+            raise next(iter(refused.values()))
+        waiting = set(refused)
+        time.sleep(0.05 if waiting else 0)
+
+
+def _new(error: BaseException | None) -> bool:
     if error is None:
         return True
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:

@@ -13,14 +13,24 @@ State = TypeVar("State")
 class Agent(Protocol[State]):
     """Handles chunks of records; what it returns gets published, what it remembers survives a crash.
 
-    `handle` may change the state it is given: if it raises, the state is thrown away and taken from the
-    last snapshot. It may raise `Temporary` (the chunk is tried again, nothing is lost) or anything else
-    (the record that did it becomes a dead letter, the others go on).
+    `handle` may change the state it is given: if it raises, the state is thrown away and taken from what
+    is remembered. The same records must lead from the same state to the same one: that is how a state is
+    found again (see `streams.snapshots`). It may raise `Temporary` (the chunk is tried again, nothing is
+    lost) or anything else (the record that did it becomes a dead letter, the others go on).
     """
 
     @property
     def name(self) -> str:
-        """Also the name of its consumer group and, with `-state`, of its changelog."""
+        """Also the name of its consumer group and, with `-memory`, of its changelog."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Chunks between two dumps of the whole state.
+
+        1 is right for a small state; one that is large against a chunk is written more seldom, for as
+        many chunks to handle again after a crash.
+        """
         ...
 
     @property
@@ -60,6 +70,7 @@ class WithoutEffects:
     """For agents whose only effect is what they return."""
 
     name: str
+    steps = 1
 
     def outstanding(self, state: object) -> Mapping[str, object]:
         """Nothing has to be performed."""

@@ -1,94 +1,155 @@
-"""A Faust app around one agent: its consumer group, its changelog, and the loop between them."""
+"""A Faust app around one agent: its consumer group, its memory in Kafka, and the loop between them."""
 
 import asyncio
+import logging
 import tempfile
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic
 
 import faust
+from faust.types import TP
 
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams import chunks, topics
+from streams import chunks, lag, ranges, topics
 from streams.agent import Agent, State
+from streams.changelog import Changelog
 from streams.consume import Loop
-from streams.publisher import Outgoing, Publisher
+from streams.publisher import Publisher
+from streams.snapshots import Memory, Snapshot, Step
+
+log = logging.getLogger(__name__)
 
 RESUME_SECONDS = 1.0
-"""How often effects of quiet partitions are looked after (after a restart nothing else would)."""
+"""How often quiet partitions are looked after."""
+STUCK_SECONDS = 15.0
+"""Without progress, though there are records, for longer than a slow chunk takes."""
+CONCURRENCY = 4
+"""Chunks in work at once; those of one partition keep their order."""
 
 
 def build_app(agent: Agent[State], kafka: KafkaSettings, publisher: PublisherSettings) -> faust.App:
     """The app that runs `agent`. Several apps may run in one process (`run_all`)."""
-    return Worker(agent, kafka, publisher).app
+    worker = Worker(agent, kafka, publisher)
+    worker.create()
+    return worker.app
 
 
 class Worker(Generic[State]):
-    """Wires an agent's loop to Faust: streams in, a table for snapshots, signals when partitions move."""
+    """Wires an agent's loop to Faust: chunks in, positions out, signals when partitions move."""
 
     def __init__(self, agent: Agent[State], kafka: KafkaSettings, publisher: PublisherSettings) -> None:
         self._agent = agent
         self._kafka = kafka
         self._names = {topics.name_of(topic, kafka): topic.name for topic in agent.topics}
         self.app = _faust(kafka, f"{kafka.prefix}driftloop-{agent.name}")
-        chunks.install(self.app, self._names, kafka.chunk_records)
-        self._table = self.app.Table(
-            f"{agent.name}-state",
-            partitions=agent.topics[0].partitions(kafka),
-            key_type=bytes,  # raw in the changelog; any other type comes back from recovery as another one
-            value_type=bytes,
-            extra_topic_configs={"max.message.bytes": str(topics.MAX_MESSAGE_BYTES)},
-        )
+        chunks.install(self.app, self._names, kafka.chunk_records, self._positions)
         self._publisher = Publisher(kafka, publisher)
-        self._loop = Loop(agent, kafka, self._publisher, self._load, self._save, self._owned)
+        partitions = agent.topics[0].partitions(kafka)
+        self._changelog = Changelog(agent.name, kafka, self._publisher, partitions)
+        self._loop = Loop(agent, kafka, self._publisher, self)
+        self._watch = lag.Watch(
+            agent.name, kafka, self._publisher, self._names, partitions, lambda: self.app.consumer
+        )
         self._settled = False
-        """False while partitions move and the table is being read: what it says then is old."""
+        """False while partitions move: their former owner may still be writing."""
+        self._stuck: dict[TP, tuple[int, float]] = {}
+        """Offset that is waited for, and since when."""
         self._attach()
+
+    def create(self) -> None:
+        """Create the topic of its memories. Raises Unavailable."""
+        self._changelog.create()
+
+    def remembered(self, partition: int) -> Memory | None:
+        """The partition's memory as it is in Kafka."""
+        return self._changelog.read(partition)
+
+    def remember(self, partition: int, entry: Snapshot | Step) -> None:
+        """Make an entry durable."""
+        self._changelog.write(partition, entry)
+
+    def records(self, topic: str, partition: int, first: int, last: int) -> list[chunks.Arrived]:
+        """Records that arrived earlier."""
+        return list(ranges.records(self._kafka, self._kafka.prefix + topic, partition, first, last))
+
+    def oldest_from(self, topic: str, partition: int, offset: int) -> int | None:
+        """The first offset at or after `offset` that is kept."""
+        return ranges.oldest_from(self._kafka, self._kafka.prefix + topic, partition, offset)
+
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        """Have the records from `offset` on delivered again."""
+        await self.app.consumer.rewind(TP(self._kafka.prefix + topic, partition), offset)
+
+    def owned(self, partition: int) -> bool:
+        """Whether this worker is still assigned the partition."""
+        return partition in self._partitions()
+
+    def epoch(self) -> int:
+        """The group's generation."""
+        generation: int = self.app.consumer_generation_id
+        return generation
 
     def _attach(self) -> None:
         source = self.app.topic(*self._names, schema=chunks.ChunkSchema())
 
         async def consume(stream: Any) -> None:
             async for chunk in stream:
-                await self._loop.consume(chunk)
+                with self._watch.working(chunk):
+                    await self._loop.consume(chunk)
 
-        self.app.agent(source, name=self._agent.name)(consume)
-        self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._resume)
+        # several at once, so that one partition's waiting for Kafka is another one's time
+        self.app.agent(source, name=self._agent.name, concurrency=CONCURRENCY)(consume)
+        self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._look_after)
+        self.app.timer(lag.LOOK_SECONDS, name=f"{self._agent.name}-lag")(self._watch.look)
         self.app.on_partitions_revoked.connect(self._moving, weak=False)
-        self.app.on_partitions_assigned.connect(self._moving, weak=False)
-        self.app.on_rebalance_complete.connect(self._recovered, weak=False)
 
-    async def _resume(self) -> None:
-        """Load the memory of partitions on which nothing has arrived yet, so that their effects go on."""
-        if not self._settled:
-            return
-        for tp in list(self.app.consumer.assignment()):
-            if tp.topic in self._names:
-                await self._loop.resume(tp.partition)
+    async def _positions(self) -> Mapping[TP, int]:
+        """Take up what was handed out; the next offset of each topic and partition that was read before."""
+        self._loop.forget_all()
+        partitions = sorted(self._partitions())
+        try:
+            taken = await asyncio.gather(*(self._loop.resume(partition) for partition in partitions))
+        finally:
+            self._settled = True
+        positions = {
+            TP(self._kafka.prefix + topic, partition): offset
+            for partition, offsets in zip(partitions, taken, strict=True)
+            for topic, offset in offsets.items()
+        }
+        self._watch.starts(positions)
+        return positions
+
+    async def _look_after(self) -> None:
+        """Effects of quiet partitions go on, and records that got lost on the way are fetched again."""
+        for partition in self._partitions() if self._settled else ():
+            if not self._loop.busy(partition):
+                offsets = await self._loop.resume(partition)
+                await self._unstick(partition, offsets)
+
+    async def _unstick(self, partition: int, offsets: Mapping[str, int]) -> None:
+        """Go back where nothing has moved for a while though there is more."""
+        for name, topic in self._names.items():
+            tp, following = TP(name, partition), offsets.get(topic, 0)
+            waiting, since = self._stuck.get(tp, (-1, 0.0))
+            if waiting != following:
+                self._stuck[tp] = (following, time.monotonic())
+            elif time.monotonic() - since > STUCK_SECONDS and self._end(tp) > following:
+                log.warning("reading again what got lost", extra={"where": tp, "offset": following})
+                self._stuck[tp] = (following, time.monotonic())
+                await self.app.consumer.rewind(tp, following)
 
     async def _moving(self, *_: Any, **__: Any) -> None:
         self._settled = False
         self._loop.forget_all()
 
-    async def _recovered(self, *_: Any, **__: Any) -> None:
-        """Partitions are where they belong, and the table has their newest snapshots."""
-        self._loop.forget_all()
-        self._settled = True
+    def _end(self, tp: TP) -> int:
+        consumer = self.app.consumer
+        return (consumer.highwater(tp) or 0) if tp in consumer.assignment() else 0
 
-    def _load(self, partition: int) -> bytes | None:
-        packed: bytes | None = self._table.get(b"%d" % partition)
-        return packed
-
-    async def _save(self, partition: int, packed: bytes) -> None:
-        """Written by our own publisher: Faust's flush returns though a write failed, and says nothing."""
-        changelog = self._table.changelog_topic.get_topic_name()
-        write = Outgoing(changelog, str(partition), packed, partition=partition)
-        await asyncio.to_thread(self._publisher.deliver, [write])
-        self._table.data[b"%d" % partition] = packed
-
-    def _owned(self, partition: int) -> bool:
-        return any(
-            tp.partition == partition for tp in self.app.consumer.assignment() if tp.topic in self._names
-        )
+    def _partitions(self) -> set[int]:
+        return {tp.partition for tp in self.app.consumer.assignment() if tp.topic in self._names}
 
 
 class AgentDied(RuntimeError):
@@ -116,14 +177,11 @@ def _faust(kafka: KafkaSettings, name: str) -> faust.App:
     return faust.App(
         name,
         broker=[f"kafka://{server}" for server in kafka.bootstrap.split(",")],
-        store="memory://",
-        datadir=str(
-            Path(tempfile.gettempdir()) / "driftloop-faust"
-        ),  # state lives in Kafka; Faust asks for a folder all the same
+        # state lives in Kafka; Faust asks for a folder all the same
+        datadir=str(Path(tempfile.gettempdir()) / "driftloop-faust"),
         web_enabled=False,
         topic_disable_leader=True,
         topic_replication_factor=kafka.replication,
-        table_standby_replicas=0,
         broker_session_timeout=kafka.session_timeout,
         broker_heartbeat_interval=kafka.session_timeout / 3,
         broker_commit_interval=1.0,

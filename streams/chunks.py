@@ -5,22 +5,20 @@ every chunk up to it was acknowledged. Uses Faust's public seams: a transport dr
 scheduler and a schema.
 """
 
-import asyncio
-import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import faust
 from aiokafka.structs import ConsumerRecord
-from confluent_kafka import Consumer, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
-HIGHWATER_SECONDS = 60.0
-"""A guess would bring back an old snapshot, so recovery rather waits, and then fails."""
+CHUNK_BYTES = 1_000_000
+"""A chunk ends with the record that passes this; what follows from a chunk lies in memory, and in Kafka once
+more until it was published."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,11 @@ class Chunk:
     topic: str
     partition: int
     records: Sequence[Arrived]
+
+    @property
+    def first(self) -> int:
+        """Offset of the oldest record."""
+        return self.records[0].offset
 
     @property
     def last(self) -> int:
@@ -90,6 +93,8 @@ class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no
     names: Mapping[str, str] = {}
     """Chunked topics: name in Kafka -> our name."""
     size = 1000
+    positions: Callable[[], Awaitable[Mapping[TP, int]]]
+    """The next offset of every partition that has a memory; called when partitions were handed out."""
 
     @classmethod
     def map_from_records(cls, records: Any) -> Any:
@@ -110,21 +115,15 @@ class ChunkScheduler(SchedulingStrategyT):  # type: ignore[misc]  # faust has no
     def _cut(self, tp: TP, records: Sequence[Any]) -> Iterator[Any]:
         name = self.names.get(tp.topic)
         if name is None:
-            return iter(records)
-        return (ChunkRecord(name, records[at : at + self.size]) for at in range(0, len(records), self.size))
-
-
-class ChunkThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust has no types
-    """Asks for high watermarks by a fetch.
-
-    Tansu's ListOffsets answers only the last batch's base offset, and table recovery would stop short of the
-    newest snapshot.
-    """
-
-    async def _highwaters(self, partitions: Any) -> Any:
-        guess = await super()._highwaters(partitions)
-        servers = ",".join(f"{url.host}:{url.port}" for url in self.transport.url)
-        return await asyncio.to_thread(_true_highwaters, servers, dict(guess))
+            yield from records
+            return
+        first, weight = 0, 0
+        for at, record in enumerate(records):
+            if at > first and (at - first >= self.size or weight >= CHUNK_BYTES):
+                yield ChunkRecord(name, records[first:at])
+                first, weight = at, 0
+            weight += len(record.value or b"")
+        yield ChunkRecord(name, records[first:])
 
 
 class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no types
@@ -133,9 +132,6 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
-
-    def _new_consumer_thread(self) -> Any:
-        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         message = super()._to_message(tp, record)
@@ -168,9 +164,25 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
-        """What was delivered before the seek comes again."""
+        """Go where the memories end, wherever Kafka's committed offsets are."""
         self._delivered.clear()
         await super().perform_seek()
+        positions = await self.scheduler.positions()
+        wanted = [tp for tp in self.assignment() if tp.topic in self.scheduler.names]
+        for tp in wanted:
+            if tp in positions:
+                await self.rewind(tp, positions[tp])
+        fresh = [tp for tp in wanted if tp not in positions]
+        if fresh:
+            await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, fresh))
+            for tp in fresh:
+                self._read_offset[tp] = None
+
+    async def rewind(self, tp: TP, offset: int) -> None:
+        """Deliver what comes from `offset` on again."""
+        self._delivered.pop(tp, None)
+        await self.seek_wait({tp: offset})
+        self._read_offset[tp] = None  # Faust would leave out what it has delivered before
 
 
 class ChunkTransport(driver.Transport):  # type: ignore[misc]  # faust has no types
@@ -179,43 +191,21 @@ class ChunkTransport(driver.Transport):  # type: ignore[misc]  # faust has no ty
     Consumer = ChunkConsumer
 
 
-def install(app: faust.App, names: Mapping[str, str], size: int) -> None:
-    """Make `app` receive the topics in `names` (name in Kafka -> our name) in chunks of up to `size`."""
-    app.conf.ConsumerScheduler = type("Scheduler", (ChunkScheduler,), {"names": names, "size": size})
+def install(
+    app: faust.App,
+    names: Mapping[str, str],
+    size: int,
+    positions: Callable[[], Awaitable[Mapping[TP, int]]],
+) -> None:
+    """Make `app` receive the topics in `names` (name in Kafka -> our name) in chunks of up to `size`.
+
+    Reading begins where `positions` says (by name in Kafka), else with the oldest record that is kept.
+    """
+    fields = {"names": names, "size": size, "positions": staticmethod(positions)}
+    app.conf.ConsumerScheduler = type("Scheduler", (ChunkScheduler,), fields)
     app.transport = ChunkTransport(app.conf.broker_consumer, app)
 
 
 def _arrived(record: "ConsumerRecord[bytes, bytes]") -> Arrived:
     headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
     return Arrived(record.offset, record.timestamp, record.key, record.value, headers)
-
-
-def _true_highwaters(servers: str, guess: dict[TP, int | None]) -> dict[TP, int | None]:
-    """Next offset of each partition, as a fetch from its end reports it."""
-    asked = {tp: offset for tp, offset in guess.items() if offset}
-    if not asked:
-        return guess
-    settings = {"bootstrap.servers": servers, "group.id": "highwater", "enable.auto.commit": False}
-    consumer = Consumer({**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 50})
-    try:
-        consumer.assign([TopicPartition(tp.topic, tp.partition, offset - 1) for tp, offset in asked.items()])
-        return {**guess, **_at_the_end(consumer, asked)}
-    finally:
-        consumer.close()
-
-
-def _at_the_end(consumer: Consumer, asked: Mapping[TP, int | None]) -> dict[TP, int | None]:
-    found: dict[TP, int | None] = {}
-    deadline = time.monotonic() + HIGHWATER_SECONDS
-    while len(found) < len(asked) and time.monotonic() < deadline:
-        message = consumer.poll(0.5)
-        if message is None or message.topic() is None:
-            continue
-        tp = TP(message.topic(), message.partition())
-        _, high = consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
-        if tp in asked and high >= 0:
-            found[tp] = max(high, asked[tp] or 0)
-    missing = sorted(set(asked) - set(found))
-    if missing:
-        raise TimeoutError(f"no answer about the end of {missing} in {HIGHWATER_SECONDS:g} s")
-    return found

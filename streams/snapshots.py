@@ -1,25 +1,52 @@
-"""An agent's memory of one partition, as one value: its state, how far it has read, and what it said.
+"""An agent's memory of one partition, as it is written to its changelog.
 
-Reading on from the offsets in the snapshot, and saying the outbox again, is what makes a crash invisible:
-a record is applied once, and what follows from it is published at least once, with the same words. The
-reader recognises a repetition by the headers `source` and `seq`.
+A *base* holds everything: state, how far each topic was read, what was said last. A *step* holds only which
+records one chunk brought and what followed from them; the state after it is found again by handling the same
+records again, which is cheap to write however large the state is. A memory is the newest base and the steps
+after it. Saying the newest outbox again is what makes a crash invisible: a record is applied once, and what
+follows from it is published at least once, with the same words. The reader recognises a repetition by the
+headers `source` and `seq`.
 """
 
-import zlib
-from base64 import b64decode, b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Self
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import orjson
 
 from streams.chunks import Arrived, Chunk
 from streams.publisher import Outgoing
 
+log = logging.getLogger(__name__)
+
+HEAD = 4
+"""Bytes before an entry that say how long its JSON is."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One chunk's place in the source, and what followed from it."""
+
+    epoch: int
+    """Which owner wrote it; a later owner of the partition has a higher one."""
+    number: int
+    """Counts the entries of a partition."""
+    topic: str
+    first: int
+    last: int
+    said: int
+    """Messages said until then; the last one's `seq`."""
+    outbox: Sequence[Outgoing]
+
+    def pack(self) -> bytes:
+        """As bytes."""
+        return _packed({**vars(self), "outbox": None}, [], self.outbox)
+
 
 @dataclass
 class Snapshot:
-    """State and bookkeeping of one partition of one agent."""
+    """State and bookkeeping of one partition of one agent: a base, and the memory that is worked with."""
 
     birth: str
     """Names this memory: a memory that was lost and began anew must not be taken for a repetition."""
@@ -29,53 +56,111 @@ class Snapshot:
     seen: dict[str, int] = field(default_factory=dict)
     """`source` of a message and its topic -> newest `seq` that is part of the state."""
     said: int = 0
-    """Messages said so far; the last one's `seq`."""
-    outbox: list[Outgoing] = field(default_factory=list)
+    outbox: Sequence[Outgoing] = ()
     """What followed from the newest chunk; said again after a crash."""
+    epoch: int = 0
+    number: int = 0
+    turn: int = 0
+    """Counts the bases."""
 
     def unapplied(self, chunk: Chunk) -> Sequence[Arrived]:
         """The records of `chunk` that the state doesn't know yet."""
         newest = self.offsets.get(chunk.topic, -1)
         return [one for one in chunk.records if one.offset > newest and not self._repeated(chunk.topic, one)]
 
-    def applied(self, chunk: Chunk, state: bytes, outbox: Sequence[Outgoing]) -> None:
-        """Take over what `chunk` led to."""
-        self.state = state
-        self.offsets[chunk.topic] = chunk.last
+    def passed(self, chunk: Chunk) -> None:
+        """`chunk` is part of the state now, or was before."""
+        self.offsets[chunk.topic] = max(chunk.last, self.offsets.get(chunk.topic, -1))
         for record in chunk.records:
             source, seq = _source(chunk.topic, record)
             if source is not None:
                 self.seen[source] = max(seq, self.seen.get(source, 0))
-        self.outbox = list(outbox)
-        self.said += len(self.outbox)
+
+    def applied(self, chunk: Chunk, outbox: Sequence[Outgoing]) -> Step:
+        """Take over what `chunk` led to; returns it as a step."""
+        first = chunk.records[0].offset
+        self.passed(chunk)
+        self.outbox = outbox
+        self.said += len(outbox)
+        self.number += 1
+        return Step(self.epoch, self.number, chunk.topic, first, chunk.last, self.said, outbox)
 
     def pack(self) -> bytes:
-        """As bytes, for the changelog."""
-        return zlib.compress(orjson.dumps({**vars(self), **self._packed()}), 1)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Back from `pack`."""
-        fields = orjson.loads(zlib.decompress(data))
-        fields["state"] = b64decode(fields["state"])
-        fields["outbox"] = [
-            Outgoing(**{**message, "value": b64decode(message["value"])}) for message in fields["outbox"]
-        ]
-        return cls(**fields)
-
-    def _packed(self) -> dict[str, object]:
-        outbox = [{**vars(message), "value": b64encode(message.value).decode()} for message in self.outbox]
-        return {"state": b64encode(self.state).decode(), "outbox": outbox}
+        """As bytes."""
+        return _packed({**vars(self), "state": None, "outbox": None}, [self.state], self.outbox)
 
     def _repeated(self, topic: str, record: Arrived) -> bool:
         source, seq = _source(topic, record)
         return source is not None and seq <= self.seen.get(source, 0)
 
 
+def unpack(data: bytes) -> Snapshot | Step:
+    """Back from `pack`."""
+    size = int.from_bytes(data[:HEAD], "big")
+    fields: dict[str, Any] = orjson.loads(data[HEAD : HEAD + size])
+    blobs = _cut(data, HEAD + size, fields.pop("sizes"))
+    states = [next(blobs)] if "state" in fields else []
+    outbox = [
+        Outgoing(**message, value=value) for message, value in zip(fields["outbox"], blobs, strict=True)
+    ]
+    if states:
+        return Snapshot(**{**fields, "state": states[0], "outbox": outbox})
+    return Step(**{**fields, "outbox": outbox})
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The newest base, and the steps after it in their order."""
+
+    base: Snapshot
+    steps: Sequence[Step] = ()
+
+    @property
+    def epoch(self) -> int:
+        """Of its newest entry."""
+        return self.steps[-1].epoch if self.steps else self.base.epoch
+
+    @classmethod
+    def of(cls, entries: Iterable[Snapshot | Step]) -> Self | None:
+        """What a changelog comes to: a late write of a former owner (a lower epoch) doesn't count."""
+        memory: Self | None = None
+        for entry in entries:
+            if memory is not None and entry.epoch < memory.epoch:
+                continue
+            if isinstance(entry, Snapshot):
+                memory = cls(entry)
+            elif memory is not None:
+                memory = memory._with(entry)
+        return memory
+
+    def _with(self, step: Step) -> Self:
+        newest = self.steps[-1].number if self.steps else self.base.number
+        if step.number <= newest and step.epoch == self.epoch:
+            return self  # written twice by a worker that heard no answer
+        kept = [one for one in self.steps if one.number < step.number]
+        if step.number != (kept[-1].number if kept else self.base.number) + 1:
+            log.error("the changelog has a hole", extra={"before": step.number, "found": newest})
+            return self
+        return replace(self, steps=[*kept, step])
+
+
 def signed(message: Outgoing, source: str, seq: int) -> Outgoing:
     """The message with the headers by which its reader recognises a repetition."""
     headers = {**message.headers, "source": source, "seq": str(seq)}
-    return Outgoing(message.topic, message.key, message.value, headers, message.partition)
+    return replace(message, headers=headers)
+
+
+def _packed(fields: Mapping[str, Any], states: Sequence[bytes], outbox: Sequence[Outgoing]) -> bytes:
+    words = [{name: value for name, value in vars(one).items() if name != "value"} for one in outbox]
+    blobs = [*states, *(one.value for one in outbox)]
+    head = orjson.dumps({**fields, "outbox": words, "sizes": [len(blob) for blob in blobs]})
+    return b"".join([len(head).to_bytes(HEAD, "big"), head, *blobs])
+
+
+def _cut(data: bytes, start: int, sizes: Iterable[int]) -> Any:
+    for size in sizes:
+        yield data[start : start + size]
+        start += size
 
 
 def _source(topic: str, record: Arrived) -> tuple[str | None, int]:

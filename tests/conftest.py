@@ -1,3 +1,26 @@
 """Fixtures that everybody shares: brokers, a real MLflow server, seeds."""
 
-pytest_plugins = ["tests.broker_fixtures", "tests.mlflow_fixtures"]
+import random
+
+import pytest
+
+pytest_plugins = ["tests.broker_fixtures", "tests.chaos.system", "tests.mlflow_fixtures"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of `make chaos`."""
+    parser.addoption("--chaos-seed", type=int, help="repeats a chaos run; default: another one each time")
+    parser.addoption("--chaos-kills", type=int, default=20, help="kill -9s of the long chaos run")
+
+
+@pytest.fixture
+def chaos_seed(request: pytest.FixtureRequest) -> int:
+    """The seed of `--chaos-seed`, or a new one."""
+    given = request.config.getoption("--chaos-seed")
+    return int(given) if given is not None else random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.fixture
+def chaos_kills(request: pytest.FixtureRequest) -> int:
+    """The number of `--chaos-kills`."""
+    return int(request.config.getoption("--chaos-kills"))

@@ -13,13 +13,13 @@ from mlops_core.errors import Unavailable
 from schemas.dead_letters import DeadLetter
 from schemas.events import AlertRaised
 from schemas.settings import KafkaSettings
-from streams import codec, topics
+from streams import topics
 from streams.agent import WithoutEffects
 from streams.chunks import Arrived, Chunk
 from streams.consume import Loop
 from streams.publisher import NotDelivered, Outgoing
 from streams.routes import Emitted
-from streams.snapshots import Snapshot
+from streams.snapshots import Memory, Snapshot, Step, unpack
 
 KAFKA = KafkaSettings()
 
@@ -30,22 +30,39 @@ class Crash(BaseException):
 
 @dataclass
 class Cluster:
-    """What outlives a worker: the changelog and the topic it publishes to."""
+    """What outlives a worker: the topic it reads, its changelog, and the topic it publishes to."""
 
-    changelog: dict[int, bytes] = field(default_factory=dict)
+    arrived: list[Arrived] = field(default_factory=list)
+    changelog: dict[int, list[bytes]] = field(default_factory=dict)
     published: list[Outgoing] = field(default_factory=list)
     crash_before: set[int] = field(default_factory=set)
-    """Numbers of the durable steps (saves and deliveries) that a crash comes before."""
+    """Numbers of the durable steps (writes and deliveries) that a crash comes before."""
     refuse: int = 0
     """Deliveries that fail and can be tried again."""
     steps: int = 0
+    rewound: list[int] = field(default_factory=list)
 
-    def load(self, partition: int) -> bytes | None:
-        return self.changelog.get(partition)
+    def remembered(self, partition: int) -> Memory | None:
+        return Memory.of(unpack(packed) for packed in self.changelog.get(partition, []))
 
-    async def save(self, partition: int, packed: bytes) -> None:
+    def remember(self, partition: int, entry: Snapshot | Step) -> None:
         self._step()
-        self.changelog[partition] = packed
+        self.changelog.setdefault(partition, []).append(entry.pack())
+
+    def records(self, topic: str, partition: int, first: int, last: int) -> list[Arrived]:
+        return [one for one in self.arrived if first <= one.offset <= last]
+
+    def oldest_from(self, topic: str, partition: int, offset: int) -> int | None:
+        return next((one.offset for one in self.arrived if one.offset >= offset), None)
+
+    async def rewind(self, topic: str, partition: int, offset: int) -> None:
+        self.rewound.append(offset)
+
+    def owned(self, partition: int) -> bool:
+        return True
+
+    def epoch(self) -> int:
+        return 1
 
     def deliver(self, messages: Iterable[Outgoing]) -> None:
         self._step()
@@ -75,6 +92,7 @@ class Totals(WithoutEffects):
     """Adds numbers up, and says each new total."""
 
     name = "totals"
+    steps = 3
     topics = (topics.LABELS,)
 
     def fresh(self) -> list[int]:
@@ -100,16 +118,35 @@ def records(values: Iterable[bytes], first: int = 0) -> list[Arrived]:
 
 
 def worker(cluster: Cluster, agent: Totals | None = None) -> Loop[list[int]]:
-    return Loop(agent or Totals(), KAFKA, cluster, cluster.load, cluster.save, lambda _: True)  # type: ignore[arg-type]  # a publisher that keeps what it is given
+    return Loop(agent or Totals(), KAFKA, cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
 
 
 def run(cluster: Cluster, chunks: Iterable[Chunk], agent: Totals | None = None) -> None:
     async def main() -> None:
         loop = worker(cluster, agent)
         for chunk in chunks:
+            known = {one.offset for one in cluster.arrived}
+            cluster.arrived += [one for one in chunk.records if one.offset not in known]
             await loop.consume(chunk)
 
     asyncio.run(main())
+
+
+def remembered(cluster: Cluster) -> list[int]:
+    """The state that a new worker finds."""
+
+    class Watching(Totals):
+        def outstanding(self, state: object) -> Mapping[str, object]:
+            found.append(list(state))  # type: ignore[call-overload]
+            return {}
+
+    found: list[list[int]] = []
+    asyncio.run(_resume(worker(cluster, Watching())))
+    return found[-1]
+
+
+async def _resume(loop: Loop[list[int]]) -> None:
+    await loop.resume(0)
 
 
 @given(
@@ -163,7 +200,7 @@ def test_what_a_handler_changed_before_it_broke_is_not_kept() -> None:
 
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1", b"two", b"3"]))], Hasty())
-    assert orjson.loads(Snapshot.unpack(cluster.changelog[0]).state) == [1, 3]
+    assert remembered(cluster) == [1, 3]
 
 
 def test_a_memory_that_cant_be_loaded_yet_loses_no_record() -> None:
@@ -246,11 +283,74 @@ async def test_an_effect_that_runs_is_not_started_twice() -> None:
     assert agent.performed == [7, 8]
 
 
-@pytest.mark.parametrize("count", [1, 1000])
-def test_a_snapshot_comes_back_as_it_was(count: int) -> None:
+@given(st.lists(st.integers(0, 100), max_size=12))
+def test_a_memory_is_found_again_from_its_base_and_the_steps_after_it(values: list[int]) -> None:
     cluster = Cluster()
-    run(cluster, [Chunk("labels", 0, records(b"%d" % n for n in range(count)))])
-    snapshot = Snapshot.unpack(cluster.changelog[0])
-    assert orjson.loads(snapshot.state) == list(range(count))
-    assert snapshot.offsets == {"labels": count - 1}
-    assert len([codec.decode_event(one.value) for one in snapshot.outbox]) == count
+    run(cluster, [Chunk("labels", 0, records([b"%d" % value], first=n)) for n, value in enumerate(values)])
+    assert remembered(cluster) == values
+
+
+def test_only_each_nth_entry_holds_the_whole_state() -> None:
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1"], first=n)) for n in range(8)])
+    kinds = [type(unpack(packed)).__name__ for packed in cluster.changelog[0]]
+    assert kinds == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot", "Step"]
+
+
+def test_records_that_never_came_are_fetched_before_what_follows_them() -> None:
+    cluster = Cluster(arrived=records([b"1", b"2", b"3"]))
+    run(cluster, [Chunk("labels", 0, cluster.arrived[:1]), Chunk("labels", 0, cluster.arrived[2:])])
+    assert (cluster.rewound, cluster.said()) == ([1], ["1"])
+
+
+def test_records_that_retention_took_are_not_waited_for() -> None:
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"5"], first=1000))])
+    assert (cluster.rewound, cluster.said()) == ([], ["5"])
+
+
+def step(number: int, epoch: int, word: str = "") -> Step:
+    return Step(epoch, number, "labels", number, number, number, [Outgoing("alerts", word, b"")])
+
+
+def base(number: int, epoch: int) -> Snapshot:
+    return Snapshot("b", b"", number=number, epoch=epoch)
+
+
+def words(memory: Memory | None) -> list[str]:
+    assert memory is not None
+    return [one.outbox[0].key for one in memory.steps]
+
+
+def test_a_late_write_of_a_former_owner_does_not_count() -> None:
+    late: list[Snapshot | Step] = [
+        base(0, 1),
+        step(1, 1, "a"),
+        step(2, 2, "b"),
+        step(2, 1, "late"),
+        step(3, 2, "c"),
+    ]
+    assert words(Memory.of(late)) == ["a", "b", "c"]
+
+
+def test_what_a_new_owner_writes_replaces_what_the_former_one_wrote_after_it_had_lost_the_partition() -> None:
+    late: list[Snapshot | Step] = [
+        base(0, 1),
+        step(1, 1, "a"),
+        step(2, 1, "late"),
+        step(2, 2, "b"),
+        step(3, 2, "c"),
+    ]
+    assert words(Memory.of(late)) == ["a", "b", "c"]
+
+
+def test_an_entry_that_was_written_twice_counts_once() -> None:
+    assert words(Memory.of([base(0, 1), step(1, 1, "a"), step(1, 1, "a")])) == ["a"]
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_an_entry_comes_back_as_it_was(count: int) -> None:
+    outbox = [Outgoing("alerts", f"{n}", b"%d" % n, {"seq": f"{n}"}, partition=n) for n in range(count)]
+    snapshot = Snapshot("b", b"\x00state", {"labels": 5}, {"a>labels": 3}, count, outbox, 2, 3, 1)
+    assert unpack(snapshot.pack()) == snapshot
+    assert unpack(step(7, 3, "a").pack()) == step(7, 3, "a")

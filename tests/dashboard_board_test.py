@@ -11,6 +11,8 @@ from infra.dashboard.model_board import WINDOWS
 from infra.dashboard.order import Read, in_order
 from infra.dashboard.state import Board
 from schemas.events import (
+    EVERY_MODEL,
+    AlertRaised,
     AnyEvent,
     DriftDetected,
     DriftMeasured,
@@ -216,3 +218,12 @@ def test_events_are_told_in_the_order_in_which_they_were_written(story: list[Any
 def test_a_version_that_waits_for_a_person_says_so() -> None:
     registered = ModelRegistered(id="r", at=1, model="flights", version="9", run_id="x", rollout="manual")
     assert shown(board_of([registered]))["parts"]["versions"][0]["state"] == "waiting"
+
+
+def test_an_alert_about_every_model_is_shown_with_each_and_makes_no_model_of_its_own(
+    story: list[AnyEvent],
+) -> None:
+    behind = AlertRaised(id="lag", at=1, model=EVERY_MODEL, severity="warning", sentence="joining is behind")
+    board = board_of([*story, behind])
+    assert EVERY_MODEL not in news(board)["models"]
+    assert "warning: joining is behind" in [one["text"] for one in shown(board)["added"]["alerts"]]

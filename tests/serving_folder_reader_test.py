@@ -54,3 +54,15 @@ def test_an_address_says_which_registry_it_means(tmp_path: Path) -> None:
     assert isinstance(reader_for(tmp_path.as_uri()), FolderReader)
     with pytest.raises(Impossible, match="file:///"):
         reader_for("sqlite:///mlflow.db")
+
+
+@pytest.mark.parametrize("name", ["..", "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 100])
+def test_a_name_that_can_be_no_folder_of_ours_is_unknown_like_any_other(
+    reader: FolderReader, name: str
+) -> None:
+    with pytest.raises(Unknown, match="is not in"):
+        reader.profile(name, "9")
+    with pytest.raises(Unknown, match="is not in"):
+        reader.profile(NAME, name)
+    assert reader.champion(name) is None
+    assert list(reader.versions(name)) == []

@@ -6,7 +6,7 @@
                               /about.json     {"task": "binary", "tags": {...}}
             /<model>/champion                 the version that holds the alias
 
-Names are quoted as in addresses.
+Names are quoted as in addresses; one that is longer than file systems allow was never written.
 """
 
 import json
@@ -18,6 +18,9 @@ from mlops_core.data.features import FeatureSpec
 from mlops_core.data.profile import Profile
 from mlops_core.errors import Unavailable, Unknown
 from mlops_core.ports import Fitted, Registered, Task
+
+LONGEST_NAME = 255
+"""Bytes of a file's or folder's name, on every file system that matters."""
 
 
 class FolderReader:
@@ -51,22 +54,24 @@ class FolderReader:
 
     def champion(self, model: str) -> str | None:
         """The version that holds the alias `champion`."""
+        if not _possible(model):
+            return None
         try:
-            return (self._folder / quote(model, safe="") / "champion").read_text().strip() or None
+            return (self._folder / _quoted(model) / "champion").read_text().strip() or None
         except FileNotFoundError:
             return None
 
     def _version(self, model: str, version: str) -> Path:
         if not self._folder.is_dir():
             raise Unavailable(f"no folder at {self._folder}; is it mounted?")
-        folder = self._folder / quote(model, safe="") / quote(version, safe="")
-        if not (folder / "about.json").is_file():
+        folder = self._folder / _quoted(model) / _quoted(version)
+        if not _possible(model, version) or not (folder / "about.json").is_file():
             known = ", ".join(self._names(model)) or "none"
             raise Unknown(f"{model}:{version} is not in {self._folder}; versions of {model}: {known}")
         return folder
 
     def _names(self, model: str) -> list[str]:
-        found = (self._folder / quote(model, safe="")).glob("*/about.json")
+        found = (self._folder / _quoted(model)).glob("*/about.json") if _possible(model) else ()
         return sorted((unquote(path.parent.name) for path in found), key=lambda name: (len(name), name))
 
 
@@ -79,13 +84,22 @@ def save(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write a version for a `FolderReader`; `about.json` last, so that nobody sees half a version."""
-    place = folder / quote(model, safe="") / quote(version, safe="")
+    place = folder / _quoted(model) / _quoted(version)
     place.mkdir(parents=True, exist_ok=True)
     (place / "model.ubj").write_bytes(fitted.booster)
     (place / "features.json").write_text(fitted.features.model_dump_json())
     if profile is not None:
         (place / "profile.json").write_text(profile.model_dump_json())
     (place / "about.json").write_text(json.dumps({"task": fitted.task, "tags": dict(tags or {})}))
+
+
+def _quoted(name: str) -> str:
+    """A folder's name; `.` and `..` would be other folders than ours."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+
+
+def _possible(*names: str) -> bool:
+    return all(len(_quoted(name)) <= LONGEST_NAME for name in names)
 
 
 def _about(folder: Path) -> dict[str, object]:

@@ -12,7 +12,7 @@ from infra.dashboard.lines import Line, line
 from infra.dashboard.model_board import ModelBoard
 from infra.dashboard.rings import Ring, remember
 from schemas.dead_letters import DeadLetter
-from schemas.events import AnyEvent
+from schemas.events import EVERY_MODEL, AnyEvent
 from schemas.settings import DriftSettings
 
 LETTERS = 50
@@ -38,7 +38,12 @@ class Board:
             return
         remember(self._lines, event.id, line(event))
         self.sequence += 1
-        self.models.setdefault(event.model, ModelBoard()).apply(event, self.sequence)
+        if event.model == EVERY_MODEL:
+            concerned = [*self.models.values()]
+        else:
+            concerned = [self.models.setdefault(event.model, ModelBoard())]
+        for board in concerned:
+            board.apply(event, self.sequence)
 
     def park(self, letter: DeadLetter) -> None:
         """Take in one dead letter."""

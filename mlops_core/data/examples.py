@@ -83,7 +83,10 @@ class Examples:
 
 
 def joined(parts: Sequence[Examples]) -> Examples:
-    """All rows of `parts`, in their order; a feature that a part lacks is missing there."""
+    """All rows of `parts`, in their order; a feature that a part lacks is missing there.
+
+    One that is text in any part is text in all, numbers as `mlops_core.data.join.spelled` has them.
+    """
     names = dict.fromkeys(name for part in parts for name in part.features)
     return Examples(
         ids=np.concatenate([part.ids for part in parts]),
@@ -92,7 +95,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         labelled_at=np.concatenate([part.labelled_at for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         versions=np.concatenate([part.versions for part in parts]),
-        features={name: column(_cells(name, parts)) for name in names},
+        features={name: _united(name, parts) for name in names},
     )
 
 
@@ -110,12 +113,13 @@ def column(values: Sequence[Value]) -> NDArray[Any]:
     return np.array(categories(finite), dtype=object)
 
 
-def _cells(name: str, parts: Sequence[Examples]) -> list[Value]:
-    return [
-        value
-        for part in parts
-        for value in (part.features[name].tolist() if name in part.features else [None] * len(part))
-    ]
+def _united(name: str, parts: Sequence[Examples]) -> NDArray[Any]:
+    from mlops_core.data.join import spelled  # builds on this module
+
+    cells = [part.features.get(name, np.full(len(part), np.nan)) for part in parts]
+    columns = [column(one.tolist()) if one.dtype == object else numbers(one) for one in cells]
+    text = any(one.dtype == object for one in columns)
+    return np.concatenate([spelled(one) if text and one.dtype != object else one for one in columns])
 
 
 def backfill(

@@ -1,0 +1,99 @@
+"""Reading a stretch of one partition by offsets, without a group."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from mlops_core.errors import Unavailable
+from schemas.settings import KafkaSettings
+from streams import topics
+from streams.chunks import Arrived
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+"""Silence after which the broker counts as away."""
+
+
+def records(
+    kafka: KafkaSettings, topic: str, partition: int, first: int, last: int | None = None
+) -> Iterator[Arrived]:
+    """Records from offset `first` (or the oldest that is kept) to `last`, or to the end as it is now.
+
+    `topic` is the topic's full name in the cluster.
+
+    Raises:
+        Unavailable: the broker doesn't answer.
+    """
+    consumer = Consumer(_config(kafka), logger=log)
+    try:
+        consumer.assign([TopicPartition(topic, partition, first)])
+        for message in _messages(consumer, f"{topic}/{partition}"):
+            if last is None or message.offset() <= last:
+                yield _arrived(message)
+            if last is not None and message.offset() >= last:
+                return
+    finally:
+        consumer.close()
+
+
+def oldest_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
+    """The offset of the first record at or after `offset`; None if there is none."""
+    return next((one.offset for one in records(kafka, topic, partition, offset)), None)
+
+
+def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
+    """The partition's last record.
+
+    Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
+    """
+    consumer = Consumer(_config(kafka), logger=log)
+    try:
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        raise Unavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    last = None
+    for last in records(kafka, topic, partition, max(end - 1, 0)):  # noqa: B007  # the last one is wanted
+        pass
+    return last
+
+
+def _messages(consumer: Consumer, where: str) -> Iterator[Message]:
+    """Until the end of the partition."""
+    heard = time.monotonic()
+    while True:
+        message = consumer.poll(0.5)
+        if message is None:
+            if time.monotonic() > heard + ANSWER_SECONDS:
+                raise Unavailable(f"{where}: no answer in {ANSWER_SECONDS:g} s")
+            continue
+        error = message.error()
+        if error is None:
+            heard = time.monotonic()
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return
+        elif not error.retriable():
+            log.warning("reading goes on", extra={"where": where, "error": error.str()})
+
+
+def _arrived(message: Message) -> Arrived:
+    headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value}
+    _, timestamp = message.timestamp()
+    return Arrived(message.offset() or 0, timestamp, message.key(), message.value(), headers)
+
+
+def _config(kafka: KafkaSettings) -> dict[str, object]:
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        "group.id": "driftloop-ranges",  # librdkafka asks for one; nothing is ever committed
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.message.max.bytes": topics.MAX_MESSAGE_BYTES,
+        "fetch.wait.max.ms": 50,
+    }

@@ -1,0 +1,73 @@
+"""The control plane's accounts: each request trained once, each rollout ended, each end walked back."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from infra.adapters.mlflow_reader import MLflowReader
+from mlops_core.lineage import Lineage
+from schemas.events import (
+    Event,
+    ModelRegistered,
+    RetrainRequested,
+    RolloutEvent,
+    RolloutFailed,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+)
+
+ENDS = (RolloutPromoted, RolloutRolledBack, RolloutFailed)
+OUTCOMES = (TrainingCompleted, TrainingRefused, TrainingFailed)
+
+
+def unfinished(known: Lineage) -> list[str]:
+    """What still goes on: requests that weren't answered, and rollouts that haven't ended."""
+    answered = {event.caused_by for kind in OUTCOMES for event in known.of_kind(kind)}
+    ended = {event.rollout for event in _rollouts(known, *ENDS)}
+    asked = [one for one in known.of_kind(RetrainRequested) if one.id not in answered]
+    going = [one for one in _rollouts(known, RolloutStarted) if one.rollout not in ended]
+    return [
+        *(f"request {one.id} was not answered" for one in asked),
+        *(f"rollout {one.rollout} of {one.model}:{one.version} has not ended" for one in going),
+    ]
+
+
+def complaints(known: Lineage, registry: MLflowReader, models: Sequence[str]) -> list[str]:
+    """Everything that isn't as it should be, a sentence each."""
+    return [*unfinished(known), *_twice(known), *_registrations(known, registry, models), *_chains(known)]
+
+
+def _twice(known: Lineage) -> Iterator[str]:
+    """Events have derived ids, so a second one with another id is a second training or end."""
+    outcomes = Counter(event.caused_by for kind in OUTCOMES for event in known.of_kind(kind))
+    yield from (f"request {id_} was answered {n} times" for id_, n in outcomes.items() if n > 1)
+    ends = Counter(event.rollout for event in _rollouts(known, *ENDS))
+    yield from (f"rollout {id_} ended {n} times" for id_, n in ends.items() if n > 1)
+
+
+def _registrations(known: Lineage, registry: MLflowReader, models: Sequence[str]) -> Iterator[str]:
+    for model in models:
+        versions = registry.versions(model)
+        answers = Counter(one.tags["request"] for one in versions)
+        yield from (f"request {id_} has {n} versions in MLflow" for id_, n in answers.items() if n > 1)
+        events = known.of_kind(ModelRegistered, model)
+        told = {event.version for event in events if isinstance(event, ModelRegistered)}
+        registered = {one.version for one in versions}
+        if told != registered:
+            yield f"{model}: versions {sorted(registered)} are in MLflow, {sorted(told)} in Kafka"
+
+
+def _chains(known: Lineage) -> Iterator[str]:
+    for end in _rollouts(known, *ENDS):
+        beginning = known.back(end)[-1]
+        if not isinstance(beginning, RetrainRequested) and beginning.caused_by is not None:
+            last = f"{type(beginning).__name__} {beginning.id}"
+            yield f"{type(end).__name__} of {end.version}: the way back ends at {last}"
+
+
+def _rollouts(known: Lineage, *kinds: type[RolloutEvent]) -> list[RolloutEvent]:
+    found: list[Event] = [event for kind in kinds for event in known.of_kind(kind)]
+    return [event for event in found if isinstance(event, RolloutEvent)]

@@ -1,0 +1,123 @@
+"""Kafka and the data change while workers run: restarts, clocks that jump, messages beyond all bounds."""
+
+import time
+
+import pytest
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from schemas.dead_letters import KEPT_BYTES
+from schemas.records import FeatureBatch, FeatureRow
+from streams import codec, topics
+from streams.publisher import NotDelivered, Publisher
+from streams.reading import Reader
+from tests.chaos import trial
+from tests.chaos.load import HOUR_MS, Load
+from tests.chaos.system import MODELS, System
+
+AGENTS = ("joining", "storing", "summarising", "performance")
+YEAR_MS = 365 * 24 * HOUR_MS
+HUGE = 10_000_000
+
+
+@pytest.mark.timeout(240)
+def test_a_broker_that_is_killed_and_comes_back_in_mid_load_loses_no_id(
+    system: System, chaos_seed: int
+) -> None:
+    system.start_agents("agents", AGENTS)
+    with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
+        load = Load(publisher, chaos_seed, MODELS)
+        with trial.meanwhile(system, load.run):
+            trial.more(1, system, accounts)
+            system.supervisor.kill("kafka")
+            trial.more(1000, system, accounts)
+        trial.settle(system, load, accounts)
+    told = trial.report(system, load, accounts, chaos_seed)
+    assert not trial.wrong(system, load, accounts), told
+
+
+@pytest.mark.timeout(240)
+def test_a_client_whose_clock_jumps_a_year_ahead_and_back_makes_nobody_give_up_waiting(
+    system: System, chaos_seed: int
+) -> None:
+    system.start_agents("agents", AGENTS)
+    with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
+        load = Load(publisher, chaos_seed, MODELS)
+        with trial.meanwhile(system, load.run):
+            for _ in range(3):
+                trial.more(500, system, accounts)
+                load.stray(10, YEAR_MS)
+            trial.more(1000, system, accounts)
+        trial.settle(system, load, accounts)
+    told = trial.report(system, load, accounts, chaos_seed)
+    assert not trial.wrong(system, load, accounts), told
+    ahead = [window for window in accounts.windows.values() if window.until > load.now + YEAR_MS // 2]
+    assert not ahead, f"one client's year is everybody's in {len(ahead)} windows, e.g. {ahead[0]}"
+
+
+@pytest.mark.timeout(240)
+def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(
+    system: System, chaos_seed: int
+) -> None:
+    system.start_agents("agents", AGENTS)
+    features = topics.name_of(topics.FEATURES, system.settings.kafka)
+    rows = [f"{n:0>190}" for n in range(HUGE // 200)]
+    batch = FeatureBatch(model=MODELS[0], ids=rows, at=[0] * len(rows), features={"n": [0] * len(rows)})
+    foreign = Producer(
+        {
+            "bootstrap.servers": system.settings.kafka.bootstrap,
+            "message.max.bytes": 2 * HUGE,
+            "compression.type": "lz4",  # Kafka counts the bytes that it stores
+        }
+    )
+    with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
+        load = Load(publisher, chaos_seed, MODELS)
+        with trial.meanwhile(system, load.run):
+            trial.more(1, system, accounts)
+            foreign.produce(features, b"{" + b"x" * HUGE)
+            foreign.produce(features, codec.encode(batch))
+            assert foreign.flush(30) == 0
+            trial.until(lambda: bool(accounts.letters), system, accounts, "dead letter")
+            trial.more(1000, system, accounts)
+        letters = [letter for letter in accounts.letters if letter.topic == "features"]
+        accounts.letters = [letter for letter in accounts.letters if letter.topic != "features"]
+        trial.settle(system, load, accounts)
+    told = trial.report(system, load, accounts, chaos_seed)
+    assert [(one.reason, one.size, len(one.original())) for one in letters] == [
+        ("malformed", HUGE + 1, KEPT_BYTES)
+    ], told
+    assert not trial.wrong(system, load, accounts), told
+
+
+@pytest.mark.timeout(120)
+def test_a_message_of_ten_megabytes_is_refused_by_our_own_publisher_and_the_next_one_is_sent(
+    system: System,
+) -> None:
+    huge = FeatureRow(model=MODELS[0], id="huge", at=0, features={"text": "x" * HUGE})
+    with Publisher(system.settings.kafka) as publisher:
+        with pytest.raises((NotDelivered, KafkaException, ValueError), match=r"(?i)too large|size"):
+            publisher.publish(huge)
+            publisher.flush()
+        publisher.publish(huge.model_copy(update={"id": "small", "features": {}}))
+    with Reader(system.settings.kafka, [topics.FEATURES]) as reader:
+        found = []
+        while not reader.caught_up:
+            found += [message.key() for _, message in reader.poll(0.2)]
+    assert found == [b"small"]
+
+
+@pytest.mark.timeout(180)
+def test_agents_refuse_topics_that_have_grown_and_say_so_with_both_numbers(system: System) -> None:
+    kafka = system.settings.kafka
+    grown = topics.name_of(topics.LABELS, kafka)
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    client.create_partitions([NewPartitions(grown, kafka.data_partitions + 2)])[grown].result()
+    agents = system.run("refusing", "agents", "run", *AGENTS)
+    try:
+        deadline = time.monotonic() + 60
+        while agents.alive and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert agents.exit_code not in (None, 0)
+        assert "topic labels has 6 partitions, the settings say 4" in agents.tail(50)
+    finally:
+        agents.stop()
