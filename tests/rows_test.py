@@ -185,7 +185,7 @@ def singles(draw: st.DrawFn) -> dict[str, Any]:
         event["label"] = draw(often(NUMBER, ODD))
     if kind != "label":
         event["features"] = draw(FEATURES)
-    return lacking(draw, event) | draw(MORE)
+    return {**lacking(draw, event), **draw(MORE)}
 
 
 @st.composite
@@ -204,7 +204,7 @@ def batches(draw: st.DrawFn) -> dict[str, Any]:
         batch["labels"] = column(NUMBER)
     if kind != "labels":
         batch["features"] = draw(often(st.just({"x": column(VALUE), "city": column(VALUE)}), ODD))
-    return lacking(draw, batch) | draw(MORE)
+    return {**lacking(draw, batch), **draw(MORE)}
 
 
 def lacking(draw: st.DrawFn, fields: dict[str, Any]) -> dict[str, Any]:
