@@ -7,11 +7,12 @@ future is refused rather than guessed at.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent
-from schemas.records import AnyRecord
+from schemas.records import AnyRecord, Record
 
 T = TypeVar("T")
 
@@ -41,7 +42,20 @@ class Unreadable(ValueError):
 
 def encode(message: BaseModel) -> bytes:
     """The message as JSON. Numbers that are not finite become null (JSON has no word for them)."""
+    if isinstance(message, Record):  # flat: what its fields hold is what JSON says
+        return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     return orjson.dumps(message.model_dump(mode="python"), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(values: object) -> object:
+    """A collection that orjson doesn't know (or an array of which it doesn't like the order)."""
+    if isinstance(values, np.ndarray):
+        return values.tolist()
+    if isinstance(values, Mapping):
+        return dict(values)
+    if isinstance(values, Sequence):
+        return list(values)
+    raise TypeError(f"{type(values).__name__} is no part of a record")
 
 
 def decode_event(value: bytes | None) -> AnyEvent:

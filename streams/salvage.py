@@ -10,6 +10,11 @@ from schemas.records import FeatureBatch, LabelBatch, PredictionBatch
 from streams import codec
 
 AnyBatch = PredictionBatch | FeatureBatch | LabelBatch
+_MODELS: Mapping[str, type[AnyBatch]] = {
+    "predictions": PredictionBatch,
+    "feature_rows": FeatureBatch,
+    "labels": LabelBatch,
+}
 _SINGLE: Mapping[object, str] = {"predictions": "prediction", "feature_rows": "features", "labels": "label"}
 _FIELDS = {"ids": "id", "at": "at", "entities": "entity", "scores": "score", "labels": "label"}
 """A batch's columns, and what a single event calls them."""
@@ -41,8 +46,13 @@ def salvaged(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
             if row is None:
                 raise
             faults.setdefault(row, fault)
+        if not faults:
+            raise
+        fields = {
+            name: value for name, value in fields.items() if name in _MODELS[fields["type"]].model_fields
+        }
         columns = _columns(fields)
-        if not faults or len({len(column) for column in columns}) != 1:
+        if len({len(column) for column in columns}) != 1:
             raise
         kept = [row for row in range(len(columns[0])) if row not in faults]
         batch = _batch(_chosen(fields, kept))
