@@ -1,7 +1,8 @@
 """Lists of parsed JSON to arrays, as fast as that goes: only what is certainly right is taken.
 
 `None` says "ask pydantic". `struct.pack` turns floats and ints into doubles, and refuses text and null, in
-9 ns a value; asking each for its type costs 22. It takes bools as well, so zeros and ones are looked at.
+9 ns a value; asking each for its type costs 22. It takes bools as well, so zeros and ones are looked at,
+unless the caller knows that there are no `bools`.
 """
 
 import struct
@@ -46,27 +47,27 @@ def are_optional_texts(values: Sequence[Any]) -> bool:
     return set(map(type, values)) <= {str, type(None)}
 
 
-def times(values: Sequence[Any]) -> NDArray[np.int64] | None:
+def times(values: Sequence[Any], bools: bool = True) -> NDArray[np.int64] | None:
     """Whole numbers from 0 to 2^53 - 1, shape (rows,)."""
-    packed = _packed("q", values)
+    packed = _packed("q", values, bools)
     if packed is None or not len(packed):
         return packed
     return packed if packed.min() >= 0 and packed.max() < LATEST else None
 
 
-def finite(values: Sequence[Any]) -> Floats | None:
+def finite(values: Sequence[Any], bools: bool = True) -> Floats | None:
     """Numbers, shape (rows,), without null."""
-    packed = _packed("d", values)
+    packed = _packed("d", values, bools)
     return packed if packed is not None and np.isfinite(packed).all() else None
 
 
-def feature(values: Sequence[Any]) -> Column | None:
+def feature(values: Sequence[Any], bools: bool = True) -> Column | None:
     """A feature's values: float64 if all are numbers or null, else as they are; None if some are no scalars.
 
     >>> feature([1, None, 2.5]), feature(["JFK", None]), feature([True, 2]), feature([[1]])
     (array([1. , nan, 2.5]), ['JFK', None], [True, 2], None)
     """
-    packed = _packed("d", values)
+    packed = _packed("d", values, bools)
     if packed is not None:
         return packed
     kinds = {str} if _all_text(values) else set(map(type, values))
@@ -81,13 +82,13 @@ def scalars(values: Sequence[Value]) -> Column:
     return list(values) if found is None else found
 
 
-def _packed(code: str, values: Sequence[Any]) -> NDArray[Any] | None:
+def _packed(code: str, values: Sequence[Any], bools: bool) -> NDArray[Any] | None:
     """The numbers as an array of `code` (d or q); None if there is anything else among them."""
     try:
         packed = np.frombuffer(struct.pack(f"{len(values)}{code}", *values), dtype=code)
     except (struct.error, OverflowError):
         return None
-    if ((packed == 0) | (packed == 1)).any() and bool in set(map(type, values)):
+    if bools and ((packed == 0) | (packed == 1)).any() and bool in set(map(type, values)):
         return None
     return packed
 

@@ -20,6 +20,8 @@ from streams.chunks import Arrived
 from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
+SHORT = 50_000
+"""Bytes of a message up to which looking for a bool in the text is cheaper than in each column."""
 Event = tuple[int, Fields]
 """A single event with its place in the chunk."""
 _VALUES = {RowKind.PREDICTIONS: "scores", RowKind.LABELS: "labels"}
@@ -61,7 +63,7 @@ def decode(records: Sequence[Arrived]) -> Decoded:
             fields = codec.parsed(record.value)
             kind = fields.get("type")
             if type(kind) is not str or kind not in KINDS:
-                _batch(place, fields, found)
+                _batch(place, record.value, fields, found)
             elif group is None or not group.take(place, fields):
                 group = groups.put(place, fields)
         except codec.Unreadable as error:
@@ -73,8 +75,8 @@ def decode(records: Sequence[Arrived]) -> Decoded:
     return found
 
 
-def certain(fields: Mapping[str, Any]) -> Rows | None:
-    """The rows of a parsed batch that is valid beyond doubt, else None."""
+def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
+    """The rows of a parsed batch that is valid beyond doubt, else None; without `bools` it has none."""
     kind, ids, version = BATCHES[fields["type"]], fields.get("ids"), ""
     if kind is RowKind.PREDICTIONS:
         version = fields.get("version", "")
@@ -82,9 +84,9 @@ def certain(fields: Mapping[str, Any]) -> Rows | None:
             return None
     if type(ids) is not list or not (columns.are_names(ids) and _is_plain(fields, len(ids))):
         return None
-    at = columns.times(_listed(fields, "at", len(ids)))
-    values = columns.finite(_listed(fields, _VALUES[kind], len(ids))) if kind in _VALUES else _nan(len(ids))
-    features = {} if kind is RowKind.LABELS else _features(fields, kind, len(ids))
+    at = columns.times(_listed(fields, "at", len(ids)), bools)
+    values = _values(fields, kind, len(ids), bools)
+    features = {} if kind is RowKind.LABELS else _features(fields, kind, len(ids), bools)
     if at is None or values is None or features is None:
         return None
     return Rows(kind, fields["model"], version, ids, at, values, features)
@@ -106,10 +108,11 @@ def validated(batch: salvage.AnyBatch) -> Rows:
     )
 
 
-def _batch(place: int, fields: Fields, found: Decoded) -> None:
+def _batch(place: int, value: bytes | None, fields: Fields, found: Decoded) -> None:
     """A batch without its bad rows; or something that is neither that nor a single event."""
     kind = fields.get("type")
-    rows = certain(fields) if type(kind) is str and kind in BATCHES else None
+    bools = value is None or len(value) > SHORT or b"true" in value or b"false" in value
+    rows = certain(fields, bools) if type(kind) is str and kind in BATCHES else None
     if rows is None:
         record, bad = salvage.salvaged(fields)
         found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
@@ -166,13 +169,22 @@ def _listed(fields: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
     return values if columns.is_list(values, rows) else (None,)
 
 
-def _features(fields: Mapping[str, Any], kind: RowKind, rows: int) -> Mapping[str, Column] | None:
+def _values(fields: Mapping[str, Any], kind: RowKind, rows: int, bools: bool) -> Floats | None:
+    """Scores or labels."""
+    if kind not in _VALUES:
+        return _nan(rows)
+    return columns.finite(_listed(fields, _VALUES[kind], rows), bools)
+
+
+def _features(
+    fields: Mapping[str, Any], kind: RowKind, rows: int, bools: bool
+) -> Mapping[str, Column] | None:
     given = fields.get("features", {} if kind is RowKind.PREDICTIONS else None)
     if type(given) is not dict:
         return None
     found: dict[str, Column] = {}
     for name, values in given.items():
-        column = columns.feature(values) if columns.is_list(values, rows) else None
+        column = columns.feature(values, bools) if columns.is_list(values, rows) else None
         if column is None:
             return None
         found[name] = column
