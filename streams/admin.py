@@ -14,6 +14,10 @@ from streams import topics
 log = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
+ONLINE_SECONDS = 60.0
+"""Until partitions that were created answer; a busy broker takes its time."""
+ASK_SECONDS = 3.0
+"""One question about them: the client waits in vain when it learnt too early that they have no leader."""
 
 
 def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.ALL) -> list[str]:
@@ -79,9 +83,10 @@ def _wait_until_online(client: AdminClient, wanted: Sequence[NewTopic]) -> None:
     take its second, and the first is then lost in silence, idempotent or not (KAFKA-15591, open in 4.3).
     """
     waiting = {TopicPartition(one.topic, number) for one in wanted for number in range(one.num_partitions)}
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + ONLINE_SECONDS
     while waiting:
-        asked = client.list_offsets({one: OffsetSpec.latest() for one in waiting}, request_timeout=TIMEOUT)
+        wanted_offsets = {one: OffsetSpec.latest() for one in waiting}
+        asked = client.list_offsets(wanted_offsets, request_timeout=ASK_SECONDS)
         refused = {one: answer.exception() for one, answer in asked.items() if answer.exception()}
         if refused and time.monotonic() > deadline:
             raise next(iter(refused.values()))

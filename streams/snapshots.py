@@ -64,9 +64,20 @@ class Snapshot:
     """Counts the bases."""
 
     def unapplied(self, chunk: Chunk) -> Sequence[Arrived]:
-        """The records of `chunk` that the state doesn't know yet."""
-        newest = self.offsets.get(chunk.topic, -1)
-        return [one for one in chunk.records if one.offset > newest and not self._repeated(chunk.topic, one)]
+        """The records of `chunk` that the state doesn't know yet, each repetition left out.
+
+        A reader that lags has what was said and its repetition in the same chunk.
+        """
+        newest, seen = self.offsets.get(chunk.topic, -1), dict(self.seen)
+        fresh: list[Arrived] = []
+        for record in chunk.records:
+            source, seq = _source(chunk.topic, record)
+            if record.offset <= newest or (source is not None and seq <= seen.get(source, 0)):
+                continue
+            if source is not None:
+                seen[source] = seq
+            fresh.append(record)
+        return fresh
 
     def passed(self, chunk: Chunk) -> None:
         """`chunk` is part of the state now, or was before."""
@@ -88,10 +99,6 @@ class Snapshot:
     def pack(self) -> bytes:
         """As bytes."""
         return _packed({**vars(self), "state": None, "outbox": None}, [self.state], self.outbox)
-
-    def _repeated(self, topic: str, record: Arrived) -> bool:
-        source, seq = _source(topic, record)
-        return source is not None and seq <= self.seen.get(source, 0)
 
 
 def unpack(data: bytes) -> Snapshot | Step:

@@ -243,6 +243,15 @@ def test_a_repeated_message_of_an_agent_is_recognised_by_source_and_seq() -> Non
     assert cluster.said() == ["5"]
 
 
+def test_a_message_and_its_repetition_in_one_chunk_are_applied_once() -> None:
+    def said(offset: int, seq: int) -> Arrived:
+        return Arrived(offset, 0, None, b"%d" % seq, {"source": "joining/0/abc", "seq": f"{seq}"})
+
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, [said(0, 5), said(1, 6), said(2, 5), said(3, 6), said(4, 7)])])
+    assert cluster.said() == ["5", "11", "18"]
+
+
 class Effects(Totals):
     """Asks for one effect per number until its outcome comes back."""
 
