@@ -2,20 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from agents.reading import decoded
+from agents.reading import runs
 from mlops_core.data.examples import Examples
 from mlops_core.data.join import LabelJoin, Orphan
+from mlops_core.data.rows import RowKind, Rows
 from schemas.events import Span
-from schemas.records import (
-    AnyRecord,
-    FeatureBatch,
-    FeatureRow,
-    Label,
-    LabelBatch,
-    Prediction,
-    PredictionBatch,
-    Value,
-)
+from schemas.records import Label
 from schemas.settings import PerformanceSettings
 from schemas.stages import LabelledExamples, Outcomes
 from streams import codec, metrics, topics
@@ -60,10 +52,11 @@ class JoiningAgent(WithoutEffects):
         follows: list[Emitted] = []
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
-        for _, record in decoded(chunk, codec.decode_record, follows):
-            if record.model not in before:
-                before[record.model] = state.counts(record.model)
-            met.append((record.model, _arrive(state, record)))
+        for run in runs(chunk, follows):
+            model = run.rows.model
+            if model not in before:
+                before[model] = state.counts(model)
+            met.append((model, _arrive(state, run.rows)))
         expired = state.expire()
         met.extend(expired.featureless.items())
         _measure(state, before, met)
@@ -83,25 +76,15 @@ def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iter
         metrics.label_delays(model, ((rows.labelled_at - rows.at) / 1000).tolist())
 
 
-def _arrive(join: LabelJoin, record: AnyRecord) -> Examples:
-    match record:
-        case PredictionBatch(model=model, version=version):
-            return join.predictions(model, version, record.ids, record.at, record.scores, record.features)
-        case Prediction(model=model, version=version):
-            features = _single(record.features.items())
-            return join.predictions(model, version, [record.id], [record.at], [record.score], features)
-        case FeatureBatch(model=model):
-            return join.features(model, record.ids, record.at, record.features)
-        case FeatureRow(model=model):
-            return join.features(model, [record.id], [record.at], _single(record.features.items()))
-        case LabelBatch(model=model):
-            return join.labels(model, record.ids, record.at, record.labels)
-        case Label(model=model):
-            return join.labels(model, [record.id], [record.at], [record.label])
-
-
-def _single(items: Iterable[tuple[str, Value]]) -> dict[str, list[Value]]:
-    return {name: [value] for name, value in items}
+def _arrive(join: LabelJoin, rows: Rows) -> Examples:
+    at, values = rows.at.tolist(), rows.values.tolist()
+    match rows.kind:
+        case RowKind.PREDICTIONS:
+            return join.predictions(rows.model, rows.version, rows.ids, at, values, rows.features)
+        case RowKind.FEATURES:
+            return join.features(rows.model, rows.ids, at, rows.features)
+        case RowKind.LABELS:
+            return join.labels(rows.model, rows.ids, at, values)
 
 
 def _told(model: str, span: Span, rows: Examples) -> list[Emitted]:

@@ -7,10 +7,11 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.events import AnyEvent
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import codec
+from streams import codec, rows
 from streams.chunks import Arrived, Chunk
 from streams.consume import parked
 from streams.routes import Emitted
+from streams.rows import Refused, Run
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
 Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples)
@@ -27,6 +28,18 @@ def decoded(
             letters.append(parked(chunk, record, error.reason, error.detail))
         else:
             yield record, message
+
+
+def runs(chunk: Chunk, letters: list[Emitted]) -> list[Run]:
+    """The chunk's rows of the data plane; a dead letter is added to `letters` for each that can't be read."""
+    found = rows.decode(chunk.records)
+    letters.extend(_refused(chunk, one) for one in found.refused)
+    return found.runs
+
+
+def _refused(chunk: Chunk, refused: Refused) -> Emitted:
+    letter = parked(chunk, chunk.records[refused.place], refused.reason, refused.detail, refused.row)
+    return letter if refused.value is None else letter.about(refused.value)
 
 
 def events(chunk: Chunk, letters: list[Emitted]) -> Iterator[AnyEvent]:

@@ -1,20 +1,24 @@
 """Stage one of drift: bins predictions against the reference of the version that answered."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import orjson
 
-from agents.reading import decoded
+from agents.reading import runs
+from mlops_core.data.profile import Profile
+from mlops_core.data.rows import RowKind, merged
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas.events import Span
-from schemas.records import Prediction, PredictionBatch
 from schemas.stages import DriftSummary
-from streams import codec, topics
+from streams import topics
 from streams.agent import WithoutEffects
-from streams.chunks import Arrived, Chunk
+from streams.chunks import Chunk
 from streams.consume import parked
 from streams.routes import Emitted
+from streams.rows import Run
 
 Key = tuple[str, str]
 """Model and version."""
@@ -48,55 +52,44 @@ class SummarisingAgent(WithoutEffects):
     def handle(self, state: Summarisers, chunk: Chunk) -> list[Emitted]:
         """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""
         follows: list[Emitted] = []
-        batches: dict[Key, list[PredictionBatch]] = {}
-        for record, message in decoded(chunk, codec.decode_record, follows):
-            if not isinstance(message, Prediction | PredictionBatch):
-                follows.append(parked(chunk, record, "wrong topic", f"a {message.type} is no prediction"))
-                continue
-            rows = _batch(message)
-            if self._registered(chunk, record, rows, follows):
-                batches.setdefault((rows.model, rows.version), []).append(rows)
-        for key, parts in batches.items():
-            follows.extend(self._summarised(state, key, parts, chunk))
+        by_version: dict[Key, list[Run]] = {}
+        for run in runs(chunk, follows):
+            if run.rows.kind is RowKind.PREDICTIONS:
+                by_version.setdefault((run.rows.model, run.rows.version), []).append(run)
+            else:
+                follows.extend(_parked(chunk, run, "wrong topic", f"{run.rows.kind} are no predictions"))
+        for key, parts in by_version.items():
+            try:
+                profile = self._registry.profile(*key)
+            except Unknown as error:
+                follows.extend(
+                    letter for run in parts for letter in _parked(chunk, run, "unknown model", str(error))
+                )
+            else:
+                follows.extend(_summarised(_own(state, key, profile), profile, parts, chunk))
         return follows
 
-    def _registered(
-        self, chunk: Chunk, record: Arrived, rows: PredictionBatch, letters: list[Emitted]
-    ) -> bool:
-        try:
-            self._registry.profile(rows.model, rows.version)
-        except Unknown as error:
-            letters.append(parked(chunk, record, "unknown model", str(error)))
-            return False
-        return True
 
-    def _summarised(
-        self, state: Summarisers, key: Key, parts: list[PredictionBatch], chunk: Chunk
-    ) -> list[Emitted]:
-        profile = self._registry.profile(*key)
-        summariser = state.pop(key, None) or Summariser(len(profile.columns))
-        state[key] = summariser  # newest last
-        while len(state) > KEPT:
-            del state[next(iter(state))]
-        bins = [profile.bins(p.features, np.asarray(p.scores, dtype=np.float64), len(p)) for p in parts]
-        at = np.concatenate([np.asarray(p.at, dtype=np.int64) for p in parts])
-        counts, times = summariser.add(np.concatenate(bins), at)
-        if not len(counts):
-            return []
-        span = Span(
-            topic=chunk.topic, partition=chunk.partition, first=chunk.records[0].offset, last=chunk.last
-        )
-        return [DriftSummary.of(*key, span, counts, times)]
+def _own(state: Summarisers, key: Key, profile: Profile) -> Summariser:
+    """The version's summariser, now the newest."""
+    state[key] = summariser = state.pop(key, None) or Summariser(len(profile.columns))
+    while len(state) > KEPT:
+        del state[next(iter(state))]
+    return summariser
 
 
-def _batch(message: Prediction | PredictionBatch) -> PredictionBatch:
-    if isinstance(message, PredictionBatch):
-        return message
-    return PredictionBatch.model_construct(
-        model=message.model,
-        version=message.version,
-        ids=[message.id],
-        at=[message.at],
-        scores=[message.score],
-        features={name: [value] for name, value in message.features.items()},
-    )
+def _summarised(
+    summariser: Summariser, profile: Profile, parts: Sequence[Run], chunk: Chunk
+) -> list[Emitted]:
+    """What rows of one version complete."""
+    rows = merged([part.rows for part in parts])
+    bins = [profile.bins(one.features, one.values, len(one)) for one in rows]
+    counts, times = summariser.add(np.concatenate(bins), np.concatenate([one.at for one in rows]))
+    if not len(counts):
+        return []
+    span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
+    return [DriftSummary.of(rows[0].model, rows[0].version, span, counts, times)]
+
+
+def _parked(chunk: Chunk, run: Run, reason: str, detail: str) -> Iterator[Emitted]:
+    return (parked(chunk, chunk.records[place], reason, detail) for place in run.places)

@@ -6,10 +6,12 @@ write by hand (`kcat` will do); a batch holds many rows of one model, column by 
 Publisher and our replicas send.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas import columns
 
 SCHEMA_VERSION = 1
 """The newest version this code writes; older ones are upcast on reading, newer ones are dead letters."""
@@ -18,6 +20,14 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Value = bool | int | float | str | None
 """One feature's value; text is a category, None is missing."""
 Millis = Annotated[int, Field(ge=0, lt=1 << 53)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+Names = Annotated[Sequence[Name], columns.names(Sequence[Name], 200)]
+Times = Annotated[Sequence[int] | columns.Array, columns.whole(Sequence[Millis], 1 << 53)]
+Numbers = Annotated[Sequence[float] | columns.Array, columns.finite(Sequence[Number])]
+Entities = Annotated[Sequence[str | None], columns.texts(Sequence[str | None])]
+Values = Annotated[Sequence[Value] | columns.Array, columns.scalars(Sequence[Value])]
+"""A feature's column; an array of numbers is kept as it is, and NaN in it is missing."""
 
 
 class Record(BaseModel):
@@ -41,7 +51,7 @@ class Prediction(Record):
     entity: str | None = None
     """Whom or what the prediction is about; an entity stays on one version in a rollout."""
     at: Millis
-    score: Annotated[float, Field(allow_inf_nan=False)]
+    score: Number
     """Probability of the positive class, or the predicted number."""
     features: Mapping[str, Value] = Field(default_factory=dict)
 
@@ -62,20 +72,23 @@ class Label(Record):
     type: Literal["label"] = "label"
     id: Name
     at: Millis
-    label: Annotated[float, Field(allow_inf_nan=False)]
+    label: Number
     """1 or 0 for a class, else the true number."""
 
 
 class Batch(Record):
-    """Columns of equal length; row i of the batch is entry i of every column."""
+    """Columns of equal length; row i of the batch is entry i of every column.
 
-    ids: Sequence[Name]
-    at: Sequence[Millis]
+    Numbers may be numpy arrays, which are not copied. Batches with arrays are not to be compared by `==`.
+    """
+
+    ids: Names
+    at: Times
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+    def _columns(self) -> Mapping[str, Sized | None]:
         return {"at": self.at}
 
     @model_validator(mode="after")
@@ -91,11 +104,11 @@ class PredictionBatch(Batch):
 
     type: Literal["predictions"] = "predictions"
     version: Name
-    entities: Sequence[str | None] | None = None
-    scores: Sequence[Annotated[float, Field(allow_inf_nan=False)]]
-    features: Mapping[str, Sequence[Value]] = Field(default_factory=dict)
+    entities: Entities | None = None
+    scores: Numbers
+    features: Mapping[str, Values] = Field(default_factory=dict)
 
-    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+    def _columns(self) -> Mapping[str, Sized | None]:
         return {"at": self.at, "entities": self.entities, "scores": self.scores, **self.features}
 
 
@@ -103,10 +116,10 @@ class FeatureBatch(Batch):
     """Many feature rows of one model."""
 
     type: Literal["feature_rows"] = "feature_rows"
-    entities: Sequence[str | None] | None = None
-    features: Mapping[str, Sequence[Value]]
+    entities: Entities | None = None
+    features: Mapping[str, Values]
 
-    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+    def _columns(self) -> Mapping[str, Sized | None]:
         return {"at": self.at, "entities": self.entities, **self.features}
 
 
@@ -114,9 +127,9 @@ class LabelBatch(Batch):
     """Many labels of one model."""
 
     type: Literal["labels"] = "labels"
-    labels: Sequence[Annotated[float, Field(allow_inf_nan=False)]]
+    labels: Numbers
 
-    def _columns(self) -> Mapping[str, Sequence[object] | None]:
+    def _columns(self) -> Mapping[str, Sized | None]:
         return {"at": self.at, "labels": self.labels}
 
 

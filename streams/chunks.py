@@ -8,7 +8,8 @@ scheduler and a schema.
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import faust
 from aiokafka.structs import ConsumerRecord
@@ -20,10 +21,11 @@ CHUNK_BYTES = 1_000_000
 """A chunk ends with the record that passes this; what follows from a chunk lies in memory, and in Kafka once
 more until it was published."""
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Arrived:
-    """One record as it came."""
+
+class Arrived(NamedTuple):
+    """One record as it came; a tuple, because a frozen dataclass takes three times as long to make."""
 
     offset: int
     timestamp: int
@@ -198,5 +200,9 @@ def install(
 
 
 def _arrived(record: "ConsumerRecord[bytes, bytes]") -> Arrived:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+    headers = _NO_HEADERS
+    if record.headers:
+        headers = {
+            name: value.decode(errors="replace") for name, value in record.headers if value is not None
+        }
     return Arrived(record.offset, record.timestamp, record.key, record.value, headers)

@@ -4,14 +4,15 @@ Older schema versions are brought up to date before they are validated (`UPCASTS
 future is refused rather than guessed at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent
-from schemas.records import AnyRecord
+from schemas.records import AnyRecord, Record
 
 T = TypeVar("T")
 
@@ -24,40 +25,71 @@ _EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discrimina
 _RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="type")])
 
 
+Fault = tuple[tuple[int | str, ...], str]
+"""Where in a message something is wrong, and what."""
+
+
 class Unreadable(ValueError):
     """A message that can't be decoded: a countable `reason`, and the detail."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.faults = faults
+        """All that is wrong, where single fields are."""
 
 
 def encode(message: BaseModel) -> bytes:
     """The message as JSON. Numbers that are not finite become null (JSON has no word for them)."""
+    if isinstance(message, Record):  # flat: what its fields hold is what JSON says
+        return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     return orjson.dumps(message.model_dump(mode="python"), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _plain(values: object) -> object:
+    """A collection that orjson doesn't know (or an array of which it doesn't like the order)."""
+    if isinstance(values, np.ndarray):
+        return values.tolist()
+    if isinstance(values, Mapping):
+        return dict(values)
+    if isinstance(values, Sequence):
+        return list(values)
+    raise TypeError(f"{type(values).__name__} is no part of a record")
 
 
 def decode_event(value: bytes | None) -> AnyEvent:
     """An event of the control plane. Raises Unreadable."""
-    return _validated(_EVENT, _upcast(_parsed(value)))
+    return _validated(_EVENT, _upcast(parsed(value)))
 
 
 def decode_record(value: bytes | None) -> AnyRecord:
     """A record of the data plane. Raises Unreadable."""
-    return _validated(_RECORD, _upcast(_parsed(value)))
+    return record_of(parsed(value))
 
 
-def _parsed(value: bytes | None) -> dict[str, Any]:
+def record_of(fields: dict[str, Any]) -> AnyRecord:
+    """A record of the data plane from parsed JSON. Raises Unreadable."""
+    return _validated(_RECORD, _upcast(fields))
+
+
+def is_newest(fields: Mapping[str, Any]) -> bool:
+    """Whether a message is beyond doubt of the version that needs no upcast."""
+    version = fields.get("schema_version", NEWEST)
+    return type(version) is int and version == NEWEST
+
+
+def parsed(value: bytes | None) -> dict[str, Any]:
+    """The JSON object in a message. Raises Unreadable."""
     if not value:
         raise Unreadable("empty", "the message has no value")
     try:
         fields = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise Unreadable("malformed", f"not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise Unreadable("malformed", f"a JSON object was expected, not {type(fields).__name__}")
-    return fields
+    if type(fields) is dict:
+        return fields
+    raise Unreadable("malformed", f"a JSON object was expected, not {type(fields).__name__}")
 
 
 def _upcast(fields: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +108,12 @@ def _validated(adapter: TypeAdapter[T], fields: dict[str, Any]) -> T:
     try:
         return adapter.validate_python(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "message"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise Unreadable("invalid", f"{where}: {first['msg']}{more}") from error
+        faults = [(one["loc"], one["msg"]) for one in error.errors(include_url=False, include_context=False)]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise Unreadable("invalid", f"{worded(faults[0])}{more}", faults) from error
+
+
+def worded(fault: Fault) -> str:
+    """A fault in words."""
+    where, what = fault
+    return f"{'.'.join(map(str, where)) or 'message'}: {what}"

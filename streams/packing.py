@@ -11,11 +11,12 @@ from schemas.records import (
     Prediction,
     PredictionBatch,
     Value,
+    Values,
 )
 from streams import codec, topics
 from streams.gathering import Single
 from streams.outgoing import Outgoing
-from streams.partitions import halves, split_by_partition
+from streams.splitting import halves, split_by_partition
 
 LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
 """What a value may have: key, headers and Kafka's own frame need room, too."""
@@ -90,7 +91,7 @@ def singles(batch: Batch) -> Iterator[Single]:
                 )
 
 
-def _row(features: Mapping[str, Sequence[Value]], row: int) -> dict[str, Value]:
+def _row(features: Mapping[str, Values], row: int) -> dict[str, Value]:
     return {name: column[row] for name, column in features.items()}
 
 

@@ -1,57 +1,12 @@
-"""Where a key goes, and how many partitions there are to go to, without ever waiting for Kafka to say."""
+"""How many partitions there are to go to, without ever waiting for Kafka to say."""
 
 import threading
 import time
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
-from typing import Any
-
-import numpy as np
-
-from schemas.records import Batch
+from collections.abc import Callable
 
 REFRESH_SECONDS = 30.0
 """How long batches may go by an old number of partitions after somebody added some."""
 RETRY_SECONDS = 1.0
-_SHARED = frozenset({"type", "schema_version", "model", "version"})
-
-
-def partition_of(key: str, partitions: int) -> int:
-    """Where librdkafka (and so kcat, and every client built on it) puts a key: CRC-32, modulo."""
-    return zlib.crc32(key.encode()) % partitions
-
-
-def split_by_partition(batch: Batch, partitions: int) -> Sequence[tuple[int, Batch]]:
-    """The batch's rows by the partition that their ids hash to, as a keyed message's would."""
-    rows_of: dict[int, list[int]] = {}
-    for row, one in enumerate(batch.ids):
-        rows_of.setdefault(zlib.crc32(one.encode()) % partitions, []).append(row)
-    if len(rows_of) == 1:
-        return [(next(iter(rows_of)), batch)]
-    return [(partition, some_rows(batch, rows)) for partition, rows in sorted(rows_of.items())]
-
-
-def halves(batch: Batch) -> Sequence[Batch]:
-    """The batch's first and second half, for one that is too large."""
-    middle = len(batch) // 2
-    return [some_rows(batch, rows) for rows in (range(middle), range(middle, len(batch)))]
-
-
-def some_rows(batch: Batch, rows: Sequence[int]) -> Batch:
-    """A batch with these rows of every column, which may be a list or a numpy array."""
-    pick = itemgetter(*rows) if len(rows) > 1 else lambda column: (column[rows[0]],)
-    index = np.asarray(rows)
-
-    def chosen(column: Any) -> Any:
-        if isinstance(column, Mapping):
-            return {name: chosen(inner) for name, inner in column.items()}
-        return column[index] if isinstance(column, np.ndarray) else list(pick(column))
-
-    columns = {name: getattr(batch, name) for name in type(batch).model_fields if name not in _SHARED}
-    return batch.model_copy(
-        update={name: chosen(column) for name, column in columns.items() if column is not None}
-    )
 
 
 class Partitions:

@@ -32,7 +32,7 @@ from streams import codec, metrics, packing, topics
 from streams.line import Line
 from streams.outgoing import Outgoing
 from streams.packing import LARGEST_VALUE, TooLarge
-from streams.partitions import Partitions, partition_of, split_by_partition
+from streams.partitions import Partitions
 from streams.queued import Full, Queued
 from streams.spool import Spool, SpoolFull, SpoolTaken
 from streams.spooled import Spooled
@@ -44,8 +44,6 @@ __all__ = [
     "Publisher",
     "SpoolTaken",
     "TooLarge",
-    "partition_of",
-    "split_by_partition",
 ]
 
 POLL_SECONDS = 0.1

@@ -237,3 +237,48 @@ def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
     [alert] = agent.handle(None, chunk("deployment-events", rolled_back))
     assert isinstance(alert, AlertRaised)
     assert (alert.severity, alert.caused_by) == ("critical", "r")
+
+
+class Counting(FolderReader):
+    """Counts how often it is asked for a profile."""
+
+    asked = 0
+
+    def profile(self, model: str, version: str) -> Profile:
+        self.asked += 1
+        return super().profile(model, version)
+
+
+def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name_it(
+    registry: FolderReader, tmp_path: Path
+) -> None:
+    counting = Counting(tmp_path / "models")
+    agent = SummarisingAgent(counting)
+    events = [
+        Prediction(model=MODEL, version=version, id=str(n), at=n, score=0.5, features={"x": 1.0})
+        for n, version in enumerate(["1", "77"] * 20)
+    ]
+    letters = agent.handle(agent.fresh(), chunk("predictions", *events))
+    assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"] * 20
+    assert counting.asked == 2
+
+
+def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> None:
+    agent = JoiningAgent(PerformanceSettings())
+    state = agent.fresh()
+    agent.handle(
+        state,
+        chunk(
+            "predictions",
+            *(
+                Prediction(model=MODEL, version="1", id=one, at=1, score=0.5, features={"x": 1.0})
+                for one in "ab"
+            ),
+        ),
+    )
+    labels = b'{"type": "labels", "model": "flights", "ids": ["a", "b"], "at": [2, 2], "labels": [null, 1]}'
+    letter, *_, outcomes = agent.handle(state, Chunk("labels", 0, [Arrived(0, 1, None, labels, {})]))
+    assert isinstance(letter, DeadLetter)
+    assert (letter.row, codec.parsed(letter.original())["id"]) == (0, "a")
+    assert isinstance(outcomes, Outcomes)
+    assert list(outcomes.ids) == ["b"]

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
-from hypothesis import given
-from hypothesis import strategies as st
 
 from infra.brokers import Broker
 from infra.brokers.embedded import EmbeddedBroker
@@ -36,10 +34,9 @@ from streams.publisher import (
     Outgoing,
     Publisher,
     TooLarge,
-    partition_of,
-    split_by_partition,
 )
 from streams.reading import Reader
+from streams.splitting import partition_of
 
 WIDE = PredictionBatch(
     model="m",
@@ -94,17 +91,6 @@ def test_a_batch_reaches_the_partitions_that_single_records_with_its_ids_do(kafk
 
 def test_creating_topics_again_changes_nothing(kafka: KafkaSettings) -> None:
     assert admin.create_topics(kafka) == []
-
-
-@given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=50), st.integers(1, 12))
-def test_splitting_a_batch_keeps_every_row_once_and_in_order(ids: list[str], partitions: int) -> None:
-    batch = LabelBatch(
-        model="m", ids=ids, at=list(range(len(ids))), labels=[float(n) for n in range(len(ids))]
-    )
-    parts = split_by_partition(batch, partitions)
-    rows = [(one, at, label) for _, p in parts for one, at, label in zip(p.ids, p.at, p.labels, strict=True)]  # type: ignore[attr-defined]  # a label batch
-    assert sorted(rows, key=lambda row: row[1]) == list(zip(ids, batch.at, batch.labels, strict=True))
-    assert all(partition_of(one, partitions) == partition for partition, p in parts for one in p.ids)
 
 
 @pytest.fixture

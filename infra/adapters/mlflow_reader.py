@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
@@ -20,6 +21,9 @@ MODELS_KEPT = 8
 """In memory: a megabyte or so each; a rollout has two at a time."""
 PROFILES_KEPT = 200
 """In memory: some 20 kB each; late predictions may name an old version."""
+MISS_SECONDS = 3.0
+"""How long a version that nobody registered isn't asked for again: a service that names a wrong one does so
+in each prediction, and a version only answers after it was registered."""
 
 Item = TypeVar("Item")
 
@@ -30,20 +34,28 @@ class Kept(Generic[Item]):
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._items: OrderedDict[tuple[str, str], Item] = OrderedDict()
+        self._misses: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        """Until when a version counts as unknown, and why."""
         self._lock = threading.Lock()
 
     def of(self, model: str, version: str, load: Callable[[str, str], Item]) -> Item:
-        """The item, loaded if it isn't kept."""
+        """The item, loaded if it isn't kept. Raises Unknown, for a few seconds without asking again."""
         key = model, version
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
                 return self._items[key]
-        item = load(model, version)
+            until, why = self._misses.get(key, (0.0, ""))
+        if time.monotonic() < until:
+            raise Unknown(why)
+        try:
+            item = load(model, version)
+        except Unknown as error:
+            with self._lock:
+                _keep(self._misses, key, (time.monotonic() + MISS_SECONDS, str(error)), self._bound)
+            raise
         with self._lock:
-            self._items[key] = item
-            while len(self._items) > self._bound:
-                self._items.popitem(last=False)
+            _keep(self._items, key, item, self._bound)
         return item
 
 
@@ -128,6 +140,13 @@ class MLflowReader:
             return self._rest.artifact(run["run"]["info"]["artifact_uri"], path)
         except Unknown as error:
             raise Unknown(f"{foreign} {error}") from error
+
+
+def _keep(kept: OrderedDict[tuple[str, str], Item], key: tuple[str, str], item: Item, bound: int) -> None:
+    kept[key] = item
+    kept.move_to_end(key)
+    while len(kept) > bound:
+        kept.popitem(last=False)
 
 
 def _registered(version: Fields) -> Registered:

@@ -97,10 +97,17 @@ def numbers(column: Column) -> Floats:
 def categories(column: Column) -> list[str | None]:
     """A column as text; None and NaN are missing, a number or bool is its text.
 
-    >>> categories(["JFK", None, 3, True, float("nan")])
-    ['JFK', None, '3', 'True', None]
+    A whole number has no point, however it was written: JSON has one kind of number, and some clients write
+    3 where others write 3.0.
+
+    >>> categories(["JFK", None, 3, 3.0, True, float("nan")])
+    ['JFK', None, '3', '3', 'True', None]
     """
-    return [None if v is None or v != v else v if type(v) is str else str(v) for v in column]
+    return [None if v is None or v != v else v if type(v) is str else _text(v) for v in column]
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def spelled(floats: Floats) -> NDArray[np.object_]:

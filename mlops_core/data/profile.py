@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mlops_core.data.features import Column, FeatureSpec, Floats, Kind, categories, numbers
+from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
 from mlops_core.errors import BadData
 
 BINS = 32
@@ -86,12 +86,18 @@ class ColumnProfile(BaseModel):
     def bins(self, column: Column) -> NDArray[np.uint8]:
         """The bin of each value, shape (rows,); what is not finite or not of this kind is null."""
         if self.kind is Kind.NUMERIC:
-            floats = numbers(column)
-            places = np.searchsorted(self._cuts, floats, side="right").astype(np.uint8)
-            places[np.isnan(floats)] = self.null
+            floats = column if _is_float64(column) else numbers(column)
+            # No branches to guess: over thousands of rows a third of a binary search's time.
+            below = np.less_equal.outer(self._cuts, floats).view(np.uint8)
+            places: NDArray[np.uint8] = np.add.reduce(below, axis=0, dtype=np.uint8)
+            places[~(np.abs(floats) <= HUGE)] = self.null
             return places
-        known, unseen = self._known, self.null - 1
-        return np.array([known.get(value, unseen) for value in categories(column)], dtype=np.uint8)
+        values = column.tolist() if isinstance(column, np.ndarray) else column
+        try:
+            found = bytes(map(self._known.__getitem__, values))
+        except KeyError:  # something never seen, or no text
+            found = bytes(map(self._places.__getitem__, values))
+        return np.frombuffer(found, dtype=np.uint8)
 
     @cached_property
     def _cuts(self) -> Floats:
@@ -103,6 +109,22 @@ class ColumnProfile(BaseModel):
         known.update((value, place) for place, value in enumerate(self.categories))
         known[None] = self.null
         return known
+
+    @cached_property
+    def _places(self) -> "_Places":
+        return _Places(self._known, self.null - 1)
+
+
+class _Places(dict[Any, int]):
+    """The bin of any value. A plain dict is twice as fast, as long as it knows everything."""
+
+    def __init__(self, known: Mapping[str | None, int], unseen: int) -> None:
+        super().__init__(known)
+        self._unseen = unseen
+
+    def __missing__(self, value: Any) -> int:
+        [text] = categories([value])
+        return self.get(text, self._unseen)
 
 
 class Profile(BaseModel):
@@ -157,6 +179,10 @@ class Profile(BaseModel):
                 _same_length(column.name, values, rows)
                 matrix[place] = column.bins(values)
         return matrix.T
+
+
+def _is_float64(column: Column) -> TypeGuard[Floats]:
+    return isinstance(column, np.ndarray) and column.dtype == np.float64
 
 
 def _same_length(name: str, column: Column, rows: int) -> None:

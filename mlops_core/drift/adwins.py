@@ -8,6 +8,8 @@ standard deviation of about 1 or more; one NaN or 1e308 would blind it for ever,
 import io
 import pickle
 from dataclasses import dataclass
+from functools import partial
+from operator import length_hint
 from typing import Any, Self
 
 import numpy as np
@@ -55,7 +57,8 @@ class Adwins:
 
         self._kind = {"river": river.__version__, "delta": delta, "clock": clock, "kept": kept}
         self._kept = kept
-        self._detectors: list[Any] = [ADWIN(delta=delta, clock=clock) for _ in range(channels)]
+        self._fresh = partial(ADWIN, delta=delta, clock=clock)
+        self._detectors: list[Any] = [self._fresh() for _ in range(channels)]
         self._totals = [0.0] * channels
         self._counts = [0] * channels
         self._recent = np.empty((channels, 0), dtype=np.float32)
@@ -65,7 +68,7 @@ class Adwins:
         series = np.concatenate([self._recent, values.astype(np.float32)], axis=1)
         alarms: list[Alarm] = []
         for channel, own in enumerate(values.tolist()):
-            alarms += self._fed(channel, own, series[channel])
+            alarms += self._fed(channel, own, series)
         self._recent = series[:, -self._kept :].copy()
         return alarms
 
@@ -86,23 +89,32 @@ class Adwins:
         """
         meta, arrays = packing.unpacked(data)
         if meta["kind"] == self._kind and len(meta["counts"]) == len(self._counts):
-            self._detectors = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
+            loaded = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
+            # One that has just alarmed begins anew; we no longer keep such, older versions did.
+            self._detectors = [self._fresh() if one.drift_detected else one for one in loaded]
             self._totals, self._counts = meta["totals"], meta["counts"]
             self._recent = arrays["recent"]
         return self
 
     def _fed(self, channel: int, values: list[float], series: NDArray[np.float32]) -> list[Alarm]:
-        detector, alarms = self._detectors[channel], []
-        total, count = self._totals[channel], self._counts[channel]
-        for position, value in enumerate(values):
-            detector.update(value)
-            total += value
-            count += 1
-            if detector.drift_detected:
-                end = len(series) - len(values) + position + 1
-                recent = series[max(end - min(count, self._kept), 0) : end]
-                alarms.append(Alarm(position, channel, *_located(recent, total, count)))
-                total, count = 0.0, 0
+        """Feed one channel; its `series`, of shape (channels, n), ends with `values`.
+
+        `any` stops at the value that alarms. It drives the window inside river's detector, because the shell
+        around it (a flag, two properties) costs as much again as the window itself.
+        """
+        alarms: list[Alarm] = []
+        total, count, start = self._totals[channel], self._counts[channel], 0
+        while start < len(values):
+            rest = iter(values[start:] if start else values)
+            alarmed = any(map(self._detectors[channel]._helper.update, rest))
+            end = len(values) - length_hint(rest)
+            total, count = sum(values[start:end], total), count + end - start
+            if alarmed:
+                until = series.shape[1] - len(values) + end
+                recent = series[channel, max(until - min(count, self._kept), 0) : until]
+                alarms.append(Alarm(end - 1, channel, *_located(recent, total, count)))
+                self._detectors[channel], total, count = self._fresh(), 0.0, 0
+            start = end
         self._totals[channel], self._counts[channel] = total, count
         return alarms
 

@@ -93,20 +93,20 @@ class Channels:
         return sums
 
     def shapes(self, counts: NDArray[np.int64]) -> Floats:
-        """Shape as a z-score, shape (shaped,), from the summed counts (columns, BINS_MAX) of 256 rows.
+        """Shape as a z-score, (groups, shaped), from summed counts of 256 rows, (groups, columns, BINS_MAX).
 
         Chi-square of the merged bins against the reference, brought to a normal by Wilson and Hilferty
         (1931, PNAS 17:684); 0 where too few values are present.
         """
         seen = self._merged(counts)
-        rows = seen.sum(axis=1, keepdims=True)
+        rows = seen.sum(axis=-1, keepdims=True)
         due = rows * self.expected
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(due > 0, (seen - due) ** 2 / due, 0.0)
         freedom = self._freedom
         spread = 2 / (9 * freedom)
-        z = (np.cbrt(terms.sum(axis=1) / freedom) - (1 - spread)) / np.sqrt(spread)
-        return np.where(rows[:, 0] >= _LEAST_ROWS, z, 0.0)
+        z = (np.cbrt(terms.sum(axis=-1) / freedom) - (1 - spread)) / np.sqrt(spread)
+        return np.where(rows[..., 0] >= _LEAST_ROWS, z, 0.0)
 
     def severities(self, counts: NDArray[np.int64]) -> Floats:
         """Severity on each channel, from summed counts of shape (columns, BINS_MAX).
@@ -164,7 +164,7 @@ class Channels:
         return np.where(rows >= _LEAST_ROWS, np.sqrt(np.maximum(left, 0.0)), 0.0)
 
     def _merged(self, counts: NDArray[np.int64]) -> Floats:
-        seen: Floats = np.matmul(counts[self.shaped, None, :].astype(np.float64), self.merge)[:, 0, :]
+        seen: Floats = np.matmul(counts[..., self.shaped, None, :].astype(np.float64), self.merge)[..., 0, :]
         return seen
 
     @property

@@ -5,7 +5,7 @@ opens an episode once the change is large enough to matter (see `episodes`). Mea
 rows in docs/decisions/0007.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -136,12 +136,15 @@ class DistributionDrift:
         self._times.add(at[:, 0].tolist())
         alarms = self._alarms(counts, history)
         verdicts: list[Verdict] = []
+        awake = self._episodes.awake
         for end in range(held + 1, len(history) + 1):
             self._index += 1
             for column, changed in alarms.get(self._index, ()):
                 self._episodes.alarm(column, changed, self._index)
-            if self._episodes.awake:
+                awake = True
+            if awake:
                 verdicts += self._judged(history[:end], int(spans[end - 1, 1]))
+                awake = self._episodes.awake
             if self._index % self._window == 0:
                 verdicts.append(self._measured(history[:end], spans[:end]))
         keep = max(self._window, SHAPE_BATCHES)
@@ -206,11 +209,12 @@ class DistributionDrift:
 
     def _shapes(self, new: int, history: Counts) -> Floats:
         """The shape of each group of 8 micro-batches that the newest complete, (shaped, groups)."""
-        ends = range(-self._index % SHAPE_BATCHES or SHAPE_BATCHES, new + 1, SHAPE_BATCHES)
-        held = len(history) - new
-        groups = [_summed(history[held + end - SHAPE_BATCHES : held + end]) for end in ends]
-        shapes = [self._channels.shapes(group) for group in groups]
-        return np.stack(shapes, axis=1) if shapes else np.empty((len(self._channels.shaped), 0))
+        first = -self._index % SHAPE_BATCHES or SHAPE_BATCHES
+        groups = (new - first) // SHAPE_BATCHES + 1 if new >= first else 0
+        start = len(history) - new + first - SHAPE_BATCHES
+        chosen = history[start : start + groups * SHAPE_BATCHES]
+        grouped = chosen.reshape(groups, SHAPE_BATCHES, *history.shape[1:])
+        return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64)).T
 
     def _judged(self, history: Counts, now: int) -> list[Verdict]:
         spans = self._episodes.spans(self._index)
@@ -226,7 +230,7 @@ class DistributionDrift:
         ]
 
     def _opened(self, column: int, summed: NDArray[np.int64], severities: Floats, now: int) -> Opened:
-        drift = self._column(column, summed, severities)
+        [drift] = self._columns(summed, severities, [column])
         changed_at = self._times.at(int(self._episodes.changed[column]))
         return Opened(self._profile.names[column], self._kind(column), drift, changed_at, now)
 
@@ -236,24 +240,29 @@ class DistributionDrift:
     def _measured(self, history: Counts, spans: Times) -> Measured:
         summed = _summed(history[-self._window :])
         severities = self._channels.severities(summed)
-        columns = {n: self._column(i, summed, severities) for i, n in enumerate(self._profile.names)}
+        names = self._profile.names
+        columns = dict(zip(names, self._columns(summed, severities, range(len(names))), strict=True))
         since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
         return Measured(self._window * ROWS, since, until, columns)
 
-    def _column(self, column: int, summed: NDArray[np.int64], severities: Floats) -> ColumnDrift:
-        profile = self._profile.columns[column]
-        worst = int(np.argmax(severities[column]))
-        names = self._channels.names[column]
-        current = summed[column, : profile.null + 1] / summed[column].sum()
-        return ColumnDrift(
-            severity=float(severities[column, worst]),
-            channel=names[worst] if worst < len(names) else "shape",
-            drifted=bool(self._episodes.open[column]),
-            reference=profile.shares,
-            current=tuple(current.tolist()),
-            edges=profile.edges,
-            categories=profile.bin_names,
-        )
+    def _columns(
+        self, summed: NDArray[np.int64], severities: Floats, chosen: Iterable[int]
+    ) -> Iterator[ColumnDrift]:
+        """What the chosen columns look like; not validated, because every window has them all."""
+        shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
+        worst, largest = severities.argmax(axis=1).tolist(), severities.max(axis=1).tolist()
+        is_open = self._episodes.open.tolist()
+        for column in chosen:
+            profile, names = self._profile.columns[column], self._channels.names[column]
+            yield ColumnDrift.model_construct(
+                severity=largest[column],
+                channel=names[worst[column]] if worst[column] < len(names) else "shape",
+                drifted=is_open[column],
+                reference=profile.shares,
+                current=tuple(shares[column][: profile.null + 1]),
+                edges=profile.edges,
+                categories=profile.bin_names,
+            )
 
     def _kind(self, column: int) -> DriftKind:
         return DriftKind.PREDICTION if self._profile.names[column] == SCORE else DriftKind.FEATURE

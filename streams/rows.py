@@ -1,0 +1,216 @@
+"""From a chunk of the data plane to runs of columns.
+
+Messages that are certainly valid become arrays without a model in between (see `columns`); all others go
+through the models of `schemas.records`, which say what is valid and word the refusal. Single events of one
+model, version and set of features become one run, and a bad one costs its neighbours nothing but time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from mlops_core.data.features import Column, Floats
+from mlops_core.data.rows import RowKind, Rows
+from streams import codec, columns, salvage
+from streams.chunks import Arrived
+from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
+
+BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
+SHORT = 50_000
+"""Bytes of a message up to which looking for a bool in the text is cheaper than in each column."""
+Event = tuple[int, Fields]
+"""A single event with its place in the chunk."""
+_VALUES = {RowKind.PREDICTIONS: "scores", RowKind.LABELS: "labels"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows, and the places in the chunk of the records that they came in: one a row, or one batch."""
+
+    rows: Rows
+    places: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A record (or one row of a batch) that is not valid, and why."""
+
+    place: int
+    reason: str
+    detail: str
+    row: int | None = None
+    value: bytes | None = None
+    """The row as a single event."""
+
+
+@dataclass
+class Decoded:
+    """What a chunk holds. Rows with the same id are in the order in which they came."""
+
+    runs: list[Run] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+
+
+def decode(records: Sequence[Arrived]) -> Decoded:
+    """Everything in a chunk's records. Raises nothing: what can't be read is among the refused."""
+    found, groups, group = Decoded(), Groups(), None
+    for place, record in enumerate(records):
+        try:
+            fields = codec.parsed(record.value)
+            kind = fields.get("type")
+            if type(kind) is not str or kind not in KINDS:
+                _batch(place, record.value, fields, found)
+            elif group is None or not group.take(place, fields):
+                group = groups.put(place, fields)
+        except codec.Unreadable as error:
+            found.refused.append(Refused(place, error.reason, error.detail))
+    for group in groups:
+        found.runs += _runs(group, records, found.refused)
+    found.refused.sort(key=lambda one: (one.place, one.row or 0))
+    found.runs = _ordered(found.runs)
+    return found
+
+
+def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
+    """The rows of a parsed batch that is valid beyond doubt, else None; without `bools` it has none."""
+    kind, ids, version = BATCHES[fields["type"]], fields.get("ids"), ""
+    if kind is RowKind.PREDICTIONS:
+        version = fields.get("version", "")
+        if not columns.is_name(version):
+            return None
+    if type(ids) is not list or not (columns.are_names(ids) and _is_plain(fields, len(ids))):
+        return None
+    at = columns.times(_listed(fields, "at", len(ids)), bools)
+    values = _values(fields, kind, len(ids), bools)
+    features = {} if kind is RowKind.LABELS else _features(fields, kind, len(ids), bools)
+    if at is None or values is None or features is None:
+        return None
+    return Rows(kind, fields["model"], version, ids, at, values, features)
+
+
+def validated(batch: salvage.AnyBatch) -> Rows:
+    """The rows of a batch that went through its model."""
+    kind, rows = RowKind(batch.type), len(batch)
+    values = np.array(getattr(batch, _VALUES[kind]), dtype=np.float64) if kind in _VALUES else _nan(rows)
+    features: Mapping[str, Any] = getattr(batch, "features", {})
+    return Rows(
+        kind,
+        batch.model,
+        getattr(batch, "version", ""),
+        list(batch.ids),
+        np.array(batch.at, dtype=np.int64),
+        values,
+        {name: columns.scalars(values) for name, values in features.items()},
+    )
+
+
+def _batch(place: int, value: bytes | None, fields: Fields, found: Decoded) -> None:
+    """A batch without its bad rows; or something that is neither that nor a single event."""
+    kind = fields.get("type")
+    bools = value is None or len(value) > SHORT or b"true" in value or b"false" in value
+    rows = certain(fields, bools) if type(kind) is str and kind in BATCHES else None
+    if rows is None:
+        record, bad = salvage.salvaged(fields)
+        found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
+        rows = validated(record)
+    if len(rows):
+        found.runs.append(Run(rows, [place]))
+
+
+def _runs(group: Group, records: Sequence[Arrived], refused: list[Refused]) -> list[Run]:
+    """The group's events; if one of them is bad, those that are not."""
+    if not group.places:
+        return []
+    rows = certain(group.batch())
+    if rows is not None:
+        return [Run(rows, group.places)]
+    good = Group(group.shape)
+    events = [(place, codec.parsed(records[place].value)) for place in group.places]
+    for place, fields in _good(group.shape, events, refused):
+        good.take(place, fields)
+    rows = certain(good.batch())
+    return [Run(rows, good.places)] if rows else []
+
+
+def _good(shape: Shape, events: Sequence[Event], refused: list[Refused]) -> Iterator[Event]:
+    """The valid events of a group; those that only their model accepts as it reads them."""
+    group = Group(shape)
+    if all(group.take(place, fields) for place, fields in events) and certain(group.batch()) is not None:
+        yield from events
+    elif len(events) > 1:
+        half = len(events) // 2
+        yield from _good(shape, events[:half], refused)
+        yield from _good(shape, events[half:], refused)
+    else:
+        [(place, fields)] = events
+        try:
+            yield place, as_read(fields)
+        except codec.Unreadable as error:
+            refused.append(Refused(place, error.reason, error.detail))
+
+
+def _is_plain(fields: Mapping[str, Any], rows: int) -> bool:
+    """Whether schema version, model and entities are beyond doubt."""
+    entities = fields.get("entities")
+    if entities is not None and not (
+        columns.is_list(entities, rows) and columns.are_optional_texts(entities)
+    ):
+        return False
+    return codec.is_newest(fields) and columns.is_name(fields.get("model"))
+
+
+def _listed(fields: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
+    """A column, or one that is wrong for certain if it is no list of that length."""
+    values: Any = fields.get(name)
+    return values if columns.is_list(values, rows) else (None,)
+
+
+def _values(fields: Mapping[str, Any], kind: RowKind, rows: int, bools: bool) -> Floats | None:
+    """Scores or labels."""
+    if kind not in _VALUES:
+        return _nan(rows)
+    return columns.finite(_listed(fields, _VALUES[kind], rows), bools)
+
+
+def _features(
+    fields: Mapping[str, Any], kind: RowKind, rows: int, bools: bool
+) -> Mapping[str, Column] | None:
+    given = fields.get("features", {} if kind is RowKind.PREDICTIONS else None)
+    if type(given) is not dict:
+        return None
+    found: dict[str, Column] = {}
+    for name, values in given.items():
+        column = columns.feature(values, bools) if columns.is_list(values, rows) else None
+        if column is None:
+            return None
+        found[name] = column
+    return found
+
+
+def _nan(rows: int) -> Floats:
+    return np.full(rows, np.nan)
+
+
+def _ordered(runs: Sequence[Run]) -> list[Run]:
+    """By place; where an id comes twice in runs that overlap, these are cut until they don't."""
+    runs = sorted(runs, key=lambda run: run.places[0])
+    if all(run.places[-1] < after.places[0] for run, after in pairwise(runs)):
+        return runs
+    ids = [one for run in runs for one in run.rows.ids]
+    return runs if len(set(ids)) == len(ids) else _cut(runs)
+
+
+def _cut(runs: Sequence[Run]) -> list[Run]:
+    """Pieces of runs whose records follow each other in the chunk."""
+    places = ((place, which, row) for which, run in enumerate(runs) for row, place in enumerate(run.places))
+    pieces = []
+    for which, together in groupby(sorted(places), key=itemgetter(1)):
+        run, rows = runs[which], [row for _, _, row in together]
+        part = slice(rows[0], rows[-1] + 1)
+        whole = len(rows) == len(run.places)
+        pieces.append(run if whole else Run(run.rows[part], run.places[part]))
+    return pieces

@@ -1,0 +1,100 @@
+"""A batch with bad rows: these are told apart by what the batch's own model says of it, the others go on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.records import FeatureBatch, LabelBatch, PredictionBatch
+from streams import codec
+
+AnyBatch = PredictionBatch | FeatureBatch | LabelBatch
+_MODELS: Mapping[str, type[AnyBatch]] = {
+    "predictions": PredictionBatch,
+    "feature_rows": FeatureBatch,
+    "labels": LabelBatch,
+}
+_SINGLE: Mapping[object, str] = {"predictions": "prediction", "feature_rows": "features", "labels": "label"}
+_FIELDS = {"ids": "id", "at": "at", "entities": "entity", "scores": "score", "labels": "label"}
+"""A batch's columns, and what a single event calls them."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """One row of a batch that is not valid."""
+
+    row: int
+    detail: str
+    value: bytes
+    """The row as a single event."""
+
+
+def salvaged(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
+    """A parsed batch without its bad rows, and these.
+
+    Raises:
+        Unreadable: something is wrong with the batch as a whole: no such type, columns of different
+            lengths, no model. Or it's a single event.
+    """
+    try:
+        return _batch(fields), ()
+    except codec.Unreadable as error:
+        faults: dict[int, codec.Fault] = {}
+        for fault in error.faults:
+            row = _row(fault)
+            if row is None:
+                raise
+            faults.setdefault(row, fault)
+        if not faults:
+            raise
+        fields = {
+            name: value for name, value in fields.items() if name in _MODELS[fields["type"]].model_fields
+        }
+        columns = _columns(fields)
+        if len({len(column) for column in columns}) != 1:
+            raise
+        kept = [row for row in range(len(columns[0])) if row not in faults]
+        batch = _batch(_chosen(fields, kept))
+    bad = [BadRow(row, codec.worded(fault), _event(fields, row)) for row, fault in sorted(faults.items())]
+    return batch, bad
+
+
+def _batch(fields: dict[str, Any]) -> AnyBatch:
+    record = codec.record_of(fields)
+    if not isinstance(record, PredictionBatch | FeatureBatch | LabelBatch):
+        raise codec.Unreadable("invalid", f"type: a batch was expected, not a {record.type}")
+    return record
+
+
+def _row(fault: codec.Fault) -> int | None:
+    """Which row a fault is about: (type, column, row, ...) or (type, "features", name, row, ...)."""
+    where, _ = fault
+    at = 3 if where[1:2] == ("features",) else 2 if where[1:2] and where[1] in _FIELDS else len(where)
+    row = where[at] if at < len(where) else None
+    return row if isinstance(row, int) else None
+
+
+def _columns(fields: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    """All columns that are lists; others have a fault of their own."""
+    own = [fields[name] for name in _FIELDS if name in fields]
+    return [column for column in (*own, *fields.get("features", {}).values()) if type(column) is list]
+
+
+def _chosen(fields: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    def chosen(column: Any) -> Any:
+        return [column[row] for row in rows] if type(column) is list else column
+
+    features = {name: chosen(column) for name, column in fields.get("features", {}).items()}
+    own = {name: chosen(fields[name]) for name in _FIELDS if name in fields}
+    return {**fields, **own, **({"features": features} if "features" in fields else {})}
+
+
+def _event(fields: Mapping[str, Any], row: int) -> bytes:
+    """One row as a single event, so that it can be mended and sent again by itself."""
+    shared = {name: fields[name] for name in ("schema_version", "model", "version") if name in fields}
+    own = {single: fields[name][row] for name, single in _FIELDS.items() if type(fields.get(name)) is list}
+    event = {"type": _SINGLE[fields["type"]], **shared, **own}
+    if "features" in fields:
+        event["features"] = {name: column[row] for name, column in fields["features"].items()}
+    return orjson.dumps(event)

@@ -1,0 +1,49 @@
+"""What a reader remembers of the registry: versions for good, misses for seconds."""
+
+import pytest
+
+from infra.adapters import mlflow_reader
+from infra.adapters.mlflow_reader import Kept
+from mlops_core.errors import Unknown
+
+
+class Shelf:
+    """Versions, and who asked for them."""
+
+    def __init__(self) -> None:
+        self.versions: set[str] = set()
+        self.asked: list[str] = []
+
+    def load(self, model: str, version: str) -> str:
+        self.asked.append(version)
+        if version not in self.versions:
+            raise Unknown(f"{model}:{version} is not on the shelf")
+        return f"{model}:{version}"
+
+
+def test_a_version_that_nobody_registered_is_asked_for_once_in_a_while() -> None:
+    shelf, kept = Shelf(), Kept[str](bound=2)
+    for _ in range(3):
+        with pytest.raises(Unknown, match="m:7 is not on the shelf"):
+            kept.of("m", "7", shelf.load)
+    assert shelf.asked == ["7"]
+
+
+def test_a_version_is_found_once_its_miss_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_reader, "MISS_SECONDS", 0.0)
+    shelf, kept = Shelf(), Kept[str](bound=2)
+    with pytest.raises(Unknown):
+        kept.of("m", "7", shelf.load)
+    shelf.versions.add("7")
+    assert kept.of("m", "7", shelf.load) == "m:7"
+
+
+def test_misses_take_no_room_from_what_is_kept() -> None:
+    shelf, kept = Shelf(), Kept[str](bound=2)
+    shelf.versions.add("1")
+    kept.of("m", "1", shelf.load)
+    for version in "23456":
+        with pytest.raises(Unknown):
+            kept.of("m", version, shelf.load)
+    assert kept.of("m", "1", shelf.load) == "m:1"
+    assert shelf.asked.count("1") == 1
