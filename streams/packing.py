@@ -1,6 +1,6 @@
 """Records and batches as Kafka messages: in the partition of their ids, and no larger than Kafka takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from schemas.records import (
     Batch,
