@@ -1,6 +1,7 @@
 """Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from agents.reading import runs
 from mlops_core.data.examples import Examples
@@ -88,11 +89,10 @@ def _arrive(join: LabelJoin, rows: Rows) -> Examples:
 
 
 def _told(model: str, span: Span, rows: Examples) -> list[Emitted]:
-    columns = rows.columns()
-    examples = LabelledExamples.model_validate(
-        {"model": model, "span": span, **columns, "features": rows.feature_columns()}
-    )
-    return [examples, Outcomes.model_validate({"model": model, "span": span, **columns})]
+    # not validated: the join's own columns, of rows that were validated when they were decoded
+    columns: dict[str, Any] = {"model": model, "span": span, **rows.columns()}
+    examples = LabelledExamples.model_construct(**columns, features=rows.feature_columns())
+    return [examples, Outcomes.model_construct(**columns)]
 
 
 def _orphaned(chunk: Chunk, orphan: Orphan) -> Emitted:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent
 from schemas.records import AnyRecord, Record
+from schemas.stages import Outcomes
 
 T = TypeVar("T")
 
@@ -42,13 +43,15 @@ class Unreadable(ValueError):
 
 def encode(message: BaseModel) -> bytes:
     """The message as JSON. Numbers that are not finite become null (JSON has no word for them)."""
-    if isinstance(message, Record):  # flat: what its fields hold is what JSON says
+    if isinstance(message, Record | Outcomes):  # columns: what its fields hold is what JSON says
         return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     return orjson.dumps(message.model_dump(mode="python"), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _plain(values: object) -> object:
-    """A collection that orjson doesn't know (or an array of which it doesn't like the order)."""
+    """What orjson doesn't know: a model inside, a collection, an array of which it doesn't like the order."""
+    if isinstance(values, BaseModel):
+        return vars(values)
     if isinstance(values, np.ndarray):
         return values.tolist()
     if isinstance(values, Mapping):

@@ -73,7 +73,7 @@ class Examples:
             "labelled_at": self.labelled_at.tolist(),
         }
 
-    def feature_columns(self) -> dict[str, list[object]]:
+    def feature_columns(self) -> dict[str, list[Any]]:
         """Features as plain lists; missing is None."""
         return {
             name: [None if value != value else value for value in values.tolist()]
