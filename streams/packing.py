@@ -57,8 +57,8 @@ def check_size(record: Single) -> None:
         size = len(codec.encode(record))
         if size > LARGEST_VALUE:
             raise TooLarge(
-                f"{record.type} {record.id!r} of model {record.model!r} has {size:,} bytes as JSON; "
-                f"a message may have {LARGEST_VALUE:,}"
+                f"{record.type} {record.id!r} of model {record.model!r} is too large: {size:,} bytes as "
+                f"JSON, a message may have {LARGEST_VALUE:,}"
             )
 
 

@@ -190,7 +190,7 @@ def test_a_record_that_no_message_can_carry_is_refused_with_its_size(nobody: Kaf
     record = FeatureRow(model="m", id="big", at=1, features={"text": "x" * 9_000_000})
     for rows in (1, 500):
         publisher = Publisher(nobody, PublisherSettings(batch_rows=rows))
-        with pytest.raises(TooLarge, match="features 'big' of model 'm' has 9,000,... bytes"):
+        with pytest.raises(TooLarge, match="features 'big' of model 'm' is too large: 9,000,... bytes"):
             publisher.publish(record)
         publisher.close()
 

@@ -1,0 +1,116 @@
+"""What a row costs each agent beside Faust and Kafka: from the bytes of a message to what follows from it."""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from agents.drift import DriftAgent
+from agents.joining import JoiningAgent
+from agents.performance import PerformanceAgent
+from agents.storing import StoringAgent
+from agents.summarising import SummarisingAgent
+from infra.adapters.parquet_store import ParquetStore
+from infra.adapters.readers import reader_for
+from infra.bench import registry, traffic
+from infra.bench.table import Row
+from mlops_core.ports import ModelReader
+from schemas.settings import DriftSettings, PerformanceSettings, StoreSettings
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from streams import codec
+from streams.agent import Agent, State
+from streams.chunks import CHUNK_BYTES, Arrived, Chunk
+from streams.routes import Emitted
+
+ROWS = 100_000
+SINGLE_ROWS = 20_000
+BATCH_ROWS = 500
+MOST = 1000
+"""Records in a chunk."""
+
+
+def measure() -> list[Row]:
+    """Each agent in its turn, fed with what the one before it said."""
+    with tempfile.TemporaryDirectory() as folder:
+        reader = reader_for(registry.written(Path(folder)))
+        return [*_columnar(reader), *_single(reader)]
+
+
+def _single(reader: ModelReader) -> list[Row]:
+    messages = [codec.encode(one) for one in traffic.singles(SINGLE_ROWS)]
+    labels = [codec.encode(one) for one in traffic.labels(SINGLE_ROWS)]
+    agent = JoiningAgent(PerformanceSettings(waiting_rows=ROWS))
+    joined = agent.fresh()
+    _, summarising = _fed(SummarisingAgent(reader), messages, SINGLE_ROWS)
+    _, waiting = _fed(agent, messages, SINGLE_ROWS, joined)
+    _, meeting = _fed(agent, labels, SINGLE_ROWS, joined)
+    return [
+        Row("summarising, single JSON events", summarising, "us/row"),
+        Row("joining, single JSON events, a prediction and its label", waiting + meeting, "us/row"),
+    ]
+
+
+def _columnar(reader: ModelReader) -> list[Row]:
+    predictions = [codec.encode(one) for one in traffic.batches(ROWS, BATCH_ROWS)]
+    labels = [codec.encode(one) for one in traffic.label_batches(ROWS, BATCH_ROWS)]
+    summaries, summarising = _fed(SummarisingAgent(reader), predictions)
+    _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries[:1], DriftSummary))  # imports
+    _, drift = _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries, DriftSummary))
+    agent = JoiningAgent(PerformanceSettings(waiting_rows=ROWS))
+    joined = agent.fresh()
+    _, waiting = _fed(agent, predictions, state=joined)
+    follows, meeting = _fed(agent, labels, state=joined)
+    _, performance = _fed(PerformanceAgent(PerformanceSettings()), _encoded(follows, Outcomes))
+    with tempfile.TemporaryDirectory() as folder:
+        store = StoringAgent(ParquetStore(Path(folder)), StoreSettings())
+        _, storing = _fed(store, _encoded(follows, LabelledExamples))
+    bytes_a_row = sum(map(len, predictions)) / ROWS
+    return [
+        Row("a prediction in a columnar message of 500", bytes_a_row, "bytes"),
+        Row("summarising (stage one of drift)", summarising, "us/row"),
+        Row("drift (stage two, no episode open)", drift, "us/row"),
+        Row("joining, a prediction that waits", waiting, "us/row"),
+        Row("joining, its label", meeting, "us/row"),
+        Row(
+            "label join, decoding and encoding included",
+            1e6 / (waiting + meeting),
+            "labels per CPU second",
+            ">= 100,000 in the core",
+        ),
+        Row("performance", performance, "us/row"),
+        Row("storing (Parquet)", storing, "us/row"),
+    ]
+
+
+def _fed(
+    agent: Agent[State], values: Sequence[bytes], rows: int = ROWS, state: State | None = None
+) -> tuple[list[Emitted], float]:
+    """What the agent says, and its microseconds a row with its states written as often as the loop does."""
+    held = agent.fresh() if state is None else state
+    follows: list[Emitted] = []
+    began = time.process_time()
+    for number, chunk in enumerate(_chunks(agent.topics[0].name, values), 1):
+        said = agent.handle(held, chunk)
+        for message in said:
+            codec.encode(message)
+        follows += said
+        if number % agent.steps == 0:
+            agent.dump(held)
+    return follows, (time.process_time() - began) / rows * 1e6
+
+
+def _encoded(messages: Iterable[Emitted], kind: type[Emitted]) -> list[bytes]:
+    return [codec.encode(one) for one in messages if type(one) is kind]
+
+
+def _chunks(topic: str, values: Sequence[bytes]) -> Iterator[Chunk]:
+    records: list[Arrived] = []
+    size = 0
+    for offset, value in enumerate(values):
+        records.append(Arrived(offset, 0, b"key", value, {}))
+        size += len(value)
+        if len(records) == MOST or size >= CHUNK_BYTES:
+            yield Chunk(topic, 0, records)
+            records, size = [], 0
+    if records:
+        yield Chunk(topic, 0, records)
