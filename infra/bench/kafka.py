@@ -21,7 +21,6 @@ from streams.publisher import Publisher
 from streams.reading import Reader
 
 SINGLE_ROWS, PLAIN_ROWS, COLUMNAR_ROWS = 100_000, 15_000, 500_000
-WARM_ROWS = 5_000
 MICRO_BATCH = 32
 PATIENCE = 180.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -68,14 +67,14 @@ def _settings(bootstrap: str, registry_uri: str) -> Settings:
 
 
 def _agent(settings: Settings, rows: int, size: int, folder: Path) -> float:
-    """CPU microseconds a row of `driftloop agents run summarising`, between two moments of its work."""
+    """CPU microseconds a row of `driftloop agents run summarising`, while it works off what is there."""
+    _publish(settings.kafka, rows, size)
+    left_over = settings.kafka.data_partitions * MICRO_BATCH  # rows that fill no micro-batch yet
     with _running(settings, folder) as worker, Reader(settings.kafka, [topics.SUMMARIES]) as reader:
-        _publish(settings.kafka, WARM_ROWS, size)
-        done = _summarised(reader, settings.kafka, WARM_ROWS, 0)
+        begun = _summarised(reader, 0, MICRO_BATCH)
         before = _cpu_seconds(worker.pid)
-        _publish(settings.kafka, rows, size)
-        _summarised(reader, settings.kafka, WARM_ROWS + rows, done)
-        return (_cpu_seconds(worker.pid) - before) / rows * 1e6
+        done = _summarised(reader, begun, rows - left_over)
+        return (_cpu_seconds(worker.pid) - before) / (done - begun) * 1e6
 
 
 @contextmanager
@@ -100,14 +99,13 @@ def _publish(kafka: KafkaSettings, rows: int, size: int) -> None:
                 publisher.publish_batch(batch)
 
 
-def _summarised(reader: Reader, kafka: KafkaSettings, rows: int, done: int) -> int:
-    """Wait until the summaries stand for so many rows, but for those that fill no micro-batch yet."""
-    wanted = rows - kafka.data_partitions * MICRO_BATCH
+def _summarised(reader: Reader, done: int, wanted: int) -> int:
+    """Wait until the summaries stand for so many rows; returns for how many."""
     deadline = time.monotonic() + PATIENCE
     while done < wanted:
         if time.monotonic() > deadline:
-            raise TooSlow(f"summarising: {done:,} of {rows:,} rows after {PATIENCE:g} s")
-        for _, message in reader.poll(0.2):
+            raise TooSlow(f"summarising: {done:,} of {wanted:,} rows after {PATIENCE:g} s")
+        for _, message in reader.poll(0.05):
             done += DriftSummary.model_validate_json(message.value() or b"").batches * MICRO_BATCH
     return done
 
