@@ -18,15 +18,16 @@ SHORTFALLS = """
 
 Profiled in November 2026; figures are microseconds a row.
 
-- **Columnar rows, 400,000 a CPU second** would be 2.5; it is about 3. JSON 0.7, lists to checked arrays 1.1, bins
-  0.4, micro-batches 0.3, packing of summaries 0.3, the rest Faust and fetching. Arrow instead of JSON saves 1 at
-  1,000 rows a message and costs more at 100 ([decision 8](decisions/0008-batches-are-columnar-json.md)).
-- **Publishing single records**: bare produce sends bytes that somebody else has encoded, and asks for no report.
-  Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up the
-  difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
+- **Columnar rows, 400,000 a CPU second** would be 2.5; it is about 3. JSON 0.7, lists to checked arrays 1.1,
+  bins 0.4, micro-batches 0.3, packing of summaries 0.3, the rest Faust and fetching. Arrow instead of JSON
+  saves 1 at 1,000 rows a message and costs more at 100
+  ([decision 8](decisions/0008-batches-are-columnar-json.md)).
+- **Publishing single records**: bare produce sends bytes that somebody else has encoded, and asks for no
+  report. Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up
+  the difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
   agent that reads it 6 to 10.
-- **Label join**: three dictionaries in Python a row; what is counted includes decoding, encoding and the state's dumps.
-- **`--help`**: imports of pydantic and the command line's library; nothing heavy is imported before it is needed.
+- **Label join**: three dictionaries in Python a row; decoding, encoding and the state's dumps are counted, too.
+- **`--help`**: two thirds are the imports of the command line's formatting.
 """
 
 
