@@ -26,7 +26,7 @@ Profiled in November 2026; figures are microseconds a row.
   report. Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up
   the difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
   agent that reads it 6 to 10.
-- **Label join**: three dictionaries in Python a row; decoding, encoding and the state's dumps are counted, too.
+- **Label join**: three dictionaries in Python a row; decoding, encoding and dumps of the state are counted.
 - **`--help`**: two thirds are the imports of the command line's formatting.
 """
 
