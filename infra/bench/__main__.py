@@ -7,7 +7,7 @@ from infra.bench import agents, kafka, publishing, start
 from infra.bench.table import markdown
 
 SECTIONS = (
-    ("Drift through Apache Kafka and Faust", kafka.measure),
+    ("Drift, stage one, through Apache Kafka and Faust", kafka.measure),
     ("Publisher", publishing.measure),
     ("What a row costs each agent", agents.measure),
     ("Start", start.measure),
@@ -18,7 +18,9 @@ SHORTFALLS = """
 
 Profiled in November 2026; figures are microseconds a row.
 
-- **Columnar rows, 400,000 a CPU second** would be 2.5; it is about 3. JSON 0.7, lists to checked arrays 1.1,
+- **Columnar rows, 400,000 a CPU second** would be 2.5 for both stages; stage one is about 3, stage two, the
+  detectors, 2 to 3 more (ADWIN channel by channel). With both, single events reach about 0.4 of the bare loop
+  and 12 times plain Faust, columnar rows about 37 times. Of stage one: JSON 0.7, lists to checked arrays 1.1,
   bins 0.4, micro-batches 0.3, packing of summaries 0.3, the rest Faust and fetching. Arrow instead of JSON
   saves 1 at 1,000 rows a message and costs more at 100
   ([decision 8](decisions/0008-batches-are-columnar-json.md)).

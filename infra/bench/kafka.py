@@ -1,4 +1,4 @@
-"""The drift path through Apache Kafka and Faust: the real agent's process, everything in it counted."""
+"""Stage one of drift through Apache Kafka and Faust: the real agent's process, everything in it counted."""
 
 import os
 import subprocess
@@ -22,6 +22,8 @@ from streams.reading import Reader
 
 SINGLE_ROWS, PLAIN_ROWS, COLUMNAR_ROWS = 100_000, 15_000, 500_000
 MICRO_BATCH = 32
+WITH_STAGE_TWO = "{} with stage two"
+"""The detectors are another agent's, measured below: what is reached without them proves no goal."""
 PATIENCE = 180.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -46,17 +48,17 @@ def measure() -> list[Row]:
         Row("— bare confluent-kafka `consume(1000)`, orjson, numpy, no detection", 1e6 / bare, "rows"),
         Row("— aiokafka `getmany`, orjson, numpy, no detection", 1e6 / raw, "rows"),
         Row("— plain Faust agent, one river ADWIN a number and event", 1e6 / plain, "rows"),
-        Row("single events: agent / bare loop", bare / ours, "x", ">= 0.5", bare / ours >= 0.5),
-        Row("single events: agent / plain Faust", plain / ours, "x", ">= 15", plain / ours >= 15),
+        Row("single events: stage one / bare loop", bare / ours, "x", WITH_STAGE_TWO.format(">= 0.5")),
+        Row("single events: stage one / plain Faust", plain / ours, "x", WITH_STAGE_TWO.format(">= 15")),
         Row(
             "columnar messages of 500 rows / partition: summarising agent",
             1e6 / batches,
             "rows per CPU second",
-            ">= 400,000",
-            1e6 / batches >= 400_000,
+            WITH_STAGE_TWO.format(">= 400,000"),
+            False if 1e6 / batches < 400_000 else None,
         ),
         Row("— bare confluent-kafka, orjson, numpy, no detection", 1e6 / bare_batches, "rows"),
-        Row("columnar: agent / plain Faust", plain / batches, "x", ">= 40", plain / batches >= 40),
+        Row("columnar: stage one / plain Faust", plain / batches, "x", WITH_STAGE_TWO.format(">= 40")),
     ]
 
 
