@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from schemas.settings import KafkaSettings
 from streams import admin, ranges, topics
 from streams.chunks import Arrived
-from streams.publisher import Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
 from streams.snapshots import Memory, Snapshot, Step, unpack
 
 PART_BYTES = 4_000_000

@@ -24,7 +24,8 @@ from schemas.settings import KafkaSettings
 from streams import metrics, routes, topics
 from streams.agent import Agent, State
 from streams.chunks import Arrived, Chunk
-from streams.publisher import Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
 from streams.snapshots import Memory, Snapshot, Step, signed
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from schemas.events import EVERY_MODEL, AlertRaised
 from schemas.settings import KafkaSettings
 from streams import metrics, routes
 from streams.chunks import Chunk
-from streams.publisher import NotDelivered, Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import NotDelivered, Publisher
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ noticed here: the producer is closed, and what it had not delivered goes to a ne
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -51,14 +52,15 @@ class Line:
         self.failed = 0
         self.reopened = 0
         self._reasons: list[str] = []
-        self._again: list[tuple[bool, Outgoing, Done | None]] = []
+        self._again: deque[tuple[bool, Outgoing, Done | None]] = deque()
+        """What goes to the next producer; counted until that one has it."""
         self._broken: str | None = None
         self._epoch: tuple[int, int, int] = (-1, 0, 0)
         self._producer = Producer(self._config, logger=log)
 
     def __len__(self) -> int:
-        """Messages (and their reports) that are on their way."""
-        return 0 if self._producer is None else len(self._producer)
+        """Messages (and their reports) that are on their way, or wait for a new producer."""
+        return len(self._again) + (0 if self._producer is None else len(self._producer))
 
     def send(self, topic: str, key: bytes, value: bytes, partition: int = -1) -> None:
         """Buffer a message without headers. Raises BufferError when there is no room."""
@@ -98,7 +100,25 @@ class Line:
         """Have reports delivered, for so long; replaces a producer that can't go on."""
         self._producer.poll(seconds)
         if self._broken is not None:
-            self._reopen(self._broken)
+            self.reopen(self._broken)
+
+    def reopen(self, reason: str) -> None:
+        """Have a new producer take over what this one hasn't delivered; called by the polling thread."""
+        with self._gate:
+            log.warning("a new producer takes over", extra={"reason": reason, "waiting": len(self)})
+            self._producer.purge()
+            self._producer.flush(PURGE_SECONDS)
+            self._producer = Producer(self._config, logger=log)
+            self._broken, self._epoch = None, (-1, 0, 0)
+            self.reopened += 1
+            self._again = deque(sorted(self._again, key=lambda one: one[0]))
+            try:
+                while self._again:
+                    _, message, done = self._again[0]
+                    self.send_with(message, done)
+                    self._again.popleft()
+            except BufferError as error:  # the new one can't go on either: the rest waits for the next
+                self._broken = str(error)
 
     def flush(self, seconds: float) -> int:
         """Wait until nothing is on its way, at most so long; how many messages still are.
@@ -191,18 +211,6 @@ class Line:
             self._epoch = (identity, epoch, self.delivered)
         elif epoch - since >= BUMPS_WHEN_STUCK:
             self._broken = f"the broker does not know producer {identity} any more"
-
-    def _reopen(self, reason: str) -> None:
-        with self._gate:
-            log.warning("a new producer takes over", extra={"reason": reason, "waiting": len(self)})
-            self._producer.purge()
-            self._producer.flush(PURGE_SECONDS)
-            self._producer = Producer(self._config, logger=log)
-            self._broken, self._epoch = None, (-1, 0, 0)
-            self.reopened += 1
-            again, self._again = sorted(self._again, key=lambda one: one[0]), []
-            for _, message, done in again:
-                self.send_with(message, done)
 
 
 def _config(kafka: KafkaSettings, settings: PublisherSettings) -> dict[str, Any]:

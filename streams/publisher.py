@@ -40,7 +40,6 @@ from streams.spooled import Spooled
 __all__ = [
     "BufferFull",
     "NotDelivered",
-    "Outgoing",
     "Publisher",
     "SpoolTaken",
     "TooLarge",
@@ -240,10 +239,6 @@ class Publisher:
             self._line.close()
             if self._spool is not None:
                 self._spool.close()
-
-    def __len__(self) -> int:
-        """Rows and messages that wait for the broker."""
-        return self.waiting
 
     def __enter__(self) -> Self:
         return self

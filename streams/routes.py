@@ -7,7 +7,7 @@ from schemas.events import Event
 from schemas.settings import KafkaSettings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec, topics
-from streams.publisher import Outgoing
+from streams.outgoing import Outgoing
 
 Emitted = Event | DriftSummary | LabelledExamples | Outcomes | DeadLetter
 

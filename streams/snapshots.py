@@ -16,7 +16,7 @@ from typing import Any, Self
 import orjson
 
 from streams.chunks import Arrived, Chunk
-from streams.publisher import Outgoing
+from streams.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 

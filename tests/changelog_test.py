@@ -6,7 +6,8 @@ import pytest
 
 from schemas.settings import KafkaSettings
 from streams.changelog import PART_BYTES, Changelog
-from streams.publisher import Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
 from streams.snapshots import Snapshot, Step
 
 

@@ -17,7 +17,8 @@ from streams import topics
 from streams.agent import WithoutEffects
 from streams.chunks import Arrived, Chunk
 from streams.consume import Loop
-from streams.publisher import NotDelivered, Outgoing
+from streams.outgoing import Outgoing
+from streams.publisher import NotDelivered
 from streams.routes import Emitted
 from streams.snapshots import Memory, Snapshot, Step, unpack
 

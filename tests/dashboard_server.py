@@ -17,7 +17,8 @@ from schemas.dead_letters import DeadLetter
 from schemas.events import AnyEvent
 from schemas.settings import KafkaSettings, Settings
 from streams import admin, codec, topics
-from streams.publisher import Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
 
 Seen = TypeVar("Seen")
 

@@ -1,6 +1,7 @@
 """Publishing: bounded, acknowledged, and never silently lost. On both brokers."""
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,11 +28,11 @@ from schemas.records import (
 from schemas.settings import KafkaSettings, PublisherSettings
 from streams import admin, codec, topics
 from streams.line import Line
+from streams.outgoing import Outgoing
 from streams.partitions import Partitions
 from streams.publisher import (
     BufferFull,
     NotDelivered,
-    Outgoing,
     Publisher,
     TooLarge,
 )
@@ -316,6 +317,25 @@ def test_a_publisher_outlives_its_broker_and_goes_on_with_an_empty_one(policy: s
             publisher.deliver([Outgoing("labels", "id-300", codec.encode(labels(300, 301)[0]))])
             publisher.close(60)
             rows_on(kafka, topics.LABELS, {f"id-{n}" for n in range(100, 301)})
+
+
+def test_messages_count_as_on_their_way_while_a_new_producer_takes_over(nobody: KafkaSettings) -> None:
+    line = Line(nobody, PublisherSettings())
+    for _ in range(10_000):
+        line.send("topic", b"key", b"value")
+    seen, over = [len(line)], threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append(len(line))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    line.reopen("asked to")
+    over.set()
+    watcher.join()
+    line.close()
+    assert min(seen) >= 10_000, "whoever flushed at that moment would have left"
 
 
 def test_partitions_that_were_added_are_noticed(kafka_broker: Broker) -> None:

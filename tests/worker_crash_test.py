@@ -14,7 +14,8 @@ from schemas.records import Label, LabelBatch, PredictionBatch
 from schemas.settings import KafkaSettings, PerformanceSettings, Settings
 from schemas.stages import Outcomes
 from streams import admin, topics
-from streams.publisher import Outgoing, Publisher
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
 from streams.reading import Reader
 
 log = logging.getLogger(__name__)

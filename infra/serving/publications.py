@@ -1,7 +1,8 @@
 """Answers on their way to Kafka, behind the answering: it neither waits for the broker nor fails with it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -37,18 +38,11 @@ class Publications:
 
     def offer(self, batch: PredictionBatch) -> None:
         """Publish soon. Never waits, never raises; rows that find no room are counted."""
-        try:
-            if len(batch) > SMALL:
-                self._publisher.publish_batch(batch)
-            else:
-                for row in packing.singles(batch):
-                    self._publisher.publish(row)
-        except BufferFull:
-            self._failed.labels("buffer full").inc(len(batch))
-        except TooLarge:
-            self._failed.labels("too large").inc(len(batch))
-        else:
-            self._accepted.inc(len(batch))
+        if len(batch) > SMALL:
+            self._counted(len(batch), partial(self._publisher.publish_batch, batch))
+            return
+        for row in packing.singles(batch):
+            self._counted(1, partial(self._publisher.publish, row))
 
     def close(self, seconds: float) -> None:
         """Publish what waits, for at most about `seconds`; says in the log what could not be."""
@@ -56,6 +50,16 @@ class Publications:
             self._publisher.close(seconds)
         except NotDelivered as error:
             log.error("predictions were not delivered before the end", extra={"reason": str(error)})
+
+    def _counted(self, rows: int, publish: Callable[[], None]) -> None:
+        try:
+            publish()
+        except BufferFull:
+            self._failed.labels("buffer full").inc(rows)
+        except TooLarge:
+            self._failed.labels("too large").inc(rows)
+        else:
+            self._accepted.inc(rows)
 
 
 def open_publisher(kafka: KafkaSettings, settings: PublisherSettings) -> Publisher:
