@@ -1,6 +1,7 @@
 """The command `driftloop`. Each command imports what it needs, so that `--help` stays quick."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -8,17 +9,18 @@ import typer
 
 from infra import consoles
 
-app = typer.Typer(
+# Plain help: typer's boxes cost three times as much as all the rest, and nobody waits for help.
+_plain = partial(typer.Typer, no_args_is_help=True, rich_markup_mode=None)
+app = _plain(
     name="driftloop",
     help="Closed-loop MLOps on Kafka: drift as it happens, retraining that proves itself, "
     "rollouts that roll themselves back.\n\nStart with `driftloop demo --fast`.",
-    no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-agents_app = typer.Typer(help="Run the agents that drive the loop.", no_args_is_help=True)
-rollout_app = typer.Typer(help="Steer the rollout in progress.", no_args_is_help=True)
-store_app = typer.Typer(help="Look after the offline store of labelled examples.", no_args_is_help=True)
+agents_app = _plain(help="Run the agents that drive the loop.")
+rollout_app = _plain(help="Steer the rollout in progress.")
+store_app = _plain(help="Look after the offline store of labelled examples.")
 app.add_typer(agents_app, name="agents")
 app.add_typer(rollout_app, name="rollout")
 app.add_typer(store_app, name="store")
@@ -57,7 +59,10 @@ def demo(
     ),
     keep: Annotated[bool, typer.Option("--keep", help="Leave the page up at the end, until Ctrl-C.")] = False,
 ) -> None:
-    """Replay a year of New York flights through the whole loop and watch it close."""
+    """Replay a year of flights and watch the loop close.
+
+    Predictions, drift, retrainings, rollouts and rollbacks, with a live page and a summary at the end.
+    """
     from infra.demo import run
 
     raise typer.Exit(
@@ -71,7 +76,10 @@ def up(
     broker: Annotated[str, typer.Option(help="embedded, kafka, or external.")] = "embedded",
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".driftloop/up"),
 ) -> None:
-    """Start the laptop stack: broker, MLflow, serving, agents and the live page; Ctrl-C stops it."""
+    """Start the whole stack on this machine.
+
+    Broker, MLflow, serving, agents and the live page; Ctrl-C stops it.
+    """
     from infra.stack import Stack
 
     given = context.obj.model_dump(exclude_unset=True)
@@ -115,7 +123,10 @@ def topics(context: typer.Context) -> None:
 
 @app.command()
 def serve(context: typer.Context) -> None:
-    """Run the local serving host: a router that splits traffic, and replica processes behind it."""
+    """Run the local serving host.
+
+    A router that splits traffic, and replica processes behind it.
+    """
     from infra.serving import host
 
     with consoles.errors():
@@ -139,7 +150,10 @@ def agents_run(
         typer.Argument(help="Which; default: all of them in this process."),
     ] = None,
 ) -> None:
-    """Run agents; each is a consumer group of its own, so start as many workers as you like."""
+    """Run agents.
+
+    Each is a consumer group of its own, so start as many workers as you like.
+    """
     from infra import wiring
 
     with consoles.errors():
@@ -154,7 +168,10 @@ def lineage(
         typer.Argument(help="An event's id, or its beginning; default: the newest promotion and rollback."),
     ] = None,
 ) -> None:
-    """Print what led to an event, back to the window of predictions that began it."""
+    """Print what led to an event.
+
+    Back to the window of predictions that began it.
+    """
     from infra import lineage as printing
 
     with consoles.errors():
@@ -168,7 +185,10 @@ def retrain(
     model: Model,
     rows: Annotated[Optional[int], typer.Option(help="Newest labelled rows to train on.")] = None,  # noqa: UP045
 ) -> None:
-    """Ask for a challenger now, whatever the policy thinks; the gate still has its say."""
+    """Ask for a challenger now.
+
+    Whatever the policy thinks; the gate still has its say.
+    """
     from infra import commands
 
     with consoles.errors():
@@ -203,7 +223,10 @@ Models = Annotated[Optional[list[str]], typer.Argument(help="Which models; defau
 
 @store_app.command("show")
 def store_show(context: typer.Context, models: Models = None) -> None:
-    """List what the offline store holds: rows, files and the span of label times per model."""
+    """List what the offline store holds.
+
+    Rows, files and the span of label times per model.
+    """
     from infra import storekeeping
 
     with consoles.errors():
@@ -213,7 +236,10 @@ def store_show(context: typer.Context, models: Models = None) -> None:
 
 @store_app.command("compact")
 def store_compact(context: typer.Context, models: Models = None) -> None:
-    """Fold all waiting segments into the files that other tools read; delete what is past its time."""
+    """Fold waiting segments into files, and delete old ones.
+
+    Files are what other tools read; those past `store.retention_days` go.
+    """
     from infra import storekeeping
 
     with consoles.errors():
