@@ -7,7 +7,7 @@ from infra.bench import agents, kafka, publishing, start
 from infra.bench.table import markdown
 
 SECTIONS = (
-    ("Drift, stage one, through Apache Kafka and Faust", kafka.measure),
+    ("Drift through Apache Kafka and Faust", kafka.measure),
     ("Publisher", publishing.measure),
     ("What a row costs each agent", agents.measure),
     ("Start", start.measure),
@@ -18,18 +18,16 @@ SHORTFALLS = """
 
 Profiled in November 2026; figures are microseconds a row.
 
-- **Columnar rows, 400,000 a CPU second** would be 2.5 for both stages; stage one is about 3, stage two, the
-  detectors, 2 to 3 more (ADWIN channel by channel). With both, single events reach about 0.4 of the bare loop
-  and 12 times plain Faust, columnar rows about 37 times. Of stage one: JSON 0.7, lists to checked arrays 1.1,
-  bins 0.4, micro-batches 0.3, packing of summaries 0.3, the rest Faust and fetching. Arrow instead of JSON
-  saves 1 at 1,000 rows a message and costs more at 100
+- **Drift**: of a columnar row, stage one takes 2.5: JSON 0.7, lists to checked arrays 1.1, bins 0.4,
+  micro-batches 0.3. Stage two takes 2 to 3: river's ADWIN, channel by channel, some 85 of them. The last 1 is
+  fetching, Faust and the memories. A single event costs 7 more to take apart, and 7 more on its way here, as
+  a record of its own. Arrow instead of JSON would save 1 at 1,000 rows a message and costs more at 100
   ([decision 8](decisions/0008-batches-are-columnar-json.md)).
 - **Publishing single records**: bare produce sends bytes that somebody else has encoded, and asks for no
   report. Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up
   the difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
-  agent that reads it 6 to 10.
+  agent that reads it 7 and more.
 - **Label join**: three dictionaries in Python a row; decoding, encoding and dumps of the state are counted.
-- **`--help`**: two thirds are the imports of the command line's formatting.
 """
 
 
