@@ -21,8 +21,8 @@ Profiled in November 2026; figures are microseconds a row.
 - **Drift**: of a columnar row, stage one takes 2.5: JSON 0.7, lists to checked arrays 1.1, bins 0.4,
   micro-batches 0.3. Stage two takes 2 to 3: river's ADWIN, channel by channel, some 85 of them. The last 1 is
   fetching, Faust and the memories. A single event costs 7 more to take apart, and 7 to 14 more on its way
-  here, as a record of its own. Arrow instead of JSON would save 1 at 1,000 rows a message and costs more at 100
-  ([decision 8](decisions/0008-batches-are-columnar-json.md)).
+  here, as a record of its own. Arrow instead of JSON would save 1 at 1,000 rows a message and costs more
+  at 100 ([decision 8](decisions/0008-batches-are-columnar-json.md)).
 - **Publishing single records**: bare produce sends bytes that somebody else has encoded, and asks for no
   report. Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up
   the difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
