@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from agents.reading import decoded, staged
+from mlops_core.drift import sentences
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
-from mlops_core.drift.sentences import explain
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas import ids
@@ -112,7 +112,7 @@ def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
     verdicts = watched.detector.update(*summary.unpacked())
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
-        found = sorted((one for one in opened if one.kind is kind), key=lambda one: -one.severity)
+        found = sorted((one for one in opened if one.kind is kind), key=_rank)
         if found:
             follows.extend(_detected(watched, summary, found))
     for verdict in verdicts:
@@ -124,6 +124,11 @@ def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
             case Opened():
                 pass
     return follows
+
+
+def _rank(opened: Opened) -> tuple[float, float]:
+    """What makes up most of the drift first; where the model was never asked what matters, the worst."""
+    return -opened.drift.contribution, -opened.severity
 
 
 def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> DriftMeasured:
@@ -142,8 +147,8 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
 
 
 def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened]) -> list[Emitted]:
-    """The evidence as a partial window, and the detection that it causes; worst column first."""
-    worst = opened[0]
+    """The evidence as a partial window, and the detection that it causes; what matters most first."""
+    worst = max(opened, key=lambda one: one.severity)
     since = min(one.changed_at for one in opened)
     names = [one.column for one in opened]
     evidence = DriftMeasured(
@@ -158,7 +163,7 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         columns={one.column: one.drift for one in opened},
         partial=True,
     )
-    said = [explain(one.column, one.drift) for one in opened[:3]]
+    said = [sentences.explain(one.column, one.drift) for one in opened[:3]]
     more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
     detection = DriftDetected.following(
         evidence,
@@ -167,7 +172,7 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         columns=names,
         severity=worst.severity,
         changed_at=worst.changed_at,
-        sentence="; ".join(said) + more,
+        sentence=f"{'; '.join(said)}{more}, {sentences.since(since)}",
     )
     watched.detections.update(dict.fromkeys(names, detection.id))
     return [evidence, detection]

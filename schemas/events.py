@@ -72,6 +72,8 @@ class ColumnDrift(Part):
     """Which channel that is: location, scale, null, shape, or a category's share."""
     drifted: bool
     """True while an episode is open: the detector fired and the severity has not come down again."""
+    contribution: float = 0.0
+    """Share of this column in the drift of all features, each weighted by its importance to the model."""
     reference: Sequence[float]
     """Share of the reference in each bin; missing values last."""
     current: Sequence[float]

@@ -151,7 +151,9 @@ def test_a_sentence_tells_what_moved(rng: np.random.Generator) -> None:
     stream = np.concatenate([rng.normal(60, 10, STABLE), rng.normal(70, 10, 4096)])
     *_, last = (v for v in watch(profiled(rng, normal(60, 10)), stream) if isinstance(v, Measured))
     sentence = explain("temp", last.columns["x"])
-    found = re.fullmatch(r"temp moved up by (.*) standard deviations \(median (.*) -> (.*)\)", sentence)
+    found = re.fullmatch(
+        r"temp moved up by (.*) standard deviations \(median (.*) -> (.*)\), 100 % of the drift", sentence
+    )
     assert found is not None
     shift, before, after = map(float, found.groups())
     assert shift == pytest.approx(1, abs=0.15)

@@ -56,6 +56,8 @@ class ColumnProfile(BaseModel):
     stretches: tuple[tuple[int, ...], ...] = ()
     """Counts per bin of 256 consecutive rows each, four after another make a stretch: how much the reference
     varies by itself, from day to day, is not drift."""
+    importance: float | None = None
+    """The feature's share in what moves the model's answers; None where nobody asked the model."""
 
     @classmethod
     def of(cls, name: str, kind: Kind, column: Column) -> Self:
@@ -157,6 +159,14 @@ class Profile(BaseModel):
         kinds = FeatureSpec.infer(columns).features
         features = [ColumnProfile.of(kind.name, kind.kind, columns[kind.name]) for kind in kinds]
         return cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
+
+    def weighed(self, importance: Mapping[str, float]) -> Self:
+        """The same, with the features' importance to the model."""
+        columns = [
+            column.model_copy(update={"importance": importance.get(column.name)})
+            for column in self.columns[:-1]
+        ]
+        return self.model_copy(update={"columns": (*columns, self.columns[-1])})
 
     @property
     def names(self) -> tuple[str, ...]:

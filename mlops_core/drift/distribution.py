@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import BINS_MAX, SCORE, Profile
-from mlops_core.drift import packing
+from mlops_core.drift import contribution, packing
 from mlops_core.drift.adwins import Adwins
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from mlops_core.drift.episodes import Episodes
@@ -95,6 +95,7 @@ class DistributionDrift:
     def __init__(self, profile: Profile, settings: DriftSettings) -> None:
         self._profile = profile
         self._channels = channels = Channels.of(profile)
+        self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
         self._episodes = Episodes.fresh(
             self._window, settings.open_severity, settings.close_severity, channels.rows
@@ -251,6 +252,7 @@ class DistributionDrift:
         """What the chosen columns look like; not validated, because every window has them all."""
         shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
         worst, largest = severities.argmax(axis=1).tolist(), severities.max(axis=1).tolist()
+        shared = contribution.contributions(severities.max(axis=1), self._weights).tolist()
         is_open = self._episodes.open.tolist()
         for column in chosen:
             profile, names = self._profile.columns[column], self._channels.names[column]
@@ -258,6 +260,7 @@ class DistributionDrift:
                 severity=largest[column],
                 channel=names[worst[column]] if worst[column] < len(names) else "shape",
                 drifted=is_open[column],
+                contribution=shared[column],
                 reference=profile.shares,
                 current=tuple(shares[column][: profile.null + 1]),
                 edges=profile.edges,

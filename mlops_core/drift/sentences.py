@@ -1,6 +1,7 @@
 """Drift in a sentence that a person understands, from the shares alone."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from schemas.events import ColumnDrift
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2
 """Where nearly all values were one, a deviation is none; that of a 1 % event stands in."""
+_MISSING = 0.05
+"""Further missing values, as a share, from which they are told of beside what else changed."""
 _KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
 
 
 def explain(column: str, drift: ColumnDrift) -> str:
-    """What changed about `column`, by its worst channel.
+    """What changed about `column`, by its worst channel, and how much of the whole drift that is.
 
     >>> moved = {"reference": [0.5, 0.4, 0.1], "current": [0.1, 0.76, 0.14], "edges": [20.0]}
     >>> explain("temp", ColumnDrift(severity=0.83, channel="location", drifted=True, **moved))
@@ -26,7 +29,23 @@ def explain(column: str, drift: ColumnDrift) -> str:
     >>> told = {"reference": [0.98, 0.02, 0.0], "current": [0.91, 0.09, 0.0], "categories": ["UA", "HA"]}
     >>> explain("carrier", ColumnDrift(severity=0.5, channel="share of HA", drifted=True, **told))
     'carrier: HA went from 2 % to 9 %'
+    >>> explain("temp", ColumnDrift(severity=0.83, channel="shape", drifted=True, contribution=0.61, **moved))
+    'temp is distributed otherwise (under 20: 56 % -> 12 %), 61 % of the drift'
     """
+    share = f", {_percent(drift.contribution)} of the drift" if drift.contribution >= 0.01 else ""
+    return f"{_changed(column, drift)}{share}"
+
+
+def since(changed_at: int) -> str:
+    """When a change began, for the end of a sentence; an estimate, so without seconds.
+
+    >>> since(1_767_247_200_000)
+    'since 2026-01-01 06:00 UTC'
+    """
+    return f"since {datetime.fromtimestamp(changed_at / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _changed(column: str, drift: ColumnDrift) -> str:
     name = "the score" if column == SCORE else column
     before, now = _present(drift.reference), _present(drift.current)
     if drift.channel == "null":
@@ -36,10 +55,15 @@ def explain(column: str, drift: ColumnDrift) -> str:
     if drift.channel == "location":
         shift = _shift(before, now)
         moved = f"moved {'up' if shift > 0 else 'down'} by {abs(shift):.1f} standard deviations"
-        return f"{name} {moved} ({_median(drift, before, now)})"
+        return f"{name} {moved} ({_median(drift, before, now)}){_missing(drift)}"
     if drift.channel == "scale":
-        return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)})"
-    return f"{name} is distributed otherwise ({_largest(drift, before, now)})"
+        return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)}){_missing(drift)}"
+    return f"{name} is distributed otherwise ({_largest(drift, before, now)}){_missing(drift)}"
+
+
+def _missing(drift: ColumnDrift) -> str:
+    more = drift.current[-1] - drift.reference[-1]
+    return f", {_percent(drift.current[-1])} missing" if more >= _MISSING else ""
 
 
 def _category(drift: ColumnDrift) -> str:

@@ -17,6 +17,7 @@ from mlops_core.data.validation import DataValidator
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Fitted, Task, Trainer
 from mlops_core.training import evaluation, gate
+from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.records import Millis
@@ -64,7 +65,7 @@ def challenge(
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=reference(examples, scores),
+        profile=reference(examples, scores).weighed(importance(fitted, newest, settings.threads)),
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
