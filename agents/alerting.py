@@ -6,6 +6,7 @@ from agents.reading import events
 from schemas.events import (
     AlertRaised,
     AnyEvent,
+    ColumnsChanged,
     DriftDetected,
     Event,
     RolloutFailed,
@@ -44,11 +45,13 @@ class AlertingAgent(WithoutEffects):
         return follows + raised
 
 
-def alert_for(event: AnyEvent) -> AlertRaised | None:
+def alert_for(event: AnyEvent) -> AlertRaised | None:  # noqa: PLR0911  # a row a kind of event
     """What a person should be told about `event`, if anything."""
     match event:
         case DriftDetected():
             return _alert(event, "warning", event.sentence)
+        case ColumnsChanged():
+            return _alert(event, event.severity, event.sentence)
         case TrainingFailed():
             return _alert(event, "warning", f"training failed: {event.error}")
         case RolloutPromoted():

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import orjson
 
 from agents.reading import decoded, staged
-from mlops_core.drift import sentences
+from mlops_core.drift import columns, sentences
+from mlops_core.drift.columns import ColumnWatch, Deviation
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
+from mlops_core.drift.microbatches import ROWS
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas import ids
-from schemas.events import DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
+from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
 from schemas.settings import DriftSettings
 from schemas.stages import DriftSummary
 from streams import topics
@@ -36,6 +38,7 @@ class Watched:
     """Where the rows since the last window lie."""
     detections: dict[str, str] = field(default_factory=dict)
     """Column with an open episode -> id of the event that said so."""
+    columns: ColumnWatch = field(default_factory=ColumnWatch)
 
 
 State = dict[Key, Watched]
@@ -65,6 +68,7 @@ class DriftAgent(WithoutEffects):
                     "detector": base64.b64encode(one.detector.dump()).decode(),
                     "spans": [span.model_dump() for span in one.spans],
                     "detections": one.detections,
+                    "columns": {"held": one.columns.held, "told": one.columns.told},
                 }
                 for key, one in state.items()
             ]
@@ -82,6 +86,7 @@ class DriftAgent(WithoutEffects):
                 DistributionDrift.load(base64.b64decode(one["detector"]), profile, self._settings),
                 [Span.model_validate(span) for span in one["spans"]],
                 one["detections"],
+                ColumnWatch.restored(one.get("columns", {})),
             )
         return state
 
@@ -123,7 +128,27 @@ def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
                 follows.extend(_resolved(watched, summary, verdict))
             case Opened():
                 pass
-    return follows
+    return follows + _columns_changed(watched, summary)
+
+
+def _columns_changed(watched: Watched, summary: DriftSummary) -> list[Emitted]:
+    rows, until = summary.batches * ROWS, max(last for _, last in summary.times)
+    found = {name: Deviation(what) for name, what in summary.deviations.items()}
+    told = watched.columns.update(found, rows)
+    if told is None:
+        return []
+    named = {kind.value: [name for name, what in told.items() if what is kind] for kind in Deviation}
+    return [
+        ColumnsChanged(
+            id=_id(watched, summary, "columns"),
+            at=until,
+            model=summary.model,
+            version=summary.version,
+            severity="warning" if {*named["missing"], *named["retyped"]} else "info",
+            sentence=columns.sentence(told),
+            **named,
+        )
+    ]
 
 
 def _rank(opened: Opened) -> tuple[float, float]:
@@ -156,7 +181,7 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         at=worst.at,
         model=summary.model,
         version=summary.version,
-        rows=summary.batches * 32,
+        rows=summary.batches * ROWS,
         since=since,
         until=worst.at,
         spans=watched.spans,

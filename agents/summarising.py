@@ -8,6 +8,7 @@ import orjson
 from agents.reading import runs
 from mlops_core.data.profile import Profile
 from mlops_core.data.rows import RowKind, merged
+from mlops_core.drift.columns import deviations
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
@@ -88,7 +89,8 @@ def _summarised(
     if not len(counts):
         return []
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
-    return [DriftSummary.of(rows[0].model, rows[0].version, span, counts, times)]
+    summary = DriftSummary.of(rows[0].model, rows[0].version, span, counts, times)
+    return [summary.model_copy(update={"deviations": deviations(rows, profile)})]
 
 
 def _parked(chunk: Chunk, run: Run, reason: str, detail: str) -> Iterator[Emitted]:

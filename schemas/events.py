@@ -124,6 +124,20 @@ class DriftResolved(Event):
     columns: Sequence[str]
 
 
+class ColumnsChanged(Event):
+    """The columns that come are not those of the training data, or are so again (then nothing is named)."""
+
+    type: Literal["ColumnsChanged"] = "ColumnsChanged"
+    version: Name
+    missing: Sequence[str] = ()
+    retyped: Sequence[str] = ()
+    """Text where numbers were, or numbers where text was."""
+    extra: Sequence[str] = ()
+    severity: Literal["info", "warning"]
+    """A warning where the model lacks something that it was trained on."""
+    sentence: str
+
+
 class Outcome(Part):
     """What labels said about one version in a window: sums, so that windows add up.
 
@@ -370,6 +384,7 @@ AnyEvent = (
     DriftMeasured
     | DriftDetected
     | DriftResolved
+    | ColumnsChanged
     | PerformanceMeasured
     | RetrainRequested
     | RetrainRefused

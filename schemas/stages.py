@@ -3,10 +3,11 @@
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from schemas.events import Part, Span
 from schemas.records import Millis, Name, Value
@@ -26,6 +27,8 @@ class DriftSummary(Part):
     """(batches, columns, bins) counts as uint8: zlib, base64. Sparse, so about 5 bytes a row."""
     times: Sequence[tuple[Millis, Millis]]
     """First and last `at` of each micro-batch."""
+    deviations: Mapping[str, Literal["missing", "extra", "retyped"]] = Field(default_factory=dict)
+    """Columns that are not as in training, in all rows of the chunk that completed these micro-batches."""
 
     @classmethod
     def of(

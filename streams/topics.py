@@ -49,7 +49,9 @@ SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of eac
 EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions that met their labels, by model")
 METRICS = Topic("metrics", Plane.CONTROL, "windows: DriftMeasured, PerformanceMeasured, by model")
-DRIFT = Topic("drift-events", Plane.CONTROL, "DriftDetected, DriftResolved, by model", 90 * DAY_MS)
+DRIFT = Topic(
+    "drift-events", Plane.CONTROL, "DriftDetected, DriftResolved, ColumnsChanged, by model", 90 * DAY_MS
+)
 RETRAINING = Topic("retrain-requests", Plane.CONTROL, "RetrainRequested, RetrainRefused", 90 * DAY_MS)
 TRAINING = Topic("training-events", Plane.CONTROL, "TrainingStarted/Completed/Refused/Failed", 90 * DAY_MS)
 MODELS = Topic("model-events", Plane.CONTROL, "ModelRegistered, by model", 90 * DAY_MS)
@@ -84,6 +86,7 @@ OF_EVENT: Mapping[type[events.Event], Topic] = {
     events.PerformanceMeasured: METRICS,
     events.DriftDetected: DRIFT,
     events.DriftResolved: DRIFT,
+    events.ColumnsChanged: DRIFT,
     events.RetrainRequested: RETRAINING,
     events.RetrainRefused: RETRAINING,
     events.TrainingStarted: TRAINING,

@@ -12,6 +12,7 @@ from schemas.events import (
     AlertRaised,
     AnyEvent,
     ColumnDrift,
+    ColumnsChanged,
     DeployRequested,
     DriftDetected,
     DriftKind,
@@ -127,6 +128,15 @@ EXAMPLES: list[Event | Record] = [
         sentence="temp rose",
     ),
     DriftResolved(**ENVELOPE, version="7", kind=DriftKind.FEATURE, columns=["temp"]),
+    ColumnsChanged(
+        **ENVELOPE,
+        version="7",
+        missing=["temp"],
+        retyped=["dest"],
+        extra=["gate"],
+        severity="warning",
+        sentence="columns are not as in training",
+    ),
     PerformanceMeasured(
         **ENVELOPE,
         since=1,

@@ -32,6 +32,8 @@ def line(event: AnyEvent) -> Line:
 
 def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: PLR0911  # a row a kind of event
     match event:
+        case events.ColumnsChanged():
+            return "columns", "warn" if event.severity == "warning" else "plain", event.sentence
         case events.DriftMeasured() | events.DriftDetected() | events.DriftResolved():
             return _drift(event)
         case events.PerformanceMeasured():

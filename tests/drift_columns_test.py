@@ -1,0 +1,124 @@
+"""Columns that go missing, change their type or are new: told once, when it holds, and when it is over."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.drift import DriftAgent
+from agents.summarising import SummarisingAgent
+from infra.adapters import folder_reader
+from infra.adapters.folder_reader import FolderReader
+from mlops_core.data.profile import Profile
+from mlops_core.drift.columns import LEAST_ROWS, MOST, ColumnWatch, Deviation
+from schemas.events import ColumnsChanged
+from schemas.records import PredictionBatch
+from schemas.settings import DriftSettings
+from schemas.stages import DriftSummary
+from streams import codec
+from streams.chunks import Arrived, Chunk
+from tests.serving_rig import fitted
+
+ROWS = 64
+MISSING = {"x": Deviation.MISSING}
+
+
+class Loop:
+    """Both stages, restored from their memories before each chunk."""
+
+    def __init__(self, folder: Path) -> None:
+        rng = np.random.default_rng()
+        features: dict[str, Any] = {"x": rng.normal(size=10_000), "carrier": ["UA", "AA"] * 5000}
+        folder_reader.save(folder, "flights", "1", fitted(), Profile.of(features, rng.random(10_000)))
+        registry = FolderReader(folder)
+        self._stages = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+        self._memories = [agent.dump(agent.fresh()) for agent in self._stages]  # type: ignore[arg-type]
+        self._offset = 0
+
+    def told(self, chunks: int, features: Mapping[str, list[Any]]) -> list[ColumnsChanged]:
+        """What is said of the columns while so many chunks of 64 rows come."""
+        said: list[ColumnsChanged] = []
+        for _ in range(chunks):
+            batch = PredictionBatch(
+                model="flights",
+                version="1",
+                ids=[f"{self._offset}-{row}" for row in range(ROWS)],
+                at=[self._offset * ROWS + row for row in range(ROWS)],
+                scores=np.random.default_rng().random(ROWS).tolist(),
+                features=features,
+            )
+            follows = self._handled(0, "predictions", batch)
+            summaries = [one for one in follows if isinstance(one, DriftSummary)]
+            follows = self._handled(1, "drift-summaries", *summaries)
+            said += [one for one in follows if isinstance(one, ColumnsChanged)]
+            self._offset += 1
+        return said
+
+    def _handled(self, stage: int, topic: str, *messages: Any) -> list[Any]:
+        agent: Any = self._stages[stage]
+        records = [Arrived(self._offset, 1, None, codec.encode(one), {}) for one in messages]
+        state = agent.load(self._memories[stage])
+        follows: list[Any] = agent.handle(state, Chunk(topic, 0, records))
+        self._memories[stage] = agent.dump(state)
+        return follows
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Loop:
+    return Loop(tmp_path)
+
+
+GOOD: dict[str, list[Any]] = {"x": [0.5] * ROWS, "carrier": ["UA", "AA"] * 32}
+"""In range, so that nothing else is told."""
+
+
+def test_columns_as_in_training_are_no_news(loop: Loop) -> None:
+    assert loop.told(12, GOOD) == []
+
+
+def test_a_column_that_stays_away_is_told_once_as_a_warning(loop: Loop) -> None:
+    (told,) = loop.told(12, {"carrier": GOOD["carrier"]})
+    assert (told.missing, told.retyped, told.extra, told.severity) == (["x"], [], [], "warning")
+    assert "x doesn't come any more" in told.sentence
+
+
+def test_text_where_numbers_were_is_another_type(loop: Loop) -> None:
+    (told,) = loop.told(12, {**GOOD, "x": ["much"] * ROWS})
+    assert (told.retyped, told.severity) == (["x"], "warning")
+
+
+def test_numbers_where_text_was_are_another_type(loop: Loop) -> None:
+    (told,) = loop.told(12, {**GOOD, "carrier": [1.5] * ROWS})
+    assert told.retyped == ["carrier"]
+
+
+def test_a_new_column_is_only_an_information(loop: Loop) -> None:
+    (told,) = loop.told(12, {**GOOD, "gate": [1.0] * ROWS})
+    assert (told.extra, told.severity) == (["gate"], "info")
+
+
+def test_when_it_is_over_that_is_told_too(loop: Loop) -> None:
+    loop.told(8, {"carrier": GOOD["carrier"]})
+    (told,) = loop.told(8, GOOD)
+    assert (told.missing, told.severity) == ([], "info")
+
+
+def test_predictions_whose_features_come_apart_say_nothing_of_columns(loop: Loop) -> None:
+    assert loop.told(12, {}) == []
+
+
+def test_a_few_rows_without_it_prove_nothing() -> None:
+    watch = ColumnWatch()
+    assert watch.update(MISSING, LEAST_ROWS - 1) is None
+    assert watch.update({}, 1) is None
+    assert watch.update(MISSING, LEAST_ROWS - 1) is None
+    assert watch.update(MISSING, 1) == MISSING
+
+
+def test_names_without_end_fill_no_memory() -> None:
+    watch = ColumnWatch()
+    for n in range(1000):
+        watch.update({f"id-{n}-{i}": Deviation.EXTRA for i in range(100)}, LEAST_ROWS)
+    assert len(watch.told) + len(watch.held) <= 4 * MOST
