@@ -188,7 +188,7 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         columns={one.column: one.drift for one in opened},
         partial=True,
     )
-    said = [sentences.explain(one.column, one.drift) for one in opened[:3]]
+    said = [one.sentence for one in opened[:3]]
     more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
     detection = DriftDetected.following(
         evidence,

@@ -1,1 +1,21 @@
-"""Online drift detection: one file a method, each with its source; usable on arrays without Kafka."""
+"""Online drift detection: one file a method, each with its source; usable on arrays without Kafka.
+
+`OnlineDrift` is all of it in one; what it finds are `Opened`, `Closed`, `Measured` and `ConceptAlarm`.
+"""
+
+from mlops_core.data.profile import Profile
+from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
+from mlops_core.drift.online import Batch, OnlineDrift
+
+__all__ = (
+    "Batch",
+    "Closed",
+    "ConceptAlarm",
+    "ConceptDrift",
+    "DistributionDrift",
+    "Measured",
+    "OnlineDrift",
+    "Opened",
+    "Profile",
+)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import BINS_MAX, SCORE, Profile
-from mlops_core.drift import contribution, packing
+from mlops_core.drift import contribution, packing, sentences
 from mlops_core.drift.adwins import Adwins
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from mlops_core.drift.episodes import Episodes
@@ -53,6 +53,11 @@ class Opened:
     def channel(self) -> str:
         """What changed about the column."""
         return self.drift.channel
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        return sentences.explain(self.column, self.drift)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""Drift on arrays, as a notebook uses it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
+from mlops_core.errors import BadData
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
+    return np.random.default_rng(seed)
+
+
+def batches(rng: np.random.Generator, rows: int, shift: float = 0.0, flip: bool = False) -> Sequence[Batch]:
+    scores = rng.beta(1, 4, rows)
+    labels = ((rng.random(rows) < scores) != flip).astype(float)
+    whole = {"x": rng.normal(shift, 1, rows)}, scores, np.arange(rows, dtype=np.int64), labels
+    cuts = range(0, rows, 100)
+    return [
+        Batch(
+            {"x": whole[0]["x"][n : n + 100]}, scores[n : n + 100], whole[2][n : n + 100], labels[n : n + 100]
+        )
+        for n in cuts
+    ]
+
+
+def watching(rng: np.random.Generator) -> OnlineDrift:
+    return OnlineDrift(Profile.of({"x": rng.normal(size=10_000)}, rng.beta(1, 4, 10_000)))
+
+
+def test_a_shift_and_a_turn_of_the_truth_are_both_found(rng: np.random.Generator) -> None:
+    drift = watching(rng)
+    quiet = [one for batch in batches(rng, 4000) for one in drift.update(batch)]
+    assert not [one for one in quiet if isinstance(one, Opened)]
+    found = [one for batch in batches(rng, 2000, shift=1.0, flip=True) for one in drift.update(batch)]
+    assert [one.column for one in found if isinstance(one, Opened)] == ["x"]
+    assert [one for one in found if isinstance(one, ConceptAlarm)]
+
+
+def test_it_goes_on_elsewhere_as_if_nothing_had_been(rng: np.random.Generator) -> None:
+    profile = Profile.of({"x": rng.normal(size=10_000)}, rng.beta(1, 4, 10_000))
+    stream = [*batches(rng, 3000), *batches(rng, 2000, shift=1.0, flip=True)]
+    here, there = OnlineDrift(profile), OnlineDrift(profile)
+    whole = [one for batch in stream for one in here.update(batch)]
+    first = [one for batch in stream[:33] for one in there.update(batch)]
+    moved = OnlineDrift(profile).restored(there.state())
+    assert [*first, *(one for batch in stream[33:] for one in moved.update(batch))] == whole
+
+
+def test_rows_without_a_time_each_are_refused(rng: np.random.Generator) -> None:
+    with pytest.raises(BadData, match="3 scores have 2 times"):
+        watching(rng).update(Batch({"x": np.ones(3)}, np.ones(3), np.arange(2)))
