@@ -42,17 +42,18 @@ class FeatureDriftDetector:
 
     def drifted(self, window: DriftMeasured) -> dict[str, ColumnDrift]:
         """By name, worst first."""
-        open_ = {n: c for n, c in window.columns.items() if c.drifted and n != SCORE}
+        found = {n: c for n, c in window.columns.items() if c.kind == "feature" and n != SCORE}
+        open_ = {name: column for name, column in found.items() if column.drifted}
         return dict(sorted(open_.items(), key=lambda item: -item[1].severity))
 
 
 class PredictionDriftDetector:
-    """The scores, when their episode is open."""
+    """What is predicted, when an episode is open: the scores, else their confidence or class."""
 
     def drifted(self, window: DriftMeasured) -> ColumnDrift | None:
-        """The score column, if it drifted."""
-        score = window.columns.get(SCORE)
-        return score if score is not None and score.drifted else None
+        """The score column if it drifted, else what is derived from it."""
+        own = [one for name, one in window.columns.items() if name == SCORE or one.kind == "prediction"]
+        return next((one for one in own if one.drifted), None)
 
 
 class ConceptDriftDetector:

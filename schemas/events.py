@@ -72,6 +72,8 @@ class ColumnDrift(Part):
     """Which channel that is: location, scale, null, shape, or a category's share."""
     drifted: bool
     """True while an episode is open: the detector fired and the severity has not come down again."""
+    kind: DriftKind = DriftKind.FEATURE
+    """Whether it is an input or one of the predictions' own; older events say `feature` of `score` too."""
     contribution: float = 0.0
     """Share of this column in the drift of all features, each weighted by its importance to the model."""
     reference: Sequence[float]
@@ -96,7 +98,7 @@ class DriftMeasured(Event):
     spans: Sequence[Span]
     """Where the window's rows lie in Kafka."""
     columns: Mapping[str, ColumnDrift]
-    """Per feature, and `score` for the predictions."""
+    """Per feature, and `score` for the predictions; of two classes also `confidence` and `class`."""
     partial: bool = False
     """Taken at an alarm, before the window was full: only the columns that alarmed, since they changed."""
 

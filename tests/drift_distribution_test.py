@@ -131,6 +131,24 @@ def test_the_scores_drift_as_predictions(rng: np.random.Generator) -> None:
     assert (found.column, found.kind) == ("score", DriftKind.PREDICTION)
 
 
+def test_what_follows_from_the_scores_is_measured_but_does_not_shout_beside_them(
+    rng: np.random.Generator,
+) -> None:
+    profile = Profile.of({"x": rng.normal(size=10_000)}, np.zeros(10_000))
+    profile = profile.predicting(rng.beta(1, 4, 10_000), classes=True)
+    scores = np.concatenate([rng.beta(1, 4, 4096), rng.beta(4, 4, 8192)])
+    bins = profile.bins({"x": rng.normal(size=len(scores))}, scores, len(scores))
+    verdicts = DistributionDrift(profile, DriftSettings()).update(*Summariser(4).add(bins, np.arange(12_288)))
+    assert [(one.column, one.kind) for one in opened(verdicts)] == [("score", DriftKind.PREDICTION)]
+    *_, window = (one for one in verdicts if isinstance(one, Measured))
+    assert {name for name, one in window.columns.items() if one.kind is DriftKind.PREDICTION} == {
+        "score",
+        "confidence",
+        "class",
+    }
+    assert re.match("the predicted class: [01] went from", explain("class", window.columns["class"]))
+
+
 def test_every_window_is_measured_with_the_shares_of_its_rows(rng: np.random.Generator) -> None:
     column = rng.normal(size=3000)
     profile = profiled(rng, normal())

@@ -83,6 +83,30 @@ def test_a_feature_called_score_does_not_hide_the_predictions() -> None:
     assert profile.names == ("feature score", "score")
 
 
+def test_features_called_as_what_is_derived_from_scores_give_way_only_where_it_is() -> None:
+    profile = Profile.of({"class": ["a", "b"], "confidence": [1.0, 2.0]}, np.array([0.1, 0.9]))
+    assert profile.names == ("class", "confidence", "score")
+    told = profile.predicting(np.array([0.1, 0.9]), classes=True)
+    assert told.names == ("feature class", "feature confidence", "score", "confidence", "class")
+    assert told.predicting(np.array([3.0]), classes=False).names == profile.names
+
+
+def test_confidence_and_class_follow_from_the_scores() -> None:
+    scores = np.array([0.1, 0.4, 0.5, 0.95, np.nan, np.inf])
+    profile = Profile.of({"x": np.arange(6.0)}, np.zeros(6)).predicting(scores[:4], classes=True)
+    _, confidence, predicted = profile.columns[1:]
+    bins = profile.bins({}, scores, 6)
+    assert bins[:, 2].tolist() == confidence.bins([0.9, 0.6, 0.5, 0.95, None, None]).tolist()
+    assert bins[:, 3].tolist() == predicted.bins(["0", "0", "1", "1", None, None]).tolist()
+    assert profile.bins({}, None, 1)[0, 1:].tolist() == [column.null for column in profile.columns[1:]]
+
+
+def test_a_profile_from_before_confidence_was_watched_is_read_as_it_was_written() -> None:
+    old = Profile.of({"class": ["a", "b"]}, np.array([0.1, 0.9]))
+    written = old.model_dump_json(exclude={"predictions"})
+    assert Profile.model_validate_json(written) == old
+
+
 def test_a_column_of_another_length_is_named() -> None:
     with pytest.raises(BadData, match="column 'a' has 1 rows, expected 2"):
         Profile.of({"a": [1]}, np.zeros(2))

@@ -122,7 +122,7 @@ def test_too_few_rows_since_a_change_are_no_fit_of_their_own() -> None:
 
 def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -> None:
     profile = candidate(lessons(8000)).profile
-    assert Channels.of(profile).rows.tolist() == [8000, 8000, 1600]
+    assert Channels.of(profile).rows.tolist() == [8000, 8000, 1600, 1600, 1600]
 
 
 def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> None:
@@ -135,8 +135,8 @@ def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> N
 
 def test_the_reference_has_the_features_of_all_rows_and_scores_of_the_fresh_ones() -> None:
     profile: Profile = candidate(lessons()).profile
-    assert profile.names == ("miles", "origin", "score")
-    assert [column.rows for column in profile.columns] == [1500, 1500, 300]
+    assert profile.names == ("miles", "origin", "score", "confidence", "class")
+    assert [column.rows for column in profile.columns] == [1500, 1500, 300, 300, 300]
 
 
 def constant_but_at_the_end(examples: Examples) -> Examples:

@@ -23,7 +23,11 @@ COMMON = 0.01
 OTHERS = 512
 """Rarer categories remembered by name, so that they are told from those never seen."""
 SCORE = "score"
-"""The predictions' own column, always the last."""
+"""The predictions' own column, the first after the features."""
+CONFIDENCE = "confidence"
+"""How sure a model of two classes is, max(p, 1 - p): derived from the score."""
+CLASS = "class"
+"""Which of two classes a score means, cut at 0.5: derived from the score."""
 STRETCH = 1024
 """Consecutive reference rows that are counted for themselves, in four quarters."""
 STRETCHES = 32
@@ -130,12 +134,14 @@ class _Places(dict[Any, int]):
 
 
 class Profile(BaseModel):
-    """The reference of one version: its features in order, then `score`. JSON both ways."""
+    """The reference of one version: its features in order, then what it predicts. JSON both ways."""
 
     model_config = ConfigDict(frozen=True)
 
     columns: tuple[ColumnProfile, ...]
     rows: int
+    predictions: tuple[str, ...] = (SCORE,)
+    """The last columns, which are no features: score, and of two classes also confidence and class."""
 
     @classmethod
     def of(cls, columns: Mapping[str, Column], scores: Floats) -> Self:
@@ -160,19 +166,38 @@ class Profile(BaseModel):
         features = [ColumnProfile.of(kind.name, kind.kind, columns[kind.name]) for kind in kinds]
         return cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
 
+    def predicting(self, scores: Floats, *, classes: bool) -> Self:
+        """The same features with other predictions, at least one; of two `classes`, if that is the task.
+
+        >>> profile = Profile.of({"miles": [1, 2]}, scores=np.ones(2))
+        >>> profile.predicting(np.array([0.1, 0.2, 0.9, 0.3]), classes=True).columns[-1].shares
+        (0.75, 0.25, 0.0, 0.0, 0.0)
+        """
+        own = [ColumnProfile.of(SCORE, Kind.NUMERIC, scores)]
+        if classes:
+            own.append(ColumnProfile.of(CONFIDENCE, Kind.NUMERIC, _confidence(scores)))
+            own.append(ColumnProfile.of(CLASS, Kind.CATEGORICAL, [_CLASSES[code] for code in _codes(scores)]))
+        names = tuple(column.name for column in own)
+        return self.model_copy(update={"columns": (*self.features, *own), "predictions": names})
+
     def weighed(self, importance: Mapping[str, float]) -> Self:
         """The same, with the features' importance to the model."""
         columns = [
-            column.model_copy(update={"importance": importance.get(column.name)})
-            for column in self.columns[:-1]
+            column.model_copy(update={"importance": importance.get(column.name)}) for column in self.features
         ]
-        return self.model_copy(update={"columns": (*columns, self.columns[-1])})
+        return self.model_copy(update={"columns": (*columns, *self.columns[len(columns) :])})
+
+    @property
+    def features(self) -> tuple[ColumnProfile, ...]:
+        """The columns that aren't the predictions' own."""
+        return self.columns[: len(self.columns) - len(self.predictions)]
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each column is called in events; a feature called `score` gives way to the predictions."""
-        features = [column.name for column in self.columns[:-1]]
-        return (*(f"feature {name}" if name == SCORE else name for name in features), SCORE)
+        features = [column.name for column in self.features]
+        given_way = (f"feature {name}" if name in self.predictions else name for name in features)
+        return (*given_way, *self.predictions)
 
     def bins(self, columns: Mapping[str, Column], scores: Floats | None, rows: int) -> NDArray[np.uint8]:
         """The bin of every value, shape (rows, columns); a column that is absent is all null.
@@ -181,14 +206,40 @@ class Profile(BaseModel):
             BadData: a column of another length.
         """
         matrix = np.empty((len(self.columns), rows), dtype=np.uint8)
-        given = [columns.get(column.name) for column in self.columns[:-1]]
-        for place, (column, values) in enumerate(zip(self.columns, [*given, scores], strict=True)):
+        given = [(column, columns.get(column.name)) for column in self.features]
+        for place, (column, values) in enumerate([*given, (self.columns[len(given)], scores)]):
             if values is None:
                 matrix[place] = column.null
             else:
                 _same_length(column.name, values, rows)
                 matrix[place] = column.bins(values)
+        for place in range(len(given) + 1, len(self.columns)):
+            matrix[place] = _derived(self.columns[place], scores)
         return matrix.T
+
+
+_CLASSES = ("0", "1", None)
+
+
+def _confidence(scores: Floats) -> Floats:
+    confidence: Floats = np.maximum(scores, 1.0 - scores)
+    return confidence
+
+
+def _codes(scores: Floats) -> NDArray[np.uint8]:
+    """Places in `_CLASSES`."""
+    codes: NDArray[np.uint8] = (scores >= 0.5).astype(np.uint8)
+    codes[~(np.abs(scores) <= HUGE)] = 2
+    return codes
+
+
+def _derived(column: ColumnProfile, scores: Floats | None) -> NDArray[np.uint8] | int:
+    """The bins of what follows from the scores."""
+    if scores is None:
+        return column.null
+    if column.kind is Kind.NUMERIC:
+        return column.bins(_confidence(scores))
+    return column.bins(_CLASSES)[_codes(scores)]
 
 
 def _is_float64(column: Column) -> TypeGuard[Floats]:

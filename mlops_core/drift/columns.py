@@ -50,7 +50,7 @@ def deviations(rows: Sequence[Rows], profile: Profile) -> Deviations:
 
 
 def _found(rows: Sequence[Rows], profile: Profile, present: set[str]) -> Iterator[tuple[str, Deviation]]:
-    features = profile.columns[:-1]
+    features = profile.features
     for column in features:
         if column.name not in present:
             if not _mostly_missing(column):

@@ -17,12 +17,10 @@ def weights(profile: Profile) -> Floats:
 
     Features of a profile from before importances were known weigh the same.
     """
-    features = np.array(
-        [np.nan if one.importance is None else one.importance for one in profile.columns[:-1]]
-    )
+    features = np.array([np.nan if one.importance is None else one.importance for one in profile.features])
     known = features[~np.isnan(features)]
     features[np.isnan(features)] = known.mean() if len(known) else 1.0
-    return np.append(features, 0.0)
+    return np.append(features, np.zeros(len(profile.predictions)))
 
 
 def contributions(severities: Floats, weighted: Floats) -> Floats:

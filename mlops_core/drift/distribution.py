@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats
-from mlops_core.data.profile import BINS_MAX, SCORE, Profile
+from mlops_core.data.profile import BINS_MAX, Profile
 from mlops_core.drift import contribution, packing, sentences
 from mlops_core.drift.adwins import Adwins
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
@@ -102,8 +102,10 @@ class DistributionDrift:
         self._channels = channels = Channels.of(profile)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
+        leads = np.arange(len(profile.columns))
+        leads[len(profile.features) :] = len(profile.features)  # what is derived from the score adds no news
         self._episodes = Episodes.fresh(
-            self._window, settings.open_severity, settings.close_severity, channels.rows
+            self._window, settings.open_severity, settings.close_severity, channels.rows, leads
         )
         self._plain = Adwins(int(channels.used.sum()), settings.delta, clock=1, kept=_KEPT)
         self._shape = Adwins(len(channels.shaped), settings.delta, clock=1, kept=_KEPT)
@@ -265,6 +267,7 @@ class DistributionDrift:
                 severity=largest[column],
                 channel=names[worst[column]] if worst[column] < len(names) else "shape",
                 drifted=is_open[column],
+                kind=self._kind(column),
                 contribution=shared[column],
                 reference=profile.shares,
                 current=tuple(shares[column][: profile.null + 1]),
@@ -273,7 +276,7 @@ class DistributionDrift:
             )
 
     def _kind(self, column: int) -> DriftKind:
-        return DriftKind.PREDICTION if self._profile.names[column] == SCORE else DriftKind.FEATURE
+        return DriftKind.FEATURE if column < len(self._profile.features) else DriftKind.PREDICTION
 
 
 def _summed(counts: Counts) -> NDArray[np.int64]:

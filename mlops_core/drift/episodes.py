@@ -41,14 +41,19 @@ class Episodes:
     """Where the newest change of each column lies."""
     noticed: Indices
     """When the newest alarm came."""
+    leads: Indices
+    """The column that speaks for each, mostly itself: while its episode is open, the other opens none."""
 
     @classmethod
-    def fresh(cls, window: int, opens: float, closes: float, reference: Indices) -> Self:
+    def fresh(
+        cls, window: int, opens: float, closes: float, reference: Indices, leads: Indices | None = None
+    ) -> Self:
         """Every column watched from the beginning."""
         columns = len(reference)
         no = np.zeros(columns, dtype=np.bool_)
         at = np.zeros(columns, dtype=np.int64)
-        return cls(window, opens, closes, reference, no, ~no, no.copy(), at, at.copy())
+        leads = np.arange(columns) if leads is None else leads
+        return cls(window, opens, closes, reference, no, ~no, no.copy(), at, at.copy(), leads)
 
     @property
     def awake(self) -> bool:
@@ -70,6 +75,8 @@ class Episodes:
         enough = np.maximum(self.opens, SURE * np.sqrt(1 / rows + 1 / self.reference))
         ready = self.alarmed | (now >= self.window)
         opening = self.watched & ~self.open & ready & (severity >= enough)
+        led = self.leads != np.arange(len(self.leads))
+        opening &= ~(led & (self.open | opening)[self.leads])
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from mlops_core.data.features import Floats
-from mlops_core.data.profile import SCORE
+from mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
 from mlops_core.drift.channels import mid_ranks, normal_scores
-from schemas.events import ColumnDrift
+from schemas.events import ColumnDrift, DriftKind
 
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2
@@ -16,6 +16,8 @@ _LEAST_DEVIATION = 0.2
 _MISSING = 0.05
 """Further missing values, as a share, from which they are told of beside what else changed."""
 _KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
+
+_PREDICTIONS = {SCORE: "the score", CONFIDENCE: "the model's confidence", CLASS: "the predicted class"}
 
 
 def explain(column: str, drift: ColumnDrift) -> str:
@@ -46,7 +48,8 @@ def since(changed_at: int) -> str:
 
 
 def _changed(column: str, drift: ColumnDrift) -> str:
-    name = "the score" if column == SCORE else column
+    own = column == SCORE or drift.kind is DriftKind.PREDICTION
+    name = _PREDICTIONS.get(column, column) if own else column
     before, now = _present(drift.reference), _present(drift.current)
     if drift.channel == "null":
         return f"{name}: missing {_percent(drift.reference[-1])} -> {_percent(drift.current[-1])}"

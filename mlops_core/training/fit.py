@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlops_core.data.examples import Examples
-from mlops_core.data.features import Floats, Kind
-from mlops_core.data.profile import SCORE, ColumnProfile, Profile
+from mlops_core.data.features import Floats
+from mlops_core.data.profile import Profile
 from mlops_core.data.validation import DataValidator
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Fitted, Task, Trainer
@@ -65,7 +65,7 @@ def challenge(
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=reference(examples, scores).weighed(importance(fitted, newest, settings.threads)),
+        profile=reference(examples, scores, task).weighed(importance(fitted, newest, settings.threads)),
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
@@ -92,15 +92,14 @@ def _best(fits: Sequence[tuple[Fitted, Floats]], newest: Examples) -> tuple[Fitt
     return min(fits, key=lambda one: float(np.square(newest.labels - one[1]).mean()))
 
 
-def reference(examples: Examples, scores: Floats) -> Profile:
-    """What drift is measured against: features of the whole window, scores of its newest rows only.
+def reference(examples: Examples, scores: Floats, task: Task) -> Profile:
+    """What drift is measured against: features of the whole window, predictions of its newest rows only.
 
     A model is surer of rows that it has learned from than it ever is again, so that its scores of them
     would look like prediction drift from the first request on.
     """
     whole = Profile.of(examples.features, np.zeros(len(examples)))
-    fresh = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
-    return whole.model_copy(update={"columns": (*whole.columns[:-1], fresh)})
+    return whole.predicting(scores, classes=task is Task.BINARY)
 
 
 def _parted(examples: Examples, task: Task, holdout: float) -> tuple[Examples, Examples]:
