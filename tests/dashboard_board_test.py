@@ -82,6 +82,16 @@ def test_a_resolved_episode_is_no_longer_the_status() -> None:
     assert shown(board_of(told))["parts"]["status"]["word"] == "OK"
 
 
+def test_an_episode_of_two_columns_is_over_when_both_are() -> None:
+    narrator = Narrator()
+    told = narrator.first_version() + narrator.calm(2)
+    told += narrator.drift({"prior_delay": 0.5, "temp": 0.4}, error=0.065, windows=4)
+    detected = next(event for event in told if isinstance(event, DriftDetected))
+    for column, word in zip(detected.columns, ("Drift", "OK"), strict=True):
+        told += narrator.resolution(detected.model_copy(update={"columns": [column]}))
+        assert shown(board_of(told))["parts"]["status"]["word"] == word
+
+
 def test_the_same_event_again_changes_nothing(story: list[AnyEvent]) -> None:
     once, twice = board_of(story), board_of([event for event in story for _ in range(2)])
     assert dumped(once.news()) == dumped(twice.news())

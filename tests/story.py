@@ -232,7 +232,8 @@ class Narrator:
         for name in detected.columns:
             self.moved.pop(name, None)
         fields = {"version": detected.version, "kind": detected.kind, "columns": detected.columns}
-        return [DriftResolved.following(detected, at=self.at, **fields)]
+        id_ = ids.derived(detected.id, "DriftResolved", *detected.columns)
+        return [DriftResolved.following(detected, id=id_, at=self.at, **fields)]
 
     @property
     def evidence(self) -> Event:

@@ -138,7 +138,7 @@ class ModelBoard:
                     stamp, Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence)
                 )
             case events.DriftResolved():
-                self.open_drift.pop(event.caused_by or "", None)
+                self._resolved(event)
             case events.AlertRaised():
                 self._alerts.add(stamp, said)
             case events.RolloutPromoted() | events.RolloutRolledBack():
@@ -148,6 +148,13 @@ class ModelBoard:
             case _:
                 pass
         self._advance(event, said)
+
+    def _resolved(self, event: events.DriftResolved) -> None:
+        """A detection of several columns is over when each of them is."""
+        detected = self.open_drift.pop(event.caused_by or "", None)
+        if detected is not None and set(detected.columns) - set(event.columns):
+            left = [name for name in detected.columns if name not in event.columns]
+            self.open_drift[detected.id] = detected.model_copy(update={"columns": left})
 
     def _advance(self, event: AnyEvent, said: Line) -> None:
         remember(self._effects_of, event.caused_by or "", None)
@@ -229,7 +236,13 @@ def _reference(version: str, column: events.ColumnDrift) -> Reference:
 
 
 def _current(column: events.ColumnDrift) -> Current:
-    return Current(round(column.severity, 3), column.channel, column.drifted, _rounded(column.current))
+    return Current(
+        severity=round(column.severity, 3),
+        channel=column.channel,
+        drifted=column.drifted,
+        contribution=round(column.contribution, 3),
+        shares=_rounded(column.current),
+    )
 
 
 def _rounded(shares: Sequence[float]) -> list[float]:

@@ -59,6 +59,8 @@ class Current:
     severity: float
     channel: str
     drifted: bool
+    contribution: float
+    """Its share in the drift of all features."""
     shares: Sequence[float]
 
 

@@ -89,7 +89,7 @@ function heat(model, view) {
     make("span", { class: "key h0" }, `under ${fixed(low)} (closes)`), make("span", { class: "key h2" }, `${fixed(low)} to ${high}`),
     make("span", { class: "key h3" }, `from ${high} (opens)`), make("span", { class: "key h4" }, `from ${2 * high}`),
     make("span", {}, n > 24 ? `24 of ${n} columns` : `${n} columns`)]);
-  if (!tabled("heat", () => table(["Column", "Severity", "Channel", "State"], heatmap.rows(model, view.windows), [1]))) {
+  if (!tabled("heat", () => table(["Column", "Severity", "Channel", "Share of the drift", "State"], heatmap.rows(model, view.windows), [1, 3]))) {
     const column = chosen.column ?? ranked(model)[0];
     heatmap.draw(model, view.windows, view.range, column, threshold);
   }
@@ -114,7 +114,7 @@ function detail(model, view) {
   if (!column) return;
   const [reference, current] = [model.references[column], model.current[column]];
   find("detail-title").textContent = column;
-  find("detail-hint").textContent = current ? `severity ${fixed(current.severity, 2)}, ${current.channel}${current.drifted ? ", drifts" : ""}` : "not in the newest window";
+  find("detail-hint").textContent = current ? `severity ${fixed(current.severity, 2)}, ${current.channel}${current.drifted ? `, drifts${current.contribution ? `: ${percent(current.contribution)} of the drift` : ""}` : ""}` : "not in the newest window";
   if (!tabled("detail", () => table(["Bin", "Reference", "Newest window"], bins.rows(reference, current), [1, 2]))) {
     severity.draw(model, view.windows, view.range, column, store.about.thresholds.open);
     bins.draw(column, reference, current);

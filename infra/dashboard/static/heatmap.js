@@ -1,7 +1,7 @@
 // Severity per column over time, worst column first: a canvas between names and numbers.
 
 import { colour, make, prepared } from "./dom.js";
-import { fixed, minute } from "./format.js";
+import { fixed, minute, percent } from "./format.js";
 import { timeTicks } from "./charts.js";
 
 const ROWS = 24;
@@ -86,6 +86,7 @@ export class Heatmap {
     this.numbers.replaceChildren(...this.shown.map((name) => {
       const now = model.current[name];
       const value = make("span", { class: now?.drifted ? "bad" : null }, now?.drifted ? make("b", {}, "drift") : null, fixed(now?.severity, 2));
+      if (now?.drifted && now.contribution) value.title = `${percent(now.contribution)} of the drift of all features`;
       value.style.height = `${this.height}px`;
       return value;
     }));
@@ -110,7 +111,7 @@ export class Heatmap {
       const index = model.columns.indexOf(name);
       const since = [...windows].reverse().findIndex((one) => !one.drifted.includes(index));
       const opened = model.current[name]?.drifted ? windows.at(since < 0 ? 0 : -since) : null;
-      return [name, fixed(model.current[name]?.severity, 3), model.current[name]?.channel ?? "–",
+      return [name, fixed(model.current[name]?.severity, 3), model.current[name]?.channel ?? "–", percent(model.current[name]?.contribution),
         opened ? `drift since ${minute(opened.until)}` : "ok"];
     });
   }
