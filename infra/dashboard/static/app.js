@@ -100,7 +100,7 @@ function errorRate(model, view) {
   find("error-title").textContent = error ? "Error rate by version" : "Squared error by version";
   show(find("error-legend"), errorLegend(view.hues, view.points, model.figures.champion), (keys) => [
     ...keys.map(([name, text]) => make("span", { class: name }, text)),
-    make("span", { class: "key mark" }, "drift"), make("span", {}, `strip: share of traffic; points stand on ${POOL} labels`)]);
+    make("span", { class: "key mark" }, "drift"), make("span", {}, `strip: traffic; ${POOL} labels a point`)]);
   const shown = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.versions).map(([version, one]) =>
     [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4)]));
   if (!tabled("error", () => table(["Until", "Version", "Labels", "Error rate", "Squared error"], shown, [2, 3, 4]))) {
