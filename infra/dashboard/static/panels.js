@@ -78,7 +78,7 @@ export function versions(model) {
     : table(["Version", "State", "Trigger", "Rows", "Trained in", "Metrics", "Gate"], rows.map((row) => [
       `v ${row.version}`, pill(row.state, row.tone), row.trigger, count(row.rows),
       row.seconds === null ? "–" : duration(1000 * row.seconds),
-      Object.entries(row.metrics).slice(0, 2).map(([name, value]) => `${name} ${fixed(value)}`).join(", ") || "–",
+      { text: Object.entries(row.metrics).slice(0, 2).map(([name, value]) => `${name} ${fixed(value)}`).join(", ") || "–", class: "wraps" },
       { text: row.gate || "–", class: "long" },
     ]), [3, 4]));
 }
