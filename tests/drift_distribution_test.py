@@ -3,6 +3,7 @@
 import pickle
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,43 @@ def test_a_change_is_found_soon_and_dated(change: str, rng: np.random.Generator)
     assert found.at >= STABLE
     assert abs(found.changed_at - STABLE) <= 512
     assert channel in (None, found.channel)
+
+
+def stamps(first_day: int, rows: int, days: int, digits: int) -> np.ndarray:
+    """Times as text of so many digits, evenly spread over so many days of the year."""
+    first = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(first_day)
+    times = [first + timedelta(days * row / rows) for row in range(rows)]
+    return np.array([time.isoformat()[:digits] for time in times], dtype=object)
+
+
+@pytest.mark.parametrize("digits", [10, 19, 32])
+def test_time_that_goes_on_is_no_drift_but_a_time_that_goes_missing_is(
+    digits: int, rng: np.random.Generator
+) -> None:
+    profile = Profile.of({"x": stamps(0, 10_000, 30, digits)}, np.resize([0.25, 0.75], 10_000))
+    later = stamps(30, 20_000, 60, digits)
+    assert opened(watch(profile, later)) == []
+    gone = later.copy()
+    gone[10_000:] = None
+    (found,) = opened(watch(profile, gone))
+    assert (found.channel, found.at >= 10_000) == ("null", True)
+
+
+def test_identifiers_that_never_come_again_are_no_drift(rng: np.random.Generator) -> None:
+    def ids(rows: int) -> np.ndarray:
+        return np.array([f"{one:x}" for one in rng.integers(0, 2**60, rows)], dtype=object)
+
+    profile = Profile.of({"x": ids(10_000)}, np.resize([0.25, 0.75], 10_000))
+    assert opened(watch(profile, ids(20_000))) == []
+
+
+@pytest.mark.parametrize("written", [object, np.bool_])
+def test_truth_values_drift_as_numbers(written: type, rng: np.random.Generator) -> None:
+    before, after = rng.random((2, 10_000)) < [[0.3], [0.6]]
+    profile = Profile.of({"x": before}, np.resize([0.25, 0.75], 10_000))
+    stream: np.ndarray = np.concatenate([rng.random(STABLE) < 0.3, after[:1000]])
+    (found,) = opened(watch(profile, stream.astype(written)))
+    assert abs(found.changed_at - STABLE) <= 512
 
 
 def test_autocorrelation_alone_is_no_drift(rng: np.random.Generator) -> None:

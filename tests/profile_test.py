@@ -72,6 +72,23 @@ def test_rare_categories_are_other_and_new_ones_unseen() -> None:
     assert column.bin_names == ("UA", "AA", "(other)", "(unseen)")
 
 
+def test_of_timestamps_and_identifiers_only_the_presence_counts() -> None:
+    days = [f"2026-03-{day:02}" for day in range(1, 31)]
+    names = [f"id-{n}" for n in range(100)]
+    for known in (days, names, [f"{day}T06:00:00.5+01:00" for day in days], [f"{day} 06:00" for day in days]):
+        column = ColumnProfile.of("when", Kind.CATEGORICAL, [*known, None])
+        assert column.fleeting
+        assert column.bins(["2031-12-24", "anything", None, float("nan"), 5, True]).tolist() == [
+            0,
+            0,
+            2,
+            2,
+            1,
+            1,
+        ]
+        assert column.bins(np.array([1.0, np.nan])).tolist() == [1, 2]
+
+
 def test_an_absent_column_is_all_null() -> None:
     profile = Profile.of({"a": [1, 2], "b": ["x", "y"]}, np.array([0.1, 0.9]))
     bins = profile.bins({}, None, 3)

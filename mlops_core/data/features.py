@@ -50,6 +50,8 @@ class FeatureSpec(BaseModel):
     def infer(cls, columns: Mapping[str, Column]) -> Self:
         """Read kinds and categories off training columns: any text makes a column categorical.
 
+        Truth values are numbers, 0 and 1. A timestamp as text is text: give the model its hour or weekday.
+
         >>> spec = FeatureSpec.infer({"miles": [1, 2.5, None], "origin": ["JFK", "LGA", "JFK"]})
         >>> [(f.name, f.kind.value, f.categories) for f in spec.features]
         [('miles', 'numeric', ()), ('origin', 'categorical', ('JFK', 'LGA'))]

@@ -1,7 +1,8 @@
 """What training data looked like, column by column: the reference that drift is measured against."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self, TypeGuard
 
@@ -32,6 +33,10 @@ STRETCH = 1024
 """Consecutive reference rows that are counted for themselves, in four quarters."""
 STRETCHES = 32
 """Stretches per profile, at most, evenly spread."""
+FLEETING = 0.5
+"""Share of values that occur once from which a text column holds identifiers, not categories."""
+_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?")
+"""A date, or a date and time, as ISO 8601 writes them."""
 _APART = 1e-6
 """Relative distance within which two numbers are one value: float32 and float64 differ by 1e-7."""
 
@@ -40,7 +45,8 @@ class ColumnProfile(BaseModel):
     """One column's bins and how full each was.
 
     Bins of a numeric column: `len(edges) + 1` half-open intervals [edge, next edge), then null.
-    Bins of a categorical one: `categories`, other (seen, but under 1 %), unseen, then null.
+    Bins of a categorical one: `categories`, other (seen, but under 1 %), unseen, then null. Of a `fleeting`
+    one, whose values hardly ever come again, any text is other and anything else unseen.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +59,8 @@ class ColumnProfile(BaseModel):
     """Most frequent first."""
     others: tuple[str, ...] = ()
     """Categories counted as other."""
+    fleeting: bool = False
+    """Timestamps and identifiers: tomorrow's are new by nature, so only whether there is one can drift."""
     shares: tuple[float, ...] = ()
     """Share of the reference in each bin; they add up to 1."""
     rows: int = 0
@@ -67,11 +75,13 @@ class ColumnProfile(BaseModel):
     def of(cls, name: str, kind: Kind, column: Column) -> Self:
         """The profile of `column`, shape (rows,), at least one row."""
         rows = len(column)
-        fields: dict[str, tuple[float, ...] | tuple[str, ...]]
+        fields: dict[str, tuple[float, ...] | tuple[str, ...] | bool]
         if kind is Kind.NUMERIC:
             fields = {"edges": _edges(numbers(column))}
+        elif _fleeting(values := [value for value in categories(column) if value is not None]):
+            fields = {"fleeting": True}
         else:
-            top, others = _ranked(categories(column), rows)
+            top, others = _ranked(values, rows)
             fields = {"categories": top, "others": others}
         empty = cls.model_validate({"name": name, "kind": kind, "rows": rows, **fields})
         bins = empty.bins(column)
@@ -99,11 +109,18 @@ class ColumnProfile(BaseModel):
             places[~(np.abs(floats) <= HUGE)] = self.null
             return places
         values = column.tolist() if isinstance(column, np.ndarray) else column
+        if self.fleeting:
+            return np.fromiter(map(self._presence, values), dtype=np.uint8, count=len(values))
         try:
             found = bytes(map(self._known.__getitem__, values))
         except KeyError:  # something never seen, or no text
             found = bytes(map(self._places.__getitem__, values))
         return np.frombuffer(found, dtype=np.uint8)
+
+    def _presence(self, value: Any) -> int:
+        if isinstance(value, str):
+            return 0
+        return self.null if value is None or value != value else 1
 
     @cached_property
     def _cuts(self) -> Floats:
@@ -281,9 +298,21 @@ def _between(distinct: Floats) -> tuple[float, ...]:
     return tuple(np.unique([outer[0], *inner, outer[1]]).tolist())
 
 
-def _ranked(values: Iterable[str | None], rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _fleeting(values: Sequence[str]) -> bool:
+    """Whether values are timestamps, or mostly never come again; of few values nobody can tell.
+
+    >>> _fleeting(["2026-03-01", "2026-03-01T06:00:00Z"] * 20), _fleeting(["JFK", "LGA"] * 20)
+    (True, False)
+    """
+    if len(values) < TOP:
+        return False
+    once = sum(times == 1 for times in Counter(values).values())
+    return once > FLEETING * len(values) or all(map(_TIME.fullmatch, values))
+
+
+def _ranked(values: Iterable[str], rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Categories with a bin of their own, and the others; by frequency, then by name."""
-    counts = Counter(value for value in values if value is not None)
+    counts = Counter(values)
     ranked = sorted(counts, key=lambda value: (-counts[value], value))
     top = [value for value in ranked[:TOP] if counts[value] >= COMMON * rows]
     return tuple(top), tuple(ranked[len(top) : len(top) + OTHERS])

@@ -258,7 +258,9 @@ class DistributionDrift:
     ) -> Iterator[ColumnDrift]:
         """What the chosen columns look like; not validated, because every window has them all."""
         shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
-        worst, largest = severities.argmax(axis=1).tolist(), severities.max(axis=1).tolist()
+        # Of equals the last: that values are missing says more than that there are fewer of the only kind.
+        worst = (severities.shape[1] - 1 - severities[:, ::-1].argmax(axis=1)).tolist()
+        largest = severities.max(axis=1).tolist()
         shared = contribution.contributions(severities.max(axis=1), self._weights).tolist()
         is_open = self._episodes.open.tolist()
         for column in chosen:

@@ -76,7 +76,8 @@ class Episodes:
         ready = self.alarmed | (now >= self.window)
         opening = self.watched & ~self.open & ready & (severity >= enough)
         led = self.leads != np.arange(len(self.leads))
-        opening &= ~(led & (self.open | opening)[self.leads])
+        first_word = now - self.noticed < _LEAST  # the one that speaks for it may be about to notice, too
+        opening &= ~(led & ((self.open | opening)[self.leads] | first_word))
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing
