@@ -1,13 +1,18 @@
-"""Stage one of drift: bins predictions against the reference of the version that answered."""
+"""Stage one of drift: bins predictions against the reference of the version that answered.
+
+Features that come by themselves meet their prediction first, by id.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
 
 from agents.reading import runs
+from mlops_core.data.descriptions import Descriptions
 from mlops_core.data.profile import Profile
-from mlops_core.data.rows import RowKind, merged
+from mlops_core.data.rows import RowKind, Rows, merged
 from mlops_core.drift.columns import deviations
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import Unknown
@@ -23,9 +28,16 @@ from streams.rows import Run
 
 Key = tuple[str, str]
 """Model and version."""
-Summarisers = dict[Key, Summariser]
 KEPT = 50
 """Versions whose left-over rows are remembered, newest last; a rollout has two at a time."""
+
+
+@dataclass
+class State:
+    """What one partition waits for."""
+
+    summarisers: dict[Key, Summariser] = field(default_factory=dict)
+    descriptions: Descriptions = field(default_factory=Descriptions)
 
 
 class SummarisingAgent(WithoutEffects):
@@ -33,57 +45,76 @@ class SummarisingAgent(WithoutEffects):
 
     name = "summarising"
     steps = 50
-    topics = (topics.PREDICTIONS,)
+    topics = (topics.PREDICTIONS, topics.FEATURES)
 
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
 
-    def fresh(self) -> Summarisers:
+    def fresh(self) -> State:
         """No version was seen."""
-        return {}
+        return State()
 
-    def dump(self, state: Summarisers) -> bytes:
-        """Left-over rows by model and version."""
-        return orjson.dumps([[*key, one.state()] for key, one in state.items()])
+    def dump(self, state: State) -> bytes:
+        """Left-over rows by model and version, and whose features are still to come."""
+        summarisers = [[*key, one.state()] for key, one in state.summarisers.items()]
+        return orjson.dumps({"summarisers": summarisers, "descriptions": state.descriptions.state()})
 
-    def load(self, data: bytes) -> Summarisers:
+    def load(self, data: bytes) -> State:
         """Back from `dump`."""
-        return {(model, version): Summariser.restore(state) for model, version, state in orjson.loads(data)}
+        fields = orjson.loads(data)
+        return State(
+            {(model, version): Summariser.restore(one) for model, version, one in fields["summarisers"]},
+            Descriptions.restore(fields["descriptions"]),
+        )
 
-    def handle(self, state: Summarisers, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
         """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""
         follows: list[Emitted] = []
-        by_version: dict[Key, list[Run]] = {}
+        profiles: dict[Key, Profile] = {}
+        by_version: dict[Key, list[Rows]] = {}
         for run in runs(chunk, follows):
-            if run.rows.kind is RowKind.PREDICTIONS:
-                by_version.setdefault((run.rows.model, run.rows.version), []).append(run)
-            else:
-                follows.extend(_parked(chunk, run, "wrong topic", f"{run.rows.kind} are no predictions"))
+            refused = self._refused(run.rows, profiles)
+            if refused is not None:
+                follows.extend(_parked(chunk, run, *refused))
+                continue
+            for rows in state.descriptions.take(run.rows):
+                by_version.setdefault((rows.model, rows.version), []).append(rows)
         for key, parts in by_version.items():
-            try:
-                profile = self._registry.profile(*key)
-            except Unknown as error:
-                follows.extend(
-                    letter for run in parts for letter in _parked(chunk, run, "unknown model", str(error))
-                )
-            else:
-                follows.extend(_summarised(_own(state, key, profile), profile, parts, chunk))
+            profile = self._profile(key, profiles)
+            if not isinstance(profile, Unknown):  # else deleted from the registry while its rows waited
+                follows.extend(_summarised(_own(state.summarisers, key, profile), profile, parts, chunk))
         return follows
 
+    def _refused(self, rows: Rows, profiles: dict[Key, Profile]) -> tuple[str, str] | None:
+        """Why the rows can't be used, as the reason and detail of a dead letter."""
+        if rows.kind is RowKind.LABELS:
+            return "wrong topic", f"{rows.kind} are no predictions"
+        if rows.kind is RowKind.FEATURES:
+            return None
+        profile = self._profile((rows.model, rows.version), profiles)
+        return ("unknown model", str(profile)) if isinstance(profile, Unknown) else None
 
-def _own(state: Summarisers, key: Key, profile: Profile) -> Summariser:
+    def _profile(self, key: Key, profiles: dict[Key, Profile]) -> Profile | Unknown:
+        """Asked for once a chunk."""
+        try:
+            return profiles.get(key) or profiles.setdefault(key, self._registry.profile(*key))
+        except Unknown as error:
+            return error
+
+
+def _own(summarisers: dict[Key, Summariser], key: Key, profile: Profile) -> Summariser:
     """The version's summariser, now the newest."""
-    state[key] = summariser = state.pop(key, None) or Summariser(len(profile.columns))
-    while len(state) > KEPT:
-        del state[next(iter(state))]
+    summarisers[key] = summariser = summarisers.pop(key, None) or Summariser(len(profile.columns))
+    while len(summarisers) > KEPT:
+        del summarisers[next(iter(summarisers))]
     return summariser
 
 
 def _summarised(
-    summariser: Summariser, profile: Profile, parts: Sequence[Run], chunk: Chunk
+    summariser: Summariser, profile: Profile, parts: Sequence[Rows], chunk: Chunk
 ) -> list[Emitted]:
     """What rows of one version complete."""
-    rows = merged([part.rows for part in parts])
+    rows = merged(parts)
     bins = [profile.bins(one.features, one.values, len(one)) for one in rows]
     counts, times = summariser.add(np.concatenate(bins), np.concatenate([one.at for one in rows]))
     if not len(counts):

@@ -32,7 +32,7 @@ from schemas.events import (
     TrainingFailed,
     TrainingStarted,
 )
-from schemas.records import Label, LabelBatch, Prediction, PredictionBatch, Record
+from schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
 from schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec
@@ -91,6 +91,20 @@ def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"]
     assert isinstance(summary, DriftSummary)
     assert summary.batches == 2
+
+
+def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    agent, along = SummarisingAgent(registry), batch(random.normal(size=64))
+    [together] = agent.handle(agent.fresh(), chunk("predictions", along))
+    state = agent.fresh()
+    assert agent.handle(state, chunk("predictions", along.model_copy(update={"features": {}}))) == []
+    apart = FeatureBatch(model=MODEL, ids=along.ids, at=along.at, features=along.features)
+    [met] = agent.handle(agent.load(agent.dump(state)), chunk("features", apart))
+    assert isinstance(together, DriftSummary)
+    assert isinstance(met, DriftSummary)
+    assert (met.counts, met.times) == (together.counts, together.times)
 
 
 def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
