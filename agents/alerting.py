@@ -2,12 +2,17 @@
 
 from typing import Literal
 
+import orjson
+
 from agents.reading import events
+from mlops_core.muting import Muted, heard, is_muted
 from schemas.events import (
     AlertRaised,
     AnyEvent,
     ColumnsChanged,
+    DeployRequested,
     DriftDetected,
+    DriftKind,
     Event,
     RolloutFailed,
     RolloutPromoted,
@@ -22,26 +27,42 @@ from streams.routes import Emitted
 Severity = Literal["info", "warning", "critical"]
 
 
+State = dict[str, Muted]
+"""What is muted, by model."""
+
+
 class AlertingAgent(WithoutEffects):
-    """Remembers nothing: an alert's id follows from its cause."""
+    """Remembers only what is muted: an alert's id follows from its cause."""
 
     name = "alerting"
-    topics = (topics.DRIFT, topics.TRAINING, topics.DEPLOYMENT)
+    topics = (topics.DRIFT, topics.TRAINING, topics.DEPLOYMENT, topics.COMMANDS)
 
-    def fresh(self) -> None:
-        """There is no state."""
+    def fresh(self) -> State:
+        """Nothing is muted."""
+        return {}
 
-    def dump(self, state: None) -> bytes:
-        """Nothing."""
-        return b""
+    def dump(self, state: State) -> bytes:
+        """JSON."""
+        return orjson.dumps(state)
 
-    def load(self, data: bytes) -> None:
-        """Nothing."""
+    def load(self, data: bytes) -> State:
+        """Back from `dump`."""
+        return {
+            model: {version: [DriftKind(kind) for kind in kinds] for version, kinds in muted.items()}
+            for model, muted in orjson.loads(data or b"{}").items()
+        }
 
-    def handle(self, state: None, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
         """An alert for each event that deserves one."""
         follows: list[Emitted] = []
-        raised = [alert for event in events(chunk, follows) if (alert := alert_for(event)) is not None]
+        raised: list[Emitted] = []
+        for event in events(chunk, follows):
+            muted = state.get(event.model, {})
+            if isinstance(event, DeployRequested):
+                state[event.model] = heard(muted, event)
+            elif not (isinstance(event, DriftDetected) and is_muted(muted, event)):
+                alert = alert_for(event)
+                raised += [] if alert is None else [alert]
         return follows + raised
 
 

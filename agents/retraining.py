@@ -5,6 +5,7 @@ import orjson
 from agents.reading import events
 from mlops_core.training import policy
 from schemas.events import (
+    DeployRequested,
     DriftDetected,
     PerformanceMeasured,
     TrainingCompleted,
@@ -25,7 +26,7 @@ class RetrainingAgent(WithoutEffects):
     """Keeps one policy state a model."""
 
     name = "retraining"
-    topics = (topics.DRIFT, topics.TRAINING, topics.METRICS)
+    topics = (topics.DRIFT, topics.TRAINING, topics.METRICS, topics.COMMANDS)
 
     def __init__(self, settings: RetrainingSettings) -> None:
         self._settings = settings
@@ -51,7 +52,13 @@ class RetrainingAgent(WithoutEffects):
                 case DriftDetected():
                     state[event.model], answer = policy.decide(before, event, self._settings)
                     follows.append(answer)
-                case PerformanceMeasured() | TrainingCompleted() | TrainingRefused() | TrainingFailed():
+                case (
+                    PerformanceMeasured()
+                    | DeployRequested()
+                    | TrainingCompleted()
+                    | TrainingRefused()
+                    | TrainingFailed()
+                ):
                     state[event.model] = policy.noted(before, event)
                 case _:
                     pass

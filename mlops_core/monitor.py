@@ -1,12 +1,21 @@
 """ModelMonitor: what the agents measured about a deployment, in one answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops_core.ports import EventLog
 from mlops_core.training.pipeline import parted
 from schemas import ids
 from schemas.configs import MonitoringResult
-from schemas.events import AlertRaised, ColumnDrift, DriftDetected, DriftMeasured, PerformanceMeasured
+from schemas.events import (
+    AlertRaised,
+    ColumnDrift,
+    DeployRequested,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    PerformanceMeasured,
+)
 
 SCORE = "score"
 """The column that stands for the predictions."""
@@ -19,6 +28,8 @@ class Collected:
     drift: DriftMeasured | None
     performance: PerformanceMeasured | None
     concept: DriftDetected | None
+    muted: Sequence[DriftKind] = ()
+    """Kinds of drift that nobody wants to be woken for."""
 
 
 class MetricCollector:
@@ -29,8 +40,10 @@ class MetricCollector:
 
     async def collect_metrics(self, deployment_id: str) -> Collected:
         """What is known of a deployment."""
-        model, _ = parted(deployment_id)
+        model, version = parted(deployment_id)
+        asked = await self._events.newest(DeployRequested, model)
         return Collected(
+            muted=asked.muted if asked is not None and asked.version == version else (),
             drift=await self._events.newest(DriftMeasured, model),
             performance=await self._events.newest(PerformanceMeasured, model),
             concept=await self._events.newest(DriftDetected, model),
@@ -73,12 +86,16 @@ class DriftDetector:
         self.concept_drift = ConceptDriftDetector()
 
     async def detect_drift(self, metrics: Collected) -> DriftMeasured | None:
-        """The newest window, if anything in it drifted."""
+        """The newest window, if anything in it drifted that isn't muted."""
         window = metrics.drift
         if window is None:
             return None
-        found = self.feature_drift.drifted(window) or self.prediction_drift.drifted(window)
-        return window if found or self.concept_drift.drifted(metrics.concept) else None
+        found = {
+            DriftKind.FEATURE: bool(self.feature_drift.drifted(window)),
+            DriftKind.PREDICTION: self.prediction_drift.drifted(window) is not None,
+            DriftKind.CONCEPT: self.concept_drift.drifted(metrics.concept),
+        }
+        return window if any(found[kind] for kind in found if kind not in metrics.muted) else None
 
 
 class PerformanceAnalyzer:
@@ -108,7 +125,8 @@ class AlertManager:
     async def send_alerts(self, deployment_id: str, drift: DriftMeasured) -> None:
         """One alert a window; the same window again is the same alert."""
         drifted = [name for name, column in drift.columns.items() if column.drifted]
-        sentence = f"{deployment_id}: {', '.join(drifted[:5])} drifted"
+        what = ", ".join(drifted[:5]) or "how scores relate to the truth"
+        sentence = f"{deployment_id}: {what} drifted"
         id_ = ids.derived(drift.id, "monitor")
         await self._events.publish(
             AlertRaised.following(drift, id=id_, severity="warning", sentence=sentence)

@@ -42,11 +42,12 @@ class DataConfig(Config):
 
 
 class MonitoringSpecs(Config):
-    """What to watch; everything is on by default, and narrowing comes with the monitor's own issue."""
+    """What to watch; everything is on by default."""
 
     metrics: Sequence[Literal["latency", "throughput", "accuracy"]] = ("throughput", "accuracy")
+    """All of it is measured in any case: latency by the replicas (`/metrics`), the others by the agents."""
     drift_detection: Mapping[Literal["feature_drift", "prediction_drift", "concept_drift"], bool] = {}
-    """Whatever isn't named is on."""
+    """Whatever isn't named is on. What is off is measured and shown, but neither alerts nor retrains."""
 
 
 class DeploymentConfig(Config):

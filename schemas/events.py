@@ -266,6 +266,8 @@ class DeployRequested(Event):
     type: Literal["DeployRequested"] = "DeployRequested"
     version: Name
     replicas: Annotated[int, Field(ge=1)] = 1
+    muted: tuple[DriftKind, ...] = ()
+    """Kinds of drift of this version that are measured and shown, but neither alert nor retrain."""
 
 
 class RolloutAction(StrEnum):

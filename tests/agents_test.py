@@ -22,11 +22,13 @@ from mlops_core.data.profile import Profile
 from schemas.dead_letters import DeadLetter
 from schemas.events import (
     AlertRaised,
+    DeployRequested,
     DriftDetected,
     DriftKind,
     DriftMeasured,
     Event,
     PerformanceMeasured,
+    RetrainRefused,
     RetrainRequested,
     RolloutRolledBack,
     TrainingFailed,
@@ -248,7 +250,7 @@ def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
         id="r", at=1, model=MODEL, rollout="go", version="2", stable="1", sentence="it was worse"
     )
     agent = AlertingAgent()
-    [alert] = agent.handle(None, chunk("deployment-events", rolled_back))
+    [alert] = agent.handle(agent.fresh(), chunk("deployment-events", rolled_back))
     assert isinstance(alert, AlertRaised)
     assert (alert.severity, alert.caused_by) == ("critical", "r")
 
@@ -296,3 +298,30 @@ def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> Non
     assert (letter.row, codec.parsed(letter.original())["id"]) == (0, "a")
     assert isinstance(outcomes, Outcomes)
     assert list(outcomes.ids) == ["b"]
+
+
+def test_muted_drift_neither_alerts_nor_retrains_and_the_refusal_says_so() -> None:
+    request = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.FEATURE])
+    concept = DRIFT.model_copy(update={"id": "c", "kind": DriftKind.CONCEPT, "columns": []})
+    alerting, retraining = AlertingAgent(), RetrainingAgent(RetrainingSettings(min_new_labels=1))
+    alerts, policies = alerting.fresh(), retraining.fresh()
+    assert alerting.handle(alerts, chunk("lifecycle-commands", request)) == []
+    assert retraining.handle(policies, chunk("lifecycle-commands", request)) == []
+    alerts, policies = alerting.load(alerting.dump(alerts)), retraining.load(retraining.dump(policies))
+    [alert] = alerting.handle(alerts, chunk("drift-events", DRIFT, concept))
+    [refused, answer] = retraining.handle(policies, chunk("drift-events", DRIFT, concept))
+    assert isinstance(alert, AlertRaised)
+    assert alert.caused_by == "c"
+    assert isinstance(refused, RetrainRefused)
+    assert refused.reason.startswith("muted: feature drift of version 1")
+    assert isinstance(answer, RetrainRefused)
+    assert answer.reason.startswith("labels")
+
+
+def test_the_newest_word_about_a_version_counts() -> None:
+    mute = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.FEATURE])
+    again = DeployRequested(id="s", at=2, model=MODEL, version="1")
+    agent = AlertingAgent()
+    state = agent.fresh()
+    agent.handle(state, chunk("lifecycle-commands", mute, again))
+    assert len(agent.handle(state, chunk("drift-events", DRIFT))) == 1

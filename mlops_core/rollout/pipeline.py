@@ -10,6 +10,7 @@ from schemas.configs import DeploymentConfig, DeploymentResult, MonitoringSpecs,
 from schemas.events import (
     AlertRaised,
     DeployRequested,
+    DriftKind,
     Event,
     ModelRegistered,
     RolloutFailed,
@@ -17,6 +18,12 @@ from schemas.events import (
     RolloutRolledBack,
 )
 
+_KINDS = {
+    "feature_drift": DriftKind.FEATURE,
+    "prediction_drift": DriftKind.PREDICTION,
+    "concept_drift": DriftKind.CONCEPT,
+}
+"""As the user names them."""
 ENDS = (RolloutPromoted, RolloutRolledBack, RolloutFailed)
 
 
@@ -45,13 +52,15 @@ class ModelDeployer:
         self._target = target
         self._patience = patience
 
-    async def deploy(self, model: Registered, config: DeploymentConfig, now: int) -> Event:
+    async def deploy(
+        self, model: Registered, config: DeploymentConfig, muted: Sequence[DriftKind], now: int
+    ) -> Event:
         """The event that the rollout ended with. `now` counts where no event tells the data's own time.
 
         Raises:
             Impossible: it didn't end in time; it goes on all the same.
         """
-        request = await self._request(model, config, now)
+        request = await self._request(model, config, muted, now)
         await self._events.publish(request)
         ended = await self._events.first(lambda event: _ends(event, request), self._patience)
         if ended is None:
@@ -61,7 +70,9 @@ class ModelDeployer:
             )
         return ended
 
-    async def _request(self, model: Registered, config: DeploymentConfig, now: int) -> DeployRequested:
+    async def _request(
+        self, model: Registered, config: DeploymentConfig, muted: Sequence[DriftKind], now: int
+    ) -> DeployRequested:
         registered = await self._events.newest(ModelRegistered, model.model)
         known = registered if registered is not None and registered.version == model.version else None
         return DeployRequested(
@@ -71,6 +82,7 @@ class ModelDeployer:
             caused_by=None if known is None else known.id,
             version=model.version,
             replicas=config.replicas,
+            muted=tuple(muted),
         )
 
     async def endpoints(self, model: str) -> Sequence[str]:
@@ -81,11 +93,9 @@ class ModelDeployer:
 class DeploymentMonitor:
     """Monitoring needs no set-up of its own: agents watch every version that predicts."""
 
-    async def setup_monitoring(self, deployment_id: str, specs: MonitoringSpecs) -> None:
-        """Everything is on; a narrower choice is refused rather than ignored."""
-        off = [name for name, on in specs.drift_detection.items() if not on]
-        if off:
-            raise Impossible(f"{deployment_id}: {off[0]} can't be switched off in this version")
+    async def setup_monitoring(self, specs: MonitoringSpecs) -> Sequence[DriftKind]:
+        """Which kinds of drift the request for the rollout has to mute: measured, but nobody acts on them."""
+        return [_KINDS[name] for name, on in specs.drift_detection.items() if not on]
 
 
 class DeploymentPipeline:
@@ -113,8 +123,8 @@ class DeploymentPipeline:
         validation = await self.validator.validate(model, config)
         if not validation.is_valid:
             return DeploymentResult(status="failed", errors=validation.errors)
-        await self.monitor.setup_monitoring(model_id, config.monitoring_specs)
-        ended = await self.deployer.deploy(model, config, now)
+        muted = await self.monitor.setup_monitoring(config.monitoring_specs)
+        ended = await self.deployer.deploy(model, config, muted, now)
         if isinstance(ended, AlertRaised):
             return DeploymentResult(status="failed", errors=[ended.sentence])
         if not isinstance(ended, RolloutPromoted):

@@ -5,7 +5,11 @@ All times are those of the data (UTC, ms), so that a replayed year is judged by 
 
 from collections.abc import Callable, Sequence
 
+from pydantic import Field
+
+from mlops_core.muting import Muted, heard, is_muted
 from schemas.events import (
+    DeployRequested,
     DriftDetected,
     DriftKind,
     Part,
@@ -51,6 +55,8 @@ class RetrainingState(Part):
     """The request whose training ended last, so that its end counts once."""
     alarms: tuple[Alarm, ...] = ()
     """Those of the last `confirm_hours`, oldest first."""
+    muted: Muted = Field(default_factory=dict)
+    """Kinds of drift that are not to be acted on, by version."""
 
 
 Reason = Callable[[RetrainingState, DriftDetected, RetrainingSettings], str | None]
@@ -63,6 +69,9 @@ def decide(
     """The state after an alarm, and the answer. The alarm in flight, delivered again, has the same answer."""
     if state.in_flight is not None and state.in_flight.caused_by == evidence.id:
         return state, state.in_flight
+    if is_muted(state.muted, evidence):
+        why = f"muted: {evidence.kind} drift of version {evidence.version}, by what its deployment asked for"
+        return state, RetrainRefused.following(evidence, reason=why)
     state = state.model_copy(update={"alarms": _recent(state.alarms, evidence, settings)})
     for reason in REASONS:
         against = reason(state, evidence, settings)
@@ -72,8 +81,10 @@ def decide(
     return _started(state, request.at).model_copy(update={"in_flight": request, "alarms": ()}), request
 
 
-def noted(state: RetrainingState, event: PerformanceMeasured | Outcome) -> RetrainingState:
-    """The state after labels were counted or a training, asked for by whomever, ended."""
+def noted(state: RetrainingState, event: PerformanceMeasured | DeployRequested | Outcome) -> RetrainingState:
+    """The state after labels were counted, a version was deployed or a training, by whomever, ended."""
+    if isinstance(event, DeployRequested):
+        return state.model_copy(update={"muted": heard(state.muted, event)})
     if isinstance(event, PerformanceMeasured):
         return state.model_copy(update={"labelled": max(state.labelled, event.labelled)})
     if event.caused_by == state.ended:

@@ -1,0 +1,101 @@
+"""ModelMonitor: what the agents measured, in one answer, and an alert where somebody should know."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mlops_core.monitor import AlertManager, DriftDetector, MetricCollector, ModelMonitor, PerformanceAnalyzer
+from mlops_core.ports import Found
+from schemas.events import (
+    AlertRaised,
+    ColumnDrift,
+    DeployRequested,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    Event,
+    Outcome,
+    PerformanceMeasured,
+)
+
+
+class MemoryLog:
+    """`ports.EventLog` in a list."""
+
+    def __init__(self, *events: Event) -> None:
+        self.events = list(events)
+
+    async def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
+        return next((event for event in self.events if wanted(event)), None)
+
+    async def newest(self, kind: type[Found], model: str) -> Found | None:
+        known = [one for one in self.events if isinstance(one, kind) and one.model == model]
+        return known[-1] if known else None
+
+    @property
+    def alerts(self) -> list[str]:
+        return [event.sentence for event in self.events if isinstance(event, AlertRaised)]
+
+
+def column(*, drifted: bool, kind: DriftKind = DriftKind.FEATURE) -> ColumnDrift:
+    return ColumnDrift(
+        severity=0.5, channel="location", drifted=drifted, kind=kind, reference=[1, 0], current=[1, 0]
+    )
+
+
+def measured(**columns: ColumnDrift) -> DriftMeasured:
+    fields = {"version": "1", "rows": 1024, "since": 0, "until": 9, "spans": [], "columns": columns}
+    return DriftMeasured.model_validate({"id": "w", "at": 9, "model": "m", **fields})
+
+
+LABELS = PerformanceMeasured(
+    id="p", at=9, model="m", since=0, until=9, rows=4, labelled=40, versions={"1": Outcome(rows=4, errors=1)}
+)
+CONCEPT = DriftDetected(
+    id="c",
+    at=9,
+    model="m",
+    version="1",
+    kind=DriftKind.CONCEPT,
+    columns=[],
+    severity=1,
+    changed_at=8,
+    sentence="wrong answers went from 10 % to 25 %",
+)
+
+
+def monitor(log: MemoryLog) -> ModelMonitor:
+    return ModelMonitor(MetricCollector(log), DriftDetector(), PerformanceAnalyzer(), AlertManager(log))
+
+
+async def test_a_drifted_feature_is_answered_and_alerted_once_a_window() -> None:
+    log = MemoryLog(measured(x=column(drifted=True), y=column(drifted=False)), LABELS)
+    result = await monitor(log).monitor_model("m:1")
+    await monitor(log).monitor_model("m:1")
+    assert result.drift is not None
+    assert result.metrics["error_rate"] == 0.25
+    assert log.alerts == ["m:1: x drifted"] * 2
+    assert len({event.id for event in log.events if isinstance(event, AlertRaised)}) == 1
+
+
+async def test_where_nothing_drifts_nobody_is_told() -> None:
+    log = MemoryLog(measured(x=column(drifted=False)))
+    await monitor(log).monitor_model("m:1")
+    assert log.alerts == []
+
+
+async def test_concept_drift_is_told_in_words_though_no_column_drifted() -> None:
+    log = MemoryLog(measured(x=column(drifted=False)), CONCEPT)
+    await monitor(log).monitor_model("m:1")
+    assert log.alerts == ["m:1: how scores relate to the truth drifted"]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_a_kind_that_was_muted_for_this_version_alerts_nobody(version: str) -> None:
+    mute = DeployRequested(id="r", at=1, model="m", version=version, muted=(DriftKind.FEATURE,))
+    log = MemoryLog(mute, measured(x=column(drifted=True)))
+    assert (await monitor(log).monitor_model("m:1")).drift is not None
+    assert len(log.alerts) == (0 if version == "1" else 1)
