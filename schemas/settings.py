@@ -21,6 +21,8 @@ from pydantic_settings import (
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+Season = Literal["day", "week"] | Annotated[float, Field(gt=0)] | None
+"""A period after which the data repeats itself: a name or hours."""
 
 
 class Group(BaseModel):
@@ -100,6 +102,9 @@ class DriftSettings(Group):
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
     window_rows: Positive = 1024
     """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
+    season: Season = None
+    """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
+    weeks or periods. These must span two of them, else all hours are compared with the whole."""
 
 
 class PerformanceSettings(Group):

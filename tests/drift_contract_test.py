@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
+from mlops_core.data import calendar
 from mlops_core.data.profile import Profile
 from mlops_core.drift import packing
 from mlops_core.drift.concept import ConceptDrift
@@ -52,11 +53,16 @@ class Subject(Protocol):
 
 
 class Distribution:
-    def __init__(self, rng: np.random.Generator, loaded: DistributionDrift | None = None) -> None:
+    settings = DriftSettings()
+
+    def __init__(self, rng: np.random.Generator) -> None:
         reference = still(rng, 10_000)
-        self.profile = Profile.of({"x": reference.feature}, reference.scores)
-        self.detector = loaded or DistributionDrift(self.profile, DriftSettings())
+        self.profile = self.learned(reference)
+        self.detector = DistributionDrift(self.profile, self.settings)
         self.summariser = Summariser(2)
+
+    def learned(self, reference: Stream) -> Profile:
+        return Profile.of({"x": reference.feature}, reference.scores)
 
     def feed(self, stream: Stream, first: int) -> list[object]:
         bins = self.profile.bins({"x": stream.feature}, stream.scores, len(stream))
@@ -66,14 +72,25 @@ class Distribution:
         return [verdict.at for verdict in verdicts if isinstance(verdict, Opened)]
 
     def restarted(self) -> "Distribution":
-        again = object.__new__(Distribution)
+        again = object.__new__(type(self))
         again.profile = Profile.model_validate_json(self.profile.model_dump_json())
-        again.detector = DistributionDrift.load(self.detector.dump(), again.profile, DriftSettings())
+        again.detector = DistributionDrift.load(self.detector.dump(), again.profile, self.settings)
         again.summariser = Summariser.restore(self.summariser.state())
         return again
 
     def dump(self) -> bytes:
         return self.detector.dump()
+
+
+class SeasonalDistribution(Distribution):
+    """By the phase of a period of 3,600 rows."""
+
+    settings = DriftSettings(season=0.001)
+
+    def learned(self, reference: Stream) -> Profile:
+        at = times(reference, 0)
+        whole = super().learned(reference)
+        return calendar.learned(whole, 0.001, {"x": reference.feature}, at, reference.scores, at)
 
 
 class Concept:
@@ -117,7 +134,7 @@ def shifted(rng: np.random.Generator, rows: int) -> Stream:
     return replace(stream, labels=turned, feature=stream.feature + 5)
 
 
-SUBJECTS = [Distribution, Concept, RegressionConcept]
+SUBJECTS = [Distribution, SeasonalDistribution, Concept, RegressionConcept]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
+from mlops_core.data.seasons import Seasons
 from mlops_core.errors import BadData
 
 BINS = 32
@@ -159,6 +160,8 @@ class Profile(BaseModel):
     rows: int
     predictions: tuple[str, ...] = (SCORE,)
     """The last columns, which are no features: score, and of two classes also confidence and class."""
+    season: Seasons | None = None
+    """How the hours of a day or a week differ; None where nobody asked, or the rows were too few to tell."""
 
     @classmethod
     def of(cls, columns: Mapping[str, Column], scores: Floats) -> Self:
@@ -268,10 +271,13 @@ def _same_length(name: str, column: Column, rows: int) -> None:
         raise BadData(f"column {name!r} has {len(column)} rows, expected {rows}")
 
 
+def stretch_starts(rows: int) -> NDArray[np.int64]:
+    """The first row of each stretch."""
+    return np.linspace(0, rows - STRETCH, min(rows // STRETCH, STRETCHES)).astype(np.int64)
+
+
 def _stretches(bins: NDArray[np.uint8], size: int) -> tuple[tuple[int, ...], ...]:
-    stretches = min(len(bins) // STRETCH, STRETCHES)
-    starts = np.linspace(0, len(bins) - STRETCH, stretches).astype(np.int64)
-    quarters = (bins[start : start + STRETCH].reshape(4, -1) for start in starts)
+    quarters = (bins[start : start + STRETCH].reshape(4, -1) for start in stretch_starts(len(bins)))
     return tuple(tuple(np.bincount(q, minlength=size).tolist()) for four in quarters for q in four)
 
 

@@ -9,6 +9,7 @@ Weights lie on a grid of 2^-20, so that every sum of counts times weights is exa
 chunking nor the BLAS at hand can change an alarm.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Self
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats, Kind
 from mlops_core.data.profile import BINS, BINS_MAX, STRETCH, ColumnProfile, Profile
-from mlops_core.drift.microbatches import ROWS, Counts
+from mlops_core.data.seasons import Seasons
+from mlops_core.drift.microbatches import ROWS, Counts, Times
+from mlops_core.drift.seasonal import Due, Seasonal
 
 SHAPE_BATCHES = 8
 """Micro-batches of one reading of the shape: 256 rows fill 32 bins with 8 rows each."""
@@ -58,10 +61,12 @@ class Channels:
     usual: Floats
     """Largest severity that stretches of the reference reach by themselves: over 256 and over 1,024 rows,
     shape (2, columns, channels + 1); 0 where rows are as good as independent."""
+    seasonal: Seasonal | None = None
+    """What is due at which time; None: the same at all times."""
 
     @classmethod
-    def of(cls, profile: Profile) -> Self:
-        """The channels of `profile`."""
+    def of(cls, profile: Profile, season: Seasons | None = None) -> Self:
+        """The channels of `profile`, by its `season` if one is given."""
         made = [_channels(column) for column in profile.columns]
         width = max(len(names) for names, _ in made)
         weights = np.zeros((len(made), BINS_MAX, width))
@@ -78,38 +83,42 @@ class Channels:
             names=tuple(names for names, _ in made),
             weights=weights,
             used=np.array([[i < len(names) for i in range(width)] for names, _ in made]),
-            rows=np.array([column.rows for column in profile.columns], dtype=np.int64),
+            rows=_rows(profile, season),
             shaped=np.array(shaped, dtype=np.int64),
             merge=merge,
             expected=expected,
             usual=np.zeros((2, len(made), width + 1)),
+            seasonal=None if season is None else Seasonal(profile, season, weights),
         )
         return replace(bare, usual=bare._usual(profile))
 
-    def sums(self, counts: Counts) -> Floats:
-        """Sum over rows of each channel, shape (micro-batches, columns, channels); exact."""
+    def sums(self, counts: Counts, at: Times) -> Floats:
+        """Sum over rows of each channel, beyond what is due; (micro-batches, columns, channels), exact."""
         by_column = np.ascontiguousarray(counts.transpose(1, 0, 2), dtype=np.float64)
         sums: Floats = np.matmul(by_column, self.weights).transpose(1, 0, 2)
-        return sums
+        return sums if self.seasonal is None else sums - ROWS * self.seasonal.means(at)
 
-    def shapes(self, counts: NDArray[np.int64]) -> Floats:
+    def shapes(self, counts: NDArray[np.int64], at: Times) -> Floats:
         """Shape as a z-score, (groups, shaped), from summed counts of 256 rows, (groups, columns, BINS_MAX).
 
         Chi-square of the merged bins against the reference, brought to a normal by Wilson and Hilferty
-        (1931, PNAS 17:684); 0 where too few values are present.
+        (1931, PNAS 17:684); 0 where too few values are present. `at` are the times of the micro-batches,
+        shape (groups, SHAPE_BATCHES, 2).
         """
         seen = self._merged(counts)
         rows = seen.sum(axis=-1, keepdims=True)
-        due = rows * self.expected
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(due > 0, (seen - due) ** 2 / due, 0.0)
         freedom = self._freedom
+        chi = self._chi(seen, rows * self.expected) if self.seasonal is None else self._seasonal_chi(seen, at)
         spread = 2 / (9 * freedom)
-        z = (np.cbrt(terms.sum(axis=-1) / freedom) - (1 - spread)) / np.sqrt(spread)
+        z = (np.cbrt(chi / freedom) - (1 - spread)) / np.sqrt(spread)
         return np.where(rows[..., 0] >= _LEAST_ROWS, z, 0.0)
 
-    def severities(self, counts: NDArray[np.int64]) -> Floats:
-        """Severity on each channel, from summed counts of shape (columns, BINS_MAX).
+    def due(self, at: Times) -> Due | None:
+        """What is due over all micro-batches that came `at` together; None: the reference as a whole."""
+        return None if self.seasonal is None else self.seasonal.due(at)
+
+    def severities(self, counts: NDArray[np.int64], due: Due | None = None) -> Floats:
+        """Severity on each channel, from summed counts of shape (columns, BINS_MAX) against what was `due`.
 
         Returns:
             Shape (columns, channels + 1), in standard deviations of the reference; the last is the shape.
@@ -119,8 +128,39 @@ class Channels:
         rows = np.maximum(counts.sum(axis=1), 1)[:, None]
         short = np.clip((STRETCH / rows - 1) / 3, 0.0, 1.0)  # 1 at 256 rows, 0 at 1,024
         usual = short * self.usual[0] + (1 - short) * self.usual[1]
-        severities: Floats = np.maximum(self._bare(counts) - usual, 0.0)
+        severities: Floats = np.maximum(self._bare(counts, due) - usual, 0.0)
         return severities
+
+    def _chi(self, seen: Floats, due: Floats) -> Floats:
+        """Pearson's statistic over merged bins."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(due > 0, (seen - due) ** 2 / due, 0.0)
+        chi: Floats = terms.sum(axis=-1)
+        return chi
+
+    def _seasonal_chi(self, seen: Floats, at: Times) -> Floats:
+        """The same against what is due at that time.
+
+        A bin in which a phase expects fewer than 6 of 256 rows counts as if 6 were its variance, and what
+        chance then adds less than by the reference as a whole is made up for.
+        """
+        assert self.seasonal is not None
+        rows = seen.sum(axis=-1, keepdims=True)
+        shares = np.empty((len(at), *self.weights.shape[:2]))
+        for group, times in enumerate(at):
+            shares[group] = self.seasonal.shares(times)
+        expected = self._expected(shares)
+        due = rows * expected
+        variance = np.where(self.expected > 0, np.maximum(due, _FULL * rows), 1.0)
+        by_chance = (due * (1 - expected) / variance).sum(axis=-1)
+        chi: Floats = ((seen - due) ** 2 / variance).sum(axis=-1) + self._freedom - by_chance
+        return np.maximum(chi, 0.0)
+
+    def _expected(self, shares: Floats) -> Floats:
+        """Shares of merged bins among values present, from shares of bins."""
+        merged: Floats = np.matmul(shares[..., self.shaped, None, :], self.merge)[..., 0, :]
+        total = merged.sum(axis=-1, keepdims=True)
+        return np.where(total > 0, merged / np.where(total > 0, total, 1.0), self.expected)
 
     def _usual(self, profile: Profile) -> Floats:
         """Seen from the profile's own stretches, quarter by quarter and whole.
@@ -133,32 +173,53 @@ class Channels:
             own = np.array(column.stretches or [np.round(np.multiply(column.shares, STRETCH // 4))])
             counts[:, place, : column.null + 1] = np.resize(own, (quarters, column.null + 1))
         whole = counts.reshape(-1, 4, *counts.shape[1:]).sum(axis=1)
-        usual: Floats = np.stack([self._largest(counts, STRETCH // 4), self._largest(whole, STRETCH)])
+        dues = self._dues(profile, quarters)
+        fours = [_mixed(dues[first : first + 4]) for first in range(0, quarters, 4)]
+        usual: Floats = np.stack(
+            [self._largest(counts, dues, STRETCH // 4), self._largest(whole, fours, STRETCH)]
+        )
         return usual
 
-    def _largest(self, counts: NDArray[np.int64], rows: int) -> Floats:
+    def _dues(self, profile: Profile, quarters: int) -> Sequence[Due | None]:
+        """What was due in each quarter."""
+        if self.seasonal is None:
+            return [None] * quarters
+        means = np.zeros((quarters, *self.used.shape))
+        shares = np.zeros((quarters, *self.weights.shape[:2]))
+        for place, column in enumerate(profile.columns):
+            shares[:, place, : column.null + 1] = column.shares
+            if column.stretches:
+                own = self.seasonal.stretches(place)
+                means[:, place] = np.resize(own[0], means[:, place].shape)
+                shares[:, place] = np.resize(own[1], shares[:, place].shape)
+        return [Due(*one) for one in zip(means, shares, strict=True)]
+
+    def _largest(self, counts: NDArray[np.int64], dues: Sequence[Due | None], rows: int) -> Floats:
         """Largest severity over all `counts`, where it is more than independent rows would reach."""
         nothing: Floats = self.usual[0]
-        largest = np.max([nothing, *(self._bare(one) for one in counts)], axis=0)
+        seen = [self._bare(one, due) for one, due in zip(counts, dues, strict=True)]
+        largest = np.max([nothing, *seen], axis=0)
         usual: Floats = np.where(largest > SURE / np.sqrt(rows), largest, 0.0)
         return usual
 
-    def _bare(self, counts: NDArray[np.int64]) -> Floats:
+    def _bare(self, counts: NDArray[np.int64], due: Due | None) -> Floats:
         """Severities with all that is usual, shape (columns, channels + 1)."""
         rows = np.maximum(counts.sum(axis=1), 1)[:, None]
         means = np.matmul(counts[:, None, :].astype(np.float64), self.weights)[:, 0, :] / rows
+        means = means if due is None else means - due.means
         severities = np.concatenate([np.abs(means), np.zeros((len(means), 1))], axis=1)
-        severities[self.shaped, -1] = self._left_over(counts, means[self.shaped, :2] ** 2)
+        expected = self.expected if due is None else self._expected(due.shares)
+        severities[self.shaped, -1] = self._left_over(counts, means[self.shaped, :2] ** 2, expected)
         return severities
 
-    def _left_over(self, counts: NDArray[np.int64], said: Floats) -> Floats:
+    def _left_over(self, counts: NDArray[np.int64], said: Floats, expected: Floats) -> Floats:
         """Distance of the shapes, without what location and scale have `said` (squared) and chance adds.
 
         Its square is eight times Hellinger's squared distance: that of a shift by a small d is d squared.
         """
         seen = self._merged(counts)
         rows = np.maximum(seen.sum(axis=1), 1)
-        overlap = np.sqrt(seen / rows[:, None] * self.expected).sum(axis=1)
+        overlap = np.sqrt(seen / rows[:, None] * expected).sum(axis=1)
         chance = self._freedom * (1 / rows + 1 / self.rows[self.shaped])
         left = 8 * (1 - overlap) - chance - said.sum(axis=1)
         return np.where(rows >= _LEAST_ROWS, np.sqrt(np.maximum(left, 0.0)), 0.0)
@@ -171,6 +232,20 @@ class Channels:
     def _freedom(self) -> Floats:
         freedom: Floats = (self.expected > 0).sum(axis=1) - 1.0
         return freedom
+
+
+def _rows(profile: Profile, season: Seasons | None) -> NDArray[np.int64]:
+    """Reference rows that a severity leans on: of one phase, on average, where there is a season."""
+    phases = 1 if season is None else season.phases
+    return np.array([max(column.rows // phases, 1) for column in profile.columns], dtype=np.int64)
+
+
+def _mixed(dues: Sequence[Due | None]) -> Due | None:
+    """What is due over several stretches of the same length."""
+    known = [due for due in dues if due is not None]
+    if not known:
+        return None
+    return Due(np.mean([due.means for due in known], axis=0), np.mean([due.shares for due in known], axis=0))
 
 
 def _channels(column: ColumnProfile) -> tuple[tuple[str, ...], Floats]:

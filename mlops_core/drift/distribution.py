@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import BINS_MAX, Profile
+from mlops_core.data.seasons import Seasons, hours_of
 from mlops_core.drift import contribution, packing, sentences
 from mlops_core.drift.adwins import Adwins
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from mlops_core.drift.episodes import Episodes
 from mlops_core.drift.microbatches import ROWS, Counts, Times
+from mlops_core.drift.seasonal import Due
 from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
 from schemas.events import ColumnDrift, DriftKind
@@ -99,7 +101,8 @@ class DistributionDrift:
 
     def __init__(self, profile: Profile, settings: DriftSettings) -> None:
         self._profile = profile
-        self._channels = channels = Channels.of(profile)
+        self._season = _season(profile, settings)
+        self._channels = channels = Channels.of(profile, self._season)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
         leads = np.arange(len(profile.columns))
@@ -124,6 +127,11 @@ class DistributionDrift:
         )
 
     @property
+    def _reference(self) -> str | None:
+        """What the detectors' values are measured against; None: the whole reference."""
+        return None if self._season is None else f"{self._season.phases} phases of {self._season.hours:g} h"
+
+    @property
     def rows(self) -> int:
         """Rows taken in so far."""
         return self._index * ROWS
@@ -142,7 +150,7 @@ class DistributionDrift:
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
         self._times.add(at[:, 0].tolist())
-        alarms = self._alarms(counts, history)
+        alarms = self._alarms(len(counts), history, spans)
         verdicts: list[Verdict] = []
         awake = self._episodes.awake
         for end in range(held + 1, len(history) + 1):
@@ -151,7 +159,7 @@ class DistributionDrift:
                 self._episodes.alarm(column, changed, self._index)
                 awake = True
             if awake:
-                verdicts += self._judged(history[:end], int(spans[end - 1, 1]))
+                verdicts += self._judged(history[:end], spans[:end])
                 awake = self._episodes.awake
             if self._index % self._window == 0:
                 verdicts.append(self._measured(history[:end], spans[:end]))
@@ -161,7 +169,12 @@ class DistributionDrift:
 
     def dump(self) -> bytes:
         """The state as bytes; without the profile."""
-        meta = {"index": self._index, "columns": self._profile.names, "window": self._window}
+        meta = {
+            "index": self._index,
+            "columns": self._profile.names,
+            "window": self._window,
+            "reference": self._reference,
+        }
         detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
         arrays: dict[str, NDArray[Any]] = {
             "counts": self._counts,
@@ -174,7 +187,9 @@ class DistributionDrift:
 
     @classmethod
     def load(cls, data: bytes, profile: Profile, settings: DriftSettings) -> Self:
-        """Continue where `dump` was taken; after an upgrade of river, with fresh detectors.
+        """Continue where `dump` was taken.
+
+        With fresh detectors after an upgrade of river, or if they are to hear something else (a season).
 
         Raises:
             BadData: not such a state, or that of another profile or window.
@@ -189,8 +204,9 @@ class DistributionDrift:
         loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
         loaded._episodes.restore(arrays)
-        loaded._plain.load(arrays["plain"].tobytes())
-        loaded._shape.load(arrays["shape"].tobytes())
+        if meta.get("reference") == loaded._reference:
+            loaded._plain.load(arrays["plain"].tobytes())
+            loaded._shape.load(arrays["shape"].tobytes())
         return loaded
 
     def _check(self, counts: Counts, at: Times) -> None:
@@ -200,45 +216,59 @@ class DistributionDrift:
         if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
             raise BadData(f"a micro-batch doesn't have {ROWS} rows in each column")
 
-    def _alarms(self, counts: Counts, history: Counts) -> dict[int, list[tuple[int, int]]]:
-        """Index of a micro-batch -> the columns that alarmed there, and since when."""
+    def _alarms(self, new: int, history: Counts, spans: Times) -> dict[int, list[tuple[int, int]]]:
+        """Index of a micro-batch, of the `new` ones -> the columns that alarmed there, and since when."""
         alarms: dict[int, list[tuple[int, int]]] = {}
         columns, _ = np.nonzero(self._channels.used)
-        sums = self._channels.sums(counts)[:, self._channels.used]
+        held = len(history) - new
+        sums = self._channels.sums(history[held:], spans[held:])[:, self._channels.used]
         for alarm in self._plain.feed(sums.T * (_GAIN / np.sqrt(ROWS))):
             now = self._index + alarm.position + 1
             alarms.setdefault(now, []).append((int(columns[alarm.channel]), now - alarm.width))
         first = self._index // SHAPE_BATCHES
-        for alarm in self._shape.feed(_GAIN * self._shapes(len(counts), history)):
+        for alarm in self._shape.feed(_GAIN * self._shapes(new, history, spans)):
             group = first + alarm.position + 1
             found = int(self._channels.shaped[alarm.channel]), (group - alarm.width) * SHAPE_BATCHES
             alarms.setdefault(group * SHAPE_BATCHES, []).append(found)
         return alarms
 
-    def _shapes(self, new: int, history: Counts) -> Floats:
+    def _shapes(self, new: int, history: Counts, spans: Times) -> Floats:
         """The shape of each group of 8 micro-batches that the newest complete, (shaped, groups)."""
         first = -self._index % SHAPE_BATCHES or SHAPE_BATCHES
         groups = (new - first) // SHAPE_BATCHES + 1 if new >= first else 0
         start = len(history) - new + first - SHAPE_BATCHES
-        chosen = history[start : start + groups * SHAPE_BATCHES]
-        grouped = chosen.reshape(groups, SHAPE_BATCHES, *history.shape[1:])
-        return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64)).T
+        chosen = slice(start, start + groups * SHAPE_BATCHES)
+        grouped = history[chosen].reshape(groups, SHAPE_BATCHES, *history.shape[1:])
+        times = spans[chosen].reshape(groups, SHAPE_BATCHES, 2)
+        return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64), times).T
 
-    def _judged(self, history: Counts, now: int) -> list[Verdict]:
-        spans = self._episodes.spans(self._index)
+    def _judged(self, history: Counts, times: Times) -> list[Verdict]:
+        spans, now = self._episodes.spans(self._index), int(times[-1, 1])
         summed = np.empty(history.shape[1:], dtype=np.int64)
         for span in np.unique(spans):
             chosen = spans == span
             summed[chosen] = _summed(history[-span:, chosen])
-        severities = self._channels.severities(summed)
+        due = self._due(times, spans)
+        severities = self._channels.severities(summed, due)
         opened, closed = self._episodes.judge(severities.max(axis=1), self._index)
         return [
             *(self._closed(column, now) for column in closed),
-            *(self._opened(column, summed, severities, now) for column in opened),
+            *(self._opened(column, summed, severities, due, now) for column in opened),
         ]
 
-    def _opened(self, column: int, summed: NDArray[np.int64], severities: Floats, now: int) -> Opened:
-        [drift] = self._columns(summed, severities, [column])
+    def _due(self, times: Times, spans: NDArray[np.int64]) -> Due | None:
+        """What is due in the last `spans` micro-batches of each column; None: the reference as a whole."""
+        by_span = {int(span): self._channels.due(times[-span:]) for span in np.unique(spans)}
+        dues = [due for due in (by_span[int(span)] for span in spans) if due is not None]
+        if not dues:
+            return None
+        means = np.stack([due.means[column] for column, due in enumerate(dues)])
+        return Due(means, np.stack([due.shares[column] for column, due in enumerate(dues)]))
+
+    def _opened(
+        self, column: int, summed: NDArray[np.int64], severities: Floats, due: Due | None, now: int
+    ) -> Opened:
+        [drift] = self._columns(summed, severities, due, [column])
         changed_at = self._times.at(int(self._episodes.changed[column]))
         return Opened(self._profile.names[column], self._kind(column), drift, changed_at, now)
 
@@ -247,14 +277,15 @@ class DistributionDrift:
 
     def _measured(self, history: Counts, spans: Times) -> Measured:
         summed = _summed(history[-self._window :])
-        severities = self._channels.severities(summed)
+        due = self._channels.due(spans[-self._window :])
+        severities = self._channels.severities(summed, due)
         names = self._profile.names
-        columns = dict(zip(names, self._columns(summed, severities, range(len(names))), strict=True))
+        columns = dict(zip(names, self._columns(summed, severities, due, range(len(names))), strict=True))
         since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
         return Measured(self._window * ROWS, since, until, columns)
 
     def _columns(
-        self, summed: NDArray[np.int64], severities: Floats, chosen: Iterable[int]
+        self, summed: NDArray[np.int64], severities: Floats, due: Due | None, chosen: Iterable[int]
     ) -> Iterator[ColumnDrift]:
         """What the chosen columns look like; not validated, because every window has them all."""
         shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
@@ -271,7 +302,9 @@ class DistributionDrift:
                 drifted=is_open[column],
                 kind=self._kind(column),
                 contribution=shared[column],
-                reference=profile.shares,
+                reference=profile.shares
+                if due is None
+                else tuple(due.shares[column, : profile.null + 1].tolist()),
                 current=tuple(shares[column][: profile.null + 1]),
                 edges=profile.edges,
                 categories=profile.bin_names,
@@ -279,6 +312,14 @@ class DistributionDrift:
 
     def _kind(self, column: int) -> DriftKind:
         return DriftKind.FEATURE if column < len(self._profile.features) else DriftKind.PREDICTION
+
+
+def _season(profile: Profile, settings: DriftSettings) -> Seasons | None:
+    """The profile's season, if it is the one that was asked for."""
+    learned = profile.season
+    if settings.season is None or learned is None or learned.hours != hours_of(settings.season):
+        return None
+    return learned
 
 
 def _summed(counts: Counts) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlops_core.data import calendar
 from mlops_core.data.examples import Examples
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import Profile
@@ -21,7 +22,7 @@ from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.records import Millis
-from schemas.settings import TrainingSettings
+from schemas.settings import Season, TrainingSettings
 
 MIN_FRESH = 1000
 """Rows after a change that may be worth a fit of their own."""
@@ -39,15 +40,18 @@ class Champion:
     fitted: Fitted
 
 
-def challenge(
+def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     request: RetrainRequested,
     model: ModelConfig,
     examples: Examples,
     champion: Champion | None,
     trainer: Trainer,
     settings: TrainingSettings,
+    season: Season = None,
 ) -> Candidate | GateEvidence:
     """The challenger that `request` asks for, or the evidence with which the gate refused it.
+
+    With a `season`, its profile learns how the hours differ.
 
     Raises:
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
@@ -65,12 +69,14 @@ def challenge(
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=reference(examples, scores, task).weighed(importance(fitted, newest, settings.threads)),
+        profile=reference(examples, scores, task, season).weighed(
+            importance(fitted, newest, settings.threads)
+        ),
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
-        tags=_tags(request, model, examples),
+        tags={**_tags(request, model, examples), **_season_tag(examples, season)},
     )
 
 
@@ -92,14 +98,25 @@ def _best(fits: Sequence[tuple[Fitted, Floats]], newest: Examples) -> tuple[Fitt
     return min(fits, key=lambda one: float(np.square(newest.labels - one[1]).mean()))
 
 
-def reference(examples: Examples, scores: Floats, task: Task) -> Profile:
+def reference(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
     """What drift is measured against: features of the whole window, predictions of its newest rows only.
 
     A model is surer of rows that it has learned from than it ever is again, so that its scores of them
     would look like prediction drift from the first request on.
     """
     whole = Profile.of(examples.features, np.zeros(len(examples)))
-    return whole.predicting(scores, classes=task is Task.BINARY)
+    profile = whole.predicting(scores, classes=task is Task.BINARY)
+    if season is None:
+        return profile
+    scored_at = examples.at[len(examples) - len(scores) :]
+    return calendar.learned(profile, season, examples.features, examples.at, scores, scored_at)
+
+
+def _season_tag(examples: Examples, season: Season) -> Mapping[str, str]:
+    if season is None:
+        return {}
+    against = calendar.unlearnable(examples.at, season)
+    return {"season": f"{season}" + (f", not learned: {against}" if against else "")}
 
 
 def _parted(examples: Examples, task: Task, holdout: float) -> tuple[Examples, Examples]:
