@@ -3,31 +3,44 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
+from mlops_core.data.features import HUGE, Floats
 from schemas.events import Outcome
 
 CLIP = 1e-7
 """A probability of 0 or 1 that was wrong costs 16 nats, not infinitely many."""
 CUT = 0.5
+LARGEST = 1e70
+"""A residual counts as at most this: its fourth power, which `loss_squared` adds up, is still a number."""
+
+
+def sane(labels: Floats, scores: Floats) -> NDArray[np.bool_]:
+    """Which rows are numbers that can be reckoned with, shape (rows,)."""
+    usable: NDArray[np.bool_] = (np.abs(labels) <= HUGE) & (np.abs(scores) <= HUGE)
+    return usable
 
 
 def classes(labels: Floats, scores: Floats) -> bool:
-    """Whether these look like probabilities of a class: labels 0 or 1, scores between."""
+    """Whether these look like probabilities of a class: labels 0 or 1, scores between; of sane rows."""
+    known = sane(labels, scores)
+    labels, scores = labels[known], scores[known]
     return bool(np.isin(labels, (0.0, 1.0)).all() and ((scores >= 0) & (scores <= 1)).all())
 
 
 def outcome(labels: Floats, scores: Floats) -> Outcome:
-    """The sums over rows of shape (rows,).
+    """The sums over rows of shape (rows,); rows that are not finite are left out.
 
-    >>> outcome(np.array([1.0, 0.0]), np.array([0.8, 0.6])).errors
+    >>> outcome(np.array([1.0, 0.0, np.nan]), np.array([0.8, 0.6, 0.5])).errors
     1
     """
-    losses = np.square(scores - labels)
+    known = sane(labels, scores)
+    labels, scores = labels[known], scores[known]
+    residuals = np.clip(labels - scores, -LARGEST, LARGEST)
+    losses = np.square(residuals)
     fields = {
         "rows": len(labels),
         "loss": float(losses.sum()),
         "loss_squared": float(np.square(losses).sum()),
-        "residual": float((labels - scores).sum()),
+        "residual": float(residuals.sum()),
     }
     if classes(labels, scores):
         likely = np.clip(np.where(labels == 1, scores, 1 - scores), CLIP, 1)

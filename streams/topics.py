@@ -48,7 +48,9 @@ LABELS = Topic("labels", Plane.DATA, "ground truth, by prediction id")
 SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of each partition, by model")
 EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions that met their labels, by model")
-METRICS = Topic("metrics", Plane.CONTROL, "windows: DriftMeasured, PerformanceMeasured, by model")
+METRICS = Topic(
+    "metrics", Plane.CONTROL, "windows: DriftMeasured, PerformanceMeasured, PerformanceEstimated, by model"
+)
 DRIFT = Topic(
     "drift-events", Plane.CONTROL, "DriftDetected, DriftResolved, ColumnsChanged, by model", 90 * DAY_MS
 )
@@ -84,6 +86,7 @@ EVENTS = (METRICS, DRIFT, RETRAINING, TRAINING, MODELS, DEPLOYMENT, COMMANDS, AL
 OF_EVENT: Mapping[type[events.Event], Topic] = {
     events.DriftMeasured: METRICS,
     events.PerformanceMeasured: METRICS,
+    events.PerformanceEstimated: METRICS,
     events.DriftDetected: DRIFT,
     events.DriftResolved: DRIFT,
     events.ColumnsChanged: DRIFT,

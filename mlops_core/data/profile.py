@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self, TypeGuard
+from typing import Any, Literal, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +151,16 @@ class _Places(dict[Any, int]):
         return self.get(text, self._unseen)
 
 
+class HeldOut(BaseModel):
+    """What labels said of rows that the model didn't learn from: where estimates without labels begin."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: Literal["binary", "regression"]
+    sums: tuple[tuple[float, ...], ...]
+    """For each bin of the score but null, the sums that `mlops_core.drift.strata` names."""
+
+
 class Profile(BaseModel):
     """The reference of one version: its features in order, then what it predicts. JSON both ways."""
 
@@ -162,6 +172,8 @@ class Profile(BaseModel):
     """The last columns, which are no features: score, and of two classes also confidence and class."""
     season: Seasons | None = None
     """How the hours of a day or a week differ; None where nobody asked, or the rows were too few to tell."""
+    held_out: HeldOut | None = None
+    """None in profiles from before it was kept."""
 
     @classmethod
     def of(cls, columns: Mapping[str, Column], scores: Floats) -> Self:
@@ -211,6 +223,11 @@ class Profile(BaseModel):
     def features(self) -> tuple[ColumnProfile, ...]:
         """The columns that aren't the predictions' own."""
         return self.columns[: len(self.columns) - len(self.predictions)]
+
+    @property
+    def score(self) -> ColumnProfile:
+        """The score's own column, the first after the features."""
+        return self.columns[len(self.columns) - len(self.predictions)]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ class ConceptDrift:
                 return []
             residuals, at = self._learning[:, 0], self._learning[:, 1].astype(np.int64)
             self._learning = np.empty((0, 2))
-            self._spread = _usual_size(residuals[:_LEARNED])
+            self._spread = usual_size(residuals[:_LEARNED])
         sized = np.clip(residuals / self._spread, -_CLIP, _CLIP)
         return self._heard(np.abs(sized), sized, at)
 
@@ -188,7 +188,7 @@ class ConceptDrift:
         return max(float(np.sqrt(max(share * (1 - share), 0.0))), _LEAST_SPREAD)
 
 
-def _usual_size(residuals: Floats) -> float:
+def usual_size(residuals: Floats) -> float:
     """The size that 68 % stay within, so that a wild one doesn't count; more where most are exact."""
     sizes = np.abs(residuals - np.median(residuals))
     quantiles = np.quantile(sizes, [0.68, 0.95, 1.0])

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlops_core import performance
 from mlops_core.data import calendar
 from mlops_core.data.examples import Examples
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import Profile
+from mlops_core.data.features import Floats, Kind
+from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
 from mlops_core.data.validation import DataValidator
+from mlops_core.drift import strata
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Fitted, Task, Trainer
 from mlops_core.training import evaluation, gate
@@ -69,9 +71,9 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=reference(examples, scores, task, season).weighed(
-            importance(fitted, newest, settings.threads)
-        ),
+        profile=reference(examples, scores, task, season)
+        .weighed(importance(fitted, newest, settings.threads))
+        .model_copy(update={"held_out": held_out(newest.labels, scores, task)}),
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
@@ -110,6 +112,15 @@ def reference(examples: Examples, scores: Floats, task: Task, season: Season = N
         return profile
     scored_at = examples.at[len(examples) - len(scores) :]
     return calendar.learned(profile, season, examples.features, examples.at, scores, scored_at)
+
+
+def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
+    """What labels said of rows that were not learned from: where estimates without labels begin."""
+    known = performance.sane(labels, scores)
+    score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
+    judged = strata.judged(labels[known], scores[known], task)
+    table = strata.summed(score.bins(scores[known]), *judged, score.null)
+    return HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
 
 
 def _season_tag(examples: Examples, season: Season) -> Mapping[str, str]:

@@ -1,0 +1,307 @@
+"""Performance without labels, from the scores alone, and how far to trust it: one version's.
+
+Labels fill a table by bins of the score (see `strata`); predictions whose labels are still to come are then
+expected to do as their bins did. That is right while scores mean what they meant, so each window of labels
+that arrives is predicted by the table as it was before, and compared. Two windows in a row that contradict it
+make the estimate untrusted, and begin the table anew, for what it knew is the past; two in a row that agree
+make it trusted again.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import Floats, Kind
+from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
+from mlops_core.drift import packing, strata
+from mlops_core.drift.concept import usual_size
+from mlops_core.drift.microbatches import ROWS, Times
+from mlops_core.drift.strata import Sum
+from mlops_core.errors import BadData
+from mlops_core.performance import LARGEST, classes, sane
+from mlops_core.ports import Task
+from schemas.events import PostStratified, Range
+from schemas.settings import PerformanceSettings
+
+MEMORY = 10_000
+"""Labels that the table remembers: a standard error of 0.003 at an error rate of 0.1."""
+ENOUGH = 500
+"""Labels before anything is said: a standard error of 0.013 at an error rate of 0.1."""
+PATIENCE = 2
+"""Windows of labels in a row that settle whether the estimate is right."""
+SURE = 3.0
+"""Standard errors between expected and realised that are no chance: 0.3 % by luck, and twice in a row."""
+COVERED = 0.9
+"""Least share of the predictions in bins that ever had labels, for an estimate to be trusted."""
+_CLIP = 10.0
+"""A number's error counts as at most ten times its usual size, so that one wild label ruins no table."""
+_MIX = 16
+"""Windows of predictions that are remembered as the mix of scores."""
+_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What the labels of some predictions will probably say."""
+
+    rows: int
+    since: int
+    until: int
+    """Times of the predictions (UTC, ms)."""
+    task: Task
+    labelled: int
+    """Labels in the table, about."""
+    error: Range | None
+    """Share of wrong classes, or the mean of |label - score|; None where labels are too few yet."""
+    loss: Range | None
+    """Mean squared error of the score."""
+    calibration_error: float | None
+    trusted: bool
+    sentence: str
+
+
+class PerformanceEstimator:
+    """Learns from labelled rows in the order in which labels arrive, and estimates the others.
+
+    >>> rng = np.random.default_rng(7)
+    >>> score = ColumnProfile.of(SCORE, Kind.NUMERIC, rng.random(10_000))
+    >>> estimator = PerformanceEstimator(score, PerformanceSettings())
+    >>> scores = rng.random(20_000)
+    >>> estimator.learn(labels=(rng.random(20_000) < scores).astype(float), scores=scores)
+    >>> sure = np.where(rng.random(1024) < 0.5, 0.05, 0.95)  # never were scores as sure as these
+    >>> counts = np.apply_along_axis(np.bincount, 1, score.bins(sure).reshape(32, 32), minlength=33)
+    >>> [estimated] = estimator.predicted(counts, np.zeros((32, 2), np.int64))
+    >>> estimated.trusted, 0.03 < estimated.error.value < 0.07  # while the mean error was 0.25
+    (True, True)
+    """
+
+    def __init__(
+        self, score: ColumnProfile, settings: PerformanceSettings, held_out: HeldOut | None = None
+    ) -> None:
+        """Start with what labels said of `held_out` rows, if the training kept it."""
+        self._score = score
+        self._settings = settings
+        self._task: Task | None = None
+        self._table = strata.empty(score.null)
+        self._contradicted = strata.empty(score.null)
+        """What contradicted the table, in the windows since one that did not."""
+        self._run = 0
+        """Windows in a row that contradicted the table; below 0, that agreed."""
+        self._trusted = True
+        self._waiting = np.empty((0, 2))
+        """Labels and scores of the window that isn't full yet."""
+        self._mix = np.zeros(score.null)
+        """Predictions by bin, of the last windows."""
+        self._counts = np.zeros(score.null)
+        """Those of the window that isn't full yet."""
+        self._seen = 0
+        """Rows predicted so far."""
+        self._since = self._until = 0
+        if held_out is not None and len(held_out.sums) == score.null:
+            self._task = Task(held_out.task)
+            self._table = strata.limited(np.array(held_out.sums, dtype=np.float64), MEMORY)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether labels bear the estimate out."""
+        return self._trusted and self._enough
+
+    @property
+    def seen(self) -> int:
+        """Predictions taken in so far."""
+        return self._seen
+
+    def learn(self, labels: Floats, scores: Floats) -> None:
+        """Take in labelled rows, shape (rows,) each; rows that are not finite are left out.
+
+        How rows are chunked changes nothing.
+
+        Raises:
+            BadData: arrays of different lengths.
+        """
+        if labels.shape != scores.shape:
+            raise BadData(f"labels {labels.shape} and scores {scores.shape} differ in length")
+        self._waiting = np.concatenate([self._waiting, _rows(labels, scores)])
+        size = self._settings.window_labels
+        while len(self._waiting) >= size:
+            window, self._waiting = self._waiting[:size], self._waiting[size:].copy()
+            self._learned(self._summed(window[:, 0], window[:, 1]))
+
+    def predicted(self, counts: NDArray[Any], at: Times) -> list[Estimated]:
+        """Take in predictions as micro-batches of the score's column: `counts` (k, bins), `at` (k, 2).
+
+        Returns:
+            An estimate for each window that they fill. How micro-batches are chunked changes nothing.
+
+        Raises:
+            BadData: another number of bins.
+        """
+        if counts.ndim != 2 or counts.shape[1] <= self._score.null or at.shape != (len(counts), 2):
+            raise BadData(f"expected counts (k, > {self._score.null}) and at (k, 2), got {counts.shape}, {at.shape}")
+        found: list[Estimated] = []
+        for own, (first, last) in zip(counts[:, : self._score.null], at.tolist(), strict=True):
+            fresh = self._seen % self._window == 0
+            self._since = first if fresh else min(self._since, first)
+            self._until = last if fresh else max(self._until, last)
+            self._counts = self._counts + own
+            self._seen += ROWS
+            if self._seen % self._window == 0:
+                found.append(self._estimated())
+                self._mix = self._mix * (1 - 1 / _MIX) + self._counts
+                self._counts = np.zeros_like(self._counts)
+        return found
+
+    def poststratified(self, labels: Floats, scores: Floats) -> PostStratified | None:
+        """What labelled rows, shape (rows,), say of all the version's predictions of late.
+
+        None as long as there are no such rows, no predictions, or too little is known of their bins.
+        """
+        rows = _rows(labels, scores)
+        mix = self._mix + self._counts
+        if not (len(rows) and mix.any() and self._enough):
+            return None
+        sample = self._summed(rows[:, 0], rows[:, 1])
+        error = strata.anchored(sample, self._table, mix, Sum.ERROR)
+        return PostStratified(
+            error_rate=error if self._task is Task.BINARY else None,
+            absolute_error=error if self._task is Task.REGRESSION else None,
+            loss=strata.anchored(sample, self._table, mix, Sum.LOSS),
+            covered=float(mix @ (sample[:, Sum.ROWS] > 0) / mix.sum()),
+        )
+
+    def dump(self) -> bytes:
+        """The state as bytes; with the bins, so that no registry is needed to go on."""
+        meta = {
+            "edges": self._score.edges,
+            "task": self._task,
+            "run": self._run,
+            "trusted": self._trusted,
+            "seen": self._seen,
+            "span": [self._since, self._until],
+        }
+        return packing.packed(meta, {name: getattr(self, name) for name in _ARRAYS})
+
+    @classmethod
+    def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
+        """Continue where `dump` was taken.
+
+        Raises:
+            BadData: not such a state.
+        """
+        meta, arrays = packing.unpacked(data)
+        loaded = cls(ColumnProfile(name=SCORE, kind=Kind.NUMERIC, edges=tuple(meta["edges"])), settings)
+        loaded._task = None if meta["task"] is None else Task(meta["task"])
+        loaded._run, loaded._trusted, loaded._seen = meta["run"], meta["trusted"], meta["seen"]
+        loaded._since, loaded._until = meta["span"]
+        for name in _ARRAYS:
+            setattr(loaded, name, arrays[name])
+        return loaded
+
+    @property
+    def _window(self) -> int:
+        return max(self._settings.estimate_rows // ROWS, 1) * ROWS
+
+    @property
+    def _labelled(self) -> int:
+        return int(self._table[:, Sum.ROWS].sum())
+
+    @property
+    def _enough(self) -> bool:
+        return self._labelled >= ENOUGH
+
+    def _summed(self, labels: Floats, scores: Floats) -> Floats:
+        if self._task is None:
+            self._task = Task.BINARY if classes(labels, scores) else Task.REGRESSION
+        errors, residuals = strata.judged(labels, scores, self._task)
+        if self._task is Task.BINARY:
+            residuals = np.clip(residuals, -1.0, 1.0)
+        else:
+            most = min(_CLIP * self._usual(errors) or LARGEST, LARGEST)
+            errors, residuals = np.minimum(errors, most), np.clip(residuals, -most, most)
+        return strata.summed(self._score.bins(scores), errors, residuals, self._score.null)
+
+    def _usual(self, errors: Floats) -> float:
+        """The usual size of a number's error: from the table, or while that is new, what 68 % stay within."""
+        if self._enough:
+            return float(np.sqrt(self._table[:, Sum.LOSS].sum() / self._table[:, Sum.ROWS].sum()))
+        return usual_size(errors)
+
+    def _learned(self, arrived: Floats) -> None:
+        """A full window of labels: was it as expected?"""
+        against = self._enough and self._surprised(arrived)
+        if self._enough:
+            self._run = max(self._run, 0) + 1 if against else min(self._run, 0) - 1
+        self._contradicted = self._contradicted + arrived if against else np.zeros_like(arrived)
+        self._table = strata.learned(self._table, arrived, MEMORY)
+        if against and self._run % PATIENCE == 0:
+            self._trusted = False
+            self._table, self._contradicted = self._contradicted, np.zeros_like(arrived)
+        elif self._run <= -PATIENCE:
+            self._trusted = True
+
+    def _surprised(self, arrived: Floats) -> bool:
+        return any(abs(strata.surprise(self._table, arrived, what)) > SURE for what in (Sum.ERROR, Sum.LOSS))
+
+    def _estimated(self) -> Estimated:
+        known = self._enough and bool(self._counts.any())
+        error, loss = (self._range(Sum.ERROR), self._range(Sum.LOSS)) if known else (None, None)
+        covered = self._covered()
+        return Estimated(
+            rows=int(self._counts.sum()),
+            since=self._since,
+            until=self._until,
+            task=self._task or Task.BINARY,
+            labelled=self._labelled,
+            error=error,
+            loss=loss,
+            calibration_error=strata.calibration_error(self._table, self._counts) if known else None,
+            trusted=self.trusted and covered >= COVERED,
+            sentence=self._sentence(error, covered),
+        )
+
+    def _range(self, what: Sum) -> Range:
+        """Where the mean of the window's rows will lie in 95 of 100 cases."""
+        told = strata.expected(self._table, self._counts, what)
+        around = _95 * told.deviation(max(int(self._counts.sum()), 1))
+        most = 1.0 if self._task is Task.BINARY else np.inf
+        low, high = max(told.value - around, 0.0), min(told.value + around, most)
+        return Range(value=told.value, low=low, high=high)
+
+    def _covered(self) -> float:
+        """Share of the window's predictions in bins that had labels."""
+        return float(self._counts @ (self._table[:, Sum.ROWS] >= 1)) / max(float(self._counts.sum()), 1.0)
+
+    def _sentence(self, error: Range | None, covered: float) -> str:
+        if not self._counts.any():
+            return "none of these predictions has a score"
+        if error is None:
+            return f"not enough labels yet: {self._labelled} of {ENOUGH}"
+        figure = _worded(error, self._task or Task.BINARY)
+        if not self._trusted:
+            return f"labels contradicted the estimate of {figure}"
+        if covered < COVERED:
+            return f"{figure}, but scores like {100 * (1 - covered):.0f} % of these never got labels"
+        return f"{figure}, as {self._labelled:,} labels lead to expect"
+
+
+def _rows(labels: Floats, scores: Floats) -> Floats:
+    """The rows that are numbers, shape (rows, 2)."""
+    known = sane(labels, scores)
+    return np.stack([labels[known], scores[known]], axis=1)
+
+
+def _worded(error: Range, task: Task) -> str:
+    """An estimate in words.
+
+    >>> _worded(Range(value=0.123, low=0.108, high=0.138), Task.BINARY)
+    'about 12.3 % wrong answers (10.8 to 13.8 %)'
+    """
+    if task is Task.REGRESSION:
+        return f"a mean error of about {error.value:.3g} ({error.low:.3g} to {error.high:.3g})"
+    value, low, high = (f"{100 * one:.1f}" for one in (error.value, error.low, error.high))
+    return f"about {value} % wrong answers ({low} to {high} %)"
+
+
+_ARRAYS = ("_table", "_contradicted", "_waiting", "_mix", "_counts")
