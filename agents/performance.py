@@ -1,20 +1,22 @@
-"""Stage two of labels: prequential outcomes per version in windows, and concept drift, per model."""
+"""Stage two of labels, per model: outcomes of each version in windows, concept drift, estimates."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
 
+from agents.estimating import Estimates, Estimators
 from agents.reading import decoded, staged
 from mlops_core import performance
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
-from mlops_core.ports import Task
+from mlops_core.ports import ModelReader, Task
 from schemas import ids
-from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured
+from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured, PostStratified
 from schemas.settings import PerformanceSettings
-from schemas.stages import Outcomes
+from schemas.stages import DriftSummary, Outcomes
 from streams import topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
@@ -33,6 +35,7 @@ class Watched:
     """Rows of the window that isn't full yet."""
     concepts: dict[str, ConceptDrift] = field(default_factory=dict)
     """By version."""
+    estimators: Estimators = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -49,9 +52,10 @@ class PerformanceAgent(WithoutEffects):
 
     name = "performance"
     steps = 20
-    topics = (topics.OUTCOMES,)
+    topics = (topics.OUTCOMES, topics.SUMMARIES)
 
-    def __init__(self, settings: PerformanceSettings) -> None:
+    def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
+        self._estimates = Estimates(registry, settings)
         self._settings = settings
 
     def fresh(self) -> State:
@@ -60,15 +64,20 @@ class PerformanceAgent(WithoutEffects):
 
     def dump(self, state: State) -> bytes:
         """Waiting rows and detectors by model."""
-        return orjson.dumps({model: _packed(one) for model, one in state.items()})
+        return orjson.dumps({model: self._packed(one) for model, one in state.items()})
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         return {model: self._unpacked(one) for model, one in orjson.loads(data).items()}
 
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
-        """Windows that are full, and what they say of the concept."""
+        """Windows of labels or predictions that are full, and what they say."""
         follows: list[Emitted] = []
+        if chunk.topic == topics.SUMMARIES.name:
+            for _, summary in decoded(chunk, staged(DriftSummary), follows):
+                watched = state.setdefault(summary.model, Watched())
+                follows.extend(self._estimates.expected(watched.estimators, summary))
+            return follows
         for _, rows in decoded(chunk, staged(Outcomes), follows):
             watched = state.setdefault(rows.model, Watched())
             watched.waiting.append(rows)
@@ -79,7 +88,8 @@ class PerformanceAgent(WithoutEffects):
     def _closed(self, watched: Watched, model: str) -> list[Event]:
         window, watched.waiting = _cut(watched.waiting, self._settings.window_labels)
         watched.labelled += len(window.ids)
-        measured = _measured(model, window, watched)
+        poststratified = self._estimates.learned(watched.estimators, window)
+        measured = _measured(model, window, watched.labelled, poststratified)
         return [measured, *self._concepts(watched, window, measured)]
 
     def _concepts(self, watched: Watched, window: Outcomes, measured: PerformanceMeasured) -> list[Event]:
@@ -97,24 +107,25 @@ class PerformanceAgent(WithoutEffects):
             del watched.concepts[next(iter(watched.concepts))]
         return detected
 
-    def _unpacked(self, fields: dict[str, object]) -> Watched:
-        concepts, waiting = fields["concepts"], fields["waiting"]
-        assert isinstance(concepts, dict)
-        assert isinstance(waiting, list)
+    def _packed(self, watched: Watched) -> Mapping[str, object]:
+        return {
+            "labelled": watched.labelled,
+            "waiting": [rows.model_dump() for rows in watched.waiting],
+            "concepts": {v: base64.b64encode(one.dump()).decode() for v, one in watched.concepts.items()},
+            "estimators": self._estimates.dump(watched.estimators),
+        }
+
+    def _unpacked(self, fields: Mapping[str, Any]) -> Watched:
         return Watched(
-            labelled=int(str(fields["labelled"])),
-            waiting=[Outcomes.model_validate(rows) for rows in waiting],
+            labelled=fields["labelled"],
+            waiting=[Outcomes.model_validate(rows) for rows in fields["waiting"]],
             concepts={
                 version: ConceptDrift.load(base64.b64decode(data), self._settings)
-                for version, data in concepts.items()
+                for version, data in fields["concepts"].items()
             },
+            # States from before estimates were made have none.
+            estimators=self._estimates.load(fields.get("estimators", {})),
         )
-
-
-def _packed(watched: Watched) -> dict[str, object]:
-    concepts = {v: base64.b64encode(one.dump()).decode() for v, one in watched.concepts.items()}
-    waiting = [rows.model_dump() for rows in watched.waiting]
-    return {"labelled": watched.labelled, "waiting": waiting, "concepts": concepts}
 
 
 def _cut(waiting: list[Outcomes], rows: int) -> tuple[Outcomes, list[Outcomes]]:
@@ -134,19 +145,22 @@ def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, np.asarray(window.scores, dtype=np.float64), np.asarray(window.versions, dtype=object)
 
 
-def _measured(model: str, window: Outcomes, watched: Watched) -> PerformanceMeasured:
+def _measured(
+    model: str, window: Outcomes, labelled: int, poststratified: Mapping[str, PostStratified]
+) -> PerformanceMeasured:
     """Its times are those of the labels: a straggler's prediction may be old, its label is new."""
     since, until = _quartiles(window.labelled_at)
     return PerformanceMeasured(
-        id=ids.derived(model, "performance", watched.labelled, window.ids[-1]),
+        id=ids.derived(model, "performance", labelled, window.ids[-1]),
         at=until,
         model=model,
         since=since,
         until=until,
         rows=len(window.ids),
-        labelled=watched.labelled,
+        labelled=labelled,
         versions=performance.by_version(*_arrays(window)),
         spans=[window.span],
+        poststratified=poststratified,
     )
 
 

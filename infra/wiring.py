@@ -47,8 +47,9 @@ def _storing(settings: Settings) -> Agent[Any]:
 
 def _performance(settings: Settings) -> Agent[Any]:
     from agents.performance import PerformanceAgent
+    from infra.adapters.readers import reader_for
 
-    return PerformanceAgent(settings.performance)
+    return PerformanceAgent(reader_for(settings.registry.tracking_uri), settings.performance)
 
 
 def _retraining(settings: Settings) -> Agent[Any]:

@@ -27,6 +27,7 @@ from schemas.events import (
     DriftKind,
     DriftMeasured,
     Event,
+    PerformanceEstimated,
     PerformanceMeasured,
     RetrainRefused,
     RetrainRequested,
@@ -178,8 +179,10 @@ def outcomes(random: np.random.Generator, rows: int, flip: bool = False) -> Outc
     return said
 
 
-def test_windows_close_after_so_many_labels_whatever_the_chunks(random: np.random.Generator) -> None:
-    agent = PerformanceAgent(PerformanceSettings(window_labels=100))
+def test_windows_close_after_so_many_labels_whatever_the_chunks(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.fresh()
     said = agent.handle(state, chunk("outcomes", outcomes(random, 130)))
     said += agent.handle(agent.load(agent.dump(state)), chunk("outcomes", outcomes(random, 90)))
@@ -188,8 +191,10 @@ def test_windows_close_after_so_many_labels_whatever_the_chunks(random: np.rando
     assert windows[0].since >= 60_000  # a window's times are those of its labels
 
 
-def test_scores_that_turn_wrong_are_concept_drift(random: np.random.Generator) -> None:
-    agent = PerformanceAgent(PerformanceSettings(window_labels=100))
+def test_scores_that_turn_wrong_are_concept_drift(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.fresh()
     calm = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     assert not [one for one in calm if isinstance(one, DriftDetected)]
@@ -197,6 +202,62 @@ def test_scores_that_turn_wrong_are_concept_drift(random: np.random.Generator) -
     detected = [one for one in said if isinstance(one, DriftDetected)]
     assert detected
     assert detected[0].kind is DriftKind.CONCEPT
+
+
+def summarised(random: np.random.Generator, registry: FolderReader, rows: int) -> DriftSummary:
+    agent = SummarisingAgent(registry)
+    [summary] = agent.handle(agent.fresh(), chunk("predictions", batch(random.normal(size=rows))))
+    assert isinstance(summary, DriftSummary)
+    return summary
+
+
+def test_what_labels_will_say_is_estimated_from_the_scores_and_a_restart_changes_nothing(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings())
+    state, predicted = agent.fresh(), chunk("drift-summaries", summarised(random, registry, 1024))
+    [early] = agent.handle(state, predicted)
+    assert isinstance(early, PerformanceEstimated)
+    assert (early.trusted, early.loss, early.sentence) == (False, None, "not enough labels yet: 0 of 500")
+    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    restarted = agent.load(agent.dump(state))
+    [found] = agent.handle(state, predicted)
+    assert [found] == agent.handle(restarted, predicted)
+    assert isinstance(found, PerformanceEstimated)
+    assert found.id != early.id
+    assert (found.version, found.rows, found.since, found.until, found.trusted) == ("1", 1024, 0, 1023, True)
+    assert found.error_rate is not None
+    assert abs(found.error_rate.value - 0.25) < 0.05  # calibrated scores of all sizes are wrong so often
+
+
+def test_labels_of_high_scores_only_are_weighted_to_all_predictions(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings())
+    state, fair = agent.fresh(), outcomes(random, 2000)
+    agent.handle(state, chunk("outcomes", fair))
+    agent.handle(state, chunk("drift-summaries", summarised(random, registry, 4000)))
+    high = [n for n, score in enumerate(fair.scores) if score is not None and score > 0.8]
+    columns = {n: [c[row] for row in high] for n, c in fair.model_dump().items() if isinstance(c, list)}
+    [window, *_] = agent.handle(state, chunk("outcomes", fair.model_copy(update=columns)))
+    assert isinstance(window, PerformanceMeasured)
+    plain, weighted = window.versions["1"], window.poststratified["1"]
+    assert plain.errors / plain.rows < 0.17
+    assert weighted.error_rate is not None
+    assert abs(weighted.error_rate - 0.25) < 0.05
+    assert weighted.covered < 0.3
+
+
+def test_a_version_that_nobody_registered_is_measured_but_not_estimated(
+    random: np.random.Generator, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    agent = PerformanceAgent(FolderReader(tmp_path / "models"), PerformanceSettings())
+    state = agent.fresh()
+    [window] = agent.handle(state, chunk("outcomes", outcomes(random, 250)))
+    assert isinstance(window, PerformanceMeasured)
+    assert window.poststratified == {}
+    assert state[MODEL].estimators == {}
 
 
 def test_a_segment_written_again_after_a_crash_changes_nothing(

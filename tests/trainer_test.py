@@ -9,6 +9,7 @@ import pytest
 from mlops_core.data.examples import Examples, joined
 from mlops_core.data.profile import Profile
 from mlops_core.drift.channels import Channels
+from mlops_core.drift.strata import Sum
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Task
 from mlops_core.training import evaluation, fit
@@ -137,6 +138,16 @@ def test_the_reference_has_the_features_of_all_rows_and_scores_of_the_fresh_ones
     profile: Profile = candidate(lessons()).profile
     assert profile.names == ("miles", "origin", "score", "confidence", "class")
     assert [column.rows for column in profile.columns] == [1500, 1500, 300, 300, 300]
+
+
+def test_what_labels_said_of_the_fresh_rows_is_where_estimates_begin() -> None:
+    found = candidate(lessons())
+    assert found.profile.held_out is not None
+    table = np.array(found.profile.held_out.sums)
+    assert table.shape == (found.profile.score.null, len(Sum))
+    assert table[:, Sum.ROWS].sum() == 300
+    assert table[:, Sum.ERROR].sum() / 300 == pytest.approx(found.metrics["error"])
+    assert table[:, Sum.LOSS].sum() / 300 == pytest.approx(found.metrics["brier"])
 
 
 def constant_but_at_the_end(examples: Examples) -> Examples:

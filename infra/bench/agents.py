@@ -60,7 +60,7 @@ def _columnar(reader: ModelReader, rows: int) -> list[Row]:
     joined = agent.fresh()
     _, waiting = _fed(agent, predictions, rows, joined)
     follows, meeting = _fed(agent, labels, rows, joined)
-    _, performance = _fed(PerformanceAgent(PerformanceSettings()), _encoded(follows, Outcomes), rows)
+    _, performance = _fed(PerformanceAgent(reader, PerformanceSettings()), _encoded(follows, Outcomes), rows)
     with tempfile.TemporaryDirectory() as folder:
         store = StoringAgent(ParquetStore(Path(folder)), StoreSettings())
         _, storing = _fed(store, _encoded(follows, LabelledExamples), rows)

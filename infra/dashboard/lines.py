@@ -36,8 +36,8 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: PLR0911  # a row 
             return "columns", "warn" if event.severity == "warning" else "plain", event.sentence
         case events.DriftMeasured() | events.DriftDetected() | events.DriftResolved():
             return _drift(event)
-        case events.PerformanceMeasured():
-            return "labels", "plain", f"{event.rows:,} labels met their predictions{_spans(event.spans)}"
+        case events.PerformanceMeasured() | events.PerformanceEstimated():
+            return "labels", "plain", _labels(event)
         case events.RetrainRequested() | events.RetrainRefused():
             return _retraining(event)
         case events.AlertRaised():
@@ -75,6 +75,14 @@ def _drift(
         case events.DriftResolved():
             what = ", ".join(event.columns) or "the error"
             return "drift", "good", f"{event.kind.value} drift is over: {what} back to reference"
+
+
+def _labels(event: events.PerformanceMeasured | events.PerformanceEstimated) -> str:
+    match event:
+        case events.PerformanceMeasured():
+            return f"{event.rows:,} labels met their predictions{_spans(event.spans)}"
+        case events.PerformanceEstimated():
+            return f"{event.rows:,} predictions of v {event.version}: {event.sentence}"
 
 
 def _retraining(event: events.RetrainRequested | events.RetrainRefused) -> tuple[str, Tone, str]:

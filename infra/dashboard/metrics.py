@@ -42,6 +42,16 @@ def families(board: Board) -> list[Metric]:
         "Mean squared error of the score in a version's newest window",
         labels=["model", "version"],
     )
+    estimated = GaugeMetricFamily(
+        "driftloop_estimated_loss",
+        "Mean squared error of the score to expect of a version's newest predictions, before their labels",
+        labels=["model", "version"],
+    )
+    trusted = GaugeMetricFamily(
+        "driftloop_estimate_trusted",
+        "1 where labels bear the estimate of a version's performance out, 0 where they contradict it",
+        labels=["model", "version"],
+    )
     weight = GaugeMetricFamily(
         "driftloop_rollout_weight",
         "A version's share of the traffic, in percent",
@@ -58,6 +68,10 @@ def families(board: Board) -> list[Metric]:
         for version, measured in model.last_measured.items():
             error.add_metric([name, version], measured.error)
             loss.add_metric([name, version], measured.loss)
+        for version, one in model.estimated.items():
+            trusted.add_metric([name, version], float(one.trusted))
+            if one.loss is not None:
+                estimated.add_metric([name, version], one.loss.value)
         for version, share in model.rollouts.weights.items():
             weight.add_metric([name, version], share)
         for outcome, count in model.retrainings.items():
@@ -65,4 +79,4 @@ def families(board: Board) -> list[Metric]:
         labelled.add_metric([name], model.labelled)
     for reason, count in board.letters.items():
         letters.add_metric([reason], count)
-    return [severity, error, loss, weight, retrainings, labelled, letters]
+    return [severity, error, loss, estimated, trusted, weight, retrainings, labelled, letters]

@@ -32,6 +32,8 @@ class ModelBoard:
         self.labelled = 0
         self.retrainings: dict[str, int] = {}
         self.last_measured: dict[str, Measured] = {}
+        self.estimated: dict[str, events.PerformanceEstimated] = {}
+        """The newest estimate of each version."""
         self.rollouts = Rollouts()
         self._pipeline = pipeline.IDLE
         self._first: dict[str, Outcome] = {}
@@ -47,6 +49,11 @@ class ModelBoard:
                 self._windows.add(stamp, self._window(event))
             case events.PerformanceMeasured():
                 self._points.add(stamp, self._point(event))
+            case events.PerformanceEstimated():
+                self.estimated.pop(event.version, None)
+                self.estimated[event.version] = event
+                while len(self.estimated) > VERSIONS_AT_ONCE:
+                    self.estimated.pop(next(iter(self.estimated)))
             case _:
                 said = line(event)
                 self._log.add(stamp, said)

@@ -47,6 +47,8 @@ class Estimated:
     """What the labels of some predictions will probably say."""
 
     rows: int
+    seen: int
+    """Predictions of the version so far."""
     since: int
     until: int
     """Times of the predictions (UTC, ms)."""
@@ -139,7 +141,8 @@ class PerformanceEstimator:
             BadData: another number of bins.
         """
         if counts.ndim != 2 or counts.shape[1] <= self._score.null or at.shape != (len(counts), 2):
-            raise BadData(f"expected counts (k, > {self._score.null}) and at (k, 2), got {counts.shape}, {at.shape}")
+            expected = f"counts (k, > {self._score.null}) and at (k, 2)"
+            raise BadData(f"expected {expected}, got {counts.shape} and {at.shape}")
         found: list[Estimated] = []
         for own, (first, last) in zip(counts[:, : self._score.null], at.tolist(), strict=True):
             fresh = self._seen % self._window == 0
@@ -250,6 +253,7 @@ class PerformanceEstimator:
         covered = self._covered()
         return Estimated(
             rows=int(self._counts.sum()),
+            seen=self._seen,
             since=self._since,
             until=self._until,
             task=self._task or Task.BINARY,

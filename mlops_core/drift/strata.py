@@ -66,7 +66,7 @@ def empty(bins: int) -> Floats:
 
 def judged(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
     """Error and residual of each row, shape (rows,)."""
-    residuals = labels - scores
+    residuals = np.clip(labels - scores, -performance.LARGEST, performance.LARGEST)
     if task is Task.BINARY:
         wrong = (scores >= performance.CUT) != (labels >= performance.CUT)
         return wrong.astype(np.float64), residuals
@@ -106,11 +106,9 @@ def expected(table: Floats, counts: Floats, what: Sum) -> Expected:
     shares = counts / max(float(counts.sum()), _TINY)
     means = smoothed(table)
     spreads = np.maximum(means[:, what + 1] - np.square(means[:, what]), 0.0)
-    # A bin whose rows are all alike by chance is not certain: nothing at all may have varied in a small table.
-    known = np.square(table[:, Sum.ROWS]) / np.maximum(table[:, Sum.WEIGHTS_2], _TINY) + BORROWED
     return Expected(
         value=float(shares @ means[:, what]),
-        uncertainty=float(np.square(shares) @ (spreads / known)),
+        uncertainty=float(np.square(shares) @ (spreads / _worth(table))),
         spread=float(shares @ spreads),
     )
 
@@ -162,10 +160,16 @@ def calibration_error(table: Floats, counts: Floats) -> float:
     The debiased estimator of Kumar, Liang and Ma, "Verified uncertainty calibration", NeurIPS 2019.
     """
     means = smoothed(table)
-    rows = np.square(table[:, Sum.ROWS]) / np.maximum(table[:, Sum.WEIGHTS_2], _TINY) + BORROWED
-    chance = np.maximum(means[:, Sum.LOSS] - np.square(means[:, Sum.RESIDUAL]), 0.0) / rows
+    squares = np.square(means[:, Sum.RESIDUAL])
+    chance = np.maximum(means[:, Sum.LOSS] - squares, 0.0) / _worth(table)
     shares = counts / max(float(counts.sum()), _TINY)
-    return float(np.sqrt(max(shares @ (np.square(means[:, Sum.RESIDUAL]) - chance), 0.0)))
+    return float(np.sqrt(max(float(shares @ (squares - chance)), 0.0)))
+
+
+def _worth(table: Floats) -> Floats:
+    """Rows that each bin's mean rests on, decayed ones in full and those that it borrowed included."""
+    worth: Floats = np.square(table[:, Sum.ROWS]) / np.maximum(table[:, Sum.WEIGHTS_2], _TINY) + BORROWED
+    return worth
 
 
 def _scaled(table: Floats, by: Floats) -> Floats:

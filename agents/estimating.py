@@ -1,0 +1,113 @@
+"""The half of the performance agent that looks at predictions without labels: an estimator a version."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlops_core.drift.estimation import Estimated, PerformanceEstimator
+from mlops_core.errors import Unknown
+from mlops_core.ports import ModelReader, Task
+from schemas import ids
+from schemas.events import PerformanceEstimated, PostStratified
+from schemas.settings import PerformanceSettings
+from schemas.stages import DriftSummary, Outcomes
+
+KEPT = 8
+"""Versions that are estimated; older ones have no traffic any more."""
+
+
+@dataclass
+class Estimating:
+    """One version's estimator, and where its predictions are in a summary."""
+
+    estimator: PerformanceEstimator
+    column: int
+    """Place of the score among the columns."""
+
+
+Estimators = dict[str, Estimating]
+"""By version, the one that was needed last at the end; none for a version that the registry doesn't know."""
+
+
+class Estimates:
+    """What goes in and out of the estimators of a model."""
+
+    def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
+        self._registry = registry
+        self._settings = settings
+
+    def expected(self, known: Estimators, summary: DriftSummary) -> list[PerformanceEstimated]:
+        """What labels will say about the predictions of a summary; of segments nothing is said."""
+        own = self._own(known, summary.model, summary.version)
+        if own is None or not summary.batches or getattr(summary, "segment", "") != "":
+            return []
+        counts, times = summary.unpacked()
+        return [_said(summary, one) for one in own.estimator.predicted(counts[:, own.column], times)]
+
+    def learned(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
+        """What labelled rows say of all predictions, per version; then the estimators learn from them."""
+        labels, scores = (np.asarray(one, dtype=np.float64) for one in (window.labels, window.scores))
+        versions = np.asarray(window.versions, dtype=object)
+        found: dict[str, PostStratified] = {}
+        for version in sorted(set(window.versions)):
+            own = self._own(known, window.model, version)
+            if own is not None:
+                rows = versions == version
+                weighted = own.estimator.poststratified(labels[rows], scores[rows])
+                found |= {} if weighted is None else {version: weighted}
+                own.estimator.learn(labels[rows], scores[rows])
+        return found
+
+    def dump(self, known: Estimators) -> Mapping[str, object]:
+        """Fit for JSON."""
+        return {
+            version: {"column": one.column, "state": base64.b64encode(one.estimator.dump()).decode()}
+            for version, one in known.items()
+        }
+
+    def load(self, fields: Mapping[str, Any]) -> Estimators:
+        """Back from `dump`."""
+        return {
+            version: Estimating(
+                PerformanceEstimator.load(base64.b64decode(one["state"]), self._settings), one["column"]
+            )
+            for version, one in fields.items()
+        }
+
+    def _own(self, known: Estimators, model: str, version: str) -> Estimating | None:
+        own = known.pop(version, None) or self._new(model, version)
+        if own is not None:
+            known[version] = own
+            while len(known) > KEPT:
+                del known[next(iter(known))]
+        return own
+
+    def _new(self, model: str, version: str) -> Estimating | None:
+        try:
+            profile = self._registry.profile(model, version)
+        except Unknown:
+            return None
+        estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
+        return Estimating(estimator, len(profile.features))
+
+
+def _said(summary: DriftSummary, found: Estimated) -> PerformanceEstimated:
+    return PerformanceEstimated(
+        id=ids.derived(summary.model, summary.version, "estimated", found.seen),
+        at=found.until,
+        model=summary.model,
+        version=summary.version,
+        rows=found.rows,
+        since=found.since,
+        until=found.until,
+        labelled=found.labelled,
+        error_rate=found.error if found.task is Task.BINARY else None,
+        absolute_error=found.error if found.task is Task.REGRESSION else None,
+        loss=found.loss,
+        calibration_error=found.calibration_error,
+        trusted=found.trusted,
+        sentence=found.sentence,
+    )
