@@ -12,8 +12,7 @@ import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent
-from schemas.records import AnyRecord, Record
-from schemas.stages import Outcomes
+from schemas.records import AnyRecord
 
 T = TypeVar("T")
 
@@ -42,10 +41,11 @@ class Unreadable(ValueError):
 
 
 def encode(message: BaseModel) -> bytes:
-    """The message as JSON. Numbers that are not finite become null (JSON has no word for them)."""
-    if isinstance(message, Record | Outcomes):  # columns: what its fields hold is what JSON says
-        return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
-    return orjson.dumps(message.model_dump(mode="python"), option=orjson.OPT_SERIALIZE_NUMPY)
+    """The message as JSON. Numbers that are not finite become null (JSON has no word for them).
+
+    What its fields hold is what JSON says, so they go past pydantic, which takes ten times as long.
+    """
+    return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _plain(values: object) -> object:
