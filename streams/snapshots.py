@@ -69,6 +69,8 @@ class Snapshot:
         A reader that lags has what was said and its repetition in the same chunk.
         """
         newest, seen = self.offsets.get(chunk.topic, -1), dict(self.seen)
+        if chunk.first > newest and not chunk.signed:
+            return chunk.records
         fresh: list[Arrived] = []
         for record in chunk.records:
             source, seq = _source(chunk.topic, record)
@@ -82,7 +84,7 @@ class Snapshot:
     def passed(self, chunk: Chunk) -> None:
         """`chunk` is part of the state now, or was before."""
         self.offsets[chunk.topic] = max(chunk.last, self.offsets.get(chunk.topic, -1))
-        for record in chunk.records:
+        for record in chunk.records if chunk.signed else ():
             source, seq = _source(chunk.topic, record)
             if source is not None:
                 self.seen[source] = max(seq, self.seen.get(source, 0))

@@ -1,10 +1,13 @@
 """Our row of ADWINs hears what river's own hears, value by value."""
 
+import random
+
 import numpy as np
 import pytest
 from river.drift import ADWIN
 
-from mlops_core.drift.adwins import Adwins
+from mlops_core.drift import packing
+from mlops_core.drift.adwins import LONGEST_STEADY, Adwins
 
 
 def rivers_own(values: np.ndarray, delta: float, clock: int) -> list[tuple[int, int]]:
@@ -37,3 +40,77 @@ def test_alarms_are_rivers_own_however_the_values_are_cut(values: np.ndarray, cl
         found += [(first + alarm.position, alarm.channel) for alarm in alarms]
     assert sorted(found) == rivers_own(values, 0.002, clock)
     assert len(found) > 20
+
+
+@pytest.fixture
+def seed() -> int:
+    chosen = random.SystemRandom().randrange(1_000_000)
+    print(f"seed {chosen}")  # noqa: T201  # shown when a test fails, to run it again
+    return chosen
+
+
+def cut(values: np.ndarray, size: int) -> list[np.ndarray]:
+    return [values[:, first : first + size] for first in range(0, values.shape[1], size)]
+
+
+def after_a_steady_start(seed: int) -> np.ndarray:
+    """Channels that say one and the same for a while, then now and then another value, then a new level."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for steady in (0, 1, 5, 31, 200, 801):
+        now_and_then = np.where(generator.random(400) < 0.1, generator.normal(size=400), 0.0)
+        changed = generator.normal(3, 1, size=1600 - steady)
+        rows.append(generator.normal() + np.concatenate([np.zeros(steady), now_and_then, changed]))
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("size", [1, 7, 400, 2000])
+def test_what_was_only_counted_is_heard_as_if_it_had_been_fed(seed: int, size: int) -> None:
+    values = after_a_steady_start(seed)
+    whole = Adwins(len(values), delta=0.002, clock=1, kept=64)
+    alarms = whole.feed(values)
+    assert [(one.position, one.channel) for one in sorted(alarms, key=lambda one: one.position)] == sorted(
+        rivers_own(values, 0.002, 1)
+    )
+    adwins, found = Adwins(len(values), delta=0.002, clock=1, kept=64), []
+    for number, part in enumerate(cut(values, size)):
+        adwins = Adwins(len(values), delta=0.002, clock=1, kept=64).load(adwins.dump())
+        found += [
+            (number * size + one.position, one.channel, one.width, one.before) for one in adwins.feed(part)
+        ]
+    assert sorted(found) == sorted((one.position, one.channel, one.width, one.before) for one in alarms)
+    assert adwins.dump() == whole.dump()
+
+
+@pytest.mark.parametrize("delta", [0.002, 1e-6])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e3])
+def test_rivers_own_says_nothing_of_equal_values(seed: int, delta: float, scale: float) -> None:
+    level = float(np.random.default_rng(seed).normal(0, scale))
+    detector = ADWIN(delta=delta, clock=1)
+    for _ in range(LONGEST_STEADY // 4):
+        detector.update(level)
+        assert not detector.drift_detected, level
+
+
+def test_equal_values_beyond_the_longest_memory_are_as_many_as_it(seed: int) -> None:
+    level = np.random.default_rng(seed).normal()
+    steady, changed = np.full((1, 4000), level), np.full((1, 4000), level + 3)
+    long = Adwins(1, delta=1e-6, clock=1, kept=64)
+    for _ in range(LONGEST_STEADY // 4000 + 50):
+        assert long.feed(steady) == []
+    longest = Adwins(1, delta=1e-6, clock=1, kept=64)
+    for _ in range(LONGEST_STEADY // 4000):
+        longest.feed(steady)
+    found = [one.position for one in longest.feed(changed)]
+    assert found
+    assert [one.position for one in long.feed(changed)] == found
+
+
+def test_a_state_from_before_values_were_counted_goes_on(seed: int) -> None:
+    values = after_a_steady_start(seed)[:, :1000]
+    fed = Adwins(len(values), delta=0.002, clock=1, kept=64)
+    fed.feed(values)
+    meta, arrays = packing.unpacked(fed.dump())
+    older = packing.packed(meta, {name: arrays[name] for name in ("detectors", "recent")})
+    after = np.random.default_rng(seed).normal(5, 1, size=(len(values), 200))
+    assert Adwins(len(values), delta=0.002, clock=1, kept=64).load(older).feed(after) == fed.feed(after)

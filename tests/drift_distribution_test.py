@@ -245,7 +245,7 @@ def test_a_forged_state_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_another_river_begins_with_fresh_detectors() -> None:
     old, new = Adwins(1, 1e-6, clock=1, kept=64), Adwins(1, 1e-6, clock=1, kept=64)
-    old.feed(np.zeros((1, 100)))
+    old.feed(np.arange(100.0)[None, :] % 2)
     old._kind["river"] = "0.1"
     assert new.load(old.dump()).feed(np.full((1, 20), 50.0)) == []
     assert pickle.dumps(new._detectors) != pickle.dumps(old._detectors)
