@@ -17,7 +17,7 @@ from schemas import ids
 from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
 from schemas.settings import DriftSettings
 from schemas.stages import DriftSummary
-from streams import topics
+from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.consume import parked
@@ -48,7 +48,7 @@ class DriftAgent(WithoutEffects):
     """A detector a version, with the reference of that version's own training data."""
 
     name = "drift"
-    steps = 20
+    steps = bases.MANY_STEPS
     topics = (topics.SUMMARIES,)
 
     def __init__(self, registry: ModelReader, settings: DriftSettings) -> None:

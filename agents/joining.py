@@ -11,7 +11,7 @@ from schemas.events import Span
 from schemas.records import Label
 from schemas.settings import PerformanceSettings
 from schemas.stages import LabelledExamples, Outcomes
-from streams import codec, metrics, topics
+from streams import bases, codec, metrics, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.consume import parked
@@ -29,7 +29,7 @@ class JoiningAgent(WithoutEffects):
     """One join a partition: a prediction and its label have the same id, so they share one."""
 
     name = "joining"
-    steps = 50
+    steps = bases.MANY_STEPS
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, settings: PerformanceSettings) -> None:

@@ -17,7 +17,7 @@ from schemas import ids
 from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured, PostStratified
 from schemas.settings import PerformanceSettings
 from schemas.stages import DriftSummary, Outcomes
-from streams import topics
+from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
@@ -51,7 +51,7 @@ class PerformanceAgent(WithoutEffects):
     """Closes a window after so many labels, whatever versions answered them."""
 
     name = "performance"
-    steps = 20
+    steps = bases.MANY_STEPS
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:

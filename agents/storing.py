@@ -16,7 +16,7 @@ from mlops_core.data.examples import Examples, joined
 from mlops_core.ports import ExampleStore
 from schemas.settings import StoreSettings
 from schemas.stages import LabelledExamples
-from streams import topics
+from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
@@ -56,7 +56,7 @@ class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
     name = "storing"
-    steps = 20
+    steps = bases.MANY_STEPS
     topics = (topics.EXAMPLES,)
 
     def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:

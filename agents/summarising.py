@@ -19,7 +19,7 @@ from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas.events import Span
 from schemas.stages import DriftSummary
-from streams import topics
+from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.consume import parked
@@ -44,7 +44,7 @@ class SummarisingAgent(WithoutEffects):
     """One summariser a version; what is left over from a chunk waits for the next one."""
 
     name = "summarising"
-    steps = 50
+    steps = bases.MANY_STEPS
     topics = (topics.PREDICTIONS, topics.FEATURES)
 
     def __init__(self, registry: ModelReader) -> None:

@@ -26,10 +26,10 @@ class Agent(Protocol[State]):
 
     @property
     def steps(self) -> int:
-        """Chunks between two dumps of the whole state.
+        """Chunks between two dumps of the whole state, at most; bytes decide, too (see `streams.bases`).
 
-        1 is right for a small state; one that is large against a chunk is written more seldom, for as
-        many chunks to handle again after a crash.
+        1 is right for a small state and a handler that asks others than its state. What is large against a
+        chunk takes `bases.MANY_STEPS`, for as many chunks to handle again after a crash.
         """
         ...
 

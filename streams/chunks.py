@@ -61,6 +61,11 @@ class Chunk:
         """Whether any of its records has headers, as all have that an agent said."""
         return any(map(_headers, self.records))
 
+    @cached_property
+    def size(self) -> int:
+        """Bytes of its records' values."""
+        return sum(len(record.value or b"") for record in self.records)
+
     def only(self, records: Sequence[Arrived]) -> "Chunk":
         """The same partition with fewer records."""
         return Chunk(self.topic, self.partition, records)

@@ -21,7 +21,7 @@ from mlops_core.errors import Temporary
 from schemas import ids
 from schemas.dead_letters import DeadLetter
 from schemas.settings import KafkaSettings
-from streams import metrics, routes, topics
+from streams import bases, metrics, routes, topics
 from streams.agent import Agent, State
 from streams.chunks import Arrived, Chunk
 from streams.outgoing import Outgoing
@@ -80,6 +80,12 @@ class Live(Generic[State]):
     state: State
     base: int | None = None
     """The newest base's number; None: write one before anything else."""
+    passed: int = 0
+    """Bytes of the records handled since, and of what followed from them."""
+
+    def took(self, chunk: Chunk, outbox: Sequence[Outgoing]) -> None:
+        """So much more would have to be read and handled again after a crash."""
+        self.passed += chunk.size + sum(len(message.value) for message in outbox)
 
 
 class Loop(Generic[State]):
@@ -181,7 +187,8 @@ class Loop(Generic[State]):
         source = f"{self._agent.name}/{chunk.partition}/{live.snapshot.birth}"
         outbox = [signed(message, source, live.snapshot.said + n) for n, message in enumerate(follows, 1)]
         entry: Snapshot | Step = live.snapshot.applied(chunk, outbox)
-        if not whole or live.base is None or entry.number - live.base >= self._agent.steps:
+        live.took(chunk, outbox)
+        if not whole or self._due(live):
             entry = self._based(live)
         if self._live.get(chunk.partition) is not live:
             raise Revoked
@@ -192,11 +199,17 @@ class Loop(Generic[State]):
         metrics.applied(self._agent.name, chunk.topic, len(chunk.records))
         self._perform_what_is_asked(chunk.partition, live)
 
+    def _due(self, live: Live[State]) -> bool:
+        """Whether the whole state is to be written."""
+        if live.base is None or live.snapshot.number - live.base >= self._agent.steps:
+            return True
+        return bases.due(len(live.snapshot.state), live.passed)
+
     def _based(self, live: Live[State]) -> Snapshot:
         """A base as of now."""
         live.snapshot.state = self._agent.dump(live.state)
         live.snapshot.turn += 1
-        live.base = live.snapshot.number
+        live.base, live.passed = live.snapshot.number, 0
         return live.snapshot
 
     async def _handled(self, live: Live[State], chunk: Chunk) -> tuple[list[Outgoing], bool]:
@@ -291,7 +304,9 @@ class Loop(Generic[State]):
                 log.error("records of the memory are gone", extra={"topic": step.topic, "last": step.last})
             fresh = live.snapshot.unapplied(Chunk(step.topic, partition, records))
             if fresh:
-                self._handled_again(live, Chunk(step.topic, partition, fresh))
+                again = Chunk(step.topic, partition, fresh)
+                self._handled_again(live, again)
+                live.took(again, step.outbox)
             live.snapshot.offsets[step.topic] = step.last
             live.snapshot.said, live.snapshot.outbox = step.said, step.outbox
             live.snapshot.number = step.number

@@ -13,7 +13,7 @@ from mlops_core.errors import Unavailable
 from schemas.dead_letters import DeadLetter
 from schemas.events import AlertRaised
 from schemas.settings import KafkaSettings
-from streams import topics
+from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Arrived, Chunk
 from streams.consume import Loop
@@ -303,8 +303,50 @@ def test_a_memory_is_found_again_from_its_base_and_the_steps_after_it(values: li
 def test_only_each_nth_entry_holds_the_whole_state() -> None:
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1"], first=n)) for n in range(8)])
-    kinds = [type(unpack(packed)).__name__ for packed in cluster.changelog[0]]
-    assert kinds == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot", "Step"]
+    assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot", "Step"]
+
+
+class Seldom(Totals):
+    """Writes its state, of so many bytes, as seldom as bytes allow."""
+
+    steps = bases.MANY_STEPS
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def dump(self, state: list[int]) -> bytes:
+        return super().dump(state).ljust(self.size)
+
+
+def sized(value: int, size: int, offset: int) -> Chunk:
+    return Chunk("labels", 0, records([str(value).encode().ljust(size)], first=offset))
+
+
+def kinds(cluster: Cluster) -> list[str]:
+    return [type(unpack(packed)).__name__ for packed in cluster.changelog[0]]
+
+
+def test_a_state_is_written_again_after_about_as_many_bytes_as_it_has() -> None:
+    cluster = Cluster()
+    run(cluster, [sized(1, 400_000, n) for n in range(12)], Seldom(2_000_000))
+    assert kinds(cluster) == ["Snapshot", *["Step"] * 4, "Snapshot", *["Step"] * 4, "Snapshot", "Step"]
+
+
+def test_a_small_state_is_not_written_with_each_small_chunk_nor_a_huge_one_never() -> None:
+    small, huge = Cluster(), Cluster()
+    run(small, [sized(1, 1000, n) for n in range(500)], Seldom(10))
+    run(huge, [sized(1, bases.MOST_BYTES // 4, n) for n in range(6)], Seldom(2 * bases.MOST_BYTES))
+    assert kinds(small) == ["Snapshot", *["Step"] * 499]
+    assert kinds(huge) == ["Snapshot", "Step", "Step", "Step", "Snapshot", "Step"]
+
+
+def test_what_passed_before_a_crash_counts_after_it() -> None:
+    """Else a worker that dies again and again would have ever more to handle again."""
+    cluster = Cluster()
+    for n in range(7):
+        run(cluster, [sized(1, 400_000, n)], Seldom(10))
+    assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot"]
+    assert remembered(cluster) == [1] * 7
 
 
 def test_records_that_never_came_are_fetched_before_what_follows_them() -> None:

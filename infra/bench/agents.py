@@ -17,7 +17,7 @@ from infra.bench.table import Row
 from mlops_core.ports import ModelReader
 from schemas.settings import DriftSettings, PerformanceSettings, StoreSettings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import codec
+from streams import bases, codec
 from streams.agent import Agent, State
 from streams.chunks import CHUNK_BYTES, Arrived, Chunk
 from streams.routes import Emitted
@@ -89,14 +89,13 @@ def _fed(
     """What the agent says, and its microseconds a row with its states written as often as the loop does."""
     held = agent.fresh() if state is None else state
     follows: list[Emitted] = []
-    began = time.process_time()
-    for number, chunk in enumerate(_chunks(agent.topics[0].name, values), 1):
+    began, size, passed = time.process_time(), 0, 0
+    for chunk in _chunks(agent.topics[0].name, values):
         said = agent.handle(held, chunk)
-        for message in said:
-            codec.encode(message)
+        passed += chunk.size + sum(len(codec.encode(message)) for message in said)
         follows += said
-        if number % agent.steps == 0:
-            agent.dump(held)
+        if bases.due(size, passed):
+            size, passed = len(agent.dump(held)), 0
     return follows, (time.process_time() - began) / rows * 1e6
 
 
