@@ -8,7 +8,9 @@ import orjson
 
 from agents.reading import decoded, staged
 from mlops_core.drift import columns, sentences
+from mlops_core.drift.adwins import adwin
 from mlops_core.drift.columns import ColumnWatch, Deviation
+from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
 from mlops_core.drift.microbatches import ROWS
 from mlops_core.errors import Unknown
@@ -51,9 +53,12 @@ class DriftAgent(WithoutEffects):
     steps = bases.MANY_STEPS
     topics = (topics.SUMMARIES,)
 
-    def __init__(self, registry: ModelReader, settings: DriftSettings) -> None:
+    def __init__(
+        self, registry: ModelReader, settings: DriftSettings, detector: DetectorFactory = adwin
+    ) -> None:
         self._registry = registry
         self._settings = settings
+        self._detector = detector
 
     def fresh(self) -> State:
         """No version is watched."""
@@ -83,7 +88,9 @@ class DriftAgent(WithoutEffects):
             except Unknown:
                 continue  # deleted from the registry meanwhile
             state[one["key"][0], one["key"][1]] = Watched(
-                DistributionDrift.load(base64.b64decode(one["detector"]), profile, self._settings),
+                DistributionDrift.load(
+                    base64.b64decode(one["detector"]), profile, self._settings, self._detector
+                ),
                 [Span.model_validate(span) for span in one["spans"]],
                 one["detections"],
                 ColumnWatch.restored(one.get("columns", {})),
@@ -107,7 +114,7 @@ class DriftAgent(WithoutEffects):
         return follows
 
     def _new(self, key: Key) -> Watched:
-        return Watched(DistributionDrift(self._registry.profile(*key), self._settings))
+        return Watched(DistributionDrift(self._registry.profile(*key), self._settings, self._detector))
 
 
 def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:

@@ -28,8 +28,10 @@ def _summarising(settings: Settings) -> Agent[Any]:
 def _drift(settings: Settings) -> Agent[Any]:
     from agents.drift import DriftAgent
     from infra.adapters.readers import reader_for
+    from infra.detectors import detector
 
-    return DriftAgent(reader_for(settings.registry.tracking_uri), settings.drift)
+    reader = reader_for(settings.registry.tracking_uri)
+    return DriftAgent(reader, settings.drift, detector(settings.drift.detector))
 
 
 def _joining(settings: Settings) -> Agent[Any]:

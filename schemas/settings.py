@@ -102,6 +102,9 @@ class DriftSettings(Group):
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
     window_rows: Positive = 1024
     """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
+    detector: str = "adwin"
+    """What listens to the channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
+    point `driftloop.detectors` of a package of yours (see examples/own_detector.py)."""
     season: Season = None
     """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
     weeks or periods. These must span two of them, else all hours are compared with the whole."""

@@ -7,7 +7,6 @@ standard deviation of about 1 or more; one NaN or 1e308 would blind it for ever,
 
 import io
 import pickle
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from operator import length_hint
@@ -18,10 +17,13 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats
 from mlops_core.drift import packing
+from mlops_core.drift.detector import Alarm
 from mlops_core.errors import BadData
 
 _ALLOWED = {("river.drift.adwin", "ADWIN"), ("river._river_rust.drift", "AdaptiveWindowing")}
 """All that a pickle of ours may name: river's detector and its window."""
+KEPT = 128
+"""Values a channel remembers to date a change: 4,096 rows."""
 _LEAST = 5
 """River's own least width of a part."""
 LONGEST_STEADY = 100_000
@@ -29,19 +31,9 @@ LONGEST_STEADY = 100_000
 million rows, against which whatever comes next is as new as against more."""
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """A channel's mean changed."""
-
-    position: int
-    """Place of the value that gave it away, in the values just fed."""
-    channel: int
-    width: int
-    """Values since the change, this one included."""
-    before: float
-    """Mean of the values before the change."""
-    after: float
-    """Mean of those since."""
+def adwin(channels: int, delta: float) -> "Adwins":
+    """What listens unless another detector is chosen (see `detector.DetectorFactory`)."""
+    return Adwins(channels, delta, clock=1, kept=KEPT)
 
 
 class Adwins:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import HUGE, Floats
 from mlops_core.drift import packing
-from mlops_core.drift.adwins import Adwins, Alarm
+from mlops_core.drift.adwins import Adwins
+from mlops_core.drift.detector import Alarm
 from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
 from mlops_core.ports import Task

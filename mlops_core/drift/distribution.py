@@ -1,8 +1,8 @@
 """Feature and prediction drift of one model version: stage two.
 
-Each channel of each column (see `channels`) has a river ADWIN that is fed the mean of 32 rows; an alarm
-opens an episode once the change is large enough to matter (see `episodes`). Measured on streams of a million
-rows in docs/decisions/0007.
+Each channel of each column (see `channels`) has a detector, by default river's ADWIN, that is fed the mean of
+32 rows; an alarm opens an episode once the change is large enough to matter (see `episodes`). Measured on
+streams of a million rows in docs/decisions/0007.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +16,9 @@ from mlops_core.data.features import Floats
 from mlops_core.data.profile import BINS_MAX, Profile
 from mlops_core.data.seasons import Seasons, hours_of
 from mlops_core.drift import contribution, packing, sentences
-from mlops_core.drift.adwins import Adwins
+from mlops_core.drift.adwins import adwin
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
+from mlops_core.drift.detector import SCALE, DetectorFactory
 from mlops_core.drift.episodes import Episodes
 from mlops_core.drift.microbatches import ROWS, Counts, Times
 from mlops_core.drift.seasonal import Due
@@ -25,12 +26,6 @@ from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
 from schemas.events import ColumnDrift, DriftKind
 from schemas.settings import DriftSettings
-
-_GAIN = 10.0
-"""ADWIN's bound has a term for values in [0, 1]; with a deviation of 10 it stops mattering, and alarms come
-a third sooner."""
-_KEPT = 128
-"""Values a detector remembers to date a change: 4,096 rows."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,8 @@ class DistributionDrift:
     [('temp', 'feature', 'location', 4096, 4383)]
     """
 
-    def __init__(self, profile: Profile, settings: DriftSettings) -> None:
+    def __init__(self, profile: Profile, settings: DriftSettings, detector: DetectorFactory = adwin) -> None:
+        """`detector` listens to the channels; `settings.detector` is what it is called."""
         self._profile = profile
         self._season = _season(profile, settings)
         self._channels = channels = Channels.of(profile, self._season)
@@ -110,8 +106,10 @@ class DistributionDrift:
         self._episodes = Episodes.fresh(
             self._window, settings.open_severity, settings.close_severity, channels.rows, leads
         )
-        self._plain = Adwins(int(channels.used.sum()), settings.delta, clock=1, kept=_KEPT)
-        self._shape = Adwins(len(channels.shaped), settings.delta, clock=1, kept=_KEPT)
+        self._plain = detector(int(channels.used.sum()), settings.delta)
+        self._shape = detector(len(channels.shaped), settings.delta)
+        self._heard = {"detector": settings.detector, "season": _named(self._season)}
+        """Who listens to what: a state of other detectors, or of other values, is none of ours."""
         self._times = RecentTimes(stride=1)
         columns = len(profile.columns)
         self._counts = np.empty((0, columns, BINS_MAX), dtype=np.uint8)
@@ -125,11 +123,6 @@ class DistributionDrift:
         return tuple(
             n for n, is_open in zip(self._profile.names, self._episodes.open, strict=True) if is_open
         )
-
-    @property
-    def _reference(self) -> str | None:
-        """What the detectors' values are measured against; None: the whole reference."""
-        return None if self._season is None else f"{self._season.phases} phases of {self._season.hours:g} h"
 
     @property
     def rows(self) -> int:
@@ -173,7 +166,7 @@ class DistributionDrift:
             "index": self._index,
             "columns": self._profile.names,
             "window": self._window,
-            "reference": self._reference,
+            "heard": self._heard,
         }
         detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
         arrays: dict[str, NDArray[Any]] = {
@@ -186,15 +179,17 @@ class DistributionDrift:
         return packing.packed(meta, arrays)
 
     @classmethod
-    def load(cls, data: bytes, profile: Profile, settings: DriftSettings) -> Self:
+    def load(
+        cls, data: bytes, profile: Profile, settings: DriftSettings, detector: DetectorFactory = adwin
+    ) -> Self:
         """Continue where `dump` was taken.
 
-        With fresh detectors after an upgrade of river, or if they are to hear something else (a season).
+        With fresh detectors if they are others, or are to hear something else (a season).
 
         Raises:
             BadData: not such a state, or that of another profile or window.
         """
-        loaded = cls(profile, settings)
+        loaded = cls(profile, settings, detector)
         meta, arrays = packing.unpacked(data)
         expected = {"columns": list(profile.names), "window": loaded._window}
         found = {name: meta.get(name) for name in expected}
@@ -204,7 +199,7 @@ class DistributionDrift:
         loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
         loaded._episodes.restore(arrays)
-        if meta.get("reference") == loaded._reference:
+        if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
             loaded._plain.load(arrays["plain"].tobytes())
             loaded._shape.load(arrays["shape"].tobytes())
         return loaded
@@ -222,11 +217,11 @@ class DistributionDrift:
         columns, _ = np.nonzero(self._channels.used)
         held = len(history) - new
         sums = self._channels.sums(history[held:], spans[held:])[:, self._channels.used]
-        for alarm in self._plain.feed(sums.T * (_GAIN / np.sqrt(ROWS))):
+        for alarm in self._plain.feed(sums.T * (SCALE / np.sqrt(ROWS))):
             now = self._index + alarm.position + 1
             alarms.setdefault(now, []).append((int(columns[alarm.channel]), now - alarm.width))
         first = self._index // SHAPE_BATCHES
-        for alarm in self._shape.feed(_GAIN * self._shapes(new, history, spans)):
+        for alarm in self._shape.feed(SCALE * self._shapes(new, history, spans)):
             group = first + alarm.position + 1
             found = int(self._channels.shaped[alarm.channel]), (group - alarm.width) * SHAPE_BATCHES
             alarms.setdefault(group * SHAPE_BATCHES, []).append(found)
@@ -320,6 +315,10 @@ def _season(profile: Profile, settings: DriftSettings) -> Seasons | None:
     if settings.season is None or learned is None or learned.hours != hours_of(settings.season):
         return None
     return learned
+
+
+def _named(season: Seasons | None) -> str | None:
+    return None if season is None else f"{season.phases} phases of {season.hours:g} hours"
 
 
 def _summed(counts: Counts) -> NDArray[np.int64]:

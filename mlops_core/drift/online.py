@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from mlops_core.data.features import Column, Floats
 from mlops_core.data.profile import Profile
+from mlops_core.drift.adwins import adwin
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import DistributionDrift, Verdict
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import BadData
@@ -54,12 +56,13 @@ class OnlineDrift:
         task: Task = Task.BINARY,
         drift: DriftSettings | None = None,
         performance: PerformanceSettings | None = None,
+        detector: DetectorFactory = adwin,
     ) -> None:
         """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows."""
-        self._profile = profile
+        self._profile, self._detector = profile, detector
         self._drift, self._performance = drift or DriftSettings(), performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
-        self.distribution = DistributionDrift(profile, self._drift)
+        self.distribution = DistributionDrift(profile, self._drift, detector)
         self.concept = ConceptDrift(self._performance, task)
 
     def update(self, batch: Batch) -> list[Verdict | ConceptAlarm]:
@@ -93,7 +96,9 @@ class OnlineDrift:
 
     def restored(self, state: Mapping[str, Any]) -> Self:
         """Go on where `state` was taken, with the same profile and settings."""
-        self.distribution = DistributionDrift.load(state["distribution"], self._profile, self._drift)
+        self.distribution = DistributionDrift.load(
+            state["distribution"], self._profile, self._drift, self._detector
+        )
         self.concept = ConceptDrift.load(state["concept"], self._performance)
         self._summariser = Summariser.restore(state["waiting"])
         return self

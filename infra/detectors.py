@@ -1,0 +1,45 @@
+"""Which detector `drift.detector` names: ours, or one of a package that is installed beside us."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from mlops_core.drift.detector import DetectorFactory
+from mlops_core.errors import Impossible
+
+GROUP = "driftloop.detectors"
+"""Entry points whose value is a `DetectorFactory`."""
+_OURS = {"adwin": ("mlops_core.drift.adwins", "adwin"), "cusum": ("mlops_core.drift.cusum", "Cusums")}
+
+
+def detector(name: str) -> DetectorFactory:
+    """The factory that `name` stands for.
+
+    Raises:
+        Impossible: nobody brought it; what there is.
+    """
+    if name in _OURS:
+        module, attribute = _OURS[name]
+        return _factory(name, getattr(import_module(module), attribute))
+    brought = {one.name: one for one in entry_points(group=GROUP)}
+    if name not in brought:
+        known = ", ".join(sorted({*_OURS, *brought}))
+        raise Impossible(f"drift.detector: no {name!r}; possible here: {known} (entry points {GROUP!r})")
+    try:
+        found = brought[name].load()
+    except (ImportError, AttributeError) as error:
+        raise Impossible(f"drift.detector: {name!r} is {brought[name].value}, and {error}") from error
+    return _factory(name, found)
+
+
+def _factory(name: str, found: Any) -> DetectorFactory:
+    """`found`, once it has made something that can feed, dump and load."""
+    try:
+        made = found(1, 1e-6)
+    except TypeError as error:
+        raise Impossible(f"drift.detector: {name!r} can't be made of (channels, delta): {error}") from error
+    missing = [method for method in ("feed", "dump", "load") if not callable(getattr(made, method, None))]
+    if missing:
+        raise Impossible(f"drift.detector: what {name!r} makes has no {', '.join(missing)}")
+    factory: DetectorFactory = found
+    return factory
