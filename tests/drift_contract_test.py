@@ -167,6 +167,7 @@ def test_the_same_rows_give_the_same_verdicts_however_chunked(
 ) -> None:
     stream = still(rng, 6000) + shifted(rng, 3000)
     sizes: list[int] = rng.integers(1, 400, 20).tolist()
+    sizes += [0, 1]
     whole = kind(np.random.default_rng(seed)).feed(stream, 0)
     assert whole
     assert in_chunks(kind(np.random.default_rng(seed)), stream, sizes) == whole

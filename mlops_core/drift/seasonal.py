@@ -64,7 +64,7 @@ class Seasonal:
         """Mean of each channel due in micro-batches that came `at`, shape (k, columns, channels); exact."""
         parts, offsets = self._parts(at)
         touched = parts.any(axis=0)
-        flat = (int(touched.sum()), -1)
+        flat = (int(touched.sum()), int(np.prod(self._means.shape[1:])))
         level = parts[:, touched] @ self._means[touched].reshape(flat)
         tilt = offsets[:, touched] @ self._slopes[touched].reshape(flat)
         means: Floats = (level + tilt).reshape(len(at), *self._means.shape[1:])
