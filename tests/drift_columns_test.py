@@ -12,7 +12,8 @@ from agents.summarising import SummarisingAgent
 from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from mlops_core.data.profile import Profile
-from mlops_core.drift.columns import LEAST_ROWS, MOST, ColumnWatch, Deviation
+from mlops_core.data.rows import RowKind, Rows
+from mlops_core.drift.columns import LEAST_ROWS, MOST, ColumnWatch, Deviation, deviations
 from schemas.events import ColumnsChanged
 from schemas.records import PredictionBatch
 from schemas.settings import DriftSettings
@@ -107,6 +108,20 @@ def test_when_it_is_over_that_is_told_too(loop: Loop) -> None:
 
 def test_predictions_whose_features_come_apart_say_nothing_of_columns(loop: Loop) -> None:
     assert loop.told(12, {}) == []
+
+
+def test_text_that_was_cut_out_of_other_rows_is_still_text() -> None:
+    numbers, words = np.array([0.5, 1.5]), np.array(["UA", "AA"], dtype=object)
+    profile = Profile.of({"x": numbers, "carrier": words}, np.ones(2))
+
+    def found(x: Any, carrier: Any) -> Mapping[str, Deviation]:
+        columns = {"x": x, "carrier": carrier}
+        at, scores = np.arange(2), np.ones(2)
+        return deviations([Rows(RowKind.PREDICTIONS, "m", "1", ["a", "b"], at, scores, columns)], profile)
+
+    assert found(numbers, words) == {}
+    assert found(words, words) == {"x": Deviation.RETYPED}
+    assert found(numbers, numbers) == {"carrier": Deviation.RETYPED}
 
 
 def test_a_few_rows_without_it_prove_nothing() -> None:

@@ -67,11 +67,11 @@ def _mostly_missing(column: ColumnProfile) -> bool:
 
 def _retyped(column: ColumnProfile, values: Column) -> bool:
     """Text where numbers were, or numbers where text was; a mixture shows as missing or unseen values."""
-    numeric = isinstance(values, np.ndarray)
+    numeric = isinstance(values, np.ndarray) and values.dtype != object  # rows that were cut out of others
     if column.kind is Kind.NUMERIC:
         given = [value for value in values if value is not None] if not numeric else []
         return bool(given) and all(isinstance(value, str) for value in given)
-    if not isinstance(values, np.ndarray) or not np.isfinite(values).any():
+    if not numeric or not np.isfinite(np.asarray(values)).any():
         return False
     bins = column.bins(values)
     return bool(np.isin(bins, (column.null - 1, column.null)).all())
