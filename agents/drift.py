@@ -9,6 +9,7 @@ import orjson
 from agents.reading import decoded, staged
 from mlops_core.drift import columns, sentences
 from mlops_core.drift.adwins import adwin
+from mlops_core.drift.calibration import Calibration, settled
 from mlops_core.drift.columns import ColumnWatch, Deviation
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
@@ -16,7 +17,15 @@ from mlops_core.drift.microbatches import ROWS
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas import ids
-from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
+from schemas.events import (
+    AlertRaised,
+    ColumnsChanged,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    DriftResolved,
+    Span,
+)
 from schemas.settings import DriftSettings
 from schemas.stages import DriftSummary
 from streams import bases, topics
@@ -87,10 +96,9 @@ class DriftAgent(WithoutEffects):
                 profile = self._registry.profile(*one["key"])
             except Unknown:
                 continue  # deleted from the registry meanwhile
+            settings, _ = settled(self._settings, one["key"][0], len(profile.columns))
             state[one["key"][0], one["key"][1]] = Watched(
-                DistributionDrift.load(
-                    base64.b64decode(one["detector"]), profile, self._settings, self._detector
-                ),
+                DistributionDrift.load(base64.b64decode(one["detector"]), profile, settings, self._detector),
                 [Span.model_validate(span) for span in one["spans"]],
                 one["detections"],
                 ColumnWatch.restored(one.get("columns", {})),
@@ -103,7 +111,7 @@ class DriftAgent(WithoutEffects):
         for record, summary in decoded(chunk, staged(DriftSummary), follows):
             key = (summary.model, summary.version)
             try:
-                watched = state.pop(key, None) or self._new(key)
+                watched = state.pop(key, None) or self._new(summary, follows)
             except Unknown as error:
                 follows.append(parked(chunk, record, "unknown model", str(error)))
                 continue
@@ -113,8 +121,23 @@ class DriftAgent(WithoutEffects):
             follows.extend(_told(watched, summary))
         return follows
 
-    def _new(self, key: Key) -> Watched:
-        return Watched(DistributionDrift(self._registry.profile(*key), self._settings, self._detector))
+    def _new(self, summary: DriftSummary, follows: list[Emitted]) -> Watched:
+        """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
+        profile = self._registry.profile(summary.model, summary.version)
+        settings, calibration = settled(self._settings, summary.model, len(profile.columns))
+        if calibration is not None and not calibration.kept:
+            follows.append(_unkept(summary, calibration))
+        return Watched(DistributionDrift(profile, settings, self._detector))
+
+
+def _unkept(summary: DriftSummary, calibration: Calibration) -> AlertRaised:
+    return AlertRaised(
+        id=ids.derived(summary.model, summary.version, "budget"),
+        at=max(last for _, last in summary.times),
+        model=summary.model,
+        severity="warning",
+        sentence=f"version {summary.version}: {calibration.sentence}",
+    )
 
 
 def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:

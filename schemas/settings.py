@@ -7,16 +7,19 @@ Nothing else in the house reads the environment.
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+
+from schemas.budgets import Budget
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -95,6 +98,10 @@ class DriftSettings(Group):
     delta: Share = 1e-6
     """ADWIN's confidence: 1e-6 gave no false alarm in 8M feature-events and finds half a standard
     deviation in about 340 rows; 1e-5 is 10 % quicker and has 2-3 times the false alarms."""
+    false_alarms: str | Mapping[str, str] | None = None
+    """What you can bear, in place of delta: `1 in 30 days at 100,000 rows a day`; or by model, with `*` for
+    all that aren't named: `{churn: 2 a month at 1M rows a day, "*": 1 in 30 days at 50 rows a second}`. It is
+    rows that count, not days: twice the traffic has twice the alarms. None: delta as it stands."""
     open_severity: Annotated[float, Field(gt=0)] = 0.25
     """An alarm opens an episode only from this many reference standard deviations: smaller is real but
     rarely matters to a model."""
@@ -108,6 +115,19 @@ class DriftSettings(Group):
     season: Season = None
     """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
     weeks or periods. These must span two of them, else all hours are compared with the whole."""
+
+    @field_validator("false_alarms")
+    @classmethod
+    def _told_in_words(cls, said: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
+        for text in [said] if isinstance(said, str) else (said or {}).values():
+            Budget.parse(text)
+        return said
+
+    def budget_of(self, model: str) -> Budget | None:
+        """The false alarms that are borne of `model`."""
+        said = self.false_alarms
+        text = said.get(model, said.get("*")) if isinstance(said, Mapping) else said
+        return None if text is None else Budget.parse(text)
 
 
 class PerformanceSettings(Group):

@@ -118,6 +118,22 @@ def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
     assert letter.reason == "wrong topic"
 
 
+def test_a_budget_that_cannot_be_kept_is_said_once(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    summarising = SummarisingAgent(registry)
+    agent = DriftAgent(registry, DriftSettings(false_alarms="1 in 10 years at 1M rows a day"))
+    state, said = agent.fresh(), []
+    summaries = summarising.handle(summarising.fresh(), chunk("predictions", batch(random.normal(size=64))))
+    for n in range(2):
+        said += agent.handle(state, chunk("drift-summaries", *summaries, first=n))
+        state = agent.load(agent.dump(state))
+    [alert] = [one for one in said if isinstance(one, AlertRaised)]
+    assert "`1 in 10 years at 1M rows a day` of 2 columns can't be promised" in alert.sentence
+    kept = DriftAgent(registry, DriftSettings(false_alarms="1 in 30 days at 50 rows a day"))
+    assert kept.handle(kept.fresh(), chunk("drift-summaries", *summaries)) == []
+
+
 def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     registry: FolderReader, random: np.random.Generator
 ) -> None:

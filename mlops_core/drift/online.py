@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from mlops_core.data.features import Column, Floats
 from mlops_core.data.profile import Profile
 from mlops_core.drift.adwins import adwin
+from mlops_core.drift.calibration import settled
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import DistributionDrift, Verdict
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
+from schemas.events import EVERY_MODEL
 from schemas.settings import DriftSettings, PerformanceSettings
 
 
@@ -60,7 +62,8 @@ class OnlineDrift:
     ) -> None:
         """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows."""
         self._profile, self._detector = profile, detector
-        self._drift, self._performance = drift or DriftSettings(), performance or PerformanceSettings()
+        self._drift, _ = settled(drift or DriftSettings(), EVERY_MODEL, len(profile.columns))
+        self._performance = performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
         self.distribution = DistributionDrift(profile, self._drift, detector)
         self.concept = ConceptDrift(self._performance, task)

@@ -1,0 +1,98 @@
+"""From a budget of false alarms in plain words to the detectors' delta.
+
+A false alarm is an episode that opens although nothing changed: the detector fired by chance, and by chance
+the severity was enough too. How often that is follows from delta, and was measured; how many columns are
+watched multiplies it. Rows are what counts: a budget told by the day is one of rows at the traffic it names.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp, log
+
+from schemas.budgets import Budget
+from schemas.settings import DriftSettings
+
+MEASURED: tuple[tuple[float, float], ...] = (
+    (1e-1, 3.9),
+    (3e-2, 1.8),
+    (1e-2, 0.88),
+    (3e-3, 0.29),
+    (1e-3, 0.078),
+    (1e-4, 0.029),
+    (1e-6, 0.005),
+)
+"""Delta, and false episodes per column and a million rows, of ADWIN on 17 columns of all sorts that didn't
+change (docs/decisions/0014). At 1e-6 none came in 204 million, and one is counted: what was never measured
+can't be promised."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The delta for a budget, and whether that keeps it."""
+
+    delta: float
+    rows_per_alarm: float
+    """Rows of the model in which one false alarm is to be expected with this delta."""
+    kept: bool
+    """Whether that is within the budget."""
+    sentence: str
+    """The same for a person."""
+
+
+def calibrated(budget: Budget, columns: int) -> Calibration:
+    """The largest delta, and so the shortest delay, that keeps `budget` with `columns` watched, at least one.
+
+    A pair of columns, or a column of a segment, counts as a column.
+
+    >>> calibrated(Budget.parse("1 a month at 100,000 rows a day"), columns=20).sentence
+    '`1 a month at 100,000 rows a day` of 20 columns: delta 2.3e-05, one false alarm in 3,000,000 rows'
+    >>> calibrated(Budget.parse("1 in a year at 100,000 rows a day"), columns=4000).kept
+    False
+    """
+    wanted = 1e6 / (budget.rows_per_alarm * columns)
+    delta = _delta_at(wanted)
+    rows = 1e6 / (_rate_at(delta) * columns)
+    kept = rows >= budget.rows_per_alarm * (1 - 1e-9)
+    said = f"`{budget.text}` of {columns:,} columns"
+    expected = f"one false alarm in {_rounded(rows)} rows"
+    if kept:
+        return Calibration(delta, rows, kept, f"{said}: delta {delta:.1e}, {expected}")
+    why = f"can't be promised: delta {delta:.0e}, the least that was measured, has {expected}"
+    return Calibration(delta, rows, kept, f"{said} {why}")
+
+
+def settled(settings: DriftSettings, model: str, columns: int) -> tuple[DriftSettings, Calibration | None]:
+    """The settings of one model, its budget turned into delta; and how that went, if it has a budget."""
+    budget = settings.budget_of(model)
+    if budget is None:
+        return settings, None
+    found = calibrated(budget, columns)
+    return settings.model_copy(update={"delta": found.delta}), found
+
+
+def _delta_at(rate: float) -> float:
+    """The delta with this rate of false episodes; between those measured on a line in logarithms."""
+    return _interpolated(rate, [(per_million, delta) for delta, per_million in reversed(MEASURED)])
+
+
+def _rate_at(delta: float) -> float:
+    return _interpolated(delta, list(reversed(MEASURED)))
+
+
+def _interpolated(x: float, points: list[tuple[float, float]]) -> float:
+    """At `x`, on the line through ascending points in logarithms; beyond them, the nearest."""
+    x = min(max(x, points[0][0]), points[-1][0])
+    for (low, at_low), (high, at_high) in pairwise(points):
+        if x <= high:
+            part = log(x / low) / log(high / low)
+            return exp(log(at_low) + part * log(at_high / at_low))
+    return points[-1][1]
+
+
+def _rounded(rows: float) -> str:
+    """Two digits.
+
+    >>> _rounded(1_234_567), _rounded(45.4)
+    ('1,200,000', '45')
+    """
+    return f"{float(f'{rows:.1e}'):,.0f}"

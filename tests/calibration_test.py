@@ -1,0 +1,95 @@
+"""A budget of false alarms in plain words becomes a delta, and what can't be promised is said."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops_core.drift.calibration import MEASURED, calibrated, settled
+from schemas.budgets import Budget
+from schemas.settings import DriftSettings, Settings, SettingsError
+
+THREE_MILLION = [
+    "1 in 30 days at 100,000 rows a day",
+    "one false alarm in 30 days at 100k rows a day",
+    "1 a month at 100 000 rows/day",
+    "  ONE   alarm every month, at 0.1M rows per day ",
+    "12 a year at 98_630.136986301 rows a day",
+    "1 per week at 428571.428571428 rows each day",
+    "1 in 3M rows",
+    "2 in 6 million rows",
+]
+
+
+@pytest.mark.parametrize("text", THREE_MILLION)
+def test_many_ways_to_say_the_same(text: str) -> None:
+    assert Budget.parse(text).rows_per_alarm == pytest.approx(3_000_000, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "often", "1 in 30 days", "none at all", "0 in 30 days at 5 rows a day", "1 a day at 0 rows a day"],
+)
+def test_what_tells_no_budget_is_refused_with_what_was_possible(text: str) -> None:
+    with pytest.raises(
+        ValueError, match="no budget of false alarms; say `1 in 30 days at 100,000 rows a day`"
+    ):
+        Budget.parse(text)
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_misread(text: str) -> None:
+    try:
+        assert Budget.parse(text).rows_per_alarm > 0
+    except ValueError as error:
+        assert "is no budget" in str(error)
+
+
+def test_settings_refuse_at_the_door_and_know_exceptions_by_model() -> None:
+    with pytest.raises(SettingsError, match=r"drift.false_alarms: .*'seldom' is no budget"):
+        Settings.load(drift={"false_alarms": {"churn": "seldom"}})
+    settings = DriftSettings(false_alarms={"churn": "1 in 5M rows", "*": "1 in 3M rows"})
+    assert [settings.budget_of(model) for model in ("churn", "flights")] == [
+        Budget.parse("1 in 5M rows"),
+        Budget.parse("1 in 3M rows"),
+    ]
+    assert DriftSettings(false_alarms={"churn": "1 in 5M rows"}).budget_of("flights") is None
+
+
+def test_the_environment_can_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOOP_DRIFT__FALSE_ALARMS", "1 in 3M rows")
+    assert Settings.load().drift.budget_of("churn") == Budget.parse("1 in 3M rows")
+
+
+def test_without_a_budget_delta_stays_as_it_is() -> None:
+    settings = DriftSettings(delta=1e-5)
+    assert settled(settings, "churn", 20) == (settings, None)
+
+
+@given(st.floats(1e3, 1e10), st.integers(1, 5000))
+def test_a_kept_budget_is_kept_by_the_table(rows: float, columns: int) -> None:
+    found = calibrated(Budget(text="so many", rows_per_alarm=rows), columns)
+    assert MEASURED[-1][0] * 0.999 <= found.delta <= MEASURED[0][0] * 1.001
+    if found.kept:
+        assert found.rows_per_alarm >= rows * 0.999
+    else:
+        assert found.delta == pytest.approx(MEASURED[-1][0])
+        assert "can't be promised" in found.sentence
+
+
+@pytest.mark.parametrize("more", [lambda b, c: (b * 3, c), lambda b, c: (b, c * 3)])
+def test_a_stricter_budget_or_more_columns_ask_for_a_smaller_delta(
+    more: Callable[[float, int], tuple[float, int]],
+) -> None:
+    rows, columns = 1e5, 20
+    loose = calibrated(Budget(text="", rows_per_alarm=rows), columns)
+    rows, columns = more(rows, columns)
+    assert calibrated(Budget(text="", rows_per_alarm=rows), columns).delta < loose.delta
+
+
+@pytest.mark.parametrize(("delta", "rate"), MEASURED)
+def test_what_was_measured_is_found_again(delta: float, rate: float) -> None:
+    found = calibrated(Budget(text="", rows_per_alarm=1e6 / rate), columns=1)
+    assert found.delta == pytest.approx(delta)
+    assert found.kept
