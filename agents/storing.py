@@ -16,7 +16,7 @@ from mlops_core.data.examples import Examples, joined
 from mlops_core.ports import ExampleStore
 from schemas.settings import StoreSettings
 from schemas.stages import LabelledExamples
-from streams import bases, topics
+from streams import bases, codec, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
@@ -71,7 +71,10 @@ class StoringAgent(WithoutEffects):
         """The waiting rows by model."""
         return orjson.dumps(
             {
-                model: {"first": one.first, "parts": [part.model_dump() for part in one.parts]}
+                model: {
+                    "first": one.first,
+                    "parts": [orjson.Fragment(codec.encode(part)) for part in one.parts],
+                }
                 for model, one in state.items()
             }
         )

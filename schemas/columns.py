@@ -76,6 +76,16 @@ def names(kind: Any, longest: int) -> Column:
     return Column(kind, lambda _: False, fine)
 
 
+def numbers(kind: Any) -> Column:
+    """Numbers or None."""
+    return Column(kind, lambda _: False, lambda _, types: types <= {float, type(None)})
+
+
+def text(kind: Any) -> Column:
+    """Text, also empty."""
+    return Column(kind, lambda _: False, lambda _, types: types <= {str})
+
+
 def texts(kind: Any) -> Column:
     """Text or None."""
     return Column(kind, lambda _: False, lambda _, types: types <= {str, type(None)})

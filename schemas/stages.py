@@ -2,15 +2,22 @@
 
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from schemas import columns as column
 from schemas.events import Part, Span
 from schemas.records import Millis, Name, Value
+
+Texts = Annotated[Sequence[str], column.text(Sequence[str])]
+Numbers = Annotated[Sequence[float], column.finite(Sequence[float])]
+Scores = Annotated[Sequence[float | None], column.numbers(Sequence[float | None])]
+Times = Annotated[Sequence[Millis], column.whole(Sequence[Millis], 1 << 53)]
+Values = Annotated[Sequence[Value], column.scalars(Sequence[Value])]
 
 
 class DriftSummary(Part):
@@ -60,16 +67,32 @@ class Outcomes(Part):
     model: Name
     span: Span
     """The records that completed these rows."""
-    ids: Sequence[str]
-    versions: Sequence[str]
-    scores: Sequence[float | None]
-    labels: Sequence[float]
-    at: Sequence[Millis]
+    ids: Texts
+    versions: Texts
+    scores: Scores
+    labels: Numbers
+    at: Times
     """When each was predicted."""
-    labelled_at: Sequence[Millis]
+    labelled_at: Times
+
+    @model_validator(mode="after")
+    def _columns_have_the_same_length(self) -> Self:
+        rows = len(self.ids)
+        for name, values in self._columns():
+            if len(values) != rows:
+                raise ValueError(f"{name} has {len(values)} rows, ids has {rows}")
+        return self
+
+    def _columns(self) -> Iterator[tuple[str, Sequence[object]]]:
+        for name in ("versions", "scores", "labels", "at", "labelled_at"):
+            yield name, getattr(self, name)
 
 
 class LabelledExamples(Outcomes):
     """The same rows with their features, for the offline store."""
 
-    features: Mapping[str, Sequence[Value]]
+    features: Mapping[str, Values]
+
+    def _columns(self) -> Iterator[tuple[str, Sequence[object]]]:
+        yield from super()._columns()
+        yield from ((f"features.{name}", values) for name, values in self.features.items())

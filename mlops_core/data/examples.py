@@ -110,8 +110,11 @@ def column(values: Column) -> NDArray[Any]:
         if values.dtype.kind in "biuf":
             return numbers(values)
         values = values.tolist()
-    if str not in set(map(type, values)):
+    kinds = set(map(type, values))
+    if str not in kinds:
         return numbers(np.array(values, dtype=np.float64))
+    if kinds <= {str, type(None)}:
+        return np.array(values, dtype=object)
     finite = [None if type(v) is float and not np.isfinite(v) else v for v in values]
     return np.array(categories(finite), dtype=object)
 
