@@ -74,7 +74,7 @@ def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iter
         now = join.counts(model)
         metrics.label_join(model, {what: now[what] - then[what] for what in now})
     for model, rows in met:
-        metrics.label_delays(model, ((rows.labelled_at - rows.at) / 1000).tolist())
+        metrics.label_delays(model, (rows.labelled_at - rows.at) / 1000)
 
 
 def _arrive(join: LabelJoin, rows: Rows) -> Examples:

@@ -41,17 +41,19 @@ def steer(settings: Settings, model: str, action: str) -> str:
 
 
 def dead_letters(settings: Settings) -> Iterator[str]:
-    """One line a dead letter."""
-    found = 0
+    """One line a dead letter; one that two agents parked (they give it the same id) is told once."""
+    found = set[str]()
     with Reader(settings.kafka, [topics.DEAD_LETTERS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 letter = DeadLetter.model_validate_json(message.value() or b"")
+                if letter.id in found:
+                    continue
+                found.add(letter.id)
                 row = "" if letter.row is None else f" row {letter.row}"
                 where = f"{letter.topic}/{letter.partition}@{letter.offset}{row}"
-                found += 1
                 yield f"{where:32} {letter.reason:26} {letter.detail}"
-    yield f"{found} dead letters"
+    yield f"{len(found)} dead letters"
 
 
 def _envelope(model: str) -> dict[str, str | int]:

@@ -1,6 +1,5 @@
 """Creating our topics, with explicit partitions and settings."""
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,9 +8,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from mlops_core.errors import Impossible, Unavailable
 from schemas.settings import KafkaSettings
-from streams import topics
-
-log = logging.getLogger(__name__)
+from streams import broker_log, topics
 
 TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0
@@ -68,7 +65,7 @@ def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
 
 def _client(kafka: KafkaSettings) -> AdminClient:
     settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
-    return AdminClient(settings, logger=log)
+    return AdminClient(settings, logger=broker_log.log)
 
 
 def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:

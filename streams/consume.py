@@ -313,7 +313,8 @@ class Loop(Generic[State]):
 
     def _handled_again(self, live: Live[State], chunk: Chunk) -> None:
         try:
-            self._agent.handle(live.state, chunk)
+            with metrics.handling_again():
+                self._agent.handle(live.state, chunk)
         except Temporary:
             raise
         except Exception:  # it could be handled then, so our code changed; to stand still would be worse

@@ -17,7 +17,7 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.settings import KafkaSettings, PublisherSettings
-from streams import topics
+from streams import broker_log, topics
 from streams.outgoing import Outgoing
 
 STATISTICS_MS = 1000
@@ -56,7 +56,7 @@ class Line:
         """What goes to the next producer; counted until that one has it."""
         self._broken: str | None = None
         self._epoch: tuple[int, int, int] = (-1, 0, 0)
-        self._producer = Producer(self._config, logger=log)
+        self._producer = Producer(self._config, logger=broker_log.log)
 
     def __len__(self) -> int:
         """Messages (and their reports) that are on their way, or wait for a new producer."""
@@ -108,7 +108,7 @@ class Line:
             log.warning("a new producer takes over", extra={"reason": reason, "waiting": len(self)})
             self._producer.purge()
             self._producer.flush(PURGE_SECONDS)
-            self._producer = Producer(self._config, logger=log)
+            self._producer = Producer(self._config, logger=broker_log.log)
             self._broken, self._epoch = None, (-1, 0, 0)
             self.reopened += 1
             self._again = deque(sorted(self._again, key=lambda one: one[0]))

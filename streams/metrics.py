@@ -1,8 +1,13 @@
 """What agents and publishers count and measure, for Prometheus; `serve` is where it is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, Counter, Gauge, start_http_server
+
+from mlops_core.data.features import Floats
+from streams.delays import Histogram
 
 _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's state", ["agent", "topic"])
 _RETRIED = Counter("driftloop_retries", "Attempts that failed and were tried again", ["agent"])
@@ -30,9 +35,10 @@ _COVERAGE = Gauge(
 _DELAY = Histogram(
     "driftloop_label_delay_seconds",
     "From a prediction to its label, in the time of the data",
-    ["model"],
-    buckets=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400),
+    bounds=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400),
 )
+REGISTRY.register(_DELAY)
+_again: ContextVar[bool] = ContextVar("again", default=False)
 _seen: dict[str, dict[str, int]] = {}
 """By model: rows of the label join since this process began."""
 
@@ -49,7 +55,18 @@ def retried(agent: str) -> None:
 
 def parked(reason: str) -> None:
     """A record or row became a dead letter."""
-    _PARKED.labels(reason).inc()
+    if not _again.get():
+        _PARKED.labels(reason).inc()
+
+
+@contextmanager
+def handling_again() -> Iterator[None]:
+    """What is handled to find a state again was counted by whoever handled it first."""
+    token = _again.set(True)
+    try:
+        yield
+    finally:
+        _again.reset(token)
 
 
 class Published:
@@ -81,6 +98,8 @@ def not_read(agent: str, topic: str, partition: int) -> None:
 
 def label_join(model: str, rows: Mapping[str, int]) -> None:
     """What became of so many rows since the last call; the keys are those of `LabelJoin.counts`."""
+    if _again.get():
+        return
     seen = _seen.setdefault(model, {})
     for what in ("predictions", "labels", "joined", "unlabelled", "orphans"):
         seen[what] = seen.get(what, 0) + rows[what]
@@ -89,11 +108,10 @@ def label_join(model: str, rows: Mapping[str, int]) -> None:
         _COVERAGE.labels(model).set(min(1.0, seen["joined"] / seen["predictions"]))
 
 
-def label_delays(model: str, seconds: Iterable[float]) -> None:
-    """How long after their predictions labels came."""
-    histogram = _DELAY.labels(model)
-    for one in seconds:
-        histogram.observe(one)
+def label_delays(model: str, seconds: Floats) -> None:
+    """How long after their predictions labels came, shape (rows,)."""
+    if not _again.get() and len(seconds):
+        _DELAY.observe(model, seconds)
 
 
 def serve(host: str, port: int) -> int:

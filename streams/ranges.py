@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from mlops_core.errors import Unavailable
 from schemas.settings import KafkaSettings
-from streams import topics
+from streams import broker_log, topics
 from streams.chunks import Arrived
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def records(
     Raises:
         Unavailable: the broker doesn't answer.
     """
-    with closing(Consumer(config(kafka), logger=log)) as consumer:
+    with closing(Consumer(config(kafka), logger=broker_log.log)) as consumer:
         for message in _messages(consumer, TopicPartition(topic, partition, first)):
             if last is None or message.offset() <= last:
                 yield _arrived(message)
@@ -48,7 +48,7 @@ def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
     Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
     """
     last = None
-    with closing(Consumer(config(kafka), logger=log)) as consumer:
+    with closing(Consumer(config(kafka), logger=broker_log.log)) as consumer:
         where = TopicPartition(topic, partition)
         try:
             _, end = consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)

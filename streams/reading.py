@@ -1,6 +1,5 @@
 """Reading whole topics without a group: for the page, for lineage, for whoever waits for an event."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -11,9 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from mlops_core.errors import Unavailable
 from schemas.events import AnyEvent
 from schemas.settings import KafkaSettings
-from streams import codec, ranges, topics
-
-log = logging.getLogger(__name__)
+from streams import broker_log, codec, ranges, topics
 
 ANSWER_SECONDS = 10.0
 REFRESH_MS = 2000
@@ -28,7 +25,7 @@ class Reader:
         self._at_end: set[tuple[str, int]] = set()
         self._consumer = Consumer(
             {**ranges.config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
-            logger=log,
+            logger=broker_log.log,
         )
         self._assigned = self._partitions()
         self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])

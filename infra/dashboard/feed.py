@@ -19,7 +19,7 @@ from infra.dashboard.order import Read, in_order
 from infra.dashboard.state import Board
 from schemas.dead_letters import DeadLetter
 from schemas.settings import KafkaSettings
-from streams import codec, topics
+from streams import broker_log, codec, topics
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -102,7 +102,7 @@ class Feed:
                 "reconnect.backoff.max.ms": 1000,
                 "error_cb": self._shake,
             },
-            logger=log,
+            logger=broker_log.log,
         )
         try:
             self._follow(consumer)

@@ -1,0 +1,138 @@
+"""What is counted is counted once, and cheaply; what is logged of connections is not said in vain."""
+
+import asyncio
+import logging
+import random
+import uuid
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import Histogram as PrometheusHistogram
+
+from agents.joining import JoiningAgent
+from mlops_core.data.join import LabelJoin
+from schemas.records import LabelBatch, PredictionBatch
+from schemas.settings import PerformanceSettings
+from streams import codec
+from streams.broker_log import QUIET_SECONDS, Seldom
+from streams.chunks import Arrived, Chunk
+from streams.delays import Histogram
+from streams.routes import Emitted
+from tests.consume_test import Cluster, worker
+
+BOUNDS = (1, 10, 60.5)
+
+
+@pytest.fixture
+def seed() -> int:
+    chosen = random.SystemRandom().randrange(1_000_000)
+    print(f"seed {chosen}")  # noqa: T201  # shown when a test fails, to run it again
+    return chosen
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
+    return {
+        (one.name, one.labels.get("le", "")): one.value
+        for family in registry.collect()
+        for one in family.samples
+        if not one.name.endswith("_created")
+    }
+
+
+def test_a_column_is_counted_as_prometheus_own_histogram_counts_its_values(seed: int) -> None:
+    generator, ours, theirs = np.random.default_rng(seed), CollectorRegistry(), CollectorRegistry()
+    own = Histogram("delay", "How late", BOUNDS)
+    ours.register(own)
+    other = PrometheusHistogram("delay", "How late", ["model"], buckets=BOUNDS, registry=theirs)
+    for _ in range(5):
+        values = np.append(generator.exponential(20, 100).round(1), BOUNDS)
+        own.observe("m", values)
+        for value in values.tolist():
+            other.labels("m").observe(value)
+    assert samples(ours) == pytest.approx(samples(theirs))
+
+
+class Remembering(JoiningAgent):
+    """Tells of which topics it was given chunks."""
+
+    def __init__(self, settings: PerformanceSettings) -> None:
+        super().__init__(settings)
+        self.handled: list[str] = []
+
+    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
+        self.handled.append(chunk.topic)
+        return super().handle(state, chunk)
+
+
+def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
+    model, ids, at = f"m-{uuid.uuid4().hex[:8]}", ["a", "b"], [1, 2]
+    batch = PredictionBatch(
+        model=model, version="1", ids=ids, at=at, scores=[0.5, 0.5], features={"x": [1, 2]}
+    )
+    labels = LabelBatch(model=model, ids=ids, at=[7, 8], labels=[1.0, 0.0])
+    chunks = [
+        Chunk(topic, 0, [Arrived(0, 0, None, codec.encode(one), {}), Arrived(1, 0, None, b"no JSON", {})])
+        for topic, one in (("predictions", batch), ("labels", labels))
+    ]
+    cluster = Cluster()
+
+    def counted() -> list[float | None]:
+        joined = {"model": model, "what": "joined"}
+        return [
+            REGISTRY.get_sample_value("driftloop_label_join_rows_total", joined),
+            REGISTRY.get_sample_value("driftloop_label_delay_seconds_count", {"model": model}),
+            REGISTRY.get_sample_value("driftloop_parked_total", {"reason": "malformed"}),
+        ]
+
+    async def handle() -> None:
+        loop = worker(cluster, JoiningAgent(PerformanceSettings()))  # type: ignore[arg-type]  # another state
+        for chunk in chunks:
+            await loop.consume(chunk)
+
+    async def restart() -> None:
+        agent = Remembering(PerformanceSettings())
+        await worker(cluster, agent).resume(0)  # type: ignore[arg-type]  # another state
+        assert agent.handled == ["labels"]
+
+    asyncio.run(handle())
+    before = counted()
+    cluster.arrived = list(chunks[1].records)
+    asyncio.run(restart())
+    assert before[:2] == [2.0, 2.0]
+    assert counted() == before
+
+
+def said(lines: list[tuple[float, str, str]]) -> list[str]:
+    """What passes of librdkafka's lines: (second, kind, what)."""
+    passed, seldom = [], Seldom()
+    for second, kind, what in lines:
+        arguments = (kind, "rdkafka#producer-1", what)
+        record = logging.LogRecord("kafka", logging.ERROR, "", 0, "%s [%s] %s", arguments, None)
+        record.created = second
+        if seldom.filter(record):
+            passed.append(record.getMessage())
+    return passed
+
+
+def test_a_broker_that_is_away_is_news_once_in_ten_seconds() -> None:
+    away = "[thrd:127.0.0.1:9092/1]: Connection refused"
+    lines = [(second / 20, "FAIL", away) for second in range(int(2.5 * QUIET_SECONDS * 20))]
+    first, second, third = said(lines)
+    assert first == f"FAIL [rdkafka#producer-1] {away}"
+    assert second == third == f"FAIL [rdkafka#producer-1] {away} (and 199 more like it)"
+
+
+def test_another_broker_and_another_kind_of_trouble_are_news_at_once() -> None:
+    lines = [
+        (0.0, "FAIL", "[thrd:127.0.0.1:9092/1]: Connection refused"),
+        (0.1, "FAIL", "[thrd:127.0.0.1:9093/2]: Connection refused"),
+        (0.2, "REQTMOUT", "[thrd:127.0.0.1:9092/1]: Timed out"),
+    ]
+    assert len(said(lines)) == 3
+
+
+def test_a_line_that_is_not_librdkafkas_passes() -> None:
+    record = logging.LogRecord("kafka", logging.INFO, "", 0, "a plain sentence", None, None)
+    seldom = Seldom()
+    assert all(seldom.filter(record) for _ in range(3))
