@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 import orjson
 
 from agents.reading import decoded, staged
-from mlops_core.drift import columns, sentences
+from mlops_core.drift import columns, dependence, sentences
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.calibration import Calibration, settled
 from mlops_core.drift.columns import ColumnWatch, Deviation
+from mlops_core.drift.dependence import PAIR, PairClosed, PairOpened
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
-from mlops_core.drift.microbatches import ROWS
+from mlops_core.drift.microbatches import ROWS, Groups
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas import ids
@@ -48,7 +49,7 @@ class Watched:
     spans: list[Span] = field(default_factory=list)
     """Where the rows since the last window lie."""
     detections: dict[str, str] = field(default_factory=dict)
-    """Column with an open episode -> id of the event that said so."""
+    """Column (or pair) with an open episode -> id of the event that said so."""
     columns: ColumnWatch = field(default_factory=ColumnWatch)
 
 
@@ -96,7 +97,7 @@ class DriftAgent(WithoutEffects):
                 profile = self._registry.profile(*one["key"])
             except Unknown:
                 continue  # deleted from the registry meanwhile
-            settings, _ = settled(self._settings, one["key"][0], len(profile.columns))
+            settings, _ = settled(self._settings, one["key"][0], profile.watched)
             state[one["key"][0], one["key"][1]] = Watched(
                 DistributionDrift.load(base64.b64decode(one["detector"]), profile, settings, self._detector),
                 [Span.model_validate(span) for span in one["spans"]],
@@ -124,7 +125,7 @@ class DriftAgent(WithoutEffects):
     def _new(self, summary: DriftSummary, follows: list[Emitted]) -> Watched:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
         profile = self._registry.profile(summary.model, summary.version)
-        settings, calibration = settled(self._settings, summary.model, len(profile.columns))
+        settings, calibration = settled(self._settings, summary.model, profile.watched)
         if calibration is not None and not calibration.kept:
             follows.append(_unkept(summary, calibration))
         return Watched(DistributionDrift(profile, settings, self._detector))
@@ -144,19 +145,24 @@ def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
     """What one summary leads to, in the detector's order."""
     follows: list[Emitted] = []
     watched.spans = _merged([*watched.spans, summary.span])
-    verdicts = watched.detector.update(*summary.unpacked())
+    verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()))
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
         found = sorted((one for one in opened if one.kind is kind), key=_rank)
         if found:
             follows.extend(_detected(watched, summary, found))
+    parted = [one for one in verdicts if isinstance(one, PairOpened)]
+    if parted:
+        follows.extend(_parted(watched, summary, sorted(parted, key=lambda one: -one.severity)))
     for verdict in verdicts:
         match verdict:
             case Measured():
                 follows.append(_measured(watched, summary, verdict))
             case Closed():
                 follows.extend(_resolved(watched, summary, verdict))
-            case Opened():
+            case PairClosed():
+                follows.append(_rejoined(watched, summary, verdict))
+            case Opened() | PairOpened():
                 pass
     return follows + _columns_changed(watched, summary)
 
@@ -198,6 +204,7 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
         until=window.until,
         spans=spans,
         columns=window.columns,
+        pairs=window.pairs,
     )
 
 
@@ -231,6 +238,50 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
     )
     watched.detections.update(dict.fromkeys(names, detection.id))
     return [evidence, detection]
+
+
+def _parted(watched: Watched, summary: DriftSummary, opened: Sequence[PairOpened]) -> list[Emitted]:
+    """The same for pairs of features, worst first."""
+    worst = opened[0]
+    since = min(one.changed_at for one in opened)
+    pairs = {PAIR.join(one.columns): one.drift for one in opened}
+    evidence = DriftMeasured(
+        id=_id(watched, summary, "parted", *pairs),
+        at=worst.at,
+        model=summary.model,
+        version=summary.version,
+        rows=summary.batches * ROWS,
+        since=since,
+        until=worst.at,
+        spans=watched.spans,
+        columns={},
+        pairs=pairs,
+        partial=True,
+    )
+    detection = DriftDetected.following(
+        evidence,
+        version=summary.version,
+        kind=DriftKind.FEATURE,
+        columns=list(dict.fromkeys(name for one in opened for name in one.columns)),
+        severity=worst.severity,
+        changed_at=worst.changed_at,
+        sentence=f"{dependence.explain(opened)}, {sentences.since(since)}",
+    )
+    watched.detections.update(dict.fromkeys(pairs, detection.id))
+    return [evidence, detection]
+
+
+def _rejoined(watched: Watched, summary: DriftSummary, closed: PairClosed) -> Emitted:
+    name = PAIR.join(closed.columns)
+    return DriftResolved(
+        id=_id(watched, summary, "rejoined", name),
+        at=closed.at,
+        model=summary.model,
+        caused_by=watched.detections.pop(name, None),
+        version=summary.version,
+        kind=DriftKind.FEATURE,
+        columns=closed.columns,
+    )
 
 
 def _resolved(watched: Watched, summary: DriftSummary, closed: Closed) -> list[Emitted]:

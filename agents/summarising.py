@@ -116,11 +116,13 @@ def _summarised(
     """What rows of one version complete."""
     rows = merged(parts)
     bins = [profile.bins(one.features, one.values, len(one)) for one in rows]
-    counts, times = summariser.add(np.concatenate(bins), np.concatenate([one.at for one in rows]))
+    at = np.concatenate([one.at for one in rows])
+    counts, times, groups = summariser.add(np.concatenate(bins), at, profile.pairs)
     if not len(counts):
         return []
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
     summary = DriftSummary.of(rows[0].model, rows[0].version, span, counts, times)
+    summary = summary.grouped(groups.sums, groups.ends, groups.since)
     return [summary.model_copy(update={"deviations": deviations(rows, profile)})]
 
 

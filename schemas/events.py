@@ -86,6 +86,21 @@ class ColumnDrift(Part):
     """Bin names of a categorical column."""
 
 
+class PairDrift(Part):
+    """How two features move together now, and did in training."""
+
+    columns: tuple[str, str]
+    severity: float
+    """Distance of the correlations as Fisher's z (0.25: from 0 to 0.24, from 0.8 to 0.7), beyond what
+    stretches of the training data reach by themselves."""
+    drifted: bool
+    """True while an episode is open."""
+    reference: float
+    """Correlation in training, of normal scores; at most 0.95."""
+    current: float
+    """Correlation in the window."""
+
+
 class DriftMeasured(Event):
     """A window of predictions was compared with the reference of the version that answered them."""
 
@@ -99,6 +114,8 @@ class DriftMeasured(Event):
     """Where the window's rows lie in Kafka."""
     columns: Mapping[str, ColumnDrift]
     """Per feature, and `score` for the predictions; of two classes also `confidence` and `class`."""
+    pairs: Mapping[str, PairDrift] = Field(default_factory=dict)
+    """Pairs of features that move together otherwise than in training, worst first, at most 8; by `a ~ b`."""
     partial: bool = False
     """Taken at an alarm, before the window was full: only the columns that alarmed, since they changed."""
 

@@ -36,6 +36,12 @@ class DriftSummary(Part):
     """First and last `at` of each micro-batch."""
     deviations: Mapping[str, Literal["missing", "extra", "retyped"]] = Field(default_factory=dict)
     """Columns that are not as in training, in all rows of the chunk that completed these micro-batches."""
+    sums: str = ""
+    """Sums over groups of 256 rows that these micro-batches completed, as int32: zlib, base64."""
+    ends: Sequence[int] = ()
+    """Which of the micro-batches, counted from 1, completed each group."""
+    since: Sequence[Millis] = ()
+    """Earliest `at` of each group."""
 
     @classmethod
     def of(
@@ -53,6 +59,19 @@ class DriftSummary(Part):
             counts=b64encode(zlib.compress(counts.tobytes(), 1)).decode(),
             times=[(int(first), int(last)) for first, last in times],
         )
+
+    def grouped(self, sums: NDArray[np.int64], ends: NDArray[np.int64], since: NDArray[np.int64]) -> Self:
+        """The same with sums of shape (groups, width), and ends and beginnings of shape (groups,)."""
+        if not len(sums):
+            return self
+        packed = b64encode(zlib.compress(sums.astype("<i4").tobytes(), 1)).decode()
+        return self.model_copy(update={"sums": packed, "ends": ends.tolist(), "since": since.tolist()})
+
+    def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Back from `grouped`."""
+        flat = np.frombuffer(zlib.decompress(b64decode(self.sums)), dtype="<i4") if self.sums else np.empty(0)
+        sums = flat.astype(np.int64).reshape(len(self.ends), -1 if len(self.ends) else 0)
+        return sums, np.array(self.ends, dtype=np.int64), np.array(self.since, dtype=np.int64)
 
     def unpacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Counts of shape (batches, columns, bins) and times of shape (batches, 2)."""

@@ -26,6 +26,7 @@ from schemas.events import (
     DriftDetected,
     DriftKind,
     DriftMeasured,
+    DriftResolved,
     Event,
     PerformanceEstimated,
     PerformanceMeasured,
@@ -152,6 +153,42 @@ def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     assert isinstance(evidence, DriftMeasured)
     assert evidence.spans[0].topic == "predictions"
     assert evidence.spans[0].last == 4
+
+
+def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    def couple(rows: int, *, apart: bool) -> dict[str, np.ndarray]:
+        left = random.normal(size=rows)
+        right = left + random.normal(size=rows)
+        return {"left": left, "right": random.permutation(right) if apart else right}
+
+    folder = tmp_path / "models"
+    profile = Profile.of(couple(10_000, apart=False), random.random(10_000))
+    folder_reader.save(folder, MODEL, "1", fitted(), profile)
+    first = SummarisingAgent(FolderReader(folder))
+    second = DriftAgent(FolderReader(folder), DriftSettings())
+    binned, state = first.fresh(), second.fresh()
+    follows: list[Event] = []
+    for n in range(30):
+        columns = couple(1000, apart=18 <= n < 24)
+        features = {name: column.tolist() for name, column in columns.items()}
+        rows = batch(columns["left"]).model_copy(update={"features": features})
+        said = first.handle(binned, chunk("predictions", rows, first=n))
+        binned = first.load(first.dump(binned))
+        state = second.load(second.dump(state))  # as after a restart
+        summaries = [one for one in said if isinstance(one, DriftSummary)]
+        follows += [one for one in second.handle(state, chunk("s", *summaries)) if isinstance(one, Event)]
+    (detected,) = [one for one in follows if isinstance(one, DriftDetected)]
+    (resolved,) = [one for one in follows if isinstance(one, DriftResolved)]
+    assert list(detected.columns) == list(resolved.columns) == ["left", "right"]
+    assert resolved.caused_by == detected.id
+    assert detected.sentence.startswith("left and right no longer move together (correlation 0.")
+    (evidence,) = [one for one in follows if one.id == detected.caused_by]
+    assert isinstance(evidence, DriftMeasured)
+    assert list(evidence.pairs) == ["left ~ right"]
+    windows = [one for one in follows if isinstance(one, DriftMeasured) and not one.partial]
+    assert sum("left ~ right" in one.pairs for one in windows) >= 5
 
 
 def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequence[Record]:

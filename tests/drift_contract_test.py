@@ -1,7 +1,8 @@
 """What both detectors promise: one suite, run over each.
 
-A stream here is labels, scores and one feature; the distribution's detector looks at the feature and the
-scores, the concept's at labels and scores. `shifted` makes a change that each of them should hear.
+A stream here is labels, scores, one feature and a couple that moves together; the distribution's detector
+looks at the feature and the scores, that of pairs at the couple, the concept's at labels and scores.
+`shifted` makes a change that each of them should hear.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from mlops_core.data import calendar
 from mlops_core.data.profile import Profile
 from mlops_core.drift import packing
 from mlops_core.drift.concept import ConceptDrift
+from mlops_core.drift.dependence import PairOpened
 from mlops_core.drift.distribution import DistributionDrift, Opened
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.errors import BadData
@@ -31,9 +33,11 @@ class Stream:
     labels: np.ndarray
     scores: np.ndarray
     feature: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
 
     def __getitem__(self, rows: slice) -> "Stream":
-        return Stream(self.labels[rows], self.scores[rows], self.feature[rows])
+        return Stream(**{name: column[rows] for name, column in vars(self).items()})
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,6 +50,11 @@ class Stream:
 class Subject(Protocol):
     """A detector under test; `found` are the times at which it alarmed."""
 
+    warm: int
+    """Rows before the change."""
+    soon: int
+    """Rows within which it is found."""
+
     def feed(self, stream: Stream, first: int) -> list[object]: ...
     def found(self, verdicts: Sequence[object]) -> list[int]: ...
     def restarted(self) -> "Subject": ...
@@ -53,23 +62,29 @@ class Subject(Protocol):
 
 
 class Distribution:
+    warm, soon = 4000, 332
     settings = DriftSettings()
+    features: Sequence[str] = ("feature",)
 
     def __init__(self, rng: np.random.Generator) -> None:
         reference = still(rng, 10_000)
         self.profile = self.learned(reference)
         self.detector = DistributionDrift(self.profile, self.settings)
-        self.summariser = Summariser(2)
+        self.summariser = Summariser(len(self.profile.columns))
 
     def learned(self, reference: Stream) -> Profile:
-        return Profile.of({"x": reference.feature}, reference.scores)
+        return Profile.of(self.columns(reference), reference.scores)
+
+    def columns(self, stream: Stream) -> dict[str, np.ndarray]:
+        return {name: vars(stream)[name] for name in self.features}
 
     def feed(self, stream: Stream, first: int) -> list[object]:
-        bins = self.profile.bins({"x": stream.feature}, stream.scores, len(stream))
-        return list(self.detector.update(*self.summariser.add(bins, times(stream, first))))
+        bins = self.profile.bins(self.columns(stream), stream.scores, len(stream))
+        summary = self.summariser.add(bins, times(stream, first), self.profile.pairs)
+        return list(self.detector.update(*summary))
 
     def found(self, verdicts: Sequence[object]) -> list[int]:
-        return [verdict.at for verdict in verdicts if isinstance(verdict, Opened)]
+        return [verdict.at for verdict in verdicts if isinstance(verdict, Opened | PairOpened)]
 
     def restarted(self) -> "Distribution":
         again = object.__new__(type(self))
@@ -90,10 +105,18 @@ class SeasonalDistribution(Distribution):
     def learned(self, reference: Stream) -> Profile:
         at = times(reference, 0)
         whole = super().learned(reference)
-        return calendar.learned(whole, 0.001, {"x": reference.feature}, at, reference.scores, at)
+        return calendar.learned(whole, 0.001, self.columns(reference), at, reference.scores, at)
+
+
+class Pairs(Distribution):
+    """By how two features move together."""
+
+    warm, soon = 16_000, 4096
+    features = ("left", "right")
 
 
 class Concept:
+    warm, soon = 4000, 332
     task = Task.BINARY
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -124,17 +147,18 @@ def times(stream: Stream, first: int) -> np.ndarray:
 
 def still(rng: np.random.Generator, rows: int) -> Stream:
     scores = rng.beta(1, 4, rows)
-    return Stream((rng.random(rows) < scores).astype(float), scores, rng.normal(20, 5, rows))
+    labels, left = (rng.random(rows) < scores).astype(float), rng.normal(size=rows)
+    return Stream(labels, scores, rng.normal(20, 5, rows), left, left + rng.normal(size=rows))
 
 
 def shifted(rng: np.random.Generator, rows: int) -> Stream:
-    """The feature moves by one deviation, and two of three labels turn against their score."""
+    """The feature moves by one deviation, two of three labels turn against their score, the couple parts."""
     stream = still(rng, rows)
     turned = np.where(rng.random(rows) < 2 / 3, 1 - stream.labels, stream.labels)
-    return replace(stream, labels=turned, feature=stream.feature + 5)
+    return replace(stream, labels=turned, feature=stream.feature + 5, right=rng.permutation(stream.right))
 
 
-SUBJECTS = [Distribution, SeasonalDistribution, Concept, RegressionConcept]
+SUBJECTS = [Distribution, SeasonalDistribution, Pairs, Concept, RegressionConcept]
 
 
 @pytest.fixture
@@ -188,21 +212,21 @@ def test_noise_raises_no_alarm(kind: Any, rng: np.random.Generator) -> None:
     assert subject.found(in_chunks(subject, still(rng, 300_000), [5000] * 59)) == []
 
 
-def test_a_plain_change_is_found_within_332_rows(kind: Any, rng: np.random.Generator) -> None:
+def test_a_plain_change_is_found_soon(kind: Any, rng: np.random.Generator) -> None:
     subject = kind(rng)
-    found = subject.found(subject.feed(still(rng, 4000) + shifted(rng, 332), 0))
-    assert any(at >= 4000 for at in found)
+    found = subject.found(subject.feed(still(rng, kind.warm) + shifted(rng, kind.soon), 0))
+    assert any(at >= kind.warm for at in found)
 
 
 @pytest.mark.parametrize("bad", BAD)
 def test_a_change_is_found_even_after_bad_values(kind: Any, rng: np.random.Generator, bad: float) -> None:
-    dirty = still(rng, 4000)
+    dirty = still(rng, kind.warm)
     for column in vars(dirty).values():
-        column[rng.integers(0, 4000, 5)] = bad
+        column[rng.integers(0, kind.warm, 5)] = bad
     subject = kind(rng)
     assert subject.found(subject.feed(dirty, 0)) == []
-    found = subject.found(subject.feed(shifted(rng, 332), 4000))
-    assert any(at >= 4000 for at in found)
+    found = subject.found(subject.feed(shifted(rng, kind.soon), kind.warm))
+    assert any(at >= kind.warm for at in found)
 
 
 def test_its_input_is_not_changed(kind: Any, rng: np.random.Generator) -> None:

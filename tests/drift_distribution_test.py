@@ -51,7 +51,7 @@ def watch(profile: Profile, column: np.ndarray, scores: np.ndarray | None = None
     """Verdicts on a stream whose row i comes at i."""
     scores = np.resize([0.25, 0.75], len(column)) if scores is None else scores
     bins = profile.bins({"x": column}, scores, len(column))
-    counts, at = Summariser(2).add(bins, np.arange(len(column)))
+    counts, at, _ = Summariser(2).add(bins, np.arange(len(column)))
     return list(DistributionDrift(profile, DriftSettings()).update(counts, at))
 
 

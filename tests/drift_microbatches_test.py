@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlops_core.data.pairs import Pairs
 from mlops_core.drift.microbatches import ROWS, Summariser
 from mlops_core.errors import BadData
 
 SIZES = st.lists(st.integers(0, 100), max_size=20)
+PAIRS = Pairs(
+    columns=(0, 1, 2),
+    scores=tuple(tuple(range(shift - 16, shift + 17)) for shift in (0, 3, 9)),
+    pairs=((0, 1), (1, 2)),
+    rows=1,
+)
 
 
 def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -23,11 +30,16 @@ def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_chunking_changes_nothing(sizes: list[int]) -> None:
     bins, at = rows(sum(sizes))
     whole, parts = Summariser(3), Summariser(3)
-    counts, times = whole.add(bins, at)
+    counts, times, groups = whole.add(bins, at, PAIRS)
     ends = np.cumsum([0, *sizes])
-    pieces = [parts.add(bins[a:b], at[a:b]) for a, b in itertools.pairwise(ends)]
-    assert np.array_equal(np.concatenate([np.empty((0, 3, 33)), *(c for c, _ in pieces)]), counts)
-    assert np.array_equal(np.concatenate([np.empty((0, 2)), *(t for _, t in pieces)]), times)
+    pieces = [parts.add(bins[a:b], at[a:b], PAIRS) for a, b in itertools.pairwise(ends)]
+    assert np.array_equal(np.concatenate([np.empty((0, 3, 33)), *(c for c, _, _ in pieces)]), counts)
+    assert np.array_equal(np.concatenate([np.empty((0, 2)), *(t for _, t, _ in pieces)]), times)
+    assert np.concatenate([g.sums for _, _, g in pieces] or [groups.sums]).tolist() == groups.sums.tolist()
+    before = np.cumsum([0, *(len(c) for c, _, _ in pieces)])
+    found = [(first + g.ends).tolist() for first, (_, _, g) in zip(before, pieces, strict=False)]
+    assert list(itertools.chain(*found)) == groups.ends.tolist() == list(range(8, len(counts) + 1, 8))
+    assert list(itertools.chain(*(g.since.tolist() for _, _, g in pieces))) == groups.since.tolist()
     assert parts.state() == whole.state()
 
 
@@ -36,14 +48,36 @@ def test_a_restart_through_json_changes_nothing(sizes: list[int]) -> None:
     bins, at = rows(sum(sizes) + 50)
     cut = sum(sizes)
     kept = Summariser(3)
-    kept.add(bins[:cut], at[:cut])
+    kept.add(bins[:cut], at[:cut], PAIRS)
     restored = Summariser.restore(json.loads(json.dumps(kept.state())))
-    assert np.array_equal(restored.add(bins[cut:], at[cut:])[0], kept.add(bins[cut:], at[cut:])[0])
+    again, uninterrupted = (one.add(bins[cut:], at[cut:], PAIRS) for one in (restored, kept))
+    assert np.array_equal(again[0], uninterrupted[0])
+    assert np.array_equal(again[2].sums, uninterrupted[2].sums)
+    assert np.array_equal(again[2].since, uninterrupted[2].since)
+
+
+def test_a_state_from_before_there_were_sums_begins_a_group_of_its_own() -> None:
+    bins, at = rows(700)
+    kept = Summariser(3)
+    kept.add(bins[:100], at[:100])
+    old = {name: value for name, value in kept.state().items() if name in ("columns", "bins", "at")}
+    _, _, groups = Summariser.restore(old).add(bins[100:], at[100:], PAIRS)
+    assert groups.ends.tolist() == [8, 16]
+    assert groups.sums.tolist() == PAIRS.sums(bins[96 : 96 + 512], 256).tolist()
+
+
+def test_sums_are_those_of_whole_numbers() -> None:
+    bins, _ = rows(512)
+    scores = np.stack([np.array(table)[bins[:, place]] for place, table in enumerate(PAIRS.scores)], axis=1)
+    for group, found in zip(scores.reshape(2, 256, 3), PAIRS.sums(bins, 256), strict=True):
+        first, second = np.array(PAIRS.pairs).T
+        products = (group[:, first] * group[:, second]).sum(axis=0)
+        assert found.tolist() == [*group.sum(axis=0), *(group**2).sum(axis=0), *products]
 
 
 def test_every_row_is_counted_once_in_every_column() -> None:
     bins, at = rows(10 * ROWS)
-    counts, times = Summariser(3).add(bins, at)
+    counts, times, _ = Summariser(3).add(bins, at)
     assert (counts.sum(axis=2) == ROWS).all()
     assert counts[4, 1].tolist() == np.bincount(bins[4 * ROWS : 5 * ROWS, 1], minlength=33).tolist()
     assert times[4].tolist() == [at[4 * ROWS : 5 * ROWS].min(), at[4 * ROWS : 5 * ROWS].max()]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
+from mlops_core.data.pairs import Pairs
 from mlops_core.data.seasons import Seasons
 from mlops_core.errors import BadData
 
@@ -170,6 +171,8 @@ class Profile(BaseModel):
     rows: int
     predictions: tuple[str, ...] = (SCORE,)
     """The last columns, which are no features: score, and of two classes also confidence and class."""
+    pairs: Pairs | None = None
+    """How features moved together; None: nobody knows, or no two of them are numbers."""
     season: Seasons | None = None
     """How the hours of a day or a week differ; None where nobody asked, or the rows were too few to tell."""
     held_out: HeldOut | None = None
@@ -196,7 +199,8 @@ class Profile(BaseModel):
             _same_length(name, column, rows)
         kinds = FeatureSpec.infer(columns).features
         features = [ColumnProfile.of(kind.name, kind.kind, columns[kind.name]) for kind in kinds]
-        return cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
+        alone = cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
+        return alone.model_copy(update={"pairs": alone._paired(columns)})
 
     def predicting(self, scores: Floats, *, classes: bool) -> Self:
         """The same features with other predictions, at least one; of two `classes`, if that is the task.
@@ -228,6 +232,16 @@ class Profile(BaseModel):
     def score(self) -> ColumnProfile:
         """The score's own column, the first after the features."""
         return self.columns[len(self.columns) - len(self.predictions)]
+
+    @property
+    def watched(self) -> int:
+        """How many things can raise a false alarm: columns, and pairs of them."""
+        return len(self.columns) + (len(self.pairs.pairs) if self.pairs is not None else 0)
+
+    def _paired(self, columns: Mapping[str, Column]) -> Pairs | None:
+        numeric = [column.shares if column.kind is Kind.NUMERIC else () for column in self.features]
+        bins = self.bins(columns, None, self.rows)
+        return Pairs.of(bins, numeric, stretch_starts(self.rows).tolist(), STRETCH)
 
     @property
     def names(self) -> tuple[str, ...]:

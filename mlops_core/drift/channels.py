@@ -11,14 +11,14 @@ chunking nor the BLAS at hand can change an alarm.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops_core.data.features import Floats, Kind
-from mlops_core.data.profile import BINS, BINS_MAX, STRETCH, ColumnProfile, Profile
+from mlops_core.data.profile import BINS_MAX, STRETCH, ColumnProfile, Profile
+from mlops_core.data.ranks import mid_ranks, normal_scores
 from mlops_core.data.seasons import Seasons
 from mlops_core.drift.microbatches import ROWS, Counts, Times
 from mlops_core.drift.seasonal import Due, Seasonal
@@ -283,18 +283,6 @@ def _shares(column: ColumnProfile) -> Floats:
     total = shares.sum()
     bare: Floats = shares / total if total else shares
     return bare
-
-
-def mid_ranks(shares: Floats) -> Floats:
-    """Mid-rank of each bin in the reference, in [0, 1]."""
-    ranks: Floats = np.cumsum(shares) - shares / 2
-    return ranks
-
-
-def normal_scores(ranks: Floats) -> Floats:
-    """Normal scores of ranks, so that a shift by d deviations of a normal column has mean d; within 2.2."""
-    half = 0.5 / BINS
-    return np.array([NormalDist().inv_cdf(rank) for rank in np.clip(ranks, half, 1 - half)])
 
 
 def _groups(column: ColumnProfile) -> NDArray[np.int64]:

@@ -18,13 +18,14 @@ from mlops_core.data.seasons import Seasons, hours_of
 from mlops_core.drift import contribution, packing, sentences
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
+from mlops_core.drift.dependence import Dependence, PairClosed, PairOpened
 from mlops_core.drift.detector import SCALE, DetectorFactory
 from mlops_core.drift.episodes import Episodes
-from mlops_core.drift.microbatches import ROWS, Counts, Times
+from mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
 from mlops_core.drift.seasonal import Due
 from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
-from schemas.events import ColumnDrift, DriftKind
+from schemas.events import ColumnDrift, DriftKind, PairDrift
 from schemas.settings import DriftSettings
 
 
@@ -74,9 +75,11 @@ class Measured:
     since: int
     until: int
     columns: Mapping[str, ColumnDrift]
+    pairs: Mapping[str, PairDrift]
+    """Those that move together otherwise, worst first, by `a ~ b`."""
 
 
-Verdict = Opened | Closed | Measured
+Verdict = Opened | Closed | Measured | PairOpened | PairClosed
 
 
 class DistributionDrift:
@@ -87,9 +90,9 @@ class DistributionDrift:
     >>> profile = Profile.of({"temp": rng.normal(60, 10, 10_000)}, scores=rng.random(10_000))
     >>> temp = np.concatenate([rng.normal(60, 10, 4096), rng.normal(68, 10, 2048)])
     >>> bins = profile.bins({"temp": temp}, scores=rng.random(6144), rows=6144)
-    >>> counts, times = Summariser(columns=2).add(bins, at=np.arange(6144))
+    >>> counts, times, groups = Summariser(columns=2).add(bins, np.arange(6144), profile.pairs)
     >>> drift = DistributionDrift(profile, DriftSettings())
-    >>> opened = [v for v in drift.update(counts, times) if isinstance(v, Opened)]
+    >>> opened = [v for v in drift.update(counts, times, groups) if isinstance(v, Opened)]
     >>> [(o.column, o.kind.value, o.channel, o.changed_at, o.at) for o in opened]
     [('temp', 'feature', 'location', 4096, 4383)]
     """
@@ -108,6 +111,9 @@ class DistributionDrift:
         )
         self._plain = detector(int(channels.used.sum()), settings.delta)
         self._shape = detector(len(channels.shaped), settings.delta)
+        self._dependence = None
+        if profile.pairs is not None:
+            self._dependence = Dependence(profile.names, profile.pairs, settings, detector)
         self._heard = {"detector": settings.detector, "season": _named(self._season)}
         """Who listens to what: a state of other detectors, or of other values, is none of ours."""
         self._times = RecentTimes(stride=1)
@@ -129,8 +135,10 @@ class DistributionDrift:
         """Rows taken in so far."""
         return self._index * ROWS
 
-    def update(self, counts: Counts, at: Times) -> list[Verdict]:
+    def update(self, counts: Counts, at: Times, groups: Groups | None = None) -> list[Verdict]:
         """Take in micro-batches: `counts` of shape (k, columns, BINS_MAX), `at` of shape (k, 2).
+
+        With the `groups` that they completed, if a summariser was told the profile's pairs.
 
         Returns:
             What happened, in order. How micro-batches are chunked changes nothing.
@@ -139,6 +147,7 @@ class DistributionDrift:
             BadData: counts of another profile, or not of 32 rows.
         """
         self._check(counts, at)
+        turns = self._paired(groups)
         held = len(self._counts)
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
@@ -154,8 +163,10 @@ class DistributionDrift:
             if awake:
                 verdicts += self._judged(history[:end], spans[:end])
                 awake = self._episodes.awake
+            while turns and turns[0] <= end - held:
+                verdicts += self._stepped(turns, int(spans[end - 1, 1]))
             if self._index % self._window == 0:
-                verdicts.append(self._measured(history[:end], spans[:end]))
+                verdicts.append(self._measured(history[:end], spans[:end], len(turns)))
         keep = max(self._window, SHAPE_BATCHES)
         self._counts, self._spans = history[-keep:].copy(), spans[-keep:].copy()
         return verdicts
@@ -169,6 +180,8 @@ class DistributionDrift:
             "heard": self._heard,
         }
         detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
+        if self._dependence is not None:
+            detectors["dependence"] = self._dependence.dump()
         arrays: dict[str, NDArray[Any]] = {
             "counts": self._counts,
             "spans": self._spans,
@@ -202,7 +215,26 @@ class DistributionDrift:
         if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
             loaded._plain.load(arrays["plain"].tobytes())
             loaded._shape.load(arrays["shape"].tobytes())
+            if loaded._dependence is not None and "dependence" in arrays:  # an older version had none
+                loaded._dependence.load(arrays["dependence"].tobytes())
         return loaded
+
+    def _paired(self, groups: Groups | None) -> list[int]:
+        """Feed what pairs need; which micro-batches completed each group, counted from 1, are its turns.
+
+        Sums of another version's pairs say nothing; neither do those of a summary from before pairs.
+        """
+        if self._dependence is None or self._profile.pairs is None or groups is None or not len(groups.sums):
+            return []
+        if groups.sums.shape[1] != self._profile.pairs.width:
+            raise BadData(f"expected sums (k, {self._profile.pairs.width}), got {groups.sums.shape}")
+        self._dependence.feed(groups)
+        return [int(end) for end in groups.ends]
+
+    def _stepped(self, turns: list[int], now: int) -> list[Verdict]:
+        assert self._dependence is not None
+        turns.pop(0)
+        return list(self._dependence.step(len(turns), self._episodes.open, now))
 
     def _check(self, counts: Counts, at: Times) -> None:
         expected = (len(self._profile.columns), BINS_MAX)
@@ -270,14 +302,15 @@ class DistributionDrift:
     def _closed(self, column: int, now: int) -> Closed:
         return Closed(self._profile.names[column], self._kind(column), now)
 
-    def _measured(self, history: Counts, spans: Times) -> Measured:
+    def _measured(self, history: Counts, spans: Times, waiting: int) -> Measured:
         summed = _summed(history[-self._window :])
         due = self._channels.due(spans[-self._window :])
         severities = self._channels.severities(summed, due)
         names = self._profile.names
         columns = dict(zip(names, self._columns(summed, severities, due, range(len(names))), strict=True))
         since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
-        return Measured(self._window * ROWS, since, until, columns)
+        pairs = {} if self._dependence is None else self._dependence.measured(waiting)
+        return Measured(self._window * ROWS, since, until, columns, pairs)
 
     def _columns(
         self, summed: NDArray[np.int64], severities: Floats, due: Due | None, chosen: Iterable[int]
@@ -285,7 +318,8 @@ class DistributionDrift:
         """What the chosen columns look like; not validated, because every window has them all."""
         shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
         # Of equals the last: that values are missing says more than that there are fewer of the only kind.
-        worst = (severities.shape[1] - 1 - severities[:, ::-1].argmax(axis=1)).tolist()
+        last = severities.shape[1] - 1 - severities[:, ::-1].argmax(axis=1)
+        worst = np.where(severities.any(axis=1), last, 0).tolist()
         largest = severities.max(axis=1).tolist()
         shared = contribution.contributions(severities.max(axis=1), self._weights).tolist()
         is_open = self._episodes.open.tolist()

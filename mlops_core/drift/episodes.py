@@ -69,8 +69,11 @@ class Episodes:
         """Micro-batches to take each severity over, before `now`: since the change, within reason."""
         return np.minimum(np.clip(now - self.changed, min(_LEAST, self.window), self.window), now)
 
-    def judge(self, severity: Floats, now: int) -> tuple[list[int], list[int]]:
-        """The columns whose episodes open and close, given severities over `spans(now)`."""
+    def judge(self, severity: Floats, now: int, silenced: Mask | None = None) -> tuple[list[int], list[int]]:
+        """The columns whose episodes open and close, given severities over `spans(now)`.
+
+        Those `silenced` open none now, and are watched on.
+        """
         rows = self.spans(now) * ROWS
         enough = np.maximum(self.opens, SURE * np.sqrt(1 / rows + 1 / self.reference))
         ready = self.alarmed | (now >= self.window)
@@ -78,6 +81,8 @@ class Episodes:
         led = self.leads != np.arange(len(self.leads))
         first_word = now - self.noticed < _LEAST  # the one that speaks for it may be about to notice, too
         opening &= ~(led & ((self.open | opening)[self.leads] | first_word))
+        if silenced is not None:
+            opening &= ~silenced
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing

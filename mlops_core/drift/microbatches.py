@@ -1,15 +1,19 @@
 """Stage one: from binned rows to counts of 32 rows, small enough to send and mergeable over partitions.
 
+How columns move together is summed over 256 rows, eight micro-batches of one partition.
+
 The mean of 32 rows carries the autocorrelation of its rows into the detector's own variance (the method
 of batch means), which is why a detector fed with it does not alarm on a stream that merely drifts about.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_core.data.pairs import GROUP, Pairs, Sums
 from mlops_core.data.profile import BINS_MAX
 from mlops_core.errors import BadData
 
@@ -20,14 +24,34 @@ Counts = NDArray[np.uint8]
 """Rows per bin, shape (micro-batches, columns, BINS_MAX); each column's bins add up to 32."""
 Times = NDArray[np.int64]
 """Earliest and latest `at` of each micro-batch (UTC, ms), shape (micro-batches, 2)."""
-State = Mapping[str, Sequence[int]]
+State = Mapping[str, Any]
+
+_EIGHT = GROUP // ROWS
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Sums over 256 rows each, that micro-batches completed."""
+
+    sums: Sums
+    """Shape (groups, `Pairs.width`)."""
+    ends: NDArray[np.int64]
+    """Which of the micro-batches, counted from 1, completed each."""
+    since: NDArray[np.int64]
+    """Earliest `at` of each (UTC, ms)."""
+
+    @classmethod
+    def none(cls, width: int = 0) -> Self:
+        """No group was completed."""
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(np.empty((0, width), dtype=np.int64), nothing, nothing)
 
 
 class Summariser:
     """Counts rows in groups of 32; what is left over waits. How rows are chunked changes nothing.
 
     >>> summariser = Summariser(columns=2)
-    >>> counts, times = summariser.add(np.zeros((40, 2), np.uint8), np.arange(40))
+    >>> counts, times, groups = summariser.add(np.zeros((40, 2), np.uint8), np.arange(40))
     >>> counts.shape, int(counts[0, 0, 0]), times.tolist(), summariser.waiting
     ((1, 2, 33), 32, [[0, 31]], 8)
     """
@@ -35,17 +59,26 @@ class Summariser:
     def __init__(self, columns: int) -> None:
         self._bins = np.empty((0, columns), dtype=np.uint8)
         self._at = np.empty(0, dtype=np.int64)
+        self._sums = np.zeros(0, dtype=np.int64)
+        """Of micro-batches that wait for the rest of their group."""
+        self._started: list[int] = []
+        """Earliest `at` of each of these."""
 
     @property
     def waiting(self) -> int:
         """Rows that wait for the rest of their micro-batch."""
         return len(self._at)
 
-    def add(self, bins: NDArray[np.uint8], at: NDArray[np.int64]) -> tuple[Counts, Times]:
+    def add(
+        self, bins: NDArray[np.uint8], at: NDArray[np.int64], pairs: Pairs | None = None
+    ) -> tuple[Counts, Times, Groups]:
         """Take in rows, `bins` of shape (rows, columns) and `at` of shape (rows,).
 
+        With `pairs`, the same each time, also sum up how columns move together.
+
         Returns:
-            Counts and times of the micro-batches that they completed, oldest first; perhaps none.
+            Counts and times of the micro-batches that they completed, oldest first, and the groups that
+            these completed; perhaps none.
 
         Raises:
             BadData: another number of columns or times, or a bin that can't be.
@@ -55,11 +88,14 @@ class Summariser:
             raise BadData(f"expected bins (rows, {columns}) and at (rows,), got {bins.shape} and {at.shape}")
         if bins.size and int(bins.max()) >= BINS_MAX:
             raise BadData(f"bin {int(bins.max())} of at most {BINS_MAX - 1}")
-        bins = np.concatenate([self._bins, bins])
+        # Column by column in memory, as they come and as they are read.
+        bins = np.concatenate([self._bins.T, bins.T], axis=1).T
         at = np.concatenate([self._at, at])
         whole = len(at) // ROWS * ROWS
         self._bins, self._at = bins[whole:].copy(), at[whole:].copy()
-        return _counted(bins[:whole]), _spans(at[:whole])
+        times = _spans(at[:whole])
+        groups = Groups.none() if pairs is None else self._grouped(bins[:whole], times, pairs)
+        return _counted(bins[:whole]), times, groups
 
     def state(self) -> State:
         """What waits, as plain lists for JSON."""
@@ -67,16 +103,38 @@ class Summariser:
             "columns": [self._bins.shape[1]],
             "bins": self._bins.ravel().tolist(),
             "at": self._at.tolist(),
+            "sums": self._sums.tolist(),
+            "started": self._started,
         }
 
     @classmethod
     def restore(cls, state: State) -> Self:
-        """Continue where `state` was taken."""
+        """Continue where `state` was taken; one from before there were sums begins a group of its own."""
         (columns,) = state["columns"]
         restored = cls(columns)
         restored._at = np.array(state["at"], dtype=np.int64)
         restored._bins = np.array(state["bins"], dtype=np.uint8).reshape(len(restored._at), columns)
+        restored._sums = np.array(state.get("sums", ()), dtype=np.int64)
+        restored._started = list(state.get("started", ()))
         return restored
+
+    def _grouped(self, bins: NDArray[np.uint8], times: Times, pairs: Pairs) -> Groups:
+        """The groups that whole micro-batches complete."""
+        if not len(times):
+            return Groups.none(pairs.width)
+        if len(self._sums) != pairs.width:
+            self._sums, self._started = np.zeros(pairs.width, dtype=np.int64), []
+        waited = len(self._started)
+        sums = pairs.sums(bins, ROWS)
+        started = [*self._started, *times[:, 0].tolist()]
+        whole = len(started) // _EIGHT
+        ends = _EIGHT * np.arange(1, whole + 1) - waited
+        begins = np.concatenate([[0], ends])
+        totals = np.add.reduceat(np.vstack([sums, np.zeros_like(sums[:1])]), begins, axis=0)
+        totals[0] += self._sums
+        self._sums, self._started = totals[-1], started[whole * _EIGHT :]
+        since = np.array(started[: whole * _EIGHT], dtype=np.int64).reshape(whole, _EIGHT).min(axis=1)
+        return Groups(totals[:-1], ends, since)
 
 
 def _counted(bins: NDArray[np.uint8]) -> Counts:
@@ -85,7 +143,7 @@ def _counted(bins: NDArray[np.uint8]) -> Counts:
     batches = rows // ROWS
     first = np.arange(batches)[:, None, None] * columns + np.arange(columns)
     places = first * BINS_MAX + bins.reshape(batches, ROWS, columns)
-    counts = np.bincount(places.ravel(), minlength=batches * columns * BINS_MAX)
+    counts = np.bincount(places.ravel("K"), minlength=batches * columns * BINS_MAX)
     return counts.astype(np.uint8).reshape(batches, columns, BINS_MAX)
 
 

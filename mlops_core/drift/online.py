@@ -62,7 +62,7 @@ class OnlineDrift:
     ) -> None:
         """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows."""
         self._profile, self._detector = profile, detector
-        self._drift, _ = settled(drift or DriftSettings(), EVERY_MODEL, len(profile.columns))
+        self._drift, _ = settled(drift or DriftSettings(), EVERY_MODEL, profile.watched)
         self._performance = performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
         self.distribution = DistributionDrift(profile, self._drift, detector)
@@ -80,7 +80,7 @@ class OnlineDrift:
             raise BadData(f"{len(batch.scores)} scores have {len(batch.at)} times")
         bins = self._profile.bins(batch.features, batch.scores, len(batch.scores))
         found: list[Verdict | ConceptAlarm] = []
-        found += self.distribution.update(*self._summariser.add(bins, batch.at))
+        found += self.distribution.update(*self._summariser.add(bins, batch.at, self._profile.pairs))
         if batch.labels is not None:
             found += self.labelled(batch.labels, batch.scores, batch.at)
         return found

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
-from mlops_core.drift.channels import mid_ranks, normal_scores
+from mlops_core.data.ranks import mid_ranks, normal_scores
 from schemas.events import ColumnDrift, DriftKind
 
 _SHARE_OF = "share of "

@@ -1,0 +1,221 @@
+"""Features that no longer move together, though each by itself looks as before: stage two, pair by pair.
+
+Over each 256 rows a pair's correlation becomes Fisher's z (1915, Biometrika 10:507), whose distance from the
+reference's, times the root of the rows, is about standard normal; that feeds one more detector a pair.
+ADWIN takes its bound from the values themselves, so that rows which depend on each other over time, whose
+correlations scatter more, raise it. A pair stays silent while one of its columns has an open episode, which
+says more, or is part of an open pair: one broken column breaks all its pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops_core.data.features import Floats
+from mlops_core.data.pairs import GROUP, Pairs
+from mlops_core.data.profile import STRETCH
+from mlops_core.drift import packing
+from mlops_core.drift.channels import SURE
+from mlops_core.drift.detector import SCALE, DetectorFactory
+from mlops_core.drift.episodes import Episodes, Mask
+from mlops_core.drift.microbatches import ROWS, Groups
+from mlops_core.drift.times import RecentTimes
+from schemas.events import PairDrift
+from schemas.settings import DriftSettings
+
+_TOLD = 8
+"""Pairs of a window that are told, at most."""
+_EIGHT = GROUP // ROWS
+PAIR = " ~ "
+"""Between the names of a pair's features."""
+
+
+@dataclass(frozen=True)
+class PairOpened:
+    """Two features no longer move together as they did in training."""
+
+    columns: tuple[str, str]
+    drift: PairDrift
+    changed_at: int
+    """Estimate of when it began (UTC, ms)."""
+    at: int
+    """The newest row's time when it was found (UTC, ms)."""
+
+    @property
+    def severity(self) -> float:
+        """Distance of the correlations as Fisher's z, beyond what is usual."""
+        return self.drift.severity
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        return explain([self])
+
+
+@dataclass(frozen=True)
+class PairClosed:
+    """They do again."""
+
+    columns: tuple[str, str]
+    at: int
+
+
+PairVerdict = PairOpened | PairClosed
+
+
+class Dependence:
+    """Compares correlations of a stream with those of its profile."""
+
+    def __init__(
+        self, names: Sequence[str], pairs: Pairs, settings: DriftSettings, detector: DetectorFactory
+    ) -> None:
+        self._pairs = pairs
+        self._columns = np.array([[pairs.columns[one] for one in pair] for pair in pairs.pairs])
+        self._names = [(names[one], names[other]) for one, other in self._columns.tolist()]
+        self._fisher = np.array(pairs.fisher)
+        apart = np.array(pairs.apart).T
+        self._usual = np.where(apart > SURE / np.sqrt([[GROUP], [STRETCH]]), apart, 0.0)
+        self._groups = max(settings.window_rows // GROUP, 1)
+        """Over which a severity is taken, at most."""
+        rows = np.full(len(self._names), pairs.rows, dtype=np.int64)
+        window = self._groups * _EIGHT
+        self._episodes = Episodes.fresh(window, settings.open_severity, settings.close_severity, rows)
+        self._detector = detector(len(self._names), settings.delta)
+        self._times = RecentTimes(stride=1)
+        self._sums = np.empty((0, pairs.width), dtype=np.int64)
+        """The newest groups, and those that were fed and wait for their turn."""
+        self._index = 0
+        self._alarms: dict[int, list[tuple[int, int]]] = {}
+
+    def feed(self, groups: Groups) -> None:
+        """Take in groups; each has its turn in `step`."""
+        if not len(groups.sums):
+            return
+        self._times.add(groups.since.tolist())
+        self._sums = np.concatenate([self._sums[-self._groups :], groups.sums])
+        away = self._pairs.fishers(groups.sums, GROUP) - self._fisher
+        values = np.where(np.isnan(away), 0.0, away) * (SCALE * np.sqrt(GROUP - 3))
+        for alarm in self._detector.feed(values.T):
+            now = self._index + alarm.position + 1
+            self._alarms.setdefault(now, []).append((alarm.channel, now - alarm.width))
+
+    def step(self, waiting: int, drifting: Mask, at: int) -> list[PairVerdict]:
+        """The next group's turn, `waiting` more having been fed after it; rows come until `at`.
+
+        Args:
+            waiting: groups that were fed after this one.
+            drifting: the columns that have an open episode.
+            at: the time until which rows came.
+        """
+        self._index += 1
+        now = self._index * _EIGHT
+        for pair, changed in self._alarms.pop(self._index, ()):
+            self._episodes.alarm(pair, changed * _EIGHT, now)
+        if not self._episodes.awake:
+            return []
+        history = self._sums[: len(self._sums) - waiting]
+        severities, fishers = self._severities(history, self._episodes.spans(now) // _EIGHT)
+        opened, closed = self._episodes.judge(severities, now, self._silenced(drifting))
+        return [
+            *(PairClosed(self._names[pair], at) for pair in closed),
+            *(self._opened(pair, severities, fishers, at) for pair in opened),
+        ]
+
+    def measured(self, waiting: int) -> dict[str, PairDrift]:
+        """The pairs whose correlation is another over the last window, worst first."""
+        history = self._sums[: len(self._sums) - waiting]
+        spans = np.full(len(self._names), min(self._groups, len(history)))
+        severities, fishers = self._severities(history, spans)
+        shown = self._episodes.open | (severities >= self._episodes.closes)
+        worst = [pair for pair in np.argsort(-severities, kind="stable").tolist() if shown[pair]]
+        return {PAIR.join(self._names[pair]): self._told(pair, severities, fishers) for pair in worst[:_TOLD]}
+
+    def dump(self) -> bytes:
+        """The state as bytes; every group that was fed must have had its turn."""
+        meta = {"index": self._index, "pairs": self._names, "window": self._groups}
+        arrays: dict[str, NDArray[Any]] = {
+            "sums": self._sums[-self._groups :],
+            "times": self._times.kept,
+            "detector": np.frombuffer(self._detector.dump(), dtype=np.uint8),
+            **self._episodes.state(),
+        }
+        return packing.packed(meta, arrays)
+
+    def load(self, data: bytes) -> None:
+        """Continue where `dump` was taken; that of other pairs or another window is left alone."""
+        meta, arrays = packing.unpacked(data)
+        if meta["pairs"] != [list(names) for names in self._names] or meta["window"] != self._groups:
+            return
+        self._index, self._sums = meta["index"], arrays["sums"]
+        self._times = RecentTimes(1, arrays["times"], self._index)
+        self._episodes.restore(arrays)
+        self._detector.load(arrays["detector"].tobytes())
+
+    def _silenced(self, drifting: Mask) -> Mask:
+        taken = drifting.copy()
+        taken[self._columns[self._episodes.open]] = True
+        silenced: Mask = taken[self._columns].any(axis=1)
+        return silenced
+
+    def _severities(self, history: NDArray[np.int64], spans: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Severity and Fisher's z of each pair over the last `spans` groups."""
+        fishers, usual = self._fisher.copy(), self._usual[0].copy()
+        for span in np.unique(spans[spans > 0]):
+            chosen, rows = spans == span, int(span) * GROUP
+            found = self._pairs.fishers(history[-span:].sum(axis=0)[None], rows)[0]
+            fishers[chosen] = np.where(np.isnan(found), self._fisher, found)[chosen]
+            short = np.clip((STRETCH / rows - 1) / 3, 0.0, 1.0)  # 1 at 256 rows, 0 at 1,024
+            usual[chosen] = (short * self._usual[0] + (1 - short) * self._usual[1])[chosen]
+        return np.maximum(np.abs(fishers - self._fisher) - usual, 0.0), fishers
+
+    def _opened(self, pair: int, severities: Floats, fishers: Floats, at: int) -> PairOpened:
+        changed_at = self._times.at(int(self._episodes.changed[pair]) // _EIGHT)
+        return PairOpened(self._names[pair], self._told(pair, severities, fishers), changed_at, at)
+
+    def _told(self, pair: int, severities: Floats, fishers: Floats) -> PairDrift:
+        return PairDrift(
+            columns=self._names[pair],
+            severity=float(severities[pair]),
+            drifted=bool(self._episodes.open[pair]),
+            reference=float(np.tanh(self._fisher[pair])),
+            current=float(np.tanh(fishers[pair])),
+        )
+
+
+def explain(opened: Sequence[PairOpened]) -> str:
+    """How features moved together and how they do now, at least one pair of them, worst first.
+
+    >>> def pair(a: str, b: str, before: float, now: float) -> PairOpened:
+    ...     told = PairDrift(columns=(a, b), severity=1.3, drifted=True, reference=before, current=now)
+    ...     return PairOpened((a, b), told, changed_at=0, at=0)
+    >>> explain([pair("temp", "dewp", 0.89, 0.124)])
+    'temp and dewp no longer move together (correlation 0.89 -> 0.12), though each by itself looks as before'
+    >>> broken = [pair("temp", "dewp", 0.89, 0.12), pair("humid", "temp", -0.4, 0.05)]
+    >>> explain(broken).removesuffix(", though each by itself looks as before")
+    'temp moves otherwise with dewp (correlation 0.89 -> 0.12) and humid (-0.40 -> 0.05)'
+    >>> more = [*broken, pair("wind", "gust", 0.1, 0.5)]
+    >>> explain(more).removesuffix(", though each by itself looks as before")
+    'temp and dewp no longer move together (correlation 0.89 -> 0.12), and 2 more pairs'
+    """
+    worst = opened[0]
+    shared = set(worst.columns).intersection(*(one.columns for one in opened))
+    if len(opened) > 1 and shared:
+        (hub,) = shared
+        others = [(next(name for name in one.columns if name != hub), one.drift) for one in opened]
+        first = f"{others[0][0]} (correlation {_change(others[0][1])})"
+        rest = [f"{name} ({_change(drift)})" for name, drift in others[1:3]]
+        rest += [f"{len(others) - 3} more"] if len(others) > 3 else []
+        said = f"{hub} moves otherwise with {', '.join([first, *rest[:-1]])} and {rest[-1]}"
+    else:
+        fell = abs(worst.drift.current) < 0.5 * abs(worst.drift.reference)
+        how = "no longer move together" if fell else "move together otherwise"
+        more = f", and {len(opened) - 1} more pairs" if len(opened) > 1 else ""
+        said = f"{' and '.join(worst.columns)} {how} (correlation {_change(worst.drift)}){more}"
+    return f"{said}, though each by itself looks as before"
+
+
+def _change(drift: PairDrift) -> str:
+    return f"{drift.reference:.2f} -> {drift.current:.2f}"
