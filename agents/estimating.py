@@ -40,9 +40,9 @@ class Estimates:
         self._settings = settings
 
     def expected(self, known: Estimators, summary: DriftSummary) -> list[PerformanceEstimated]:
-        """What labels will say about the predictions of a summary; of segments nothing is said."""
+        """What labels will say about the predictions of a summary."""
         own = self._own(known, summary.model, summary.version)
-        if own is None or not summary.batches or getattr(summary, "segment", "") != "":
+        if own is None:
             return []
         counts, times = summary.unpacked()
         return [_said(summary, one) for one in own.estimator.predicted(counts[:, own.column], times)]

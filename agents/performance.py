@@ -1,6 +1,5 @@
 """Stage two of labels, per model: outcomes of each version in windows, concept drift, estimates."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,21 +8,19 @@ import numpy as np
 import orjson
 
 from agents.estimating import Estimates, Estimators
+from agents.listening import Concept, Concepts
 from agents.reading import decoded, staged
 from mlops_core import performance
-from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
-from mlops_core.ports import ModelReader, Task
+from mlops_core.drift.microbatches import ROWS
+from mlops_core.ports import ModelReader
 from schemas import ids
-from schemas.events import DriftDetected, DriftKind, Event, PerformanceMeasured, PostStratified
+from schemas.events import Event, PerformanceMeasured, PostStratified
 from schemas.settings import PerformanceSettings
 from schemas.stages import DriftSummary, Outcomes
 from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
-
-KEPT = 8
-"""Versions whose errors are watched; older ones have no traffic any more."""
 
 
 @dataclass
@@ -33,8 +30,9 @@ class Watched:
     labelled: int = 0
     waiting: list[Outcomes] = field(default_factory=list)
     """Rows of the window that isn't full yet."""
-    concepts: dict[str, ConceptDrift] = field(default_factory=dict)
-    """By version."""
+    predicted: int = 0
+    """Predictions that were summarised."""
+    concepts: Concepts = field(default_factory=dict)
     estimators: Estimators = field(default_factory=dict)
 
     @property
@@ -55,7 +53,7 @@ class PerformanceAgent(WithoutEffects):
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
-        self._estimates = Estimates(registry, settings)
+        self._estimates, self._concept = Estimates(registry, settings), Concept(settings)
         self._settings = settings
 
     def fresh(self) -> State:
@@ -75,8 +73,8 @@ class PerformanceAgent(WithoutEffects):
         follows: list[Emitted] = []
         if chunk.topic == topics.SUMMARIES.name:
             for _, summary in decoded(chunk, staged(DriftSummary), follows):
-                watched = state.setdefault(summary.model, Watched())
-                follows.extend(self._estimates.expected(watched.estimators, summary))
+                if summary.batches and getattr(summary, "segment", "") == "":  # of segments nothing is said
+                    follows.extend(self._predicted(state.setdefault(summary.model, Watched()), summary))
             return follows
         for _, rows in decoded(chunk, staged(Outcomes), follows):
             watched = state.setdefault(rows.model, Watched())
@@ -90,28 +88,21 @@ class PerformanceAgent(WithoutEffects):
         watched.labelled += len(window.ids)
         poststratified = self._estimates.learned(watched.estimators, window)
         measured = _measured(model, window, watched.labelled, poststratified)
-        return [measured, *self._concepts(watched, window, measured)]
+        return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted)]
 
-    def _concepts(self, watched: Watched, window: Outcomes, measured: PerformanceMeasured) -> list[Event]:
-        labels, scores, versions = _arrays(window)
-        at = np.asarray(window.at, dtype=np.int64)
-        detected: list[Event] = []
-        for version in measured.versions:
-            rows = versions == version
-            task = Task.BINARY if performance.classes(labels, scores) else Task.REGRESSION
-            concept = watched.concepts.pop(version, None) or ConceptDrift(self._settings, task)
-            watched.concepts[version] = concept  # newest last
-            alarms = concept.update(labels[rows], scores[rows], at[rows])
-            detected.extend(_detected(measured, version, alarm) for alarm in alarms[-1:])
-        while len(watched.concepts) > KEPT:
-            del watched.concepts[next(iter(watched.concepts))]
-        return detected
+    def _predicted(self, watched: Watched, summary: DriftSummary) -> list[Event]:
+        watched.predicted += summary.batches * ROWS
+        return [
+            *self._estimates.expected(watched.estimators, summary),
+            *self._concept.answered(watched.concepts, summary, watched.predicted),
+        ]
 
     def _packed(self, watched: Watched) -> Mapping[str, object]:
         return {
             "labelled": watched.labelled,
             "waiting": [rows.model_dump() for rows in watched.waiting],
-            "concepts": {v: base64.b64encode(one.dump()).decode() for v, one in watched.concepts.items()},
+            "predicted": watched.predicted,
+            "concepts": self._concept.dump(watched.concepts),
             "estimators": self._estimates.dump(watched.estimators),
         }
 
@@ -119,11 +110,9 @@ class PerformanceAgent(WithoutEffects):
         return Watched(
             labelled=fields["labelled"],
             waiting=[Outcomes.model_validate(rows) for rows in fields["waiting"]],
-            concepts={
-                version: ConceptDrift.load(base64.b64decode(data), self._settings)
-                for version, data in fields["concepts"].items()
-            },
-            # States from before estimates were made have none.
+            concepts=self._concept.load(fields["concepts"]),
+            # States from before predictions were looked at have none of these.
+            predicted=fields.get("predicted", 0),
             estimators=self._estimates.load(fields.get("estimators", {})),
         )
 
@@ -172,16 +161,3 @@ def _quartiles(times: Sequence[int]) -> tuple[int, int]:
     """
     ordered, edge = sorted(times), len(times) // 4
     return ordered[edge], ordered[-1 - edge]
-
-
-def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm) -> DriftDetected:
-    return DriftDetected.following(
-        measured,
-        id=ids.derived(measured.id, "DriftDetected", version),
-        version=version,
-        kind=DriftKind.CONCEPT,
-        columns=[],
-        severity=alarm.severity,
-        changed_at=alarm.changed_at,
-        sentence=alarm.sentence,
-    )

@@ -141,6 +141,8 @@ class DriftResolved(Event):
     version: Name
     kind: DriftKind
     columns: Sequence[str]
+    sentence: str = ""
+    """How it ended, where there is more to say than that the columns are back."""
 
 
 class ColumnsChanged(Event):

@@ -142,6 +142,9 @@ class PerformanceSettings(Group):
     """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
     window_labels: Positive = 250
     """Labels between two measurements: a standard error of about 0.03 on an error rate."""
+    season: Season = None
+    """`day`, `week` or a period in hours: compare the errors of each hour with those of the same hour of
+    earlier days, weeks or periods. Concept drift is silent until it has seen two of them."""
     estimate_rows: Positive = 1024
     """Predictions between two estimates of what their labels will say; a multiple of 32."""
 

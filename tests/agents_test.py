@@ -257,6 +257,43 @@ def test_scores_that_turn_wrong_are_concept_drift(
     assert detected[0].kind is DriftKind.CONCEPT
 
 
+def resolved(said: Sequence[object]) -> list[DriftResolved]:
+    return [one for one in said if isinstance(one, DriftResolved)]
+
+
+def test_an_episode_of_the_concept_ends_for_everything_that_told_of_it(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
+    state = agent.fresh()
+    said = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    said += agent.handle(state, chunk("outcomes", outcomes(random, 2000, flip=True)))
+    detected = [one for one in said if isinstance(one, DriftDetected)]
+    assert detected
+    assert resolved(said) == []
+    state = agent.load(agent.dump(state))
+    found = resolved(agent.handle(state, chunk("outcomes", outcomes(random, 2000))))
+    assert [one.caused_by for one in found] == [one.id for one in detected]
+    assert {(one.kind, one.version) for one in found} == {(DriftKind.CONCEPT, "1")}
+    assert "again" in found[0].sentence
+
+
+def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
+    state = agent.fresh()
+    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
+    detected = [one for one in said if isinstance(one, DriftDetected)]
+    own = summarised(random, registry, 2048)
+    other = own.model_copy(update={"version": "2"})
+    assert resolved(agent.handle(state, chunk("drift-summaries", other, own, other))) == []
+    found = resolved(agent.handle(agent.load(agent.dump(state)), chunk("drift-summaries", other)))
+    assert [one.caused_by for one in found] == [one.id for one in detected]
+    assert found[0].sentence == "version 1 answers no more"
+
+
 def summarised(random: np.random.Generator, registry: FolderReader, rows: int) -> DriftSummary:
     agent = SummarisingAgent(registry)
     [summary] = agent.handle(agent.fresh(), chunk("predictions", batch(random.normal(size=rows))))

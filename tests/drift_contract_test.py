@@ -15,7 +15,7 @@ import pytest
 from mlops_core.data import calendar
 from mlops_core.data.profile import Profile
 from mlops_core.drift import packing
-from mlops_core.drift.concept import ConceptDrift
+from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from mlops_core.drift.dependence import PairOpened
 from mlops_core.drift.distribution import DistributionDrift, Opened
 from mlops_core.drift.microbatches import Summariser
@@ -118,19 +118,20 @@ class Pairs(Distribution):
 class Concept:
     warm, soon = 4000, 332
     task = Task.BINARY
+    settings = SETTINGS
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.detector = ConceptDrift(SETTINGS, self.task)
+        self.detector = ConceptDrift(self.settings, self.task)
 
     def feed(self, stream: Stream, first: int) -> list[object]:
         return list(self.detector.update(stream.labels, stream.scores, times(stream, first)))
 
     def found(self, verdicts: Sequence[Any]) -> list[int]:
-        return [alarm.at for alarm in verdicts]
+        return [one.at for one in verdicts if isinstance(one, ConceptAlarm)]
 
     def restarted(self) -> "Concept":
         again = object.__new__(type(self))
-        again.detector = ConceptDrift.load(self.detector.dump(), SETTINGS)
+        again.detector = ConceptDrift.load(self.detector.dump(), self.settings)
         return again
 
     def dump(self) -> bytes:
@@ -139,6 +140,12 @@ class Concept:
 
 class RegressionConcept(Concept):
     task = Task.REGRESSION
+
+
+class SeasonalConcept(Concept):
+    """With a period that is over long before anything changes."""
+
+    settings = SETTINGS.model_copy(update={"season": 500 / 3_600_000})
 
 
 def times(stream: Stream, first: int) -> np.ndarray:
@@ -158,7 +165,7 @@ def shifted(rng: np.random.Generator, rows: int) -> Stream:
     return replace(stream, labels=turned, feature=stream.feature + 5, right=rng.permutation(stream.right))
 
 
-SUBJECTS = [Distribution, SeasonalDistribution, Pairs, Concept, RegressionConcept]
+SUBJECTS = [Distribution, SeasonalDistribution, Pairs, Concept, RegressionConcept, SeasonalConcept]
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def _drift(
         case events.DriftDetected():
             return "drift", "bad", event.sentence
         case events.DriftResolved():
-            what = ", ".join(event.columns) or "the error"
-            return "drift", "good", f"{event.kind.value} drift is over: {what} back to reference"
+            how = event.sentence or f"{', '.join(event.columns) or 'the error'} back to reference"
+            return "drift", "good", f"{event.kind.value} drift is over: {how}"
 
 
 def _labels(event: events.PerformanceMeasured | events.PerformanceEstimated) -> str:

@@ -1,10 +1,11 @@
 """Online drift detection: one file a method, each with its source; usable on arrays without Kafka.
 
-`OnlineDrift` is all of it in one; what it finds are `Opened`, `Closed`, `Measured` and `ConceptAlarm`.
+`OnlineDrift` is all of it in one; what it finds are `Opened`, `Closed`, `Measured`, `ConceptAlarm` and
+`ConceptClosed`.
 """
 
 from mlops_core.data.profile import Profile
-from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
 from mlops_core.drift.online import Batch, OnlineDrift
 
@@ -12,6 +13,7 @@ __all__ = (
     "Batch",
     "Closed",
     "ConceptAlarm",
+    "ConceptClosed",
     "ConceptDrift",
     "DistributionDrift",
     "Measured",

@@ -67,6 +67,11 @@ class Adwins:
         self._level = np.zeros(channels)
         """The first of them."""
 
+    @property
+    def recent(self) -> NDArray[np.float32]:
+        """The last values fed, shape (channels, at most `kept`)."""
+        return self._recent
+
     def feed(self, values: Floats) -> list[Alarm]:
         """Feed values of shape (channels, n), oldest first; a detector begins anew after an alarm."""
         series = np.concatenate([self._recent, values.astype(np.float32)], axis=1)

@@ -3,8 +3,13 @@
 Two river ADWINs listen to each labelled row. The *error* (0 or 1 for a class, else |label - score| in its
 usual size) alarms when it rises. The *residual* (label - score) alarms either way: where fewer positives come
 than before, the error falls, and only the residual tells that scores are too high.
+
+An alarm opens an episode, or tells that an open one got worse; it is over when both are back near what they
+were before (see `recovery`). With a season, both are listened to without what the hour usually does to them
+(see `phases`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -16,6 +21,8 @@ from mlops_core.data.features import HUGE, Floats
 from mlops_core.drift import packing
 from mlops_core.drift.adwins import Adwins
 from mlops_core.drift.detector import Alarm
+from mlops_core.drift.phases import BLOCK, Phases
+from mlops_core.drift.recovery import Recovery
 from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
@@ -77,6 +84,31 @@ class ConceptAlarm:
         return f"the mean error went from {_number(self.before)} to {_number(self.after)} {since}"
 
 
+@dataclass(frozen=True)
+class ConceptClosed:
+    """Scores fit the truth about as well as they did before the episode."""
+
+    signal: Signal
+    """What was the last to come back."""
+    task: Task
+    at: int
+    """The newest row by then (ms)."""
+    level: float
+    """Mean error or residual before the episode, and about now."""
+
+    @property
+    def sentence(self) -> str:
+        """What happened, for a person."""
+        if self.signal is Signal.RESIDUAL:
+            return f"label - score is about {self.level:+.2g} again"
+        if self.task is Task.BINARY:
+            return f"wrong answers are about {100 * self.level:.0f} % again"
+        return f"the mean error is about {_number(self.level)} again"
+
+
+ConceptVerdict = ConceptAlarm | ConceptClosed
+
+
 class ConceptDrift:
     """Listens to the labelled rows of one version, in the order in which labels arrive.
 
@@ -99,17 +131,30 @@ class ConceptDrift:
         """Residuals and times that wait until their usual size is known."""
         self._adwins = Adwins(len(_SIGNALS), settings.delta, CLOCK, _KEPT)
         self._times = RecentTimes(_STRIDE)
+        self._recovery = Recovery(np.array([signal is Signal.ERROR for signal in _SIGNALS]))
+        self._phases = None if settings.season is None else Phases(settings.season, len(_SIGNALS))
+        self._waiting = np.empty((len(_SIGNALS) + 1, 0))
+        """Errors, residuals and times that wait for the rest of their block, with a season."""
 
     @property
     def rows(self) -> int:
         """Rows listened to so far."""
         return self._times.seen
 
-    def update(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+    @property
+    def open(self) -> bool:
+        """Whether an episode is."""
+        return bool(self._recovery.open.any())
+
+    def settle(self) -> None:
+        """The episode is over for another reason: nobody asks this version any more."""
+        self._recovery.open[:] = False
+
+    def update(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """Take in labelled rows, each array of shape (rows,); rows that are not finite are left out.
 
         Returns:
-            Alarms, oldest first. How rows are chunked changes nothing.
+            Alarms and ends of episodes, oldest first. How rows are chunked changes nothing.
 
         Raises:
             BadData: arrays of different lengths.
@@ -131,6 +176,9 @@ class ConceptDrift:
             "learning": self._learning,
             "times": self._times.kept,
             "adwins": np.frombuffer(self._adwins.dump(), dtype=np.uint8),
+            "waiting": self._waiting,
+            **self._recovery.state(),
+            **({} if self._phases is None else self._phases.state()),
         }
         return packing.packed(meta, arrays)
 
@@ -146,9 +194,14 @@ class ConceptDrift:
         loaded._learning = arrays["learning"]
         loaded._times = RecentTimes(_STRIDE, arrays["times"], meta["seen"])
         loaded._adwins.load(arrays["adwins"].tobytes())
+        if "waiting" in arrays:  # states from before there were episodes have none
+            loaded._waiting = arrays["waiting"]
+            loaded._recovery.restore(arrays)
+        if loaded._phases is not None and "clock" in arrays:
+            loaded._phases.restore(arrays)
         return loaded
 
-    def _sized(self, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+    def _sized(self, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """Residuals of numbers, in their usual size once that is known."""
         if self._spread is None:
             arrived = np.stack([residuals, at.astype(np.float64)], axis=1)  # ms below 2^53 stay exact
@@ -161,12 +214,53 @@ class ConceptDrift:
         sized = np.clip(residuals / self._spread, -_CLIP, _CLIP)
         return self._heard(np.abs(sized), sized, at)
 
-    def _heard(self, errors: Floats, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
-        first = self._times.seen
+    def _heard(self, errors: Floats, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+        if self._phases is None:
+            return self._followed(np.stack([errors, residuals]), at)
+        arrived = np.stack([errors, residuals, at.astype(np.float64)])
+        waiting = np.concatenate([self._waiting, arrived], axis=1)
+        whole = waiting.shape[1] // BLOCK * BLOCK
+        self._waiting = waiting[:, whole:].copy()
+        verdicts: list[ConceptVerdict] = []
+        for first in range(0, whole, BLOCK):
+            block = waiting[:, first : first + BLOCK]
+            times = block[-1].astype(np.int64)
+            level = self._phases.levelled(block[:-1], times)
+            if level is not None:
+                verdicts += self._followed(level, times)
+        return verdicts
+
+    def _followed(self, values: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+        """What `values` of both signals, shape (signals, rows), lead to, looking every 32 rows."""
+        first, held = self._times.seen, self._adwins.recent
         self._times.add(at.tolist())
-        alarms = self._adwins.feed(np.stack([errors, residuals]))
-        told = [self._told(alarm, first, at) for alarm in sorted(alarms, key=lambda alarm: alarm.position)]
-        return [alarm for alarm in told if alarm.signal is Signal.RESIDUAL or alarm.after > alarm.before]
+        alarms = sorted(self._adwins.feed(values), key=lambda alarm: alarm.position)
+        if not alarms and not self.open:
+            return []
+        series = np.concatenate([held, values.astype(np.float32)], axis=1)
+        verdicts: list[ConceptVerdict] = []
+        for end in sorted({*range(CLOCK - first % CLOCK, len(at) + 1, CLOCK), len(at)}):
+            while alarms and alarms[0].position < end:
+                verdicts += self._alarmed(alarms.pop(0), first, at)
+            if self.open and (first + end) % CLOCK == 0:
+                settled = self._recovery.settled(series[:, : held.shape[1] + end], first + end)
+                verdicts += self._closed(settled, int(at[end - 1]))
+        return verdicts
+
+    def _alarmed(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+        changed = first + alarm.position + 1 - alarm.width
+        was = self.open
+        deviation = self._deviation(alarm)
+        if self._recovery.alarmed(alarm.channel, alarm.before, alarm.after, deviation, changed):
+            return [self._told(alarm, first, at)]
+        return self._closed([alarm.channel], int(at[alarm.position])) if was else []
+
+    def _closed(self, settled: Sequence[int], at: int) -> list[ConceptVerdict]:
+        """The end of the episode, if nothing else is open."""
+        if self.open or not settled:
+            return []
+        level = float(self._recovery.home[settled[-1]]) * (self._spread or 1.0)
+        return [ConceptClosed(_SIGNALS[settled[-1]], self._task, at, level)]
 
     def _told(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> ConceptAlarm:
         unit = self._spread or 1.0

@@ -11,7 +11,7 @@ from mlops_core.data.features import Column, Floats
 from mlops_core.data.profile import Profile
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.calibration import settled
-from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from mlops_core.drift.concept import ConceptDrift, ConceptVerdict
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import DistributionDrift, Verdict
 from mlops_core.drift.microbatches import Summariser
@@ -68,8 +68,8 @@ class OnlineDrift:
         self.distribution = DistributionDrift(profile, self._drift, detector)
         self.concept = ConceptDrift(self._performance, task)
 
-    def update(self, batch: Batch) -> list[Verdict | ConceptAlarm]:
-        """Take in rows; returns windows, episodes that open or close, and concept alarms, oldest first.
+    def update(self, batch: Batch) -> list[Verdict | ConceptVerdict]:
+        """Take in rows; returns windows, episodes that open or close, of the concept too, oldest first.
 
         How rows are cut into batches changes nothing. 32 rows are looked at together, so that up to 31 wait.
 
@@ -79,13 +79,13 @@ class OnlineDrift:
         if len(batch.at) != len(batch.scores):
             raise BadData(f"{len(batch.scores)} scores have {len(batch.at)} times")
         bins = self._profile.bins(batch.features, batch.scores, len(batch.scores))
-        found: list[Verdict | ConceptAlarm] = []
+        found: list[Verdict | ConceptVerdict] = []
         found += self.distribution.update(*self._summariser.add(bins, batch.at, self._profile.pairs))
         if batch.labels is not None:
             found += self.labelled(batch.labels, batch.scores, batch.at)
         return found
 
-    def labelled(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptAlarm]:
+    def labelled(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """Take in labels as they arrive, with the scores that they answer; arrays of shape (rows,)."""
         return self.concept.update(labels, scores, at)
 

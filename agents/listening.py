@@ -1,0 +1,162 @@
+"""The half of the performance agent that listens for concept drift: a detector and its episodes a version."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mlops_core import performance
+from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, ConceptVerdict
+from mlops_core.ports import Task
+from schemas import ids
+from schemas.events import DriftDetected, DriftKind, DriftResolved, Event, PerformanceMeasured
+from schemas.settings import PerformanceSettings
+from schemas.stages import DriftSummary, Outcomes
+
+KEPT = 8
+"""Versions whose errors are watched; older ones have no traffic any more."""
+GONE = 4096
+"""Predictions of other versions, none of its own between, after which a version answers no more: one with 1 %
+of the traffic is taken for gone once in 10^18 times."""
+
+
+@dataclass
+class Listening:
+    """One version's detector, and what its next events need to know."""
+
+    concept: ConceptDrift
+    detections: list[str] = field(default_factory=list)
+    """Ids of the events that told of the open episode."""
+    answered: int = 0
+    """Predictions of the model when this version answered last, or when the episode began."""
+
+
+Concepts = dict[str, Listening]
+"""By version, the one that got labels last at the end."""
+
+
+class Concept:
+    """What goes in and out of the detectors of a model.
+
+    An alarm in an open episode is told too: it is evidence for the retraining policy, which may have refused
+    the first.
+    """
+
+    def __init__(self, settings: PerformanceSettings) -> None:
+        self._settings = settings
+
+    def heard(
+        self, known: Concepts, window: Outcomes, measured: PerformanceMeasured, predicted: int
+    ) -> list[Event]:
+        """Alarms and ends of episodes in a window of labels, after so many predictions of the model."""
+        labels, scores = (np.asarray(one, dtype=np.float64) for one in (window.labels, window.scores))
+        versions, at = np.asarray(window.versions, dtype=object), np.asarray(window.at, dtype=np.int64)
+        task = Task.BINARY if performance.classes(labels, scores) else Task.REGRESSION
+        said: list[Event] = []
+        for version in measured.versions:
+            rows = versions == version
+            own = known.pop(version, None) or Listening(ConceptDrift(self._settings, task))
+            known[version] = own  # newest last
+            was_open = bool(own.detections)
+            said += _told(own, version, measured, own.concept.update(labels[rows], scores[rows], at[rows]))
+            own.answered = own.answered if was_open else predicted
+        return said + _forgotten(known, measured)
+
+    def answered(self, known: Concepts, summary: DriftSummary, predicted: int) -> list[Event]:
+        """Ends of the episodes of versions that don't answer any more, after so many predictions."""
+        if summary.version in known:
+            known[summary.version].answered = predicted
+        said: list[Event] = []
+        for version, own in known.items():
+            if own.detections and predicted - own.answered >= GONE:
+                own.concept.settle()
+                at = max(last for _, last in summary.times)
+                said += _resolved(own, summary.model, version, at, f"version {version} answers no more")
+        return said
+
+    def dump(self, known: Concepts) -> Mapping[str, object]:
+        """Fit for JSON."""
+        return {
+            version: {
+                "concept": base64.b64encode(one.concept.dump()).decode(),
+                "detections": one.detections,
+                "answered": one.answered,
+            }
+            for version, one in known.items()
+        }
+
+    def load(self, fields: Mapping[str, Any]) -> Concepts:
+        """Back from `dump`, also from before there were episodes, when a version had a detector only."""
+        whole: dict[str, dict[str, Any]] = {
+            version: {"concept": one} if isinstance(one, str) else one for version, one in fields.items()
+        }
+        return {
+            version: Listening(
+                ConceptDrift.load(base64.b64decode(one["concept"]), self._settings),
+                one.get("detections", []),
+                one.get("answered", 0),
+            )
+            for version, one in whole.items()
+        }
+
+
+def _told(
+    own: Listening, version: str, measured: PerformanceMeasured, verdicts: Sequence[ConceptVerdict]
+) -> list[Event]:
+    """One detection of a window's alarms, the last of them, before each end of an episode and after it."""
+    said: list[Event] = []
+    for verdict, following in pairwise([*verdicts, None]):
+        match verdict:
+            case ConceptAlarm() if not isinstance(following, ConceptAlarm):
+                detected = _detected(measured, version, verdict, len(said))
+                own.detections.append(detected.id)
+                said.append(detected)
+            case ConceptAlarm():
+                pass
+            case ConceptClosed():
+                said += _resolved(own, measured.model, version, measured.at, verdict.sentence)
+    return said
+
+
+def _forgotten(known: Concepts, measured: PerformanceMeasured) -> list[Event]:
+    """Versions of which others got labels since are let go, with their episodes."""
+    said: list[Event] = []
+    while len(known) > KEPT:
+        version = next(iter(known))
+        own = known.pop(version)
+        said += _resolved(own, measured.model, version, measured.at, f"version {version} gets no more labels")
+    return said
+
+
+def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm, before: int) -> DriftDetected:
+    return DriftDetected.following(
+        measured,
+        id=ids.derived(measured.id, "DriftDetected", version, *([before] if before else [])),
+        version=version,
+        kind=DriftKind.CONCEPT,
+        columns=[],
+        severity=alarm.severity,
+        changed_at=alarm.changed_at,
+        sentence=alarm.sentence,
+    )
+
+
+def _resolved(own: Listening, model: str, version: str, at: int, sentence: str) -> list[Event]:
+    """The end of everything that was told of the episode."""
+    detections, own.detections = own.detections, []
+    return [
+        DriftResolved(
+            id=ids.derived(detection, "DriftResolved"),
+            at=at,
+            model=model,
+            caused_by=detection,
+            version=version,
+            kind=DriftKind.CONCEPT,
+            columns=[],
+            sentence=sentence,
+        )
+        for detection in detections
+    ]
