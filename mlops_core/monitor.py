@@ -14,6 +14,8 @@ from schemas.events import (
     DriftDetected,
     DriftKind,
     DriftMeasured,
+    DriftResolved,
+    PerformanceEstimated,
     PerformanceMeasured,
 )
 
@@ -28,6 +30,9 @@ class Collected:
     drift: DriftMeasured | None
     performance: PerformanceMeasured | None
     concept: DriftDetected | None
+    """The newest detection, unless it is over."""
+    estimated: PerformanceEstimated | None = None
+    """What labels will say of the deployment's newest predictions."""
     muted: Sequence[DriftKind] = ()
     """Kinds of drift that nobody wants to be woken for."""
 
@@ -42,11 +47,16 @@ class MetricCollector:
         """What is known of a deployment."""
         model, version = parted(deployment_id)
         asked = await self._events.newest(DeployRequested, model)
+        detected = await self._events.newest(DriftDetected, model)
+        resolved = await self._events.newest(DriftResolved, model)
+        estimated = await self._events.newest(PerformanceEstimated, model)
+        over = detected is None or (resolved is not None and resolved.caused_by == detected.id)
         return Collected(
             muted=asked.muted if asked is not None and asked.version == version else (),
             drift=await self._events.newest(DriftMeasured, model),
             performance=await self._events.newest(PerformanceMeasured, model),
-            concept=await self._events.newest(DriftDetected, model),
+            concept=None if over else detected,
+            estimated=estimated if estimated is not None and estimated.version == version else None,
         )
 
 
@@ -99,11 +109,24 @@ class DriftDetector:
 
 
 class PerformanceAnalyzer:
-    """Prequential figures of the newest window."""
+    """Prequential figures of the newest window of labels, and what is expected of the newest predictions."""
 
     async def analyze(self, metrics: Collected) -> dict[str, float]:
-        """Loss, log loss and error rate over all versions that answered."""
-        window = metrics.performance
+        """Loss, log loss and error rate over all versions that answered, and estimates of this one."""
+        return {**self._realised(metrics.performance), **self._estimated(metrics.estimated)}
+
+    def _estimated(self, window: PerformanceEstimated | None) -> dict[str, float]:
+        if window is None:
+            return {}
+        known = {
+            "estimated_loss": window.loss,
+            "estimated_error_rate": window.error_rate,
+            "estimated_absolute_error": window.absolute_error,
+        }
+        figures = {name: one.value for name, one in known.items() if one is not None}
+        return {**figures, "estimate_trusted": float(window.trusted)}
+
+    def _realised(self, window: PerformanceMeasured | None) -> dict[str, float]:
         if window is None or not window.rows:
             return {}
         total = list(window.versions.values())
@@ -155,4 +178,9 @@ class ModelMonitor:
         figures = await self.performance_analyzer.analyze(collected)
         if drifted is not None:
             await self.alert_manager.send_alerts(deployment_id, drifted)
-        return MonitoringResult(metrics=figures, drift=collected.drift, performance=collected.performance)
+        return MonitoringResult(
+            metrics=figures,
+            drift=collected.drift,
+            performance=collected.performance,
+            estimated=collected.estimated,
+        )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.events import DriftMeasured, GateEvidence, PerformanceMeasured
+from schemas.events import DriftMeasured, GateEvidence, PerformanceEstimated, PerformanceMeasured
 from schemas.records import Name
 
 
@@ -85,6 +85,8 @@ class MonitoringResult(Config):
     metrics: Mapping[str, float]
     drift: DriftMeasured | None
     performance: PerformanceMeasured | None
+    estimated: PerformanceEstimated | None = None
+    """What labels will say of the deployment's newest predictions."""
 
 
 class ValidationResult(Config):

@@ -13,9 +13,12 @@ from schemas.events import (
     DriftDetected,
     DriftKind,
     DriftMeasured,
+    DriftResolved,
     Event,
     Outcome,
+    PerformanceEstimated,
     PerformanceMeasured,
+    Range,
 )
 
 
@@ -99,3 +102,30 @@ async def test_a_kind_that_was_muted_for_this_version_alerts_nobody(version: str
     log = MemoryLog(mute, measured(x=column(drifted=True)))
     assert (await monitor(log).monitor_model("m:1")).drift is not None
     assert len(log.alerts) == (0 if version == "1" else 1)
+
+
+async def test_concept_drift_that_is_over_is_told_no_more() -> None:
+    over = DriftResolved.following(CONCEPT, version="1", kind=DriftKind.CONCEPT, columns=[])
+    log = MemoryLog(measured(x=column(drifted=False)), CONCEPT, over)
+    await monitor(log).monitor_model("m:1")
+    assert log.alerts == []
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_what_labels_will_say_of_the_deployment_is_answered_with_its_trust(version: str) -> None:
+    fields = {"version": version, "rows": 1024, "since": 0, "until": 9, "labelled": 900, "trusted": True}
+    estimated = PerformanceEstimated.model_validate(
+        {
+            "id": "e",
+            "at": 9,
+            "model": "m",
+            "sentence": "about 12 % wrong answers",
+            **fields,
+            "error_rate": Range(value=0.12, low=0.1, high=0.14),
+            "loss": Range(value=0.09, low=0.08, high=0.1),
+        }
+    )
+    result = await monitor(MemoryLog(estimated)).monitor_model("m:1")
+    expected = {"estimated_error_rate": 0.12, "estimated_loss": 0.09, "estimate_trusted": 1.0}
+    assert result.metrics == (expected if version == "1" else {})
+    assert result.estimated == (estimated if version == "1" else None)
