@@ -20,9 +20,17 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
+from streams.fetching import FetchingThread
+
 CHUNK_BYTES = 1_000_000
 """A chunk ends with the record that passes this; what follows from a chunk lies in memory, and in Kafka once
 more until it was published."""
+
+AHEAD = 2
+"""Chunks of a partition that are with the agent, at most: one in work, one that waits. Its further records
+gather meanwhile, and come as one chunk: who is late has less to do, not more, and memory doesn't grow."""
+SOON = 0.02
+"""Seconds until partitions that had enough are looked at again."""
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -147,9 +155,26 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         super().__init__(*args, **kwargs)
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
 
+    def _new_consumer_thread(self) -> FetchingThread:
+        return FetchingThread(self, loop=self.loop, beacon=self.beacon)
+
     def _to_message(self, tp: TP, record: Any) -> Any:
         self._delivered[tp].append(record.offset)
         return super()._to_message(tp, record)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Of the partitions whose agent keeps up; what the others get meanwhile comes as larger chunks."""
+        active = active_partitions or set()
+        ready = {tp for tp in active if self._unfinished(tp) < AHEAD}
+        if not ready:
+            await self.sleep(SOON)
+            return {}
+        return await super()._getmany(ready, timeout if len(ready) == len(active) else SOON)
+
+    def _unfinished(self, tp: TP) -> int:
+        """Chunks that were delivered and not done."""
+        done = self._acked_index[tp]
+        return sum(offset not in done for offset in self._delivered[tp])
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Faust would count the records inside a chunk as missing."""

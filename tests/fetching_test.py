@@ -1,0 +1,110 @@
+"""Who is late gets larger chunks, not more of them, and nobody waits long for a partition without records."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import faust
+import numpy as np
+import pytest
+
+from infra.brokers import Broker
+from mlops_core.errors import Unavailable
+from schemas.records import Label
+from schemas.settings import KafkaSettings, PublisherSettings
+from streams import admin, codec, topics
+from streams.agent import WithoutEffects
+from streams.app import build_app, run_all
+from streams.chunks import AHEAD, Chunk
+from streams.fetching import FETCH_WAIT_MS
+from streams.outgoing import Outgoing
+from streams.publisher import Publisher
+from streams.routes import Emitted
+
+
+class Held(WithoutEffects):
+    """Can't go on until it is let go; remembers how many records each chunk had."""
+
+    name = "held"
+    topics = (topics.LABELS,)
+    tried = free = False
+
+    def __init__(self) -> None:
+        self.chunks: list[int] = []
+
+    def fresh(self) -> None:
+        pass
+
+    def dump(self, state: None) -> bytes:
+        return b""
+
+    def load(self, data: bytes) -> None:
+        pass
+
+    def handle(self, state: None, chunk: Chunk) -> list[Emitted]:
+        self.tried = True
+        if not self.free:
+            raise Unavailable("held")
+        self.chunks.append(len(chunk.records))
+        return []
+
+
+@pytest.fixture
+def kafka(kafka_broker: Broker) -> KafkaSettings:
+    settings = KafkaSettings(bootstrap=kafka_broker.bootstrap, prefix=f"t{uuid.uuid4().hex[:8]}-")
+    admin.create_topics(settings)
+    return settings
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+async def app(held: Held, kafka: KafkaSettings) -> AsyncIterator[faust.App]:
+    """Runs the agent during the test."""
+    app = build_app(held, kafka, PublisherSettings())
+    running = asyncio.create_task(run_all([app]))
+    yield app
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 60
+    while not true():
+        assert asyncio.get_running_loop().time() < deadline, "did not become true in time"
+        await asyncio.sleep(0.02)
+
+
+def label(kafka: KafkaSettings, number: int) -> Outgoing:
+    value = codec.encode(Label(model="m", id=f"id-{number}", at=number, label=1.0))
+    return Outgoing(topics.name_of(topics.LABELS, kafka), f"id-{number}", value, {}, 0)
+
+
+async def test_what_comes_while_an_agent_is_busy_comes_as_a_few_large_chunks(
+    kafka: KafkaSettings, held: Held, app: faust.App
+) -> None:
+    records = int(np.random.default_rng().integers(150, 300))
+    with Publisher(kafka) as publisher:
+        for number in range(
+            records
+        ):  # each acknowledged before the next, so that each could be fetched alone
+            await asyncio.to_thread(publisher.deliver, [label(kafka, number)])
+            if number == 0:
+                await until(lambda: held.tried)
+    held.free = True
+    await until(lambda: sum(held.chunks) >= records)
+    assert sum(held.chunks) == records
+    # one that was in work, one that waited, and what one fetch or two brought of the rest
+    assert len(held.chunks) <= AHEAD + 2, f"{records} records in chunks of {held.chunks}"
+
+
+async def test_a_fetch_of_nothing_is_short_whatever_faust_says(
+    kafka: KafkaSettings, held: Held, app: faust.App
+) -> None:
+    with Publisher(kafka) as publisher:
+        await asyncio.to_thread(publisher.deliver, [label(kafka, 0)])
+    await until(lambda: held.tried)
+    assert app.consumer._thread._consumer._fetcher._fetch_max_wait_ms == FETCH_WAIT_MS
