@@ -36,8 +36,8 @@ chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILL
 	@mkdir -p .driftloop
 	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
 
-bench: setup ## what the data plane costs, as ratios inside one run; writes docs/benchmarks.md
-	$(BIN)/python -m infra.bench docs/benchmarks.md
+bench: setup ## what the data plane costs, as ratios inside one run; writes docs/benchmarks.md (ten minutes; ARGS=--long)
+	$(BIN)/python -m infra.bench docs/benchmarks.md $(ARGS)
 
 demo: setup ## the loop closes on a year of flights (five to ten minutes; ARGS=--fast for two to four)
 	$(BIN)/driftloop demo $(ARGS)

@@ -1,47 +1,68 @@
-"""`python -m infra.bench`: print the tables; with a path, write them there as a page, too."""
+"""`python -m infra.bench [PAGE]`: print the tables; with PAGE, write them there, and beside it as JSON."""
 
+import argparse
 import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra.bench import agents, kafka, publishing, start
-from infra.bench.table import markdown
+from infra.bench import agents, growth, kafka, latency, peers, publishing, shortfalls, start
+from infra.bench.table import Row, environment, figures, markdown, missed
 
-SECTIONS = (
-    ("Drift through Apache Kafka and Faust", kafka.measure),
-    ("Publisher", publishing.measure),
-    ("What a row costs each agent", agents.measure),
-    ("Start", start.measure),
-)
+Measure = Callable[[bool], list[Row]]
+"""Its argument: whether to take as many rows as the goals name, however long that takes."""
 
-SHORTFALLS = """
-## What is missing, and where it goes
-
-Profiled in November 2026; figures are microseconds a row.
-
-- **Drift**: of a columnar row, stage one takes 2.5: JSON 0.7, lists to checked arrays 1.1, bins 0.4,
-  micro-batches 0.3. Stage two takes 2 to 3: river's ADWIN, channel by channel, some 85 of them. The last 1 is
-  fetching, Faust and the memories. A single event costs 7 more to take apart, and 7 to 14 more on its way
-  here, as a record of its own. Arrow instead of JSON would save 1 at 1,000 rows a message and costs more
-  at 100 ([decision 8](decisions/0008-batches-are-columnar-json.md)).
-- **Publishing single records**: bare produce sends bytes that somebody else has encoded, and asks for no
-  report. Encoding a record, and a report for each message so that nothing undelivered goes unnoticed, make up
-  the difference when each travels alone. Travelling as columns costs the publisher more still, and saves each
-  agent that reads it 7 and more.
-- **Label join**: three dictionaries in Python a row; decoding, encoding and dumps of the state are counted.
-"""
+SECTIONS: Mapping[str, Measure] = {
+    "Drift through Apache Kafka and Faust": lambda _: kafka.measure(),
+    "From an event to the page": lambda _: latency.measure(),
+    "Growth": growth.measure,
+    "Publisher": lambda _: publishing.measure(),
+    "What a row costs each agent": lambda _: agents.measure(),
+    "Drift inside one process, and what others take": lambda _: peers.measure(),
+    "Start": lambda _: start.measure(),
+}
 
 
-def main() -> None:
-    """Measure everything, a few minutes."""
-    measured = []
-    for title, measure in SECTIONS:
-        print(f"measuring: {title} ...", file=sys.stderr, flush=True)  # noqa: T201
-        measured.append((title, measure()))
-    page = markdown(measured) + SHORTFALLS
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure everything, about ten minutes; 1 if something could not be measured."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("page", nargs="?", type=Path, help="Markdown file; the same as .json lies beside it")
+    parser.add_argument("--long", action="store_true", help="as many rows as the goals name (half an hour)")
+    parser.add_argument("--only", default="", help="sections whose title has this word; writes nothing")
+    asked = parser.parse_args(arguments)
+    chosen = {title: one for title, one in SECTIONS.items() if asked.only.lower() in title.lower()}
+    measured = [(title, _measured(title, measure, asked.long)) for title, measure in chosen.items()]
+    where = environment()
+    page = markdown(measured, where)
+    if not asked.only:
+        page += shortfalls.told(missed(measured))
     print(page)  # noqa: T201
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(page)
+    if asked.page is not None and not asked.only:
+        asked.page.write_text(page)
+        asked.page.with_suffix(".json").write_bytes(figures(measured, where))
+    return int(any(row.what == BROKEN for _, rows in measured for row in rows))
+
+
+BROKEN = "could not be measured"
+
+
+def _measured(title: str, measure: Measure, long: bool) -> list[Row]:
+    """One section; what goes wrong in it must not cost the minutes of the others."""
+    _say(f"measuring: {title} ...")
+    began = time.monotonic()
+    try:
+        rows = measure(long)
+    except Exception as error:  # noqa: BLE001 - said on the page and by the exit code
+        traceback.print_exc()
+        rows = [Row.missing(BROKEN, f"{type(error).__name__}: {error}".partition("\n")[0])]
+    _say(f"measured: {title}, {time.monotonic() - began:.0f} s")
+    return rows
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

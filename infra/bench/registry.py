@@ -1,5 +1,6 @@
-"""The one model that is measured, in a folder that the agents read as their registry."""
+"""The models that are measured, in a folder that the agents read as their registry."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.adapters import folder_reader
@@ -8,9 +9,11 @@ from mlops_core.data.features import FeatureSpec
 from mlops_core.ports import Fitted, Task
 
 
-def written(folder: Path, features: int = 20) -> str:
-    """Write model and profile; returns the address of the registry."""
+def written(folder: Path, features: int = 20, models: Sequence[str] = (traffic.MODEL,)) -> str:
+    """Write models and their profile; returns the address of the registry."""
     spec = FeatureSpec.infer(traffic.columns(traffic.REFERENCE_ROWS, features))
     nothing_to_score = Fitted(Task.BINARY, b"", spec)
-    folder_reader.save(folder, traffic.MODEL, traffic.VERSION, nothing_to_score, traffic.profile(features))
+    profile = traffic.profile(features)
+    for model in models:
+        folder_reader.save(folder, model, traffic.VERSION, nothing_to_score, profile)
     return folder.as_uri()

@@ -1,6 +1,8 @@
 """The rows that are measured: 20 features by the definition of the goals, as records and as messages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,21 @@ from schemas.records import Label, LabelBatch, Prediction, PredictionBatch
 MODEL, VERSION = "bench", "1"
 REFERENCE_ROWS = 10_000
 LABEL_DELAY_MS = 60_000
+MESSAGE_ROWS = 500
+"""Rows of a columnar message, as the Publisher's default has it."""
+
+
+BASE_ROWS = 100_000
+"""Rows that `lasting` traffic is made of."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What is to be published: as many rows as `rows` says."""
+
+    rows: int
+    records: Iterable[Prediction | PredictionBatch | LabelBatch]
+    models: int = 1
 
 
 def columns(rows: int, features: int = 20, seed: int = 7) -> dict[str, Column]:
@@ -36,6 +53,35 @@ def profile(features: int = 20) -> Profile:
     return Profile.of(columns(REFERENCE_ROWS, features, seed=8), scores)
 
 
+def single_events(rows: int) -> Traffic:
+    """Rows that travel one by one."""
+    return Traffic(rows, singles(rows))
+
+
+def columnar(rows: int, partitions: int = 4, features: int = 20, models: Sequence[str] = (MODEL,)) -> Traffic:
+    """Rows that travel `MESSAGE_ROWS` a message, once they are split over the partitions; models in turn."""
+    every = batches(rows, MESSAGE_ROWS * partitions, features)
+    turns = (
+        one.model_copy(update={"model": model}) for one, model in zip(every, cycle(models), strict=False)
+    )
+    return Traffic(rows, turns, len(models))
+
+
+def lasting(rows: int, partitions: int) -> Traffic:
+    """Like `columnar`, without holding all rows in memory: the same values again, with ids of their own."""
+
+    def made() -> Iterator[PredictionBatch]:
+        first = 0
+        for base in cycle(list(batches(BASE_ROWS, MESSAGE_ROWS * partitions))):
+            if first >= rows:
+                return
+            numbers = range(first, first + len(base.ids))
+            first = numbers.stop
+            yield base.model_copy(update={"ids": [f"id-{one}" for one in numbers], "at": list(numbers)})
+
+    return Traffic(rows, made())
+
+
 def batches(rows: int, size: int, features: int = 20) -> Iterator[PredictionBatch]:
     """Predictions, `size` of them a batch."""
     every = columns(rows, features)
@@ -49,7 +95,7 @@ def batches(rows: int, size: int, features: int = 20) -> Iterator[PredictionBatc
             ids=[f"id-{number}" for number in numbers],
             at=list(numbers),
             scores=scores[part].tolist(),
-            features={name: _plain(values[part]) for name, values in every.items()},
+            features={name: plain(values[part]) for name, values in every.items()},
         )
 
 
@@ -82,5 +128,6 @@ def labels(rows: int) -> Iterator[Label]:
             yield Label(model=MODEL, id=one, at=at, label=label)
 
 
-def _plain(values: Any) -> list[Any]:
+def plain(values: Any) -> list[Any]:
+    """A column as JSON has it: missing is null."""
     return [None if value != value else value for value in values.tolist()]

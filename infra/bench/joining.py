@@ -1,0 +1,75 @@
+"""The label join over many events, in a process of its own: `python -m infra.bench.joining PREDICTIONS`.
+
+Prints JSON: labels per CPU second (from bytes to bytes, dumps of the state as often as the consuming loop
+takes them), rows kept at the end and what the horizon allows, and memory.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from agents.joining import HOUR_MS, JoiningAgent
+from infra.bench import traffic, workers
+from infra.bench.memory import Memory
+from mlops_core.data.join import SWEEPS
+from schemas.settings import PerformanceSettings
+from streams import codec
+from streams.chunks import Arrived, Chunk
+
+HORIZON_MS = 100_000
+"""Longer than `traffic.LABEL_DELAY_MS`; a row comes each millisecond, so it is as many rows."""
+CHUNK_MESSAGES = 14
+"""A megabyte of predictions."""
+
+
+def main(rows: int) -> None:
+    """Predictions, and their labels `LABEL_DELAY_MS` behind."""
+    agent = JoiningAgent(PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
+    state, took = agent.fresh(), 0.0
+    samples: list[tuple[int, int]] = []
+    for number, chunk in enumerate(_chunks(rows), 1):
+        began = time.process_time()
+        for message in agent.handle(state, chunk):
+            codec.encode(message)
+        if number % agent.steps == 0:
+            agent.dump(state)
+        took += time.process_time() - began
+        samples.append((number, workers.resident_bytes(os.getpid())))
+    counts = state.counts()
+    said = {
+        "labels": counts["joined"] / took,
+        "kept": counts["waiting"] + counts["waiting_labels"] + counts["remembered"],
+        "bound": traffic.LABEL_DELAY_MS + HORIZON_MS * (SWEEPS + 1) // SWEEPS,
+        "memory": asdict(Memory.of(samples)),
+    }
+    print(json.dumps(said))  # noqa: T201
+
+
+def _chunks(rows: int) -> Iterator[Chunk]:
+    """Both topics in turn, as they come where labels are as late as that."""
+    predictions = _chunked("predictions", traffic.lasting(rows, partitions=1))
+    labels = _chunked("labels", traffic.Traffic(rows, traffic.label_batches(rows, traffic.MESSAGE_ROWS)))
+    ahead = traffic.LABEL_DELAY_MS // (traffic.MESSAGE_ROWS * CHUNK_MESSAGES)
+    for number, chunk in enumerate(predictions):
+        yield chunk
+        if number >= ahead:
+            yield next(labels)
+    yield from labels
+
+
+def _chunked(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
+    waiting: list[Arrived] = []
+    for offset, one in enumerate(traffic.records):
+        waiting.append(Arrived(offset, 0, b"key", codec.encode(one), {}))
+        if len(waiting) == CHUNK_MESSAGES:
+            yield Chunk(topic, 0, waiting)
+            waiting = []
+    if waiting:
+        yield Chunk(topic, 0, waiting)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
