@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mlops_core.drift import states as drift_states
 from mlops_core.rollout import states
 from schemas.settings import Settings
 from streams import topics
@@ -16,6 +17,7 @@ FOLDER = Path(__file__).parent.parent / "docs"
 def documents() -> Mapping[str, str]:
     """File name -> text."""
     return {
+        "drift-states.md": drift_states.document(),
         "rollout-states.md": states.document(),
         "settings.md": "\n".join(_settings()),
         "topics.md": "\n".join(_topics()),

@@ -7,9 +7,9 @@ leads from a rollback to the window of predictions that began it.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas import ids
 from schemas.records import Millis, Name
@@ -62,6 +62,15 @@ class Span(Part):
     last: int
 
 
+class DriftState(StrEnum):
+    """What a column is (docs/drift-states.md)."""
+
+    STABLE = "stable"
+    SUSPECTED = "suspected"
+    DRIFTED = "drifted"
+    RESOLVED = "resolved"
+
+
 class ColumnDrift(Part):
     """How far one column is from its reference now."""
 
@@ -72,6 +81,8 @@ class ColumnDrift(Part):
     """Which channel that is: location, scale, null, shape, or a category's share."""
     drifted: bool
     """True while an episode is open: the detector fired and the severity has not come down again."""
+    state: DriftState = DriftState.STABLE
+    """The same in a word, and what is between; of older events, by `drifted`."""
     kind: DriftKind = DriftKind.FEATURE
     """Whether it is an input or one of the predictions' own; older events say `feature` of `score` too."""
     contribution: float = 0.0
@@ -84,6 +95,13 @@ class ColumnDrift(Part):
     """Inner bin edges of a numeric column, in its own unit; empty for categories."""
     categories: Sequence[str] = ()
     """Bin names of a categorical column."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _state_of_older_events(cls, told: Any) -> Any:
+        if isinstance(told, Mapping) and told.get("drifted") and "state" not in told:
+            return {**told, "state": DriftState.DRIFTED}
+        return told
 
 
 class PairDrift(Part):

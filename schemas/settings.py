@@ -26,6 +26,8 @@ Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
 Season = Literal["day", "week"] | Annotated[float, Field(gt=0)] | None
 """A period after which the data repeats itself: a name or hours."""
+_CHECKS = 16
+"""More would be 16 windows of waiting."""
 
 
 class Group(BaseModel):
@@ -107,6 +109,10 @@ class DriftSettings(Group):
     rarely matters to a model."""
     close_severity: Annotated[float, Field(gt=0)] = 0.125
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
+    confirm: Annotated[str, Field(pattern=r"^\s*\d+ of \d+\s*$")] = "1 of 1"
+    """In how many of how many checks the severity must reach `open_severity` before an episode opens: the
+    first as soon as it does, each further one a window later. `2 of 3` costs a window of delay, and lets pass
+    what has gone by then. Up to 16."""
     window_rows: Positive = 1024
     """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
     detector: str = "adwin"
@@ -122,6 +128,20 @@ class DriftSettings(Group):
         for text in [said] if isinstance(said, str) else (said or {}).values():
             Budget.parse(text)
         return said
+
+    @field_validator("confirm")
+    @classmethod
+    def _some_of_as_many(cls, said: str) -> str:
+        wanted, checks = (int(part) for part in said.split(" of "))
+        if not 1 <= wanted <= checks <= _CHECKS:
+            raise ValueError(f"{said!r}: say `m of n` with 1 <= m <= n <= {_CHECKS}")
+        return said
+
+    @property
+    def confirmation(self) -> tuple[int, int]:
+        """`confirm` as numbers: how many, of how many."""
+        wanted, checks = self.confirm.split(" of ")
+        return int(wanted), int(checks)
 
     def budget_of(self, model: str) -> Budget | None:
         """The false alarms that are borne of `model`."""

@@ -247,6 +247,7 @@ def _current(column: events.ColumnDrift) -> Current:
         severity=round(column.severity, 3),
         channel=column.channel,
         drifted=column.drifted,
+        state=column.state.value,
         contribution=round(column.contribution, 3),
         shares=_rounded(column.current),
     )

@@ -59,6 +59,8 @@ class Current:
     severity: float
     channel: str
     drifted: bool
+    state: str
+    """stable, suspected, drifted or resolved."""
     contribution: float
     """Its share in the drift of all features."""
     shares: Sequence[float]

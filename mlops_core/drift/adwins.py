@@ -126,7 +126,7 @@ class Adwins:
             BadData: not a dump, or one that names anything but river's ADWIN.
         """
         meta, arrays = packing.unpacked(data)
-        if meta["kind"] == self._kind and len(meta["counts"]) == len(self._counts):
+        if meta.get("kind") == self._kind and len(meta["counts"]) == len(self._counts):
             loaded = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
             # One that has just alarmed begins anew; we no longer keep such, older versions did.
             self._detectors = [self._fresh() if one.drift_detected else one for one in loaded]

@@ -83,6 +83,7 @@ class Dependence:
         rows = np.full(len(self._names), pairs.rows, dtype=np.int64)
         window = self._groups * _EIGHT
         self._episodes = Episodes.fresh(window, settings.open_severity, settings.close_severity, rows)
+        self._episodes.confirmation = settings.confirmation
         self._detector = detector(len(self._names), settings.delta)
         self._times = RecentTimes(stride=1)
         self._sums = np.empty((0, pairs.width), dtype=np.int64)

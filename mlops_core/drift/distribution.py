@@ -109,6 +109,7 @@ class DistributionDrift:
         self._episodes = Episodes.fresh(
             self._window, settings.open_severity, settings.close_severity, channels.rows, leads
         )
+        self._episodes.confirmation = settings.confirmation
         self._plain = detector(int(channels.used.sum()), settings.delta)
         self._shape = detector(len(channels.shaped), settings.delta)
         self._dependence = None
@@ -167,6 +168,7 @@ class DistributionDrift:
                 verdicts += self._stepped(turns, int(spans[end - 1, 1]))
             if self._index % self._window == 0:
                 verdicts.append(self._measured(history[:end], spans[:end], len(turns)))
+                self._episodes.told()
         keep = max(self._window, SHAPE_BATCHES)
         self._counts, self._spans = history[-keep:].copy(), spans[-keep:].copy()
         return verdicts
@@ -322,13 +324,14 @@ class DistributionDrift:
         worst = np.where(severities.any(axis=1), last, 0).tolist()
         largest = severities.max(axis=1).tolist()
         shared = contribution.contributions(severities.max(axis=1), self._weights).tolist()
-        is_open = self._episodes.open.tolist()
+        is_open, states = self._episodes.open.tolist(), self._episodes.states
         for column in chosen:
             profile, names = self._profile.columns[column], self._channels.names[column]
             yield ColumnDrift.model_construct(
                 severity=largest[column],
                 channel=names[worst[column]] if worst[column] < len(names) else "shape",
                 drifted=is_open[column],
+                state=states[column],
                 kind=self._kind(column),
                 contribution=shared[column],
                 reference=profile.shares

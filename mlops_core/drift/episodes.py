@@ -1,9 +1,10 @@
 """When an alarm becomes an episode, and when that is over: one automaton a column, all columns at once.
 
 A detector's alarm makes a column *watched*. It opens an episode once its severity, taken over what came
-after the change, reaches `open_severity`; an episode closes when the severity has come under
-`close_severity`. A watched column that is mild a window later is forgotten. All columns begin watched:
-a version whose very first window is far from its training data never shows a *change* to the detector.
+after the change, reaches `open_severity`, in as many checks as confirm it; an episode closes when the
+severity has come under `close_severity`. A watched column that is mild a window later is forgotten. All
+columns begin watched: a version whose very first window is far from its training data never shows a *change*
+to the detector. In words, column by column, it is the table in `states`.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mlops_core.data.features import Floats
 from mlops_core.drift.channels import SURE
 from mlops_core.drift.microbatches import ROWS
+from schemas.events import DriftState
 
 _LEAST = 8
 """Micro-batches over which a severity is taken, at least: 256 rows have a standard error of 0.06."""
@@ -41,8 +43,17 @@ class Episodes:
     """Where the newest change of each column lies."""
     noticed: Indices
     """When the newest alarm came."""
+    heard: Indices
+    """Whether each column's last checks reached enough, a bit a check; 0 where none is under way."""
+    due: Indices
+    """When the next check is."""
+    resolved: Mask
+    """Closed since the last window."""
     leads: Indices
     """The column that speaks for each, mostly itself: while its episode is open, the other opens none."""
+
+    confirmation: tuple[int, int] = (1, 1)
+    """Checks that must reach enough, of how many."""
 
     @classmethod
     def fresh(
@@ -53,12 +64,37 @@ class Episodes:
         no = np.zeros(columns, dtype=np.bool_)
         at = np.zeros(columns, dtype=np.int64)
         leads = np.arange(columns) if leads is None else leads
-        return cls(window, opens, closes, reference, no, ~no, no.copy(), at, at.copy(), leads)
+        return cls(
+            window=window,
+            opens=opens,
+            closes=closes,
+            reference=reference,
+            open=no,
+            watched=~no,
+            alarmed=no.copy(),
+            changed=at,
+            noticed=at.copy(),
+            heard=at.copy(),
+            due=at.copy(),
+            resolved=no.copy(),
+            leads=leads,
+        )
 
     @property
     def awake(self) -> bool:
         """Whether any column needs its severity."""
         return bool((self.open | self.watched).any())
+
+    @property
+    def states(self) -> list[DriftState]:
+        """What each column is (see `states`)."""
+        suspected = self.watched & (self.alarmed | (self.heard > 0))
+        chosen = np.select([self.open, suspected, self.resolved], [0, 1, 2], 3)
+        return [_NAMED[place] for place in chosen.tolist()]
+
+    def told(self) -> None:
+        """A window was measured: what was resolved has been told."""
+        self.resolved[:] = False
 
     def alarm(self, column: int, changed: int, now: int) -> None:
         """The detector says that `column` changed at micro-batch `changed`."""
@@ -77,18 +113,31 @@ class Episodes:
         rows = self.spans(now) * ROWS
         enough = np.maximum(self.opens, SURE * np.sqrt(1 / rows + 1 / self.reference))
         ready = self.alarmed | (now >= self.window)
-        opening = self.watched & ~self.open & ready & (severity >= enough)
+        reached = self.watched & ~self.open & ready & (severity >= enough)
         led = self.leads != np.arange(len(self.leads))
         first_word = now - self.noticed < _LEAST  # the one that speaks for it may be about to notice, too
-        opening &= ~(led & ((self.open | opening)[self.leads] | first_word))
+        reached &= ~(led & ((self.open | reached)[self.leads] | first_word))
         if silenced is not None:
-            opening &= ~silenced
+            reached &= ~silenced
+        opening = self._confirmed(reached, now)
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing
         lately = now - self.noticed < self.window
-        self.watched &= ~self.open & (lately | (severity >= self.closes))
+        self.resolved = (self.resolved | closing) & ~opening
+        self.watched &= ~self.open & (lately | (severity >= self.closes) | (self.heard > 0))
         return np.flatnonzero(opening).tolist(), np.flatnonzero(closing).tolist()
+
+    def _confirmed(self, reached: Mask, now: int) -> Mask:
+        """The columns that reached enough in as many checks as are wanted; those begin anew."""
+        wanted, checks = self.confirmation
+        checked = np.where(self.heard > 0, now >= self.due, reached)
+        heard = (self.heard << 1 | reached) & ((1 << checks) - 1)
+        self.heard = np.where(checked, heard, self.heard)
+        self.due = np.where(checked, now + self.window, self.due)
+        confirmed: Mask = checked & reached & (np.bitwise_count(self.heard) >= wanted)
+        self.heard[confirmed] = 0
+        return confirmed
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What changes over time."""
@@ -97,7 +146,8 @@ class Episodes:
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Continue where `state` was taken."""
         for name in _STATE:
-            setattr(self, name, arrays[name])
+            setattr(self, name, arrays.get(name, getattr(self, name)))  # older states know fewer
 
 
-_STATE = ("open", "watched", "alarmed", "changed", "noticed")
+_STATE = ("open", "watched", "alarmed", "changed", "noticed", "heard", "due", "resolved")
+_NAMED = (DriftState.DRIFTED, DriftState.SUSPECTED, DriftState.RESOLVED, DriftState.STABLE)

@@ -85,7 +85,7 @@ export class Heatmap {
     }
     this.numbers.replaceChildren(...this.shown.map((name) => {
       const now = model.current[name];
-      const value = make("span", { class: now?.drifted ? "bad" : null }, now?.drifted ? make("b", {}, "drift") : null, fixed(now?.severity, 2));
+      const value = make("span", { class: now?.drifted ? "bad" : null }, mark(now), fixed(now?.severity, 2));
       if (now?.drifted && now.contribution) value.title = `${percent(now.contribution)} of the drift of all features`;
       value.style.height = `${this.height}px`;
       return value;
@@ -112,9 +112,20 @@ export class Heatmap {
       const since = [...windows].reverse().findIndex((one) => !one.drifted.includes(index));
       const opened = model.current[name]?.drifted ? windows.at(since < 0 ? 0 : -since) : null;
       return [name, fixed(model.current[name]?.severity, 3), model.current[name]?.channel ?? "–", percent(model.current[name]?.contribution),
-        opened ? `drift since ${minute(opened.until)}` : "ok"];
+        opened ? `drift since ${minute(opened.until)}` : word(model.current[name])];
     });
   }
+}
+
+/** A word before the number, where there is something to say. */
+function mark(now) {
+  if (now?.drifted) return make("b", {}, "drift");
+  return now?.state === "suspected" || now?.state === "resolved" ? make("i", {}, now.state) : null;
+}
+
+function word(now) {
+  const state = now?.state ?? "stable";
+  return state === "stable" ? "ok" : state;
 }
 
 function median(values) {

@@ -1,0 +1,141 @@
+"""Stable, suspected, drifted, resolved: the table, the masks that keep it for all columns, and m of n."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from mlops_core.data.profile import Profile
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.episodes import Episodes
+from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.states import TABLE, Signal, after
+from schemas.events import ColumnDrift, DriftState
+from schemas.settings import DriftSettings, Settings, SettingsError
+
+COLUMNS, WINDOW = 30, 32
+SEEN = tuple[DriftState, Signal, DriftState]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
+    return np.random.default_rng(seed)
+
+
+def lived(rng: np.random.Generator, confirmation: tuple[int, int], steps: int) -> Iterator[SEEN]:
+    """What happens to columns with alarms and severities at random; signals are told by their effect."""
+    episodes = Episodes.fresh(WINDOW, 0.25, 0.125, np.full(COLUMNS, 10**9))
+    episodes.confirmation = confirmation
+    level = np.zeros(COLUMNS)
+    for now in range(1, steps):
+        for column in np.flatnonzero(rng.random(COLUMNS) < 0.01).tolist():
+            before = episodes.states[column]
+            episodes.alarm(column, max(now - int(rng.integers(1, 64)), 0), now)
+            yield before, Signal.ALARMED, episodes.states[column]
+        level = np.where(rng.random(COLUMNS) < 0.03, rng.exponential(0.3, COLUMNS), level)
+        states, watched = episodes.states, episodes.watched.copy()
+        opened, closed = episodes.judge(level, now)
+        for column, state in enumerate(episodes.states):
+            if column in opened:
+                yield states[column], Signal.CONFIRMED, state
+            elif column in closed:
+                told = [Signal.EASED, Signal.ALARMED] if watched[column] else [Signal.EASED]
+                yield states[column], told[0], after(DriftState.DRIFTED, told[0])
+                assert state is (DriftState.SUSPECTED if episodes.watched[column] else DriftState.RESOLVED)
+            elif state is not states[column]:
+                to_suspected = state is DriftState.SUSPECTED
+                yield states[column], Signal.REACHED if to_suspected else Signal.LAPSED, state
+        if now % WINDOW == 0:
+            states = episodes.states
+            episodes.told()
+            yield from ((a, Signal.TOLD, b) for a, b in zip(states, episodes.states, strict=True))
+
+
+@pytest.mark.parametrize("confirmation", [(1, 1), (2, 3), (3, 3)])
+def test_masks_and_table_tell_the_same(rng: np.random.Generator, confirmation: tuple[int, int]) -> None:
+    seen = list(lived(rng, confirmation, 4000))
+    for before, signal, now in seen:
+        assert now is after(before, signal), f"{before} got {signal} and became {now}"
+    rows = {(before, signal) for before, signal, _ in seen}
+    wanted = {(state, signal) for state, row in TABLE.items() for signal in row}
+    repeated = {(DriftState.SUSPECTED, Signal.REACHED)}  # changes nothing, so that it can't be seen
+    if confirmation[1] == 1:
+        repeated.add((DriftState.STABLE, Signal.REACHED))
+    else:
+        repeated.add((DriftState.STABLE, Signal.CONFIRMED))  # suspected comes first
+    assert wanted - rows == repeated
+
+
+def watch(rng: np.random.Generator, stream: np.ndarray, confirm: str) -> list[Verdict]:
+    profile = Profile.of({"x": rng.normal(size=20_000)}, np.resize([0.25, 0.75], 20_000))
+    bins = profile.bins({"x": stream}, np.resize([0.25, 0.75], len(stream)), len(stream))
+    counts, at, _ = Summariser(2).add(bins, np.arange(len(stream)))
+    return list(DistributionDrift(profile, DriftSettings(confirm=confirm)).update(counts, at))
+
+
+def changes(verdicts: list[Verdict]) -> list[Opened | Closed]:
+    return [one for one in verdicts if isinstance(one, Opened | Closed)]
+
+
+def test_a_change_that_stays_is_confirmed_a_window_later(rng: np.random.Generator) -> None:
+    stream = np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 6000)])
+    seed = int(rng.integers(2**32))
+    [at_once] = changes(watch(np.random.default_rng(seed), stream, "1 of 1"))
+    [confirmed] = changes(watch(np.random.default_rng(seed), stream, "2 of 3"))
+    assert confirmed.at - at_once.at == 1024
+    assert isinstance(confirmed, Opened)
+    assert abs(confirmed.changed_at - 4096) <= 512
+
+
+def test_what_is_over_at_the_third_check_was_suspected_and_opens_nothing(rng: np.random.Generator) -> None:
+    stream = np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 700), rng.normal(size=8192)])
+    seed = int(rng.integers(2**32))
+    assert changes(watch(np.random.default_rng(seed), stream, "1 of 1"))
+    verdicts = watch(np.random.default_rng(seed), stream, "3 of 3")
+    assert changes(verdicts) == []
+    states = [one.columns["x"].state for one in verdicts if isinstance(one, Measured)]
+    assert DriftState.SUSPECTED in states
+    assert states[-1] is DriftState.STABLE
+
+
+def test_windows_say_what_a_column_is(rng: np.random.Generator) -> None:
+    stream = np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 8192), rng.normal(size=8192)])
+    windows = [one.columns["x"] for one in watch(rng, stream, "1 of 1") if isinstance(one, Measured)]
+    states = [one.state for one in windows]
+    assert states[:4] == [DriftState.STABLE] * 4
+    assert states[4:11] == [DriftState.DRIFTED] * 7
+    over = states[max(place for place, one in enumerate(windows) if one.drifted) + 1]
+    assert over in {DriftState.RESOLVED, DriftState.SUSPECTED}  # the way back may be an alarm, too
+    assert states[-1] is DriftState.STABLE
+    assert [one.drifted for one in windows] == [state is DriftState.DRIFTED for state in states]
+
+
+def test_a_restart_amid_checks_changes_nothing(rng: np.random.Generator) -> None:
+    settings = DriftSettings(confirm="3 of 4")
+    profile = Profile.of({"x": rng.normal(size=20_000)}, np.resize([0.25, 0.75], 20_000))
+    stream = np.concatenate([rng.normal(size=4096), rng.normal(0.8, 1, 8192), rng.normal(size=4096)])
+    bins = profile.bins({"x": stream}, np.resize([0.25, 0.75], len(stream)), len(stream))
+    counts, at, _ = Summariser(2).add(bins, np.arange(len(stream)))
+    whole = DistributionDrift(profile, settings).update(counts, at)
+    assert changes(whole)
+    for cut in [*rng.integers(1, len(counts), 3).tolist(), 4096 // 32 + 40]:
+        first = DistributionDrift(profile, settings)
+        parts = first.update(counts[:cut], at[:cut])
+        again = DistributionDrift.load(first.dump(), profile, settings)
+        assert [*parts, *again.update(counts[cut:], at[cut:])] == whole
+
+
+@pytest.mark.parametrize("nonsense", ["3 of 2", "0 of 1", "1 of 99", "twice"])
+def test_a_confirmation_that_cannot_be_is_refused(nonsense: str) -> None:
+    with pytest.raises(SettingsError, match="drift.confirm"):
+        Settings.load(drift={"confirm": nonsense})
+
+
+def test_an_older_event_says_its_state_by_drifted() -> None:
+    told = {"severity": 1, "channel": "scale", "reference": [], "current": []}
+    assert ColumnDrift.model_validate({**told, "drifted": True}).state is DriftState.DRIFTED
+    assert ColumnDrift.model_validate({**told, "drifted": False}).state is DriftState.STABLE
+    kept = ColumnDrift(severity=0, channel="null", drifted=False, state="suspected", reference=[], current=[])
+    assert ColumnDrift.model_validate_json(kept.model_dump_json()).state is DriftState.SUSPECTED
