@@ -16,7 +16,9 @@ from schemas.events import (
     AnyEvent,
     DriftDetected,
     DriftMeasured,
+    DriftResolved,
     ModelRegistered,
+    PerformanceEstimated,
     PerformanceMeasured,
     RetrainRefused,
     RolloutRolledBack,
@@ -26,6 +28,8 @@ from schemas.events import (
 from tests.story import Narrator, dead_letter
 
 Item = TypeVar("Item")
+MEASURED = (DriftMeasured, PerformanceMeasured, PerformanceEstimated)
+"""What comes with every window, and is no decision."""
 
 
 def board_of(events: list[AnyEvent]) -> Board:
@@ -98,7 +102,7 @@ def test_the_same_event_again_changes_nothing(story: list[AnyEvent]) -> None:
 
 
 def test_windows_may_come_before_the_decisions_they_led_to(story: list[AnyEvent]) -> None:
-    metrics = [event for event in story if isinstance(event, DriftMeasured | PerformanceMeasured)]
+    metrics = [event for event in story if isinstance(event, MEASURED)]
     decisions = [event for event in story if event not in metrics]
     mixed, apart = shown(board_of(story)), shown(board_of(metrics + decisions))
     assert mixed["parts"] == apart["parts"]
@@ -192,7 +196,7 @@ def test_an_unknown_event_has_no_chain(story: list[AnyEvent]) -> None:
 
 def test_every_decision_has_one_line_in_the_log(story: list[AnyEvent]) -> None:
     log = shown(board_of(story))["added"]["log"]
-    decided = [e.id for e in story if not isinstance(e, DriftMeasured | PerformanceMeasured)]
+    decided = [e.id for e in story if not isinstance(e, MEASURED)]
     assert [entry["id"] for entry in log] == decided
     assert all(entry["text"] and entry["badge"] for entry in log)
 
@@ -237,3 +241,31 @@ def test_an_alert_about_every_model_is_shown_with_each_and_makes_no_model_of_its
     board = board_of([*story, behind])
     assert EVERY_MODEL not in news(board)["models"]
     assert "warning: joining is behind" in [one["text"] for one in shown(board)["added"]["alerts"]]
+
+
+def test_what_labels_will_say_of_the_champion_is_a_figure_with_its_trust() -> None:
+    narrator = Narrator()
+    calm = narrator.first_version() + narrator.calm(30)
+    before = shown(board_of(calm))
+    assert abs(before["parts"]["figures"]["expected"]["error"] - 0.061) < 0.002
+    assert before["parts"]["figures"]["expected"]["trusted"] is True
+    assert len(before["added"]["estimates"]) == 30
+    after = shown(board_of([*calm, *narrator.drift({"prior_delay": 0.5}, error=0.2, windows=4)]))
+    assert after["parts"]["figures"]["expected"]["trusted"] is False
+
+
+def test_concept_drift_that_is_over_is_no_longer_the_status() -> None:
+    narrator = Narrator()
+    told = narrator.first_version() + narrator.calm(3)
+    assert narrator.performance is not None
+    fields = {"version": "1", "kind": "concept", "columns": []}
+    found = DriftDetected.following(
+        narrator.performance, **fields, severity=0.5, changed_at=narrator.at, sentence="wrong answers rose"
+    )
+    assert shown(board_of([*told, found]))["parts"]["status"]["detail"] == "concept"
+    over = DriftResolved.following(found, **fields, sentence="wrong answers are about 6 % again")
+    board = board_of([*told, found, over])
+    assert shown(board)["parts"]["status"]["word"] == "OK"
+    assert (
+        shown(board)["added"]["log"][-1]["text"] == "concept drift is over: wrong answers are about 6 % again"
+    )

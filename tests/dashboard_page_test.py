@@ -129,6 +129,15 @@ def test_every_drawing_is_named_and_can_be_read_as_a_table(page: Page) -> None:
         expect(page.locator(f"#{name}-table tbody tr").first).to_be_visible()
 
 
+def test_what_labels_will_say_stands_beside_what_they_said(page: Page) -> None:
+    expect(page.locator("#cards")).to_contain_text(re.compile(r"expected \d\.\d %"))
+    expect(page.locator("#error-legend")).to_contain_text("expected (dotted: untrusted)")
+    page.locator("[data-table=error]").click()
+    for told in ("labels", "estimate", "untrusted estimate"):
+        row = page.locator("#error-table tbody tr", has=page.get_by_role("cell", name=told, exact=True))
+        expect(row.first).to_contain_text("v 2" if told != "labels" else "%")
+
+
 def test_paused_it_stands_still_and_resumed_it_catches_up(
     page: Page, running: Running, narrator: Narrator
 ) -> None:

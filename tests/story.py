@@ -29,6 +29,7 @@ from schemas.events import (
     GateEvidence,
     ModelRegistered,
     Outcome,
+    PerformanceEstimated,
     PerformanceMeasured,
     RetrainRefused,
     RetrainRequested,
@@ -92,6 +93,7 @@ class Narrator:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311  # a story, not a secret
         self._evidence: DriftDetected | None = None
+        self._usual = self.error
         self.registered = ModelRegistered(
             id=ids.derived(self.model, "1"), at=self.at, model=self.model, version="1", run_id=_run("1")
         )
@@ -128,7 +130,7 @@ class Narrator:
             told.append(self.window)
             told += [self._measured(other) for other in shares or {} if other != self.version]
             self.performance = self._labels(shares or {self.version: 100}, canary_error)
-            told.append(self.performance)
+            told += [self.performance, self._expected()]
         return told
 
     def drift(self, moved: Mapping[str, float], error: float, windows: int) -> list[AnyEvent]:
@@ -361,6 +363,27 @@ class Narrator:
             rows=sum(rows.values()),
             labelled=self.labelled,
             versions={version: self._outcome(rows[version], rates[version]) for version in rows},
+        )
+
+    def _expected(self) -> PerformanceEstimated:
+        """It knows what the errors were a while ago; labels contradict it where they are others now."""
+        self._usual += 0.15 * (self.error - self._usual)
+        around = {"value": self._usual, "low": self._usual - 0.014, "high": self._usual + 0.014}
+        return PerformanceEstimated.model_validate(
+            {
+                "id": ids.derived(self.model, "expected", self.at),
+                "at": self.at,
+                "model": self.model,
+                "version": self.version,
+                "rows": WINDOW_ROWS,
+                "since": self.at - STEP,
+                "until": self.at,
+                "labelled": 9000,
+                "error_rate": around,
+                "loss": {name: 0.8 * value for name, value in around.items()},
+                "trusted": abs(self._usual - self.error) < 0.02,
+                "sentence": f"about {100 * self._usual:.1f} % wrong answers",
+            }
         )
 
     def _outcome(self, rows: int, rate: float) -> Outcome:

@@ -6,7 +6,7 @@ from infra.dashboard import pipeline
 from infra.dashboard.lines import Line, line
 from infra.dashboard.rings import Parts, Ring, remember
 from infra.dashboard.rollouts import Rollouts
-from infra.dashboard.views import Current, Figures, Mark, Measured, Point, Reference, Status, Window
+from infra.dashboard.views import Current, Expected, Figures, Mark, Measured, Point, Reference, Status, Window
 from schemas import events
 from schemas.events import AnyEvent, Outcome
 
@@ -23,6 +23,7 @@ class ModelBoard:
         self._parts = Parts()
         self._windows: Ring[Window] = Ring(WINDOWS)
         self._points: Ring[Point] = Ring(POINTS)
+        self._estimates: Ring[Expected] = Ring(POINTS)
         self._marks: Ring[Mark] = Ring(MARKS)
         self._log: Ring[Line] = Ring(LOG)
         self._alerts: Ring[Line] = Ring(ALERTS)
@@ -50,6 +51,7 @@ class ModelBoard:
             case events.PerformanceMeasured():
                 self._points.add(stamp, self._point(event))
             case events.PerformanceEstimated():
+                self._estimates.add(stamp, Expected.of(event))
                 self.estimated.pop(event.version, None)
                 self.estimated[event.version] = event
                 while len(self.estimated) > VERSIONS_AT_ONCE:
@@ -65,6 +67,7 @@ class ModelBoard:
         series = {
             "windows": self._windows.since(since),
             "points": self._points.since(since),
+            "estimates": self._estimates.since(since),
             "marks": self._marks.since(since),
             "traffic": self.rollouts.traffic.since(since),
             "crowns": self.rollouts.crowns.since(since),
@@ -106,7 +109,8 @@ class ModelBoard:
         version, newest = self._shown()
         self._parts.put(stamp, "references", {name: _reference(version, one) for name, one in newest.items()})
         self._parts.put(stamp, "current", self.current)
-        self._parts.put(stamp, "limits", {"windows": WINDOWS, "points": POINTS, "marks": MARKS, "log": LOG})
+        limits = {"windows": WINDOWS, "points": POINTS, "estimates": POINTS, "marks": MARKS, "log": LOG}
+        self._parts.put(stamp, "limits", limits)
 
     def _window(self, event: events.DriftMeasured) -> Window:
         self.columns += [name for name in event.columns if name not in self.columns]
@@ -194,6 +198,7 @@ class ModelBoard:
     def _figures(self) -> Figures:
         champion = self.champion
         last = self.last_measured.get(champion or "")
+        expected = self.estimated.get(champion or "")
         first = self._first.get(champion or "")
         reference = None if first is None or first.rows == 0 else Measured.of(first)
         measure = "error" if self._classes else "loss"
@@ -205,6 +210,7 @@ class ModelBoard:
             reference=None if reference is None else _valued(reference, measure),
             reference_rows=0 if first is None else first.rows,
             loss=None if last is None else last.loss,
+            expected=None if expected is None else Expected.of(expected),
             at=self._points.items[-1].until if self._points.items else None,
             rows_per_second=self._rate(),
             labelled=self.labelled,

@@ -93,6 +93,26 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What labels will probably say about a window of one version's predictions: mean per row."""
+
+    until: int
+    version: str
+    rows: int
+    error: float | None
+    """None for numbers, and where labels are too few to say anything."""
+    loss: float | None
+    trusted: bool
+    sentence: str
+
+    @classmethod
+    def of(cls, event: events.PerformanceEstimated) -> "Expected":
+        """The event's figures, rounded."""
+        error, loss = (None if one is None else round(one.value, 5) for one in (event.error_rate, event.loss))
+        return cls(event.until, event.version, event.rows, error, loss, event.trusted, event.sentence)
+
+
+@dataclass(frozen=True)
 class Mark:
     """Drift seen: drawn where it was detected."""
 
@@ -159,6 +179,8 @@ class Figures:
     """The same over the champion's first labels."""
     reference_rows: int
     loss: float | None
+    expected: Expected | None
+    """Of the champion's newest predictions."""
     at: int | None
     rows_per_second: float | None
     """In the time of the data."""

@@ -70,6 +70,7 @@ function seen(model) {
     range,
     windows: model.windows.filter((one) => within(one) && reigned(model, one)).sort((a, b) => a.until - b.until),
     points: model.points.filter(within).sort((a, b) => a.until - b.until),
+    estimates: model.estimates.filter((one) => within(one) && one.version === model.figures.champion).sort((a, b) => a.until - b.until),
     hues: new Map([...new Set([...model.points.flatMap((one) => Object.keys(one.versions)), ...model.versions.map((one) => one.version)])]
       .sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((version, n) => [version, n % HUES])),
   };
@@ -98,13 +99,16 @@ function heat(model, view) {
 function errorRate(model, view) {
   const error = model.figures.measure === "error";
   find("error-title").textContent = error ? "Error rate by version" : "Squared error by version";
-  show(find("error-legend"), errorLegend(view.hues, view.points, model.figures.champion), (keys) => [
+  show(find("error-legend"), errorLegend(view, model.figures), (keys) => [
     ...keys.map(([name, text]) => make("span", { class: name }, text)),
     make("span", { class: "key mark" }, "drift"), make("span", {}, `strip: traffic; ${POOL} labels a point`)]);
   const shown = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.versions).map(([version, one]) =>
-    [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4)]));
-  if (!tabled("error", () => table(["Until", "Version", "Labels", "Error rate", "Squared error"], shown, [2, 3, 4]))) {
-    errors.draw(model, view.points, view.range, view.hues);
+    [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4), "labels"]));
+  const expected = [...view.estimates].reverse().slice(0, 100).filter((one) => one.loss !== null).map((one) =>
+    [minute(one.until), `v ${one.version}`, String(one.rows), percent(one.error), fixed(one.loss, 4), one.trusted ? "estimate" : "untrusted estimate"]);
+  const newest = [...shown, ...expected].sort(([one], [other]) => other.localeCompare(one));
+  if (!tabled("error", () => table(["Until", "Version", "Rows", "Error rate", "Squared error", "From"], newest, [2, 3, 4]))) {
+    errors.draw(model, view);
   }
 }
 

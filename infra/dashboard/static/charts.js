@@ -84,18 +84,23 @@ export class ErrorChart {
     this.plot = new Plot(host);
   }
 
-  draw(model, points, range, hues) {
+  draw(model, { points, estimates, range, hues }) {
     this.model = model;
     this.range = range;
     this.hues = hues;
     this.measure = model.figures.measure;
     const versions = [...hues.keys()].filter((version) => points.some((point) => version in point.versions));
-    const data = [points.map((point) => point.until / 1000),
+    const realised = [points.map((point) => point.until / 1000),
       ...versions.map((version) => pooled(points, version, this.measure))];
+    const expected = [estimates.map((one) => one.until / 1000),
+      ...[true, false].map((trust) => estimates.map((one) => (one.trusted === trust ? one[this.measure] : null)))];
+    // A gap in the estimates is one; a time at which only labels came is none, and the other way about.
+    const data = estimates.length ? uPlot.join([realised, expected], [realised.map(() => 1), [0, 1, 1]]) : realised;
     const format = this.format();
     const now = versions.map((version) => [version, [...points].reverse().find((point) => version in point.versions)])
       .map(([version, point]) => `v ${version} ${format(point.versions[version][this.measure])}`);
-    this.plot.draw([versions, this.measure], data, () => this.options(versions),
+    const champion = estimates.length ? model.figures.champion : null;
+    this.plot.draw([versions, this.measure, champion], data, () => this.options(versions, champion),
       `${points.length} windows of labels, ${model.marks.length} drift marks. Last seen: ${now.join(", ")}`);
   }
 
@@ -103,8 +108,9 @@ export class ErrorChart {
     return this.measure === "error" ? percent : (value) => fixed(value, 4);
   }
 
-  options(versions) {
+  options(versions, champion) {
     const format = this.format();
+    const dashed = (dash) => ({ stroke: colour(`--v${this.hues.get(champion) ?? 5}`), width: 1.3, dash, points: { show: false } });
     const lines = versions.map((version) => ({
       label: `v ${version}`, stroke: colour(`--v${this.hues.get(version)}`), width: 1.6,
       spanGaps: true, points: { show: false }, value: (u, value) => (value === null ? "–" : format(value)),
@@ -114,11 +120,11 @@ export class ErrorChart {
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { range: () => this.range.map((ms) => ms / 1000) }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [timeAxis(), valueAxis(this.measure === "error" ? (value) => `${+(100 * value).toFixed(1)} %` : (value) => `${+value.toPrecision(3)}`)],
-      series: [{}, ...lines],
+      series: [{}, ...lines, ...(champion === null ? [] : [dashed([6, 4]), dashed([1, 4])])],
       hooks: {
         drawClear: [(u) => this.traffic(u)],
         draw: [(u) => drawMarks(u, this.model.marks)],
-        setCursor: [(u) => this.tell(u, versions, format)],
+        setCursor: [(u) => this.tell(u, champion === null ? versions : [...versions, `${champion} expected`, `${champion} expected, untrusted`], format)],
       },
     };
   }
@@ -234,7 +240,8 @@ function stroked(u, dash, path) {
 }
 
 /** The legend of the error chart. */
-export function errorLegend(hues, points, champion) {
+export function errorLegend({ hues, points, estimates }, { champion }) {
   const seen = [...hues].filter(([version]) => points.some((point) => version in point.versions));
-  return seen.map(([version, hue]) => [`key line v${hue}`, version === champion ? `v ${version} champion` : `v ${version}`]);
+  const keys = seen.map(([version, hue]) => [`key line v${hue}`, version === champion ? `v ${version} champion` : `v ${version}`]);
+  return estimates.length ? [...keys, [`key dashed v${hues.get(champion) ?? 5}`, "expected (dotted: untrusted)"]] : keys;
 }

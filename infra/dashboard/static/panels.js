@@ -13,7 +13,7 @@ export function cards(model, newest) {
   const shown = [
     ["Status", status.word, "", status.tone, status.detail + (status.since && newest - status.since > 0 ? `, for ${duration(newest - status.since)}` : "")],
     [error ? "Error rate (prequential)" : "Squared error (prequential)", value(figures.value), "", worse(figures),
-      figures.reference === null ? "no labels yet" : `reference ${value(figures.reference)}, loss ${fixed(figures.loss)}`],
+      [...awaited(figures, value), figures.reference === null ? "no labels yet" : `reference ${value(figures.reference)}, loss ${fixed(figures.loss)}`].join("; ")],
     ["Throughput", number, unit, "plain", "of the data's own time"],
     ["Labels", count(figures.labelled), "", "plain", figures.at === null ? "none has met its prediction" : `newest ${stamp(figures.at).slice(0, 16)}`],
     ["Champion", figures.champion === null ? "–" : `v ${figures.champion}`, "", "plain", since],
@@ -23,6 +23,12 @@ export function cards(model, newest) {
     make("dl", { class: "card" }, make("dt", {}, name),
       make("dd", { class: `value ${tone}`, title: String(what) }, what, small ? make("small", {}, ` ${small}`) : null),
       make("dd", { class: "under", title: under }, under))));
+}
+
+/** What labels will say of the newest predictions, and whether to believe it. */
+function awaited({ measure, expected }, value) {
+  if (!expected || expected[measure] === null) return [];
+  return [`expected ${value(expected[measure])}${expected.trusted ? "" : ", untrusted"}`];
 }
 
 /** An error a quarter above its reference (and two points) is said in another tone. */

@@ -45,7 +45,7 @@ export class Store {
 
   merge(news) {
     for (const [name, { parts, added }] of Object.entries(news.models)) {
-      const model = (this.models[name] ??= { windows: [], points: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
+      const model = (this.models[name] ??= { windows: [], points: [], estimates: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
       Object.assign(model, parts);
       for (const [series, items] of Object.entries(added)) {
         model[series].push(...items);
