@@ -7,6 +7,7 @@ unless the caller knows that there are no `bools`.
 
 import struct
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ def feature(values: Sequence[Any], bools: bool = True) -> Column | None:
     (array([1. , nan, 2.5]), ['JFK', None], [True, 2], None)
     """
     packed = _packed("d", values, bools)
+    if packed is None and None in values:  # numpy takes None for NaN, too, but in twice the time
+        packed = _packed("d", [nan if value is None else value for value in values], bools)
     if packed is not None:
         return packed
     kinds = {str} if _all_text(values) else set(map(type, values))

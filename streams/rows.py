@@ -20,8 +20,9 @@ from streams.chunks import Arrived
 from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
-SHORT = 50_000
-"""Bytes of a message up to which looking for a bool in the text is cheaper than in each column."""
+SHORT = 200_000
+"""Bytes of a message up to which looking for a bool in the text is cheaper than in each column: 10 ns a value
+against 17, where some are 0 or 1."""
 Event = tuple[int, Fields]
 """A single event with its place in the chunk."""
 _VALUES = {RowKind.PREDICTIONS: "scores", RowKind.LABELS: "labels"}
