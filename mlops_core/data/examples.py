@@ -67,7 +67,7 @@ class Examples:
         return {
             "ids": self.ids.tolist(),
             "versions": self.versions.tolist(),
-            "scores": [None if score != score else score for score in self.scores.tolist()],
+            "scores": _plain(self.scores),
             "labels": self.labels.tolist(),
             "at": self.at.tolist(),
             "labelled_at": self.labelled_at.tolist(),
@@ -75,10 +75,14 @@ class Examples:
 
     def feature_columns(self) -> dict[str, list[Any]]:
         """Features as plain lists; missing is None."""
-        return {
-            name: [None if value != value else value for value in values.tolist()]
-            for name, values in self.features.items()
-        }
+        return {name: _plain(values) for name, values in self.features.items()}
+
+
+def _plain(values: NDArray[Any]) -> list[Any]:
+    """As a list in which missing is None; most columns miss nothing, and of text it is None already."""
+    if values.dtype == object or not np.isnan(values).any():
+        return list(values.tolist())
+    return [None if value != value else value for value in values.tolist()]
 
 
 def joined(parts: Sequence[Examples]) -> Examples:

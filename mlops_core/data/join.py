@@ -18,6 +18,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -75,16 +76,20 @@ class _Room:
     """Both clocks at the last sweep."""
     counts: Counter[str] = field(default_factory=Counter)
 
-    def predict(self, id_: str, row: Predicted, joined: list[Joined]) -> None:
-        """A prediction came."""
-        if id_ in self.predicted or id_ in self.done:
-            self.counts["duplicates"] += 1
-            return
-        self.counts["predictions"] += 1
-        apart = self.described.pop(id_, None)
-        self.predicted[id_] = row if row[3] or apart is None else (*row[:3], apart[1])
-        if id_ in self.labelled:
-            self._meet(id_, joined)
+    def predict(self, rows: Iterable[tuple[str, Predicted]], joined: list[Joined]) -> None:
+        """Predictions came. A loop over plain dictionaries: a call a row would cost as much again."""
+        predicted, done, described, labelled = self.predicted, self.done, self.described, self.labelled
+        known = new = 0
+        for id_, row in rows:
+            if id_ in predicted or id_ in done:
+                known += 1
+                continue
+            new += 1
+            apart = described.pop(id_, None) if described else None
+            predicted[id_] = row if row[3] or apart is None else (*row[:3], apart[1])
+            if labelled and id_ in labelled:
+                self._meet(id_, joined)
+        self._count(predictions=new, duplicates=known)
 
     def describe(self, id_: str, row: Described, joined: list[Joined]) -> None:
         """A feature row came; a prediction's own features go before it, and so does an earlier row."""
@@ -97,16 +102,27 @@ class _Room:
             if id_ in self.labelled:
                 self._meet(id_, joined)
 
-    def label(self, id_: str, row: Labelled, joined: list[Joined]) -> None:
-        """A label came; the first one counts."""
-        known = self.done.get(id_) or self.labelled.get(id_)
-        if known is not None:
-            self.counts["duplicates" if known[1] == row[1] else "conflicts"] += 1
-            return
-        self.counts["labels"] += 1
-        self.labelled[id_] = row
-        if id_ in self.predicted:
-            self._meet(id_, joined)
+    def label(self, rows: Iterable[tuple[str, Labelled]], joined: list[Joined]) -> None:
+        """Labels came; the first one of an id counts."""
+        predicted, done, labelled = self.predicted, self.done, self.labelled
+        new = 0
+        for id_, row in rows:
+            if id_ in done or id_ in labelled:
+                known = done.get(id_) or labelled[id_]
+                self.counts["duplicates" if known[1] == row[1] else "conflicts"] += 1
+                continue
+            new += 1
+            prediction = predicted.get(id_)
+            if prediction is None or not prediction[3]:
+                labelled[id_] = row
+            else:
+                del predicted[id_]
+                done[id_] = row
+                joined.append((id_, prediction, row))
+        self._count(labels=new)
+
+    def _count(self, **rows: int) -> None:
+        self.counts.update({what: number for what, number in rows.items() if number})
 
     def _meet(self, id_: str, joined: list[Joined]) -> None:
         if self.predicted[id_][3]:
@@ -186,9 +202,9 @@ class LabelJoin:
             ValueError: columns of different lengths.
         """
         room, joined = self._room(model), list[Joined]()
-        times, rows = _plain(at), self._shapes.traits(features, len(ids))
-        for id_, when, score, traits in zip(_plain(ids), times, _plain(scores), rows, strict=True):
-            room.predict(id_, (when, score, version, traits), joined)
+        times, traits = _plain(at), self._shapes.traits(features, len(ids))
+        rows = zip(times, _plain(scores), repeat(version, len(ids)), traits, strict=True)
+        room.predict(list(zip(_plain(ids), rows, strict=True)), joined)
         room.predicting.extend(times)
         return _counted(room, joined)
 
@@ -213,8 +229,8 @@ class LabelJoin:
         """
         room, joined = self._room(model), list[Joined]()
         times = _plain(at)
-        for id_, when, label in zip(_plain(ids), times, _plain(labels), strict=True):
-            room.label(id_, (when, label), joined)
+        rows = zip(times, _plain(labels), strict=True)
+        room.label(list(zip(_plain(ids), rows, strict=True)), joined)
         room.labelling.extend(times)
         return _counted(room, joined)
 
