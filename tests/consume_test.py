@@ -328,7 +328,7 @@ def kinds(cluster: Cluster) -> list[str]:
 
 def test_a_state_is_written_again_after_about_as_many_bytes_as_it_has() -> None:
     cluster = Cluster()
-    run(cluster, [sized(1, 400_000, n) for n in range(12)], Seldom(2_000_000))
+    run(cluster, [sized(1, bases.LEAST_BYTES * 2 // 5, n) for n in range(12)], Seldom(2 * bases.LEAST_BYTES))
     assert kinds(cluster) == ["Snapshot", *["Step"] * 4, "Snapshot", *["Step"] * 4, "Snapshot", "Step"]
 
 
@@ -344,7 +344,7 @@ def test_what_passed_before_a_crash_counts_after_it() -> None:
     """Else a worker that dies again and again would have ever more to handle again."""
     cluster = Cluster()
     for n in range(7):
-        run(cluster, [sized(1, 400_000, n)], Seldom(10))
+        run(cluster, [sized(1, bases.LEAST_BYTES * 2 // 5, n)], Seldom(10))
     assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot"]
     assert remembered(cluster) == [1] * 7
 

@@ -1,8 +1,10 @@
 """What a row costs each agent beside Faust and Kafka: from the bytes of a message to what follows from it."""
 
+import gc
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from agents.drift import DriftAgent
@@ -10,6 +12,7 @@ from agents.joining import JoiningAgent
 from agents.performance import PerformanceAgent
 from agents.storing import StoringAgent
 from agents.summarising import SummarisingAgent
+from infra import wiring
 from infra.adapters.parquet_store import ParquetStore
 from infra.adapters.readers import reader_for
 from infra.bench import registry, traffic
@@ -31,9 +34,19 @@ MOST = 1000
 
 def measure(rows: int = ROWS, single_rows: int = SINGLE_ROWS) -> list[Row]:
     """Each agent in its turn, fed with what the one before it said, over so many rows."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _collecting_as_workers_do():
         reader = reader_for(registry.written(Path(folder)))
         return [*_columnar(reader, rows), *_single(reader, single_rows)]
+
+
+@contextmanager
+def _collecting_as_workers_do() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    gc.set_threshold(wiring.GARBAGE_AFTER, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def _single(reader: ModelReader, rows: int) -> list[Row]:
@@ -88,7 +101,8 @@ def _fed(
     """What the agent says, and its microseconds a row with its states written as often as the loop does."""
     held = agent.fresh() if state is None else state
     follows: list[Emitted] = []
-    began, size, passed = time.process_time(), 0, 0
+    size, passed = len(agent.dump(held)), 0
+    began = time.process_time()
     for chunk in _chunks(agent.topics[0].name, values):
         said = agent.handle(held, chunk)
         passed += chunk.size + sum(len(codec.encode(message)) for message in said)

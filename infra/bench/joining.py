@@ -4,6 +4,7 @@ Prints JSON: labels per CPU second (from bytes to bytes, dumps of the state as o
 takes them), rows kept at the end and what the horizon allows, and memory.
 """
 
+import gc
 import json
 import os
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from agents.joining import HOUR_MS, JoiningAgent
+from infra import wiring
 from infra.bench import traffic, workers
 from infra.bench.memory import Memory
 from mlops_core.data.join import SWEEPS
 from schemas.settings import PerformanceSettings
-from streams import codec
+from streams import bases, codec
 from streams.chunks import Arrived, Chunk
 
 HORIZON_MS = 100_000
@@ -29,13 +31,14 @@ def main(rows: int) -> None:
     """Predictions, and their labels `LABEL_DELAY_MS` behind."""
     agent = JoiningAgent(PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
     state, took = agent.fresh(), 0.0
+    size = passed = 0
+    gc.set_threshold(wiring.GARBAGE_AFTER, *gc.get_threshold()[1:])  # as workers do
     samples: list[tuple[int, int]] = []
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()
-        for message in agent.handle(state, chunk):
-            codec.encode(message)
-        if number % agent.steps == 0:
-            agent.dump(state)
+        passed += chunk.size + sum(len(codec.encode(one)) for one in agent.handle(state, chunk))
+        if bases.due(size, passed):
+            size, passed = len(agent.dump(state)), 0
         took += time.process_time() - began
         samples.append((number, workers.resident_bytes(os.getpid())))
     counts = state.counts()
