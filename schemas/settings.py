@@ -121,6 +121,19 @@ class DriftSettings(Group):
     season: Season = None
     """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
     weeks or periods. These must span two of them, else all hours are compared with the whole."""
+    reference: Literal["training", "rolling"] = "training"
+    """`rolling`: severities and plots compare with the stream's own earlier rows instead of the training
+    data, so that a change which stays is accepted. It is blind to drift that takes much longer than
+    `rolling_rows`."""
+    rolling_rows: Positive = 100_000
+    """How far back a rolling reference reaches, on average: an episode of one deviation is over, accepted,
+    after about twice as many rows."""
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> Self:
+        if self.reference == "rolling" and self.season is not None:
+            raise ValueError("a rolling reference knows no season; possible: one of them")
+        return self
 
     @field_validator("false_alarms")
     @classmethod

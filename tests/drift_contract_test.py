@@ -115,6 +115,12 @@ class Pairs(Distribution):
     features = ("left", "right")
 
 
+class RollingDistribution(Distribution):
+    """Against the stream's own rows before."""
+
+    settings = DriftSettings(reference="rolling", rolling_rows=8192)
+
+
 class Concept:
     warm, soon = 4000, 332
     task = Task.BINARY
@@ -165,7 +171,15 @@ def shifted(rng: np.random.Generator, rows: int) -> Stream:
     return replace(stream, labels=turned, feature=stream.feature + 5, right=rng.permutation(stream.right))
 
 
-SUBJECTS = [Distribution, SeasonalDistribution, Pairs, Concept, RegressionConcept, SeasonalConcept]
+SUBJECTS = [
+    Distribution,
+    SeasonalDistribution,
+    RollingDistribution,
+    Pairs,
+    Concept,
+    RegressionConcept,
+    SeasonalConcept,
+]
 
 
 @pytest.fixture

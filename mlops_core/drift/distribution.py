@@ -22,6 +22,7 @@ from mlops_core.drift.dependence import Dependence, PairClosed, PairOpened
 from mlops_core.drift.detector import SCALE, DetectorFactory
 from mlops_core.drift.episodes import Episodes
 from mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
+from mlops_core.drift.rolling import Rolling
 from mlops_core.drift.seasonal import Due
 from mlops_core.drift.times import RecentTimes
 from mlops_core.errors import BadData
@@ -102,6 +103,9 @@ class DistributionDrift:
         self._profile = profile
         self._season = _season(profile, settings)
         self._channels = channels = Channels.of(profile, self._season)
+        self._rolling = None
+        if settings.reference == "rolling":
+            self._rolling = Rolling(profile, channels.weights, settings.rolling_rows)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
         leads = np.arange(len(profile.columns))
@@ -189,6 +193,7 @@ class DistributionDrift:
             "spans": self._spans,
             "times": self._times.kept,
             **self._episodes.state(),
+            **({} if self._rolling is None else self._rolling.state()),
             **{name: np.frombuffer(data, dtype=np.uint8) for name, data in detectors.items()},
         }
         return packing.packed(meta, arrays)
@@ -214,6 +219,8 @@ class DistributionDrift:
         loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
         loaded._episodes.restore(arrays)
+        if loaded._rolling is not None:
+            loaded._rolling.restored(arrays)
         if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
             loaded._plain.load(arrays["plain"].tobytes())
             loaded._shape.load(arrays["shape"].tobytes())
@@ -287,6 +294,8 @@ class DistributionDrift:
 
     def _due(self, times: Times, spans: NDArray[np.int64]) -> Due | None:
         """What is due in the last `spans` micro-batches of each column; None: the reference as a whole."""
+        if self._rolling is not None:
+            return self._rolling.due
         by_span = {int(span): self._channels.due(times[-span:]) for span in np.unique(spans)}
         dues = [due for due in (by_span[int(span)] for span in spans) if due is not None]
         if not dues:
@@ -306,12 +315,14 @@ class DistributionDrift:
 
     def _measured(self, history: Counts, spans: Times, waiting: int) -> Measured:
         summed = _summed(history[-self._window :])
-        due = self._channels.due(spans[-self._window :])
+        due = self._due(spans, np.full(len(self._profile.columns), self._window))
         severities = self._channels.severities(summed, due)
         names = self._profile.names
         columns = dict(zip(names, self._columns(summed, severities, due, range(len(names))), strict=True))
         since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
         pairs = {} if self._dependence is None else self._dependence.measured(waiting)
+        if self._rolling is not None:
+            self._rolling.follow(summed)
         return Measured(self._window * ROWS, since, until, columns, pairs)
 
     def _columns(

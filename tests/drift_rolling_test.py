@@ -1,0 +1,88 @@
+"""A rolling reference: what stays is accepted, and what creeps is never seen."""
+
+import numpy as np
+import pytest
+
+from mlops_core.data.profile import Profile
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.microbatches import Summariser
+from schemas.settings import DriftSettings, Settings, SettingsError
+
+ROLLING = DriftSettings(reference="rolling", rolling_rows=8192)
+TRAINING = DriftSettings()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def profile(rng: np.random.Generator) -> Profile:
+    return Profile.of({"x": rng.normal(size=20_000)}, np.resize([0.25, 0.75], 20_000))
+
+
+def watch(profile: Profile, x: np.ndarray, settings: DriftSettings) -> list[Verdict]:
+    bins = profile.bins({"x": x}, np.resize([0.25, 0.75], len(x)), len(x))
+    counts, at, _ = Summariser(2).add(bins, np.arange(len(x)))
+    return list(DistributionDrift(profile, settings).update(counts, at))
+
+
+def changes(verdicts: list[Verdict]) -> list[Opened | Closed]:
+    return [one for one in verdicts if isinstance(one, Opened | Closed)]
+
+
+def test_a_change_that_stays_is_told_and_then_accepted(rng: np.random.Generator, profile: Profile) -> None:
+    stream = np.concatenate([rng.normal(size=8192), rng.normal(1, 1, 60_000)])
+    opened, closed = changes(watch(profile, stream, ROLLING))
+    assert isinstance(opened, Opened)
+    assert isinstance(closed, Closed)
+    assert opened.at < 8192 + 400
+    assert 1.0 * 8192 < closed.at - 8192 < 2.8 * 8192
+    assert [type(one) for one in changes(watch(profile, stream, TRAINING))] == [Opened]
+
+
+def test_the_way_back_is_a_change_as_well(rng: np.random.Generator, profile: Profile) -> None:
+    stream = np.concatenate([rng.normal(1, 1, 60_000), rng.normal(size=4096)])
+    *_, last = changes(watch(profile, stream, ROLLING))
+    assert isinstance(last, Opened)
+    assert last.at >= 60_000
+    assert last.sentence.startswith("x moved down by")
+
+
+def test_what_creeps_is_seen_against_the_training_data_only(
+    rng: np.random.Generator, profile: Profile
+) -> None:
+    """With a bar so high that a short window's luck never reaches it."""
+    stream = rng.normal(size=120_000) + np.linspace(0, 1.5, 120_000)
+    high = {"open_severity": 0.5}
+    assert changes(watch(profile, stream, ROLLING.model_copy(update=high))) == []
+    assert len(changes(watch(profile, stream, TRAINING.model_copy(update=high)))) == 1
+
+
+def test_windows_show_the_rows_before_as_reference(rng: np.random.Generator, profile: Profile) -> None:
+    stream = np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 60_000)])
+    windows = [one for one in watch(profile, stream, ROLLING) if isinstance(one, Measured)]
+    first, last = windows[0].columns["x"], windows[-1].columns["x"]
+    assert first.reference == pytest.approx(profile.columns[0].shares)
+    assert last.reference == pytest.approx(last.current, abs=0.07)
+    assert last.reference[31] > 3 / 32
+
+
+def test_a_reference_rolls_or_has_a_season() -> None:
+    with pytest.raises(SettingsError, match="a rolling reference knows no season"):
+        Settings.load(drift={"reference": "rolling", "season": "day"})
+
+
+def test_a_state_that_did_not_roll_begins_with_the_training_data(
+    rng: np.random.Generator, profile: Profile
+) -> None:
+    bins = profile.bins({"x": rng.normal(size=4096)}, np.resize([0.25, 0.75], 4096), 4096)
+    plain = DistributionDrift(profile, TRAINING)
+    plain.update(*Summariser(2).add(bins, np.arange(4096))[:2])
+    rolling = DistributionDrift.load(plain.dump(), profile, ROLLING)
+    assert rolling.rows == 4096
+    assert rolling._rolling is not None
+    assert rolling._rolling.due.shares[0].tolist() == [*profile.columns[0].shares]
