@@ -7,6 +7,7 @@ from mlops_core.data.features import Column, FeatureSpec
 from mlops_core.ports import Fitted, Task
 from mlops_core.training.scoring import Scorer
 from mlops_core.training.trainer import XGBoostTrainer
+from schemas.records import Value
 from tests.lessons import lessons
 
 EXAMPLES = lessons(800)
@@ -97,3 +98,19 @@ def test_features_of_another_model_are_refused(fitted: Fitted) -> None:
     other = FeatureSpec.infer({"miles": [1.0]})
     with pytest.raises(ValueError, match="the model has 2 inputs, its features are 1"):
         Scorer(Fitted(Task.BINARY, fitted.booster, other))
+
+
+def test_a_few_rows_are_encoded_as_many_are() -> None:
+    spec = FeatureSpec.infer({"n": [1.0], "c": ["a", "b"], "gone": [1.0]})
+    n: list[Value] = [1, 2.5, None, "far", True, 1e308, float("nan"), 10**400, -0.0, -7, 0.1, 3]
+    c: list[Value] = ["a", "b", None, "never", 1, 1.0, True, float("nan"), "a", "", "b", "a"]
+    rng = np.random.default_rng()
+    n, c = ([column[place] for place in rng.permutation(12)] for column in (n, c))
+    assert spec.encode({"n": np.array([7])}, 1)[0, 0] == spec.encode({"n": [7]}, 1)[0, 0] == 7
+    many = spec.encode({"n": n, "c": c}, 12)
+    for rows in (1, 3, 8):
+        few = [spec.encode({"n": n[at : at + rows], "c": c[at : at + rows]}, rows) for at in range(12 - rows)]
+        for at, one in enumerate(few):
+            assert one.flags.c_contiguous
+            assert one.dtype == many.dtype
+            np.testing.assert_array_equal(one, many[at : at + rows])

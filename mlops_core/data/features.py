@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from math import isnan
+from functools import cached_property
+from math import isnan, nan
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +18,12 @@ Column = Sequence[Value] | NDArray[Any]
 
 HUGE = 1e100
 """Numbers beyond this count as missing: one of them blinds a running mean for ever."""
+FEW = 8
+"""Rows up to which looking at each value costs less than numpy's calls, several a column."""
 MAX_CATEGORIES = 512
 """Categories kept per feature, most frequent first; rarer ones are encoded as missing."""
+_PLAIN = {int, float, bool, str, type(None)}
+"""What JSON has."""
 
 
 class Kind(StrEnum):
@@ -37,6 +42,11 @@ class Feature(BaseModel):
     kind: Kind
     categories: tuple[str, ...] = ()
     """Known categories; a category's code is its place here."""
+
+    @cached_property
+    def codes(self) -> Mapping[str, float]:
+        """Code of each category."""
+        return {category: float(code) for code, category in enumerate(self.categories)}
 
 
 class FeatureSpec(BaseModel):
@@ -70,6 +80,9 @@ class FeatureSpec(BaseModel):
 
     def encode(self, columns: Mapping[str, Column], rows: int) -> NDArray[np.float32]:
         """The matrix of shape (rows, features); what is missing, unknown or not finite is NaN."""
+        if rows <= FEW:
+            cells = [_cells(feature, columns.get(feature.name), rows) for feature in self.features]
+            return np.array(cells, dtype=np.float32).reshape(len(cells), rows).T.copy()
         matrix = np.full((rows, len(self.features)), np.nan, dtype=np.float32)
         for place, feature in enumerate(self.features):
             column = columns.get(feature.name)
@@ -138,9 +151,21 @@ def _infer(name: str, column: Column) -> Feature:
 
 
 def _encode(feature: Feature, column: Column) -> Floats:
-    if feature.kind is Kind.NUMERIC:
-        return numbers(column)
-    codes = {category: float(code) for code, category in enumerate(feature.categories)}
-    return np.array(
-        [codes.get(value, np.nan) if value is not None else np.nan for value in categories(column)]
-    )
+    return numbers(column) if feature.kind is Kind.NUMERIC else np.array(_coded(feature, column))
+
+
+def _coded(feature: Feature, column: Column) -> list[float]:
+    codes = feature.codes
+    return [nan if value is None else codes.get(value, nan) for value in categories(column)]
+
+
+def _cells(feature: Feature, column: Column | None, rows: int) -> list[float]:
+    """One column of a few rows, as `_encode` has it."""
+    if column is None:
+        return [nan] * rows
+    if feature.kind is Kind.CATEGORICAL:
+        return _coded(feature, column)
+    if _PLAIN.issuperset(map(type, column)):
+        return [_number(value) for value in column]
+    plain: list[float] = numbers(column).tolist()
+    return plain
