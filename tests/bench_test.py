@@ -3,14 +3,18 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
+import pytest
 
-from infra.bench import agents, consumers, growth, latency, peers, shortfalls, traffic
+from infra.adapters import folder_reader
+from infra.bench import agents, bare_replica, consumers, growth, latency, peers, serving, shortfalls, traffic
 from infra.bench.latency import Alarm, Browser
 from infra.bench.memory import Memory
 from infra.bench.table import Row, environment, figures, markdown, missed
+from mlops_core.training.scoring import Scorer
 from schemas.records import PredictionBatch
 from streams import codec
 
@@ -157,6 +161,32 @@ def test_the_join_keeps_no_more_than_its_horizon_allows() -> None:
     rows = {row.what: row for row in growth.joined(300_000)}
     assert rows["— rows that it keeps"].met
     assert (rows["label join over 300,000 events"].figure or 0) > 0
+
+
+def test_a_replica_is_held_against_an_app_that_only_scores() -> None:
+    rows = serving.told(bare=400.0, ours=430.0, rollbacks=[0.1, 0.3, 0.2])
+    assert [(row.figure, row.met) for row in rows[2:]] == [(1.075, True), (0.3, True)]
+    assert serving.told(400.0, 450.0, [2.5])[2].met is False
+    assert serving.told(400.0, 450.0, [2.5])[3].met is False
+
+
+async def test_the_app_that_only_scores_gives_the_score_of_the_replica(tmp_path: Path) -> None:
+    model = serving.fitted()
+    folder_reader.save(tmp_path, traffic.MODEL, "1", model)
+    app, [body, *_] = bare_replica.application(tmp_path, traffic.MODEL, "1"), serving.bodies()
+    sent: list[Any] = []
+
+    async def receive() -> Mapping[str, object]:
+        return {"body": body}
+
+    async def send(message: Mapping[str, object]) -> None:
+        sent.append(message)
+
+    await app({}, receive, send)
+    asked = orjson.loads(body)["rows"][0]
+    scored = Scorer(model)({name: [value] for name, value in asked["features"].items()}, 1)
+    [said] = orjson.loads(sent[1]["body"])["predictions"]
+    assert said == {"id": asked["id"], "version": "1", "score": pytest.approx(scored[0])}
 
 
 def test_a_peer_that_can_not_be_installed_is_a_row_that_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra.bench import agents, growth, kafka, latency, peers, publishing, shortfalls, start
+from infra.bench import agents, growth, kafka, latency, peers, publishing, serving, shortfalls, start
 from infra.bench.table import Row, environment, figures, markdown, missed
 
 Measure = Callable[[bool], list[Row]]
@@ -20,6 +20,7 @@ SECTIONS: Mapping[str, Measure] = {
     "Publisher": lambda _: publishing.measure(),
     "What a row costs each agent": lambda _: agents.measure(),
     "Drift inside one process, and what others take": lambda _: peers.measure(),
+    "Serving": lambda _: serving.measure(),
     "Start": lambda _: start.measure(),
 }
 

@@ -76,8 +76,8 @@ def workers_told(alone: Sequence[float], both: Sequence[float]) -> list[Row]:
 def memory_told(whose: str, rows: int, held: Memory) -> list[Row]:
     """Memory once it has warmed up, and at the end."""
     return [
-        Row(f"memory of {whose}, most of it over {rows:,} rows", held.most / 1e6, "MB"),
-        Row.at_most(f"— second half of {rows:,} rows against the second tenth", held.growth, "x", 1.1),
+        Row(f"memory of {whose}, most of it in {rows:,} rows", held.most / 1e6, "MB"),
+        Row.at_most(f"memory of {whose}, second half of {rows:,} rows / second tenth", held.growth, "x", 1.1),
     ]
 
 

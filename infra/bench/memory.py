@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Self
 
 
@@ -9,10 +10,10 @@ from typing import Self
 class Memory:
     """Of one process; in bytes."""
 
-    early: int
-    """Most between a tenth and two tenths of the rows: all is there that it works with, and no more."""
-    late: int
-    """Most in the second half."""
+    early: float
+    """Median between a tenth and two tenths of the rows: all is there that it works with, and no more."""
+    late: float
+    """Median of the second half; buffers come and go, so not the most."""
     most: int
 
     @classmethod
@@ -20,12 +21,12 @@ class Memory:
         """From pairs of rows so far and bytes.
 
         >>> Memory.of([(1, 50), (15, 100), (60, 120), (100, 110)])
-        Memory(early=100, late=120, most=120)
+        Memory(early=100, late=115.0, most=120)
         """
         rows = samples[-1][0]
         early = [size for at, size in samples if 0.1 * rows <= at <= 0.2 * rows]
         late = [size for at, size in samples if at >= 0.5 * rows]
-        return cls(max(early), max(late), max(size for _, size in samples))
+        return cls(median(early), median(late), max(size for _, size in samples))
 
     @property
     def growth(self) -> float:

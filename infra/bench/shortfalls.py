@@ -47,6 +47,12 @@ hash; the worker with more of them is the busier one. With hundreds of models, o
 beside the decoding of its rows, halves are even.""",
     ),
     Shortfall(
+        ("replica / raw",),
+        """\
+**A replica** checks each value and puts it into its column, makes the row that goes to Kafka, and counts: 20,
+15 and 5 us of CPU a request. The app that it is held against trusts its client and keeps nothing.""",
+    ),
+    Shortfall(
         ("from the row that made it sure",),
         """\
 **Lateness of an alarm**: waits add up, and hardly any costs CPU. The publisher gathers for 5 ms; each of the
