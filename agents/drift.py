@@ -1,12 +1,15 @@
 """Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
 
 import base64
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from agents.reading import decoded, staged
+from mlops_core.data.profile import Profile
 from mlops_core.drift import columns, dependence, sentences
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.calibration import Calibration, settled
@@ -51,6 +54,11 @@ class Watched:
     detections: dict[str, str] = field(default_factory=dict)
     """Column (or pair) with an open episode -> id of the event that said so."""
     columns: ColumnWatch = field(default_factory=ColumnWatch)
+    segment: str = ""
+    """As `country=FR`; empty for all rows."""
+    share: float = 1.0
+    """Of the training rows."""
+    segments: dict[str, "Watched"] = field(default_factory=dict)
 
 
 State = dict[Key, Watched]
@@ -76,34 +84,18 @@ class DriftAgent(WithoutEffects):
 
     def dump(self, state: State) -> bytes:
         """Detectors as base64 in JSON."""
-        return orjson.dumps(
-            [
-                {
-                    "key": key,
-                    "detector": base64.b64encode(one.detector.dump()).decode(),
-                    "spans": [span.model_dump() for span in one.spans],
-                    "detections": one.detections,
-                    "columns": {"held": one.columns.held, "told": one.columns.told},
-                }
-                for key, one in state.items()
-            ]
-        )
+        return orjson.dumps([{"key": key, **_dumped(one)} for key, one in state.items()])
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         state: State = {}
         for one in orjson.loads(data):
-            try:
-                profile = self._registry.profile(*one["key"])
-            except Unknown:
-                continue  # deleted from the registry meanwhile
-            settings, _ = settled(self._settings, one["key"][0], profile.watched)
-            state[one["key"][0], one["key"][1]] = Watched(
-                DistributionDrift.load(base64.b64decode(one["detector"]), profile, settings, self._detector),
-                [Span.model_validate(span) for span in one["spans"]],
-                one["detections"],
-                ColumnWatch.restored(one.get("columns", {})),
-            )
+            model, version = one["key"]
+            with contextlib.suppress(Unknown):  # deleted from the registry meanwhile
+                profile = self._registry.profile(model, version)
+                watched = state[model, version] = self._loaded(one, model, profile)
+                for segment, own in one.get("segments", {}).items():
+                    watched.segments[segment] = self._loaded(own, model, profile, segment)
         return state
 
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
@@ -113,22 +105,87 @@ class DriftAgent(WithoutEffects):
             key = (summary.model, summary.version)
             try:
                 watched = state.pop(key, None) or self._new(summary, follows)
+                told = self._within(watched, summary) if summary.segment else _told(watched, summary)
             except Unknown as error:
                 follows.append(parked(chunk, record, "unknown model", str(error)))
                 continue
             state[key] = watched  # newest last
             while len(state) > KEPT:
                 del state[next(iter(state))]
-            follows.extend(_told(watched, summary))
+            follows.extend(told)
         return follows
 
     def _new(self, summary: DriftSummary, follows: list[Emitted]) -> Watched:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
         profile = self._registry.profile(summary.model, summary.version)
-        settings, calibration = settled(self._settings, summary.model, profile.watched)
+        settings, calibration = self._settled(summary.model, profile)
         if calibration is not None and not calibration.kept:
             follows.append(_unkept(summary, calibration))
         return Watched(DistributionDrift(profile, settings, self._detector))
+
+    def _within(self, whole: Watched, summary: DriftSummary) -> list[Emitted]:
+        """What a segment's summary leads to: columns that drift everywhere are not told once more."""
+        watched = whole.segments.get(summary.segment)
+        if watched is None:
+            profile = self._registry.profile(summary.model, summary.version)
+            settings, _ = self._settled(summary.model, profile)
+            own, share = _of_segment(profile, summary.segment)
+            detector = DistributionDrift(own, settings, self._detector)
+            watched = Watched(detector, segment=summary.segment, share=share)
+            whole.segments[summary.segment] = watched
+        return [
+            event
+            for event in _told(watched, summary, whole.detector.open)
+            if not isinstance(event, DriftMeasured) or event.partial
+        ]
+
+    def _loaded(self, one: Mapping[str, Any], model: str, profile: Profile, segment: str = "") -> Watched:
+        settings, _ = self._settled(model, profile)
+        own, share = _of_segment(profile, segment)
+        data = base64.b64decode(one["detector"])
+        return Watched(
+            DistributionDrift.load(data, own, settings, self._detector),
+            [Span.model_validate(span) for span in one["spans"]],
+            one["detections"],
+            ColumnWatch.restored(one.get("columns", {})),
+            segment,
+            share,
+        )
+
+    def _settled(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
+        """The settings, with the delta that all streams of a version together may have."""
+        settings, calibration = settled(self._settings, model, profile.watched)
+        if calibration is None and profile.segments:
+            delta = settings.delta / (1 + len(profile.segments))
+            settings = settings.model_copy(update={"delta": delta})
+        return settings, calibration
+
+
+def _dumped(one: Watched) -> dict[str, Any]:
+    """A stream as JSON, with its segments."""
+    return {
+        "detector": base64.b64encode(one.detector.dump()).decode(),
+        "spans": [span.model_dump() for span in one.spans],
+        "detections": one.detections,
+        "columns": {"held": one.columns.held, "told": one.columns.told},
+        "segments": {segment: _dumped(own) for segment, own in one.segments.items()},
+    }
+
+
+def _of_segment(profile: Profile, segment: str) -> tuple[Profile, float]:
+    """The reference of a segment, and which share of the training rows it is.
+
+    Raises:
+        Unknown: the version's profile has no such segment.
+    """
+    if not segment:
+        return profile, 1.0
+    own = profile.of_segment(segment)
+    if own is None:
+        raise Unknown(
+            f"no segment {segment!r} in the profile; it has {[one.name for one in profile.segments]}"
+        )
+    return own, own.rows / profile.rows
 
 
 def _unkept(summary: DriftSummary, calibration: Calibration) -> AlertRaised:
@@ -141,11 +198,11 @@ def _unkept(summary: DriftSummary, calibration: Calibration) -> AlertRaised:
     )
 
 
-def _told(watched: Watched, summary: DriftSummary) -> list[Emitted]:
-    """What one summary leads to, in the detector's order."""
+def _told(watched: Watched, summary: DriftSummary, silenced: Sequence[str] = ()) -> list[Emitted]:
+    """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
     follows: list[Emitted] = []
     watched.spans = _merged([*watched.spans, summary.span])
-    verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()))
+    verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()), silenced)
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
         found = sorted((one for one in opened if one.kind is kind), key=_rank)
@@ -223,10 +280,12 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         until=worst.at,
         spans=watched.spans,
         columns={one.column: one.drift for one in opened},
+        segment=watched.segment,
         partial=True,
     )
     said = [one.sentence for one in opened[:3]]
     more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
+    within = f"for {watched.segment}: " if watched.segment else ""
     detection = DriftDetected.following(
         evidence,
         version=summary.version,
@@ -234,7 +293,9 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
         columns=names,
         severity=worst.severity,
         changed_at=worst.changed_at,
-        sentence=f"{'; '.join(said)}{more}, {sentences.since(since)}",
+        sentence=f"{within}{'; '.join(said)}{more}, {sentences.since(since)}",
+        segment=watched.segment,
+        share=watched.share,
     )
     watched.detections.update(dict.fromkeys(names, detection.id))
     return [evidence, detection]
@@ -295,13 +356,15 @@ def _resolved(watched: Watched, summary: DriftSummary, closed: Closed) -> list[E
             version=summary.version,
             kind=closed.kind,
             columns=[closed.column],
+            segment=watched.segment,
         )
     ]
 
 
 def _id(watched: Watched, summary: DriftSummary, *what: str) -> str:
     """How far the detector has read names the moment; it reads each row once."""
-    return ids.derived(summary.model, summary.version, watched.detector.rows, *what)
+    within = [watched.segment] if watched.segment else []
+    return ids.derived(summary.model, summary.version, watched.detector.rows, *within, *what)
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

@@ -73,7 +73,7 @@ class PerformanceAgent(WithoutEffects):
         follows: list[Emitted] = []
         if chunk.topic == topics.SUMMARIES.name:
             for _, summary in decoded(chunk, staged(DriftSummary), follows):
-                if summary.batches and getattr(summary, "segment", "") == "":  # of segments nothing is said
+                if summary.batches and not summary.segment:  # its rows are among those of the whole
                     follows.extend(self._predicted(state.setdefault(summary.model, Watched()), summary))
             return follows
         for _, rows in decoded(chunk, staged(Outcomes), follows):

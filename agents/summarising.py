@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from agents.reading import runs
 from mlops_core.data.descriptions import Descriptions
@@ -28,6 +29,8 @@ from streams.rows import Run
 
 Key = tuple[str, str]
 """Model and version."""
+Streams = dict[str, Summariser]
+"""By segment; empty for all rows."""
 KEPT = 50
 """Versions whose left-over rows are remembered, newest last; a rollout has two at a time."""
 
@@ -36,7 +39,7 @@ KEPT = 50
 class State:
     """What one partition waits for."""
 
-    summarisers: dict[Key, Summariser] = field(default_factory=dict)
+    summarisers: dict[Key, Streams] = field(default_factory=dict)
     descriptions: Descriptions = field(default_factory=Descriptions)
 
 
@@ -56,16 +59,21 @@ class SummarisingAgent(WithoutEffects):
 
     def dump(self, state: State) -> bytes:
         """Left-over rows by model and version, and whose features are still to come."""
-        summarisers = [[*key, one.state()] for key, one in state.summarisers.items()]
+        summarisers = [
+            [*key, segment, one.state()]
+            for key, streams in state.summarisers.items()
+            for segment, one in streams.items()
+        ]
         return orjson.dumps({"summarisers": summarisers, "descriptions": state.descriptions.state()})
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         fields = orjson.loads(data)
-        return State(
-            {(model, version): Summariser.restore(one) for model, version, one in fields["summarisers"]},
-            Descriptions.restore(fields["descriptions"]),
-        )
+        summarisers: dict[Key, Streams] = {}
+        for model, version, *segment, one in fields["summarisers"]:  # older ones have no segment
+            streams = summarisers.setdefault((model, version), {})
+            streams[segment[0] if segment else ""] = Summariser.restore(one)
+        return State(summarisers, Descriptions.restore(fields["descriptions"]))
 
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
         """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""
@@ -82,7 +90,7 @@ class SummarisingAgent(WithoutEffects):
         for key, parts in by_version.items():
             profile = self._profile(key, profiles)
             if not isinstance(profile, Unknown):  # else deleted from the registry while its rows waited
-                follows.extend(_summarised(_own(state.summarisers, key, profile), profile, parts, chunk))
+                follows.extend(_summarised(_own(state.summarisers, key), profile, parts, chunk))
         return follows
 
     def _refused(self, rows: Rows, profiles: dict[Key, Profile]) -> tuple[str, str] | None:
@@ -102,28 +110,39 @@ class SummarisingAgent(WithoutEffects):
             return error
 
 
-def _own(summarisers: dict[Key, Summariser], key: Key, profile: Profile) -> Summariser:
-    """The version's summariser, now the newest."""
-    summarisers[key] = summariser = summarisers.pop(key, None) or Summariser(len(profile.columns))
+def _own(summarisers: dict[Key, Streams], key: Key) -> Streams:
+    """The version's summarisers, now the newest."""
+    summarisers[key] = streams = summarisers.pop(key, {})
     while len(summarisers) > KEPT:
         del summarisers[next(iter(summarisers))]
-    return summariser
+    return streams
 
 
 def _summarised(
-    summariser: Summariser, profile: Profile, parts: Sequence[Rows], chunk: Chunk
-) -> list[Emitted]:
-    """What rows of one version complete."""
+    streams: Streams, profile: Profile, parts: Sequence[Rows], chunk: Chunk
+) -> Iterator[DriftSummary]:
+    """What rows of one version complete: the whole first, then segment by segment."""
     rows = merged(parts)
-    bins = [profile.bins(one.features, one.values, len(one)) for one in rows]
+    model, version = rows[0].model, rows[0].version
+    bins = np.concatenate([profile.bins(one.features, one.values, len(one)) for one in rows])
     at = np.concatenate([one.at for one in rows])
-    counts, times, groups = summariser.add(np.concatenate(bins), at, profile.pairs)
-    if not len(counts):
-        return []
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
-    summary = DriftSummary.of(rows[0].model, rows[0].version, span, counts, times)
-    summary = summary.grouped(groups.sums, groups.ends, groups.since)
-    return [summary.model_copy(update={"deviations": deviations(rows, profile)})]
+    for segment, chosen in _streams(profile, bins):
+        own = streams.setdefault(segment, Summariser(len(profile.columns)))
+        pairs = None if segment else profile.pairs  # a segment's own would cost as much again, 24 times
+        counts, times, groups = own.add(bins[chosen], at[chosen], pairs)
+        if len(counts):
+            summary = DriftSummary.of(model, version, span, counts, times)
+            summary = summary.grouped(groups.sums, groups.ends, groups.since)
+            found = {} if segment else deviations(rows, profile)
+            yield summary.model_copy(update={"segment": segment, "deviations": found})
+
+
+def _streams(profile: Profile, bins: NDArray[np.uint8]) -> Iterator[tuple[str, slice | NDArray[np.bool_]]]:
+    """Each segment's name and rows; the whole has none."""
+    yield "", slice(None)
+    for segment in profile.segments:
+        yield segment.name, bins[:, segment.place] == segment.bin
 
 
 def _parked(chunk: Chunk, run: Run, reason: str, detail: str) -> Iterator[Emitted]:

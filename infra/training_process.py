@@ -36,7 +36,7 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
-from schemas.settings import Season, Settings, TrainingSettings
+from schemas.settings import DriftSettings, Settings, TrainingSettings
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
@@ -60,8 +60,8 @@ class Job(Part):
     """The offline store's folder; absolute."""
     tracking_uri: str
     training: TrainingSettings = TrainingSettings()
-    season: Season = None
-    """What the profile is to learn, so that stage two can compare hours."""
+    drift: DriftSettings = DriftSettings()
+    """What the profile is to learn: a season, segments."""
 
 
 class ProcessRunner:
@@ -83,7 +83,7 @@ class ProcessRunner:
             store=self._settings.store.folder.absolute(),
             tracking_uri=self._settings.registry.tracking_uri,
             training=self._settings.training,
-            season=self._settings.drift.season,
+            drift=self._settings.drift,
         )
         spare, self._spare = self._spare, None
         process = spare if spare is not None and spare.returncode is None else await _started(warm=False)
@@ -166,7 +166,7 @@ def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | Gate
     configured = _configured(job.request, _before(reader, model, serving))
     trainer = _trainer(job.training)
     examples = store.newest(model, job.request.rows)
-    return fit.challenge(job.request, configured, examples, champion, trainer, job.training, job.season)
+    return fit.challenge(job.request, configured, examples, champion, trainer, job.training, job.drift)
 
 
 def _configured(request: RetrainRequested, before: ModelConfig) -> ModelConfig:

@@ -134,6 +134,8 @@ class DriftMeasured(Event):
     """Per feature, and `score` for the predictions; of two classes also `confidence` and `class`."""
     pairs: Mapping[str, PairDrift] = Field(default_factory=dict)
     """Pairs of features that move together otherwise than in training, worst first, at most 8; by `a ~ b`."""
+    segment: str = ""
+    """The segment, as `country=FR`; empty for all rows. Segments are told of at alarms only."""
     partial: bool = False
     """Taken at an alarm, before the window was full: only the columns that alarmed, since they changed."""
 
@@ -150,6 +152,10 @@ class DriftDetected(Event):
     changed_at: Millis
     """Estimate of when it began."""
     sentence: str
+    segment: str = ""
+    """The segment that drifted, as `country=FR`; empty for the model as a whole."""
+    share: float = 1.0
+    """Which share of the training rows that segment is."""
 
 
 class DriftResolved(Event):
@@ -161,6 +167,8 @@ class DriftResolved(Event):
     columns: Sequence[str]
     sentence: str = ""
     """How it ended, where there is more to say than that the columns are back."""
+    segment: str = ""
+    """As in the detection."""
 
 
 class ColumnsChanged(Event):

@@ -118,6 +118,9 @@ class DriftSettings(Group):
     detector: str = "adwin"
     """What listens to the channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
     point `driftloop.detectors` of a package of yours (see examples/own_detector.py)."""
+    segments: tuple[str, ...] = ()
+    """Columns of categories (`["country", "device"]`): each category with 1,000 training rows or more, 24 in
+    all, is also watched by itself from the next version on. The budget of false alarms is that of all."""
     season: Season = None
     """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
     weeks or periods. These must span two of them, else all hours are compared with the whole."""
@@ -195,6 +198,9 @@ class RetrainingSettings(Group):
     """Alarms needed within `confirm_hours`; 1, since an alarm is already a confirmed episode."""
     confirm_hours: Annotated[float, Field(gt=0)] = 24.0
     """The hours (of the data) within which `confirm` alarms count together."""
+    segment_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The share of the training rows from which a segment's drift asks for a training; of a smaller one an
+    alert is all: a new model for everybody because of a few is a risk for the others."""
     max_failures: Positive = 3
     """Failed trainings in a row after which the breaker opens and waits for a person."""
 

@@ -25,6 +25,8 @@ class DriftSummary(Part):
 
     model: Name
     version: Name
+    segment: str = ""
+    """The segment whose rows these are, as `country=FR`; empty for all rows."""
     span: Span
     """The records that completed these micro-batches."""
     batches: int

@@ -74,7 +74,8 @@ def _drift(
             return "drift", "bad", event.sentence
         case events.DriftResolved():
             how = event.sentence or f"{', '.join(event.columns) or 'the error'} back to reference"
-            return "drift", "good", f"{event.kind.value} drift is over: {how}"
+            within = f"for {event.segment}: " if event.segment else ""
+            return "drift", "good", f"{within}{event.kind.value} drift is over: {how}"
 
 
 def _labels(event: events.PerformanceMeasured | events.PerformanceEstimated) -> str:

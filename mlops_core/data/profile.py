@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
 from mlops_core.data.pairs import Pairs
 from mlops_core.data.seasons import Seasons
+from mlops_core.data.segments import Segment
 from mlops_core.errors import BadData
 
 BINS = 32
@@ -88,7 +89,7 @@ class ColumnProfile(BaseModel):
         empty = cls.model_validate({"name": name, "kind": kind, "rows": rows, **fields})
         bins = empty.bins(column)
         shares = np.bincount(bins, minlength=empty.null + 1) / rows
-        found = {"shares": tuple(shares.tolist()), "stretches": _stretches(bins, empty.null + 1)}
+        found = {"shares": tuple(shares.tolist()), "stretches": stretches(bins, empty.null + 1)}
         return empty.model_copy(update=found)
 
     @property
@@ -175,6 +176,8 @@ class Profile(BaseModel):
     """How features moved together; None: nobody knows, or no two of them are numbers."""
     season: Seasons | None = None
     """How the hours of a day or a week differ; None where nobody asked, or the rows were too few to tell."""
+    segments: tuple[Segment, ...] = ()
+    """Categories that are also watched by themselves, largest first."""
     held_out: HeldOut | None = None
     """None in profiles from before it was kept."""
 
@@ -235,8 +238,22 @@ class Profile(BaseModel):
 
     @property
     def watched(self) -> int:
-        """How many things can raise a false alarm: columns, and pairs of them."""
-        return len(self.columns) + (len(self.pairs.pairs) if self.pairs is not None else 0)
+        """How many things can raise a false alarm: columns, also those of each segment, and pairs of them."""
+        pairs = len(self.pairs.pairs) if self.pairs is not None else 0
+        return len(self.columns) * (1 + len(self.segments)) + pairs
+
+    def of_segment(self, name: str) -> Self | None:
+        """The reference of a segment by itself, with the bins of the whole; None if it isn't watched."""
+        found = next((one for one in self.segments if one.name == name), None)
+        if found is None:
+            return None
+        columns = []
+        for column, own in zip(self.columns, found.columns, strict=True):
+            rows = sum(own.counts)
+            shares = tuple(count / rows for count in own.counts) if rows else column.shares
+            update = {"shares": shares, "rows": rows or column.rows, "stretches": own.stretches}
+            columns.append(column.model_copy(update=update))
+        return type(self)(columns=tuple(columns), rows=found.rows, predictions=self.predictions)
 
     def _paired(self, columns: Mapping[str, Column]) -> Pairs | None:
         numeric = [column.shares if column.kind is Kind.NUMERIC else () for column in self.features]
@@ -302,13 +319,14 @@ def _same_length(name: str, column: Column, rows: int) -> None:
         raise BadData(f"column {name!r} has {len(column)} rows, expected {rows}")
 
 
-def stretch_starts(rows: int) -> NDArray[np.int64]:
-    """The first row of each stretch."""
-    return np.linspace(0, rows - STRETCH, min(rows // STRETCH, STRETCHES)).astype(np.int64)
+def stretch_starts(rows: int, most: int = STRETCHES) -> NDArray[np.int64]:
+    """The first row of each stretch, `most` of them."""
+    return np.linspace(0, rows - STRETCH, min(rows // STRETCH, most)).astype(np.int64)
 
 
-def _stretches(bins: NDArray[np.uint8], size: int) -> tuple[tuple[int, ...], ...]:
-    quarters = (bins[start : start + STRETCH].reshape(4, -1) for start in stretch_starts(len(bins)))
+def stretches(bins: NDArray[np.uint8], size: int, most: int = STRETCHES) -> tuple[tuple[int, ...], ...]:
+    """Counts of `size` bins in each quarter of each stretch, evenly spread over the rows."""
+    quarters = (bins[start : start + STRETCH].reshape(4, -1) for start in stretch_starts(len(bins), most))
     return tuple(tuple(np.bincount(q, minlength=size).tolist()) for four in quarters for q in four)
 
 

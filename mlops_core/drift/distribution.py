@@ -5,7 +5,7 @@ Each channel of each column (see `channels`) has a detector, by default river's 
 streams of a million rows in docs/decisions/0007.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from mlops_core.drift.adwins import adwin
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from mlops_core.drift.dependence import Dependence, PairClosed, PairOpened
 from mlops_core.drift.detector import SCALE, DetectorFactory
-from mlops_core.drift.episodes import Episodes
+from mlops_core.drift.episodes import Episodes, Mask
 from mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
 from mlops_core.drift.rolling import Rolling
 from mlops_core.drift.seasonal import Due
@@ -140,10 +140,13 @@ class DistributionDrift:
         """Rows taken in so far."""
         return self._index * ROWS
 
-    def update(self, counts: Counts, at: Times, groups: Groups | None = None) -> list[Verdict]:
+    def update(
+        self, counts: Counts, at: Times, groups: Groups | None = None, silenced: Sequence[str] = ()
+    ) -> list[Verdict]:
         """Take in micro-batches: `counts` of shape (k, columns, BINS_MAX), `at` of shape (k, 2).
 
-        With the `groups` that they completed, if a summariser was told the profile's pairs.
+        With the `groups` that they completed, if a summariser was told the profile's pairs. Columns that are
+        `silenced`, because somebody else tells of them, open no episode meanwhile.
 
         Returns:
             What happened, in order. How micro-batches are chunked changes nothing.
@@ -153,6 +156,7 @@ class DistributionDrift:
         """
         self._check(counts, at)
         turns = self._paired(groups)
+        quiet: Mask | None = np.isin(self._profile.names, list(silenced)) if silenced else None
         held = len(self._counts)
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
@@ -166,7 +170,7 @@ class DistributionDrift:
                 self._episodes.alarm(column, changed, self._index)
                 awake = True
             if awake:
-                verdicts += self._judged(history[:end], spans[:end])
+                verdicts += self._judged(history[:end], spans[:end], quiet)
                 awake = self._episodes.awake
             while turns and turns[0] <= end - held:
                 verdicts += self._stepped(turns, int(spans[end - 1, 1]))
@@ -278,7 +282,7 @@ class DistributionDrift:
         times = spans[chosen].reshape(groups, SHAPE_BATCHES, 2)
         return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64), times).T
 
-    def _judged(self, history: Counts, times: Times) -> list[Verdict]:
+    def _judged(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
         spans, now = self._episodes.spans(self._index), int(times[-1, 1])
         summed = np.empty(history.shape[1:], dtype=np.int64)
         for span in np.unique(spans):
@@ -286,7 +290,7 @@ class DistributionDrift:
             summed[chosen] = _summed(history[-span:, chosen])
         due = self._due(times, spans)
         severities = self._channels.severities(summed, due)
-        opened, closed = self._episodes.judge(severities.max(axis=1), self._index)
+        opened, closed = self._episodes.judge(severities.max(axis=1), self._index, quiet)
         return [
             *(self._closed(column, now) for column in closed),
             *(self._opened(column, summed, severities, due, now) for column in opened),

@@ -15,6 +15,7 @@ from mlops_core.data import calendar
 from mlops_core.data.examples import Examples
 from mlops_core.data.features import Floats, Kind
 from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
+from mlops_core.data.slicing import sliced
 from mlops_core.data.validation import DataValidator
 from mlops_core.drift import strata
 from mlops_core.errors import BadData
@@ -24,7 +25,7 @@ from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.records import Millis
-from schemas.settings import Season, TrainingSettings
+from schemas.settings import DriftSettings, Season, TrainingSettings
 
 MIN_FRESH = 1000
 """Rows after a change that may be worth a fit of their own."""
@@ -49,16 +50,16 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     champion: Champion | None,
     trainer: Trainer,
     settings: TrainingSettings,
-    season: Season = None,
+    drift: DriftSettings | None = None,
 ) -> Candidate | GateEvidence:
     """The challenger that `request` asks for, or the evidence with which the gate refused it.
 
-    With a `season`, its profile learns how the hours differ.
+    Its profile learns what `drift` names: how the hours of a season differ, how segments do.
 
     Raises:
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
-    task = Task(model.task)
+    task, drift = Task(model.task), drift or DriftSettings()
     older, newest = _parted(examples, task, settings.holdout)
     fits = [trainer.fit(rows, task, model.hyperparameters) for rows in lessons(older, request.since)]
     fitted, scores = _best([(one, trainer.scores(one, newest)) for one in fits], newest)
@@ -68,17 +69,20 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     evidence = gate.compare(newest.labels, scores, incumbent, settings)
     if not evidence.passed:
         return evidence
+    profile = (
+        reference(examples, scores, task, drift.season)
+        .weighed(importance(fitted, newest, settings.threads))
+        .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
+    )
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=reference(examples, scores, task, season)
-        .weighed(importance(fitted, newest, settings.threads))
-        .model_copy(update={"held_out": held_out(newest.labels, scores, task)}),
+        profile=sliced(profile, drift.segments, examples.features, scores),
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
-        tags={**_tags(request, model, examples), **_season_tag(examples, season)},
+        tags={**_tags(request, model, examples), **_season_tag(examples, drift.season)},
     )
 
 

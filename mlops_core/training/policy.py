@@ -72,6 +72,10 @@ def decide(
     if is_muted(state.muted, evidence):
         why = f"muted: {evidence.kind} drift of version {evidence.version}, by what its deployment asked for"
         return state, RetrainRefused.following(evidence, reason=why)
+    if evidence.share < settings.segment_share:
+        needed = f"{_percent(settings.segment_share)} are needed"
+        why = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
+        return state, RetrainRefused.following(evidence, reason=why)
     state = state.model_copy(update={"alarms": _recent(state.alarms, evidence, settings)})
     for reason in REASONS:
         against = reason(state, evidence, settings)
@@ -182,3 +186,7 @@ def _span(millis: float) -> str:
     if hours < 1:
         return f"{millis / 60_000:.0f} min"
     return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
