@@ -3,7 +3,7 @@
 Labels fill a table by bins of the score (see `strata`); predictions whose labels are still to come are then
 expected to do as their bins did. That is right while scores mean what they meant, so each window of labels
 that arrives is predicted by the table as it was before, and compared. Two windows in a row that contradict it
-make the estimate untrusted, and begin the table anew, for what it knew is the past; two in a row that agree
+make the estimate untrusted, and halve what the table knew, for it may be the past; two in a row that agree
 make it trusted again.
 """
 
@@ -87,8 +87,6 @@ class PerformanceEstimator:
         self._settings = settings
         self._task: Task | None = None
         self._table = strata.empty(score.null)
-        self._contradicted = strata.empty(score.null)
-        """What contradicted the table, in the windows since one that did not."""
         self._run = 0
         """Windows in a row that contradicted the table; below 0, that agreed."""
         self._trusted = True
@@ -144,12 +142,11 @@ class PerformanceEstimator:
             expected = f"counts (k, > {self._score.null}) and at (k, 2)"
             raise BadData(f"expected {expected}, got {counts.shape} and {at.shape}")
         found: list[Estimated] = []
-        for own, (first, last) in zip(counts[:, : self._score.null], at.tolist(), strict=True):
-            fresh = self._seen % self._window == 0
-            self._since = first if fresh else min(self._since, first)
-            self._until = last if fresh else max(self._until, last)
-            self._counts = self._counts + own
-            self._seen += ROWS
+        start = 0
+        while start < len(counts):
+            end = start + (self._window - self._seen % self._window) // ROWS
+            self._see(counts[start:end, : self._score.null], at[start:end])
+            start = end
             if self._seen % self._window == 0:
                 found.append(self._estimated())
                 self._mix = self._mix * (1 - 1 / _MIX) + self._counts
@@ -214,6 +211,15 @@ class PerformanceEstimator:
     def _enough(self) -> bool:
         return self._labelled >= ENOUGH
 
+    def _see(self, counts: NDArray[Any], at: Times) -> None:
+        """Take in micro-batches that don't go beyond the window."""
+        first, last = int(at[:, 0].min()), int(at[:, 1].max())
+        fresh = self._seen % self._window == 0
+        self._since = first if fresh else min(self._since, first)
+        self._until = last if fresh else max(self._until, last)
+        self._counts = self._counts + counts.sum(axis=0, dtype=np.float64)
+        self._seen += len(counts) * ROWS
+
     def _summed(self, labels: Floats, scores: Floats) -> Floats:
         if self._task is None:
             self._task = Task.BINARY if classes(labels, scores) else Task.REGRESSION
@@ -236,13 +242,12 @@ class PerformanceEstimator:
         against = self._enough and self._surprised(arrived)
         if self._enough:
             self._run = max(self._run, 0) + 1 if against else min(self._run, 0) - 1
-        self._contradicted = self._contradicted + arrived if against else np.zeros_like(arrived)
-        self._table = strata.learned(self._table, arrived, MEMORY)
         if against and self._run % PATIENCE == 0:
-            self._trusted = False
-            self._table, self._contradicted = self._contradicted, np.zeros_like(arrived)
+            # A bad day halves it once and is soon forgotten; a new truth halves it until little is left.
+            self._trusted, self._table = False, strata.halved(self._table)
         elif self._run <= -PATIENCE:
             self._trusted = True
+        self._table = strata.learned(self._table, arrived, MEMORY)
 
     def _surprised(self, arrived: Floats) -> bool:
         return any(abs(strata.surprise(self._table, arrived, what)) > SURE for what in (Sum.ERROR, Sum.LOSS))
@@ -308,4 +313,4 @@ def _worded(error: Range, task: Task) -> str:
     return f"about {value} % wrong answers ({low} to {high} %)"
 
 
-_ARRAYS = ("_table", "_contradicted", "_waiting", "_mix", "_counts")
+_ARRAYS = ("_table", "_waiting", "_mix", "_counts")
