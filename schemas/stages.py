@@ -35,7 +35,7 @@ class DriftSummary(Part):
     counts: str
     """(batches, columns, bins) counts as uint8: zlib, base64. Sparse, so about 5 bytes a row."""
     times: Sequence[tuple[Millis, Millis]]
-    """First and last `at` of each micro-batch."""
+    """First and last `at` of each micro-batch, without rows far from most."""
     deviations: Mapping[str, Literal["missing", "extra", "retyped"]] = Field(default_factory=dict)
     """Columns that are not as in training, in all rows of the chunk that completed these micro-batches."""
     sums: str = ""

@@ -91,3 +91,36 @@ def test_a_bin_that_cannot_be_is_refused() -> None:
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(BadData, match=r"expected bins \(rows, 2\)"):
         Summariser(2).add(np.zeros((4, 3), dtype=np.uint8), np.zeros(4, dtype=np.int64))
+
+
+MINUTE, HOUR = 60_000, 3_600_000
+NOW = 1_767_225_600_000
+
+
+YEARS = 30 * 365 * 24 * HOUR
+
+
+@pytest.mark.parametrize("strays", [[-6 * HOUR], [-6 * HOUR, -HOUR], [YEARS], [-NOW, 5 * HOUR]])
+def test_a_few_rows_far_from_the_others_do_not_stretch_their_micro_batch(strays: list[int]) -> None:
+    at = NOW + 1000 * np.arange(32)
+    places = np.random.default_rng(np.random.SeedSequence()).permutation(32)[: len(strays)]
+    at[places] = NOW + np.array(strays)
+    kept = np.delete(at, places)
+    bins = np.zeros((32, 1), dtype=np.uint8)
+    counts, times, _ = Summariser(1).add(bins, at)
+    assert times.tolist() == [[kept.min(), kept.max()]]
+    assert counts.sum() == 32  # they are counted all the same
+
+
+@pytest.mark.parametrize(
+    "at",
+    {
+        "an hour apart": HOUR * np.arange(32),
+        "with a night between": np.concatenate([MINUTE * np.arange(16), 10 * HOUR + MINUTE * np.arange(16)]),
+        "all of them late": NOW - 6 * HOUR + 1000 * np.arange(32),
+        "within three minutes": np.array([0] * 31 + [3 * MINUTE]),
+    }.values(),
+)
+def test_times_that_belong_together_are_kept_to_the_last(at: np.ndarray) -> None:
+    _, times, _ = Summariser(1).add(np.zeros((32, 1), dtype=np.uint8), at)
+    assert times.tolist() == [[at.min(), at.max()]]

@@ -73,6 +73,17 @@ def test_a_shift_within_a_swing_is_found_where_the_whole_reference_sees_nothing(
     assert opened(watch(profile, x[before_seven], at[before_seven], DriftSettings())) == []
 
 
+def test_rows_that_come_hours_late_do_not_blur_the_hour(rng: np.random.Generator) -> None:
+    """One in fifty was made six to nine hours before its neighbours, and is as rows of its own hour are."""
+    profile, at = trained(rng), times(5, PER_DAY)
+    made = np.where(rng.random(PER_DAY) < 0.02, at - rng.integers(6, 9, PER_DAY) * HOUR_MS, at)
+    shifted = at >= 5 * DAY + 17 * HOUR_MS
+    x = swinging(rng, made) + SWING * shifted
+    before_seven = at < 5 * DAY + 19 * HOUR_MS
+    (found,) = opened(watch(profile, x[before_seven], made[before_seven]))
+    assert 0 < found.at - 5 * DAY - 17 * HOUR_MS < 1600 * DAY / PER_DAY
+
+
 def test_a_window_shows_the_shares_of_its_own_hours(rng: np.random.Generator) -> None:
     profile, at = trained(rng), times(5, PER_DAY)
     windows = [one for one in watch(profile, swinging(rng, at), at) if isinstance(one, Measured)]

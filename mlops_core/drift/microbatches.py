@@ -23,10 +23,14 @@ ROWS = 32
 Counts = NDArray[np.uint8]
 """Rows per bin, shape (micro-batches, columns, BINS_MAX); each column's bins add up to 32."""
 Times = NDArray[np.int64]
-"""Earliest and latest `at` of each micro-batch (UTC, ms), shape (micro-batches, 2)."""
+"""Earliest and latest `at` of each micro-batch (UTC, ms), without rows far from most, (micro-batches, 2)."""
 State = Mapping[str, Any]
 
 _EIGHT = GROUP // ROWS
+_FAR = 3
+"""Distances between the quartiles that make a time far out (Tukey, "Exploratory data analysis", 1977)."""
+_CLOSE = 60_000
+"""Least such distance, in ms: what is within three minutes is together, whatever the others do."""
 
 
 @dataclass(frozen=True)
@@ -148,5 +152,20 @@ def _counted(bins: NDArray[np.uint8]) -> Counts:
 
 
 def _spans(at: NDArray[np.int64]) -> Times:
+    """A few rows that come hours late, or from a clock that is wrong, don't stretch their micro-batch."""
     grouped = at.reshape(-1, ROWS)
-    return np.stack([grouped.min(axis=1), grouped.max(axis=1)], axis=1)
+    spans = np.stack([grouped.min(axis=1), grouped.max(axis=1)], axis=1)
+    wide = spans[:, 1] - spans[:, 0] > _FAR * _CLOSE
+    if wide.any():
+        spans[wide] = _near(np.sort(grouped[wide], axis=1))
+    return spans
+
+
+def _near(at: Times) -> Times:
+    """First and last of sorted times, shape (k, ROWS), that aren't far out."""
+    low, high = at[:, ROWS // 4, None], at[:, -ROWS // 4 - 1, None]
+    reach = _FAR * np.maximum(high - low, _CLOSE)
+    near = (at >= low - reach) & (at <= high + reach)
+    first, last = near.argmax(axis=1), ROWS - 1 - near[:, ::-1].argmax(axis=1)
+    each = np.arange(len(at))
+    return np.stack([at[each, first], at[each, last]], axis=1)
