@@ -154,6 +154,7 @@ def agents_run(
 
     Each is a consumer group of its own, so start as many workers as you like.
     """
+    consoles.one_thread_a_matrix()
     from infra import wiring
 
     with consoles.errors():

@@ -1,6 +1,7 @@
 """What a person at a terminal sees: errors without tracebacks, and a way to wait for Ctrl-C."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -54,3 +55,12 @@ class _Fields(logging.Formatter):
         head = f"{self.formatTime(record)} {record.levelname.lower()} {record.name}"
         line = f"{head}: {record.getMessage()} {fields}"
         return line.rstrip() + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+def one_thread_a_matrix() -> None:
+    """Have numpy multiply in the thread that asks, unless the environment says otherwise; call it before it.
+
+    An agent's matrices are small: threads that wait for each other took thirty times the CPU (160 columns in
+    pairs, 30 us a row, not 1), and a worker shares its cores with others.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
