@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from agents.keeping import keep_newest
 from agents.reading import decoded, staged
 from mlops_core.data.profile import Profile
 from mlops_core.drift import columns, dependence, sentences
@@ -41,7 +42,7 @@ from streams.routes import Emitted
 Key = tuple[str, str]
 """Model and version."""
 KEPT = 8
-"""Versions that are watched; older ones have no traffic any more."""
+"""Versions of a model that are watched; older ones have no traffic any more."""
 
 
 @dataclass
@@ -110,8 +111,7 @@ class DriftAgent(WithoutEffects):
                 follows.append(parked(chunk, record, "unknown model", str(error)))
                 continue
             state[key] = watched  # newest last
-            while len(state) > KEPT:
-                del state[next(iter(state))]
+            keep_newest(state, summary.model, KEPT)
             follows.extend(told)
         return follows
 

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from agents.keeping import keep_newest
 from agents.reading import runs
 from mlops_core.data.descriptions import Descriptions
 from mlops_core.data.profile import Profile
@@ -31,8 +32,8 @@ Key = tuple[str, str]
 """Model and version."""
 Streams = dict[str, Summariser]
 """By segment; empty for all rows."""
-KEPT = 50
-"""Versions whose left-over rows are remembered, newest last; a rollout has two at a time."""
+KEPT = 8
+"""Versions of a model whose left-over rows are remembered, newest last; a rollout has two at a time."""
 
 
 @dataclass
@@ -113,8 +114,7 @@ class SummarisingAgent(WithoutEffects):
 def _own(summarisers: dict[Key, Streams], key: Key) -> Streams:
     """The version's summarisers, now the newest."""
     summarisers[key] = streams = summarisers.pop(key, {})
-    while len(summarisers) > KEPT:
-        del summarisers[next(iter(summarisers))]
+    keep_newest(summarisers, key[0], KEPT)
     return streams
 
 

@@ -155,6 +155,40 @@ def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     assert evidence.spans[0].last == 4
 
 
+def test_however_many_models_share_a_partition_each_row_of_each_counts(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    models, rows, folder = [f"m{number}" for number in range(60)], 1000, tmp_path / "models"
+    profile = Profile.of({"x": random.normal(size=rows)}, random.random(rows))
+    for model in models:
+        folder_reader.save(folder, model, "1", fitted(), profile)
+    first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
+    binned, state = first.fresh(), second.fresh()
+    windows: list[str] = []
+    for n in range(26):  # 40 rows: a micro-batch, and 8 that wait for the next one
+        every = [batch(random.normal(size=40)).model_copy(update={"model": model}) for model in models]
+        said = first.handle(binned, chunk("predictions", *every, first=100 * n))
+        summaries = [one for one in said if isinstance(one, DriftSummary)]
+        told = second.handle(state, chunk("s", *summaries))
+        windows += [one.model for one in told if isinstance(one, DriftMeasured) and not one.partial]
+    assert sorted(windows) == sorted(models)
+
+
+def test_of_a_model_only_the_versions_with_the_newest_traffic_are_watched(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    folder, versions = tmp_path / "models", [str(number) for number in range(30)]
+    for version in versions:
+        profile = Profile.of({"x": random.normal(size=100)}, random.random(100))
+        folder_reader.save(folder, MODEL, version, fitted(), profile)
+    first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
+    binned, state = first.fresh(), second.fresh()
+    for n, version in enumerate(versions):
+        said = first.handle(binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
+        second.handle(state, chunk("s", *(one for one in said if isinstance(one, DriftSummary))))
+    assert [version for _, version in state] == versions[-8:]
+
+
 def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
     tmp_path: Path, random: np.random.Generator
 ) -> None:
