@@ -44,6 +44,13 @@ and turning them into columns as much again), and saves each agent that reads it
 Dumps of a large state are a sixth of it.""",
     ),
     Shortfall(
+        ("200 features / 20",),
+        """\
+**200 features**: messages of 500 rows are ten times as large, and a chunk ends with the one that passes 1 MB,
+so it brings a tenth of the rows; what a chunk costs by itself (two answers of the broker's, a step of the
+memory) is shared by fewer. Of pairs of columns 276 are watched at most, but their sums are taken of all.""",
+    ),
+    Shortfall(
         ("2 workers / 1",),
         """\
 **Two workers**: stage two has all windows of a model in one partition, and models go to partitions by their
