@@ -95,19 +95,19 @@ class PublisherSettings(Group):
 
 
 class DriftSettings(Group):
-    """Feature and prediction drift. Numbers measured on 1M-event streams: docs/decisions/0007."""
+    """Feature and prediction drift. Numbers measured on 1M-event streams: docs/drift-quality.md."""
 
-    delta: Share = 1e-6
-    """ADWIN's confidence: 1e-6 gave no false alarm in 8M feature-events and finds half a standard
-    deviation in about 340 rows; 1e-5 is 10 % quicker and has 2-3 times the false alarms."""
+    delta: Share = 1e-5
+    """ADWIN's confidence: finds half a standard deviation in about 280 rows, a quarter in 660, with 0.02
+    false episodes per feature and 1M events (docs/decisions/0016); 1e-6 is a tenth slower and has half."""
     false_alarms: str | Mapping[str, str] | None = None
     """What you can bear, in place of delta: `1 in 30 days at 100,000 rows a day`; or by model, with `*` for
     all that aren't named: `{churn: 2 a month at 1M rows a day, "*": 1 in 30 days at 50 rows a second}`. It is
     rows that count, not days: twice the traffic has twice the alarms. None: delta as it stands."""
-    open_severity: Annotated[float, Field(gt=0)] = 0.25
-    """An alarm opens an episode only from this many reference standard deviations: smaller is real but
-    rarely matters to a model."""
-    close_severity: Annotated[float, Field(gt=0)] = 0.125
+    open_severity: Annotated[float, Field(gt=0)] = 0.15
+    """An alarm opens an episode only from this many reference standard deviations. Over 1,024 rows a severity
+    is known to 0.035: to find 0.25, which may matter to a model, without fail takes 3 of these less."""
+    close_severity: Annotated[float, Field(gt=0)] = 0.075
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
     confirm: Annotated[str, Field(pattern=r"^\s*\d+ of \d+\s*$")] = "1 of 1"
     """In how many of how many checks the severity must reach `open_severity` before an episode opens: the

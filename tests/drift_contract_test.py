@@ -25,6 +25,8 @@ from schemas.settings import DriftSettings, PerformanceSettings
 
 SETTINGS = PerformanceSettings(delta=1e-6)
 """Sharper than the default, so that a fresh seed a run never meets the false alarm that 0.002 allows."""
+SHARP = DriftSettings(delta=1e-6, open_severity=0.25, close_severity=0.125)
+"""The same for distributions."""
 BAD = (float("nan"), float("inf"), -float("inf"), 1e308, -1e308)
 
 
@@ -63,7 +65,7 @@ class Subject(Protocol):
 
 class Distribution:
     warm, soon = 4000, 332
-    settings = DriftSettings()
+    settings = SHARP
     features: Sequence[str] = ("feature",)
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -100,7 +102,7 @@ class Distribution:
 class SeasonalDistribution(Distribution):
     """By the phase of a period of 3,600 rows."""
 
-    settings = DriftSettings(season=0.001)
+    settings = SHARP.model_copy(update={"season": 0.001})
 
     def learned(self, reference: Stream) -> Profile:
         at = times(reference, 0)

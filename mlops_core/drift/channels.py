@@ -27,6 +27,8 @@ SHAPE_BATCHES = 8
 """Micro-batches of one reading of the shape: 256 rows fill 32 bins with 8 rows each."""
 SURE = 4.0
 """Standard errors beyond chance: the best of 100 channels reaches 3 by itself."""
+_BEYOND = 1.5
+"""The largest of 32 stretches lies 2 deviations out, that of a million rows 3: so much more is usual."""
 _RARE = 0.01
 """A share is treated as at least this and at most its complement: else one rare event is an alarm."""
 _FLOOR = float(np.sqrt(_RARE * (1 - _RARE)))
@@ -199,7 +201,7 @@ class Channels:
         nothing: Floats = self.usual[0]
         seen = [self._bare(one, due) for one, due in zip(counts, dues, strict=True)]
         largest = np.max([nothing, *seen], axis=0)
-        usual: Floats = np.where(largest > SURE / np.sqrt(rows), largest, 0.0)
+        usual: Floats = np.where(largest > SURE / np.sqrt(rows), _BEYOND * largest, 0.0)
         return usual
 
     def _bare(self, counts: NDArray[np.int64], due: Due | None) -> Floats:

@@ -118,7 +118,8 @@ class Dependence:
         if not self._episodes.awake:
             return []
         history = self._sums[: len(self._sums) - waiting]
-        severities, fishers = self._severities(history, self._episodes.spans(now) // _EIGHT)
+        spans = np.maximum(self._episodes.spans(now) // _EIGHT, 1)
+        severities, fishers = self._severities(history, spans)
         opened, closed = self._episodes.judge(severities, now, self._silenced(drifting))
         return [
             *(PairClosed(self._names[pair], at) for pair in closed),
@@ -130,7 +131,7 @@ class Dependence:
         history = self._sums[: len(self._sums) - waiting]
         spans = np.full(len(self._names), min(self._groups, len(history)))
         severities, fishers = self._severities(history, spans)
-        shown = self._episodes.open | (severities >= self._episodes.closes)
+        shown = self._episodes.open | (severities >= self._episodes.opens)
         worst = [pair for pair in np.argsort(-severities, kind="stable").tolist() if shown[pair]]
         return {PAIR.join(self._names[pair]): self._told(pair, severities, fishers) for pair in worst[:_TOLD]}
 

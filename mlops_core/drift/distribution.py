@@ -17,6 +17,7 @@ from mlops_core.data.profile import BINS_MAX, Profile
 from mlops_core.data.seasons import Seasons, hours_of
 from mlops_core.drift import contribution, packing, sentences
 from mlops_core.drift.adwins import adwin
+from mlops_core.drift.chance import Chance
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from mlops_core.drift.dependence import Dependence, PairClosed, PairOpened
 from mlops_core.drift.detector import SCALE, DetectorFactory
@@ -98,7 +99,7 @@ class DistributionDrift:
     >>> drift = DistributionDrift(profile, DriftSettings())
     >>> opened = [v for v in drift.update(counts, times, groups) if isinstance(v, Opened)]
     >>> [(o.column, o.kind.value, o.channel, o.changed_at, o.at) for o in opened]
-    [('temp', 'feature', 'location', 4096, 4383)]
+    [('temp', 'feature', 'location', 4096, 4351)]
     """
 
     def __init__(self, profile: Profile, settings: DriftSettings, detector: DetectorFactory = adwin) -> None:
@@ -109,6 +110,7 @@ class DistributionDrift:
         self._rolling = None
         if settings.reference == "rolling":
             self._rolling = Rolling(profile, channels.weights, settings.rolling_rows)
+        self._chance = Chance.of(channels, profile)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
         leads = np.arange(len(profile.columns))
@@ -293,7 +295,8 @@ class DistributionDrift:
             summed[chosen] = _summed(history[-span:, chosen])
         due = self._due(times, spans)
         severities = self._channels.severities(summed, due)
-        opened, closed = self._episodes.judge(severities.max(axis=1), self._index, quiet)
+        sure = self._chance.exceeded(severities, spans * ROWS).max(axis=1)
+        opened, closed = self._episodes.judge(severities.max(axis=1), self._index, quiet, sure)
         return [
             *(self._closed(column, now) for column in closed),
             *(self._opened(column, summed, severities, due, now) for column in opened),

@@ -18,8 +18,10 @@ from mlops_core.drift.channels import SURE
 from mlops_core.drift.microbatches import ROWS
 from schemas.events import DriftState
 
-_LEAST = 8
-"""Micro-batches over which a severity is taken, at least: 256 rows have a standard error of 0.06."""
+_LEAST = 4
+"""Micro-batches over which a severity is taken, at least: in 128 rows only landslides are beyond chance."""
+_FIRST_WORD = 8
+"""Micro-batches by which a column waits for the one that speaks for it."""
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -105,17 +107,21 @@ class Episodes:
         """Micro-batches to take each severity over, before `now`: since the change, within reason."""
         return np.minimum(np.clip(now - self.changed, min(_LEAST, self.window), self.window), now)
 
-    def judge(self, severity: Floats, now: int, silenced: Mask | None = None) -> tuple[list[int], list[int]]:
+    def judge(
+        self, severity: Floats, now: int, silenced: Mask | None = None, sure: Floats | None = None
+    ) -> tuple[list[int], list[int]]:
         """The columns whose episodes open and close, given severities over `spans(now)`.
 
-        Those `silenced` open none now, and are watched on.
+        Those `silenced` open none now, and are watched on. `sure` is what of the severity is no chance;
+        without it, chance is that of a mean of rows.
         """
-        rows = self.spans(now) * ROWS
-        enough = np.maximum(self.opens, SURE * np.sqrt(1 / rows + 1 / self.reference))
+        if sure is None:
+            by_chance = SURE * np.sqrt(1 / (self.spans(now) * ROWS) + 1 / self.reference)
+            sure = np.where(severity >= by_chance, severity, 0.0)
         ready = self.alarmed | (now >= self.window)
-        reached = self.watched & ~self.open & ready & (severity >= enough)
+        reached = self.watched & ~self.open & ready & (sure >= self.opens)
         led = self.leads != np.arange(len(self.leads))
-        first_word = now - self.noticed < _LEAST  # the one that speaks for it may be about to notice, too
+        first_word = now - self.noticed < _FIRST_WORD  # its speaker may be about to notice, too
         reached &= ~(led & ((self.open | reached)[self.leads] | first_word))
         if silenced is not None:
             reached &= ~silenced

@@ -49,7 +49,7 @@ class OnlineDrift:
     []
     >>> verdicts = drift.update(flights(2000, visibility=6))
     >>> [found.sentence for found in verdicts if isinstance(found, Opened)]
-    ['visib moved down by 1.4 standard deviations (median 9.05 -> 5.88), 100 % of the drift']
+    ['visib moved down by 1.4 standard deviations (median 9.05 -> 6.03), 100 % of the drift']
     """
 
     def __init__(

@@ -1,0 +1,1 @@
+"""How good drift detection is, on streams whose changes are known: `make bench-drift`."""
