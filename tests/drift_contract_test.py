@@ -14,6 +14,7 @@ import pytest
 
 from mlops_core.data import calendar
 from mlops_core.data.profile import Profile
+from mlops_core.data.slicing import sliced
 from mlops_core.drift import packing
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from mlops_core.drift.dependence import PairOpened
@@ -117,6 +118,21 @@ class Pairs(Distribution):
     features = ("left", "right")
 
 
+class Segment(Distribution):
+    """One country's rows, with that country's reference."""
+
+    def learned(self, reference: Stream) -> Profile:
+        countries = np.resize(np.array(["FR", "DE"], dtype=object), len(reference))
+        columns = {**super().columns(reference), "country": countries}
+        whole = sliced(Profile.of(columns, reference.scores), ["country"], columns, reference.scores)
+        own = whole.of_segment("country=FR")
+        assert own is not None
+        return own
+
+    def columns(self, stream: Stream) -> dict[str, np.ndarray]:
+        return {**super().columns(stream), "country": np.full(len(stream), "FR", dtype=object)}
+
+
 class RollingDistribution(Distribution):
     """Against the stream's own rows before."""
 
@@ -178,6 +194,7 @@ SUBJECTS = [
     SeasonalDistribution,
     RollingDistribution,
     Pairs,
+    Segment,
     Concept,
     RegressionConcept,
     SeasonalConcept,

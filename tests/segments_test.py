@@ -201,6 +201,7 @@ def test_a_segment_that_no_profile_has_is_parked(tmp_path: Path, rng: np.random.
     (letter,) = agents.second.handle(agents.state, agents._chunk("drift-summaries", [odd]))
     assert isinstance(letter, DeadLetter)
     assert "country=XX" in letter.detail
+    assert list(agents.state) == [(MODEL, "1")]
 
 
 def test_states_and_summaries_from_before_segments_are_read(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,11 +1,12 @@
 """Online drift detection: one file a method, each with its source; usable on arrays without Kafka.
 
-`OnlineDrift` is all of it in one; what it finds are `Opened`, `Closed`, `Measured`, `ConceptAlarm` and
-`ConceptClosed`.
+`OnlineDrift` is all of it in one; what it finds are `Opened`, `Closed`, `Measured`, `PairOpened`,
+`PairClosed`, `ConceptAlarm` and `ConceptClosed`.
 """
 
 from mlops_core.data.profile import Profile
 from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift
+from mlops_core.drift.dependence import PairClosed, PairOpened
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
 from mlops_core.drift.online import Batch, OnlineDrift
 
@@ -19,5 +20,7 @@ __all__ = (
     "Measured",
     "OnlineDrift",
     "Opened",
+    "PairClosed",
+    "PairOpened",
     "Profile",
 )
