@@ -15,6 +15,7 @@ from infra.bench.latency import Alarm, Browser
 from infra.bench.memory import Memory
 from infra.bench.table import Row, environment, figures, markdown, missed
 from mlops_core.training.scoring import Scorer
+from schemas.events import DriftDetected, DriftKind
 from schemas.records import PredictionBatch
 from streams import codec
 
@@ -106,6 +107,32 @@ def test_each_alarm_counts_from_when_the_page_first_showed_it() -> None:
     browser.take(news("a"), 2.0)
     browser.take(news("a", "b"), 3.0)
     assert browser.seen == {"a": 2.0, "b": 3.0}
+
+
+def test_an_alarm_that_names_two_columns_counts_for_both_and_later_ones_for_neither() -> None:
+    first, second, third = latency.schedule(traffic.columns(1))[::2][:3]
+
+    def said(name: str, at: int, *columns: str) -> latency.Said:
+        event = DriftDetected(
+            id=name,
+            at=at,
+            model=first.model,
+            version="1",
+            kind=DriftKind.FEATURE,
+            columns=columns,
+            severity=1.0,
+            changed_at=at,
+            sentence="it drifted",
+        )
+        return event, at + 1.0
+
+    events = [
+        said("a", 10, first.column, second.column),
+        said("b", 20, first.column),
+        said("c", 30, third.column),
+    ]
+    found = latency.matched([first, second, third], events, {"a": 12.0, "b": 22.0})
+    assert found == [Alarm(10, 11.0, 12.0)] * 2
 
 
 def test_twenty_alarms_at_least_are_provoked_each_in_a_column_of_its_own() -> None:
