@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from pydantic import BaseModel
 
@@ -352,6 +353,30 @@ def test_what_labels_will_say_is_estimated_from_the_scores_and_a_restart_changes
     assert (found.version, found.rows, found.since, found.until, found.trusted) == ("1", 1024, 0, 1023, True)
     assert found.error_rate is not None
     assert abs(found.error_rate.value - 0.25) < 0.05  # calibrated scores of all sizes are wrong so often
+
+
+def test_a_segment_is_not_counted_beside_the_whole_that_it_is_part_of(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings())
+    state, whole = agent.fresh(), summarised(random, registry, 1024)
+    part = whole.model_copy(update={"segment": "country=FR"})
+    assert agent.handle(state, chunk("drift-summaries", part)) == []
+    assert len(agent.handle(state, chunk("drift-summaries", part, whole, part))) == 1
+
+
+def test_what_was_remembered_before_there_were_estimates_and_episodes_goes_on(
+    random: np.random.Generator, registry: FolderReader
+) -> None:
+    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
+    state = agent.fresh()
+    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    fields = orjson.loads(agent.dump(state))[MODEL]
+    older = {name: fields[name] for name in ("labelled", "waiting")}
+    older["concepts"] = {version: one["concept"] for version, one in fields["concepts"].items()}
+    state = agent.load(orjson.dumps({MODEL: older}))
+    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
+    assert [one for one in said if isinstance(one, DriftDetected)]
 
 
 def test_labels_of_high_scores_only_are_weighted_to_all_predictions(

@@ -105,7 +105,7 @@ def test_an_event_that_is_not_kept_is_404_and_named(page: Running) -> None:
     assert "nobody" in answer.json()["error"]
 
 
-def test_prometheus_sees_drift_errors_weights_and_retrainings(page: Running) -> None:
+def test_prometheus_sees_drift_errors_estimates_weights_and_retrainings(page: Running) -> None:
     page.tell(story := Narrator().whole_story())
     caught_up(page, len(story))
     told = page.ask("/metrics").text
@@ -114,6 +114,8 @@ def test_prometheus_sees_drift_errors_weights_and_retrainings(page: Running) -> 
     assert 'driftloop_labelled_total{model="flights"} 129000.0' in told
     assert 'driftloop_drift_severity{column="wind_speed",model="flights"} 0.4' in told
     assert 'driftloop_error_rate{model="flights",version="2"} 0.0' in told
+    assert 'driftloop_estimated_loss{model="flights",version="2"} 0.0' in told
+    assert 'driftloop_estimate_trusted{model="flights",version="2"} 1.0' in told
 
 
 def test_every_answer_forbids_foreign_code_and_guessed_types(page: Running) -> None:
