@@ -62,18 +62,17 @@ class Seasonal:
 
     def means(self, at: Times) -> Floats:
         """Mean of each channel due in micro-batches that came `at`, shape (k, columns, channels); exact."""
-        parts, offsets = self._parts(at)
-        touched = parts.any(axis=0)
-        flat = (int(touched.sum()), int(np.prod(self._means.shape[1:])))
-        level = parts[:, touched] @ self._means[touched].reshape(flat)
-        tilt = offsets[:, touched] @ self._slopes[touched].reshape(flat)
+        touched, parts, offsets = self._parts(at)
+        flat = (len(touched), int(np.prod(self._means.shape[1:])))
+        level = parts @ self._means[touched].reshape(flat)
+        tilt = offsets @ self._slopes[touched].reshape(flat)
         means: Floats = (level + tilt).reshape(len(at), *self._means.shape[1:])
         return means
 
     def shares(self, at: Times) -> Floats:
         """Share of each bin due over all of these micro-batches together, shape (columns, BINS_MAX)."""
-        parts, _ = self._parts(at)
-        shares: Floats = np.tensordot(parts.mean(axis=0), self._shares, axes=1)
+        touched, parts, _ = self._parts(at)
+        shares: Floats = np.tensordot(parts.mean(axis=0), self._shares[touched], axes=1)
         return shares
 
     def due(self, at: Times) -> Due:
@@ -83,26 +82,27 @@ class Seasonal:
     def stretches(self, place: int) -> tuple[Floats, Floats]:
         """Means (stretches, channels) and shares (stretches, BINS_MAX) due in a column's own stretches."""
         spans = self._season.columns[place].stretches
-        parts, offsets = self._parts(np.array(spans, dtype=np.int64).reshape(-1, 2))
-        means = parts @ self._means[:, place] + offsets @ self._slopes[:, place]
-        return means, parts @ self._shares[:, place]
+        touched, parts, offsets = self._parts(np.array(spans, dtype=np.int64).reshape(-1, 2))
+        means = parts @ self._means[touched, place] + offsets @ self._slopes[touched, place]
+        return means, parts @ self._shares[touched, place]
 
-    def _parts(self, at: Times) -> tuple[Floats, Floats]:
-        """Part of each phase in each span, by time and traffic, and that times where in the phase it lies.
+    def _parts(self, at: Times) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Which phases spans touch, the part of each by time and traffic, and that times where it lies.
 
-        Both of shape (k, phases); a part's middle lies between -.5 and .5 of its phase.
+        Phases of shape (touched,), perhaps some twice; the others of shape (k, touched). A part's middle lies
+        between -.5 and .5 of its phase.
         """
         phases, period = self._season.phases, self._season.period_ms
         first = at[:, :1] % period / period * phases
-        length = np.clip(at[:, 1:] - at[:, :1], 1, period) / period * phases
-        begins = np.arange(2 * phases)
-        left, right = np.maximum(first, begins), np.minimum(first + length, begins + 1)
+        end = first + np.clip(at[:, 1:] - at[:, :1], 1, period) / period * phases
+        begins = np.arange(np.floor(first.min(initial=phases)), np.ceil(end.max(initial=0)))
+        touched = begins.astype(np.int64) % phases
+        left, right = np.maximum(first, begins), np.minimum(end, begins + 1)
         times = np.where(right > left, np.ceil((right - left) * _PARTS), 0.0)
         middles = np.round(((left + right) / 2 - begins - 0.5) * _PARTS) / _PARTS
-        amounts = times * np.tile(self._rows, 2)
+        amounts = times * self._rows[touched]
         parts = np.round(amounts / amounts.sum(axis=1, keepdims=True) * _COARSE) / _COARSE
-        both = parts.reshape(len(at), 2, phases), (parts * middles).reshape(len(at), 2, phases)
-        return both[0].sum(axis=1), both[1].sum(axis=1)
+        return touched, parts, parts * middles
 
 
 def _padded(column: ColumnSeason) -> NDArray[np.int64]:
