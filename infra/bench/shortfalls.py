@@ -21,9 +21,9 @@ SHORTFALLS = (
         ("single events: ours", "columnar messages of 500", "columnar: ours"),
         """\
 **Drift**, by a profile of a worker that works off a backlog: of a columnar row's time a third goes into
-taking its message apart (JSON 13 %, lists to checked arrays 15 %, freeing them 4 %), an eighth into bins
-and micro-batches, 40 % into stage two (river's ADWIN 16 %, telling windows of 23 columns 15 %, pairs of
-features 4 %); fetching, Faust, publishing and the memories share the rest. Of a single event's time 10 %
+taking its message apart (JSON 13 %, lists to checked arrays 17 %, freeing them 3 %), a sixth into bins and
+micro-batches, 35 % into stage two (river's ADWIN 17 %, telling windows of 23 columns 10 %, pairs of features
+4 %); fetching, Faust, publishing and the memories share the rest. Of a single event's time 10 %
 are aiokafka's fetching and as much makes records chunks, JSON takes 15 %, columns 15 %, stage two 20 %.
 What is left to gain is in the format: Arrow instead of JSON would save 1 us at 1,000 rows a message and
 costs more at 100 ([decision 8](decisions/0008-batches-are-columnar-json.md)).""",
