@@ -70,6 +70,8 @@ class SummarisingAgent(WithoutEffects):
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         fields = orjson.loads(data)
+        if isinstance(fields, list):  # from before features could come by themselves
+            fields = {"summarisers": fields, "descriptions": Descriptions().state()}
         summarisers: dict[Key, Streams] = {}
         for model, version, *segment, one in fields["summarisers"]:  # older ones have no segment
             streams = summarisers.setdefault((model, version), {})

@@ -112,6 +112,21 @@ def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
     assert (met.counts, met.times) == (together.counts, together.times)
 
 
+def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themselves(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    agent, state = SummarisingAgent(registry), SummarisingAgent(registry).fresh()
+    agent.handle(state, chunk("predictions", batch(random.normal(size=40))))
+    [left] = [one.state() for streams in state.summarisers.values() for one in streams.values()]
+    bare = {name: left[name] for name in ("columns", "bins", "at")}
+    former = agent.load(orjson.dumps([[MODEL, "1", bare]]))
+    more = chunk("predictions", batch(random.normal(size=24)))
+    [told], [as_if] = agent.handle(former, more), agent.handle(state, more)
+    assert isinstance(told, DriftSummary)
+    assert isinstance(as_if, DriftSummary)
+    assert (told.batches, told.counts, told.times) == (1, as_if.counts, as_if.times)
+
+
 def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
     agent = SummarisingAgent(registry)
     label = Label(model=MODEL, id="a", at=1, label=1)

@@ -44,6 +44,17 @@ def test_a_rising_error_is_found_and_dated(rng: np.random.Generator) -> None:
     assert alarms[0].sentence.startswith("wrong answers went from ")
 
 
+def test_no_usable_row_changes_nothing_while_an_episode_is_open(rng: np.random.Generator) -> None:
+    before, after = wrong(rng, 3008, 0.1), wrong(rng, 1024, 0.6)
+    labels, scores = (np.concatenate(pair) for pair in zip(before, after, strict=True))
+    drift = ConceptDrift(PerformanceSettings())
+    assert alarms(drift.update(labels, scores, np.arange(4032)))
+    assert drift.open
+    state = drift.dump()
+    assert drift.update(np.array([np.nan]), np.array([0.5]), np.array([5000])) == []
+    assert drift.dump() == state
+
+
 def test_a_falling_error_is_no_alarm(rng: np.random.Generator) -> None:
     before, after = wrong(rng, 5000, 0.3), wrong(rng, 5000, 0.1)
     labels, scores = (np.concatenate(pair) for pair in zip(before, after, strict=True))

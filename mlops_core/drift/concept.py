@@ -232,6 +232,8 @@ class ConceptDrift:
 
     def _followed(self, values: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """What `values` of both signals, shape (signals, rows), lead to, looking every 32 rows."""
+        if not len(at):
+            return []
         first, held = self._times.seen, self._adwins.recent
         self._times.add(at.tolist())
         alarms = sorted(self._adwins.feed(values), key=lambda alarm: alarm.position)
