@@ -40,6 +40,8 @@ from tests.trainer_test import SETTINGS, TRAINER
 
 MODEL = "shop"
 SHARES = {"FR": 0.5, "DE": 0.3, "IT": 0.16, "MT": 0.04}
+SETTLED = DriftSettings(open_severity=0.35)
+"""What moves one country moves the whole a little: by less than that."""
 Columns = dict[str, np.ndarray]
 
 
@@ -69,7 +71,7 @@ class Agents:
     def __init__(self, folder: Path, profile: Profile) -> None:
         folder_reader.save(folder, MODEL, "1", fitted(), profile)
         self.first = SummarisingAgent(FolderReader(folder))
-        self.second = DriftAgent(FolderReader(folder), DriftSettings())
+        self.second = DriftAgent(FolderReader(folder), SETTLED)
         self.binned, self.state = self.first.fresh(), self.second.fresh()
         self.summaries: list[DriftSummary] = []
         self.offset = 0

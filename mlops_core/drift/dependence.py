@@ -28,6 +28,9 @@ from schemas.settings import DriftSettings
 
 _TOLD = 8
 """Pairs of a window that are told, at most."""
+_OPENS = 0.25
+"""An episode opens from this Fisher's z on, at least: of 1,024 rows that remember nine tenths of their last
+value, a correlation has a standard error of 0.1."""
 _EIGHT = GROUP // ROWS
 PAIR = " ~ "
 """Between the names of a pair's features."""
@@ -82,7 +85,9 @@ class Dependence:
         """Over which a severity is taken, at most."""
         rows = np.full(len(self._names), pairs.rows, dtype=np.int64)
         window = self._groups * _EIGHT
-        self._episodes = Episodes.fresh(window, settings.open_severity, settings.close_severity, rows)
+        self._episodes = Episodes.fresh(
+            window, max(settings.open_severity, _OPENS), settings.close_severity, rows
+        )
         self._episodes.confirmation = settings.confirmation
         self._detector = detector(len(self._names), settings.delta)
         self._times = RecentTimes(stride=1)
