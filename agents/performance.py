@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from agents.estimating import Estimates, Estimators
-from agents.listening import Concept, Concepts
+from agents.listening import Concept, Concepts, Predicted
 from agents.reading import decoded, staged
 from mlops_core import performance
 from mlops_core.drift.microbatches import ROWS
@@ -30,8 +30,7 @@ class Watched:
     labelled: int = 0
     waiting: list[Outcomes] = field(default_factory=list)
     """Rows of the window that isn't full yet."""
-    predicted: int = 0
-    """Predictions that were summarised."""
+    predicted: Predicted = field(default_factory=Predicted)
     concepts: Concepts = field(default_factory=dict)
     estimators: Estimators = field(default_factory=dict)
 
@@ -88,10 +87,10 @@ class PerformanceAgent(WithoutEffects):
         watched.labelled += len(window.ids)
         poststratified = self._estimates.learned(watched.estimators, window)
         measured = _measured(model, window, watched.labelled, poststratified)
-        return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted)]
+        return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted.rows)]
 
     def _predicted(self, watched: Watched, summary: DriftSummary) -> list[Event]:
-        watched.predicted += summary.batches * ROWS
+        watched.predicted.add(summary.span, summary.batches * ROWS)
         return [
             *self._estimates.expected(watched.estimators, summary),
             *self._concept.answered(watched.concepts, summary, watched.predicted),
@@ -101,7 +100,8 @@ class PerformanceAgent(WithoutEffects):
         return {
             "labelled": watched.labelled,
             "waiting": [rows.model_dump() for rows in watched.waiting],
-            "predicted": watched.predicted,
+            "predicted": watched.predicted.rows,
+            "newest": watched.predicted.newest,
             "concepts": self._concept.dump(watched.concepts),
             "estimators": self._estimates.dump(watched.estimators),
         }
@@ -112,7 +112,10 @@ class PerformanceAgent(WithoutEffects):
             waiting=[Outcomes.model_validate(rows) for rows in fields["waiting"]],
             concepts=self._concept.load(fields["concepts"]),
             # States from before predictions were looked at have none of these.
-            predicted=fields.get("predicted", 0),
+            predicted=Predicted(
+                fields.get("predicted", 0),
+                {place: (last, rows) for place, (last, rows) in fields.get("newest", {}).items()},
+            ),
             estimators=self._estimates.load(fields.get("estimators", {})),
         )
 

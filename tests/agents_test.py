@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from agents.alerting import AlertingAgent
 from agents.drift import DriftAgent
 from agents.joining import JoiningAgent
+from agents.listening import GONE
 from agents.performance import PerformanceAgent
 from agents.retraining import RetrainingAgent
 from agents.storing import StoringAgent
@@ -336,10 +337,18 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
     agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
-    own = summarised(random, registry, 2048)
-    other = own.model_copy(update={"version": "2"})
-    assert resolved(agent.handle(state, chunk("drift-summaries", other, own, other))) == []
-    found = resolved(agent.handle(agent.load(agent.dump(state)), chunk("drift-summaries", other)))
+    own, offsets = summarised(random, registry, GONE), iter(range(100))
+
+    def answering(*versions: str) -> Chunk:
+        """Summaries of one chunk of predictions."""
+        span = own.span.model_copy(update={"last": next(offsets)})
+        told = [own.model_copy(update={"span": span, "version": version}) for version in versions]
+        return chunk("drift-summaries", *told)
+
+    both = agent.handle(state, answering("2", "1")) + agent.handle(state, answering("2", "1"))
+    assert resolved(both) == []  # though between its rows are so many of the other
+    assert resolved(agent.handle(state, answering("2"))) == []  # its own may still come
+    found = resolved(agent.handle(agent.load(agent.dump(state)), answering("2")))
     assert [one.caused_by for one in found] == [one.id for one in detected]
     assert found[0].sentence == "version 1 answers no more"
 
