@@ -5,10 +5,10 @@ STAMP := $(VENV)/.ready
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e chaos bench demo docs lock clean
+.PHONY: help setup check test e2e chaos bench bench-drift demo docs lock clean
 
 help: ## this menu
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## the virtual environment with everything in it
 $(STAMP): pyproject.toml requirements.lock
@@ -38,6 +38,9 @@ chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILL
 
 bench: setup ## what the data plane costs, as ratios inside one run; writes docs/benchmarks.md (ten minutes; ARGS=--long)
 	$(BIN)/python -m infra.bench docs/benchmarks.md $(ARGS)
+
+bench-drift: setup ## how good drift detection is, on streams with known changes (ten minutes; ARGS=--quick)
+	$(BIN)/python -m infra.drift_bench docs/drift-quality.md $(ARGS)
 
 demo: setup ## the loop closes on a year of flights (five to ten minutes; ARGS=--fast for two to four)
 	$(BIN)/driftloop demo $(ARGS)
