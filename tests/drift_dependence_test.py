@@ -113,7 +113,8 @@ def test_windows_tell_of_pairs_until_they_move_together_again(rng: np.random.Gen
 @pytest.mark.parametrize("memory", [0.0, 0.8])
 def test_pairs_that_stay_as_they_were_are_quiet(memory: float, rng: np.random.Generator) -> None:
     profile = profiled(weather(rng, 30_000, 0.6, memory))
-    assert changes(Stream(profile).feed(weather(rng, 100_000, 0.6, memory))) == []
+    found = changes(Stream(profile).feed(weather(rng, 100_000, 0.6, memory)))
+    assert [one for one in found if isinstance(one, PairOpened | PairClosed)] == []
 
 
 def test_shuffled_rows_are_quiet_whatever_their_columns(rng: np.random.Generator) -> None:
