@@ -20,6 +20,9 @@ from schemas.events import DriftState
 
 _LEAST = 4
 """Micro-batches over which a severity is taken, at least: in 128 rows only landslides are beyond chance."""
+_UNHEARD = 2.0
+"""Without an alarm, a new version's first rows must lie this many times further off: how much its reference
+varies is known from few stretches, and where rows hang together one column in eight would open."""
 _FIRST_WORD = 8
 """Micro-batches by which a column waits for the one that speaks for it."""
 
@@ -119,7 +122,8 @@ class Episodes:
             by_chance = SURE * np.sqrt(1 / (self.spans(now) * ROWS) + 1 / self.reference)
             sure = np.where(severity >= by_chance, severity, 0.0)
         ready = self.alarmed | (now >= self.window)
-        reached = self.watched & ~self.open & ready & (sure >= self.opens)
+        enough = np.where(self.alarmed, self.opens, _UNHEARD * self.opens)
+        reached = self.watched & ~self.open & ready & (sure >= enough)
         led = self.leads != np.arange(len(self.leads))
         first_word = now - self.noticed < _FIRST_WORD  # its speaker may be about to notice, too
         reached &= ~(led & ((self.open | reached)[self.leads] | first_word))
