@@ -55,6 +55,16 @@ def test_features_that_nobody_asks_for_fill_no_memory() -> None:
     assert len(met.state()["apart"]["m"]["ids"]) == 10
 
 
+def test_what_comes_again_when_both_have_met_is_not_counted_again() -> None:
+    met = Descriptions()
+    met.take(predictions("a"))
+    assert len(met.take(described("a", x=[1.0]))) == 1
+    met = Descriptions.restore(orjson.loads(orjson.dumps(met.state())))
+    assert met.take(predictions("a")) + met.take(described("a", x=[1.0])) == []
+    assert not any(met.state()["bare"]["m"])
+    assert not met.state()["apart"]["m"]["ids"]
+
+
 def test_a_repeated_prediction_counts_once() -> None:
     met = Descriptions()
     met.take(predictions("a", "a"))

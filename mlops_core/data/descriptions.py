@@ -2,9 +2,11 @@
 
 Drift is measured once both are there. A prediction that `capacity` younger ones have passed is given up and
 counted as it is, with all features missing; so is what somebody should hear of: features that never come.
+What comes again, once it was counted, is not counted again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -33,6 +35,8 @@ class Descriptions:
         self._capacity = capacity
         self._bare: dict[str, dict[str, Bare]] = {}
         self._apart: dict[str, dict[str, Traits]] = {}
+        self._done: dict[str, dict[str, None]] = {}
+        """The last ids that were complete, or given up."""
         self._shapes = Shapes()
 
     def take(self, rows: Rows) -> list[Rows]:
@@ -41,24 +45,34 @@ class Descriptions:
             return [rows]
         bare = self._bare.setdefault(rows.model, {})
         apart = self._apart.setdefault(rows.model, {})
+        done = self._done.setdefault(rows.model, {})
         if rows.kind is RowKind.FEATURES:
             for id_, traits in zip(rows.ids, self._shapes.traits(rows.features, len(rows)), strict=True):
-                if traits is not None:
+                if traits is not None and id_ not in done:
                     apart.setdefault(id_, traits)
         else:
             for id_, at, score in zip(rows.ids, rows.at.tolist(), rows.values.tolist(), strict=True):
-                bare.setdefault(id_, (rows.version, at, score))
-        met = [id_ for id_ in rows.ids if id_ in bare and id_ in apart]
-        complete = list(_rows(rows.model, dict.fromkeys(met), bare, apart))
-        for old in list(apart)[: max(len(apart) - self._capacity, 0)]:
+                if id_ not in done:
+                    bare.setdefault(id_, (rows.version, at, score))
+        met = dict.fromkeys(id_ for id_ in rows.ids if id_ in bare and id_ in apart)
+        complete = list(_rows(rows.model, met, bare, apart))
+        given_up = self._oldest(bare)
+        done.update(dict.fromkeys([*met, *given_up]))
+        for old in self._oldest(done):
+            del done[old]
+        for old in self._oldest(apart):
             del apart[old]
-        given_up = list(bare)[: max(len(bare) - self._capacity, 0)]
         return complete + list(_rows(rows.model, given_up, bare, apart))
+
+    def _oldest(self, waiting: Mapping[str, object]) -> list[str]:
+        """Those that are too many."""
+        return list(islice(waiting, max(len(waiting) - self._capacity, 0)))
 
     def state(self) -> Mapping[str, Any]:
         """Everybody who waits, as plain values for JSON."""
         return {
             "bare": self._bare,
+            "done": {model: list(ids) for model, ids in self._done.items()},
             "apart": {
                 model: {"ids": list(rows), **folded(list(rows.values()))}
                 for model, rows in self._apart.items()
@@ -81,6 +95,7 @@ class Descriptions:
             }
             for model, rows in state["apart"].items()
         }
+        restored._done = {model: dict.fromkeys(ids) for model, ids in state.get("done", {}).items()}
         return restored
 
 

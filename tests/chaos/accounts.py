@@ -72,10 +72,13 @@ class Accounts:
     places: defaultdict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: defaultdict(Counter))
     """Place -> (model, id) -> how often."""
     rows: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    """Predictions of a model and version in a partition, duplicates included."""
+    """Predictions of a model and version in a partition that brought their features, duplicates included."""
+    bare: defaultdict[tuple[str, str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Ids of the others: they meet their features, and count once."""
     summarised: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     """Micro-batches of the same."""
-    letters: list[DeadLetter] = field(default_factory=list)
+    letters: dict[str, DeadLetter] = field(default_factory=dict)
+    """By id: what two agents read and can't use is parked by both, as one letter."""
     windows: dict[str, PerformanceMeasured] = field(default_factory=dict)
 
     def read(self, seconds: float) -> None:
@@ -96,7 +99,8 @@ class Accounts:
                     window = PerformanceMeasured.model_validate_json(value)
                     self.windows[window.id] = window
                 case topics.DEAD_LETTERS:
-                    self.letters.append(DeadLetter.model_validate_json(value))
+                    letter = DeadLetter.model_validate_json(value)
+                    self.letters[letter.id] = letter
 
     def drain(self, done: Callable[[], bool], patience: float, meanwhile: Callable[[], None]) -> None:
         """Read until `done()`, or until nothing more has come for `patience` seconds.
@@ -130,7 +134,11 @@ class Accounts:
         rows = rows_of(record)
         self.places[f"{topic.name} topic"].update(rows)
         if isinstance(record, Prediction | PredictionBatch):
-            self.rows[record.model, record.version, partition] += len(rows)
+            place = record.model, record.version, partition
+            if record.features:
+                self.rows[place] += len(rows)
+            else:
+                self.bare[place].update(id_ for _, id_ in rows)
 
     def _count(self, place: str, rows: Outcomes) -> None:
         self.places[place].update((rows.model, id_) for id_ in rows.ids)
@@ -187,7 +195,8 @@ def _letters(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[str]
 
     One that came twice may be two: a worker that lags may have given up on the first before the second came.
     """
-    labels = [Label.model_validate_json(one.original()) for one in accounts.letters if one.reason == ORPHAN]
+    letters = accounts.letters.values()
+    labels = [Label.model_validate_json(one.original()) for one in letters if one.reason == ORPHAN]
     parked = Counter((label.model, label.id) for label in labels)
     orphans = {(model, id_) for model, ledger in ledgers.items() for id_ in ledger.orphans}
     if orphans - parked.keys():
@@ -199,15 +208,16 @@ def _letters(ledgers: Mapping[str, Ledger], accounts: Accounts) -> Iterator[str]
     often = {key for key, times in parked.items() if times > accounts.places["labels topic"][key]}
     if often:
         yield f"{len(often)} orphans were parked more often than they came: {_named(often)}"
-    others = Counter((one.reason, one.detail) for one in accounts.letters if one.reason != ORPHAN)
+    others = Counter((one.reason, one.detail) for one in letters if one.reason != ORPHAN)
     for (reason, detail), times in others.most_common(3):
         yield f"{times} dead letters of reason {reason!r}: {detail}"
 
 
 def _summaries(accounts: Accounts) -> Iterator[str]:
     """Whole micro-batches of each partition; the rest waits in the summarising agent."""
-    for (model, version, partition), rows in sorted(accounts.rows.items()):
-        binned = accounts.summarised[model, version, partition]
+    for model, version, partition in sorted({*accounts.rows, *accounts.bare}):
+        place = model, version, partition
+        rows, binned = accounts.rows[place] + len(accounts.bare[place]), accounts.summarised[place]
         if binned != rows // MICROBATCH:
             yield (
                 f"{model}:{version}, partition {partition}: {rows} predictions are "
