@@ -37,7 +37,8 @@ class DriftSummary(Part):
     times: Sequence[tuple[Millis, Millis]]
     """First and last `at` of each micro-batch, without rows far from most."""
     deviations: Mapping[str, Literal["missing", "extra", "retyped"]] = Field(default_factory=dict)
-    """Columns that are not as in training, in all rows of the chunk that completed these micro-batches."""
+    """Columns that are not as in training, in all rows of the chunk that completed these micro-batches; new
+    ones in most."""
     sums: str = ""
     """Sums over groups of 256 rows that these micro-batches completed, as int32: zlib, base64."""
     ends: Sequence[int] = ()

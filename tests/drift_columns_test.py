@@ -13,7 +13,7 @@ from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from mlops_core.data.profile import Profile
 from mlops_core.data.rows import RowKind, Rows
-from mlops_core.drift.columns import LEAST_ROWS, MOST, ColumnWatch, Deviation, deviations
+from mlops_core.drift.columns import LEAST_ROWS, MOST, OVER_ROWS, ColumnWatch, Deviation, deviations
 from schemas.events import ColumnsChanged
 from schemas.records import PredictionBatch
 from schemas.settings import DriftSettings
@@ -102,7 +102,7 @@ def test_a_new_column_is_only_an_information(loop: Loop) -> None:
 
 def test_when_it_is_over_that_is_told_too(loop: Loop) -> None:
     loop.told(8, {"carrier": GOOD["carrier"]})
-    (told,) = loop.told(8, GOOD)
+    (told,) = loop.told(OVER_ROWS // ROWS + 1, GOOD)
     assert (told.missing, told.severity) == ([], "info")
 
 
@@ -132,8 +132,27 @@ def test_a_few_rows_without_it_prove_nothing() -> None:
     assert watch.update(MISSING, 1) == MISSING
 
 
-def test_names_without_end_fill_no_memory() -> None:
+def test_names_without_end_fill_no_memory_and_are_no_endless_news() -> None:
     watch = ColumnWatch()
-    for n in range(1000):
-        watch.update({f"id-{n}-{i}": Deviation.EXTRA for i in range(100)}, LEAST_ROWS)
+    found = [{f"id-{n}-{i}": Deviation.EXTRA for i in range(100)} for n in range(1000)]
+    news = [one for one in (watch.update(names, LEAST_ROWS) for names in found) if one is not None]
     assert len(watch.told) + len(watch.held) <= 4 * MOST
+    assert len(news) <= 2 * 1000 * LEAST_ROWS // OVER_ROWS
+
+
+def test_a_client_that_takes_turns_with_others_is_told_once() -> None:
+    watch = ColumnWatch()
+    told = [watch.update(found, 500) for _ in range(100) for found in (MISSING, {})]
+    assert [one for one in told if one is not None] == [MISSING]
+
+
+def test_a_column_that_few_rows_have_is_not_new() -> None:
+    profile, at = Profile.of({"x": np.arange(8.0)}, np.ones(8)), np.arange(8)
+
+    def rows(count: int, **features: Any) -> Rows:
+        ids = [str(n) for n in range(count)]
+        return Rows(RowKind.PREDICTIONS, "m", "1", ids, at[:count], np.ones(count), features)
+
+    many, few = rows(8, x=np.ones(8)), rows(3, x=np.ones(3), debug=np.ones(3))
+    assert deviations([many, few], profile) == {}
+    assert deviations([many[:2], few], profile) == {"debug": Deviation.EXTRA}

@@ -26,8 +26,8 @@ from schemas.settings import DriftSettings, PerformanceSettings
 
 SETTINGS = PerformanceSettings(delta=1e-6)
 """Sharper than the default, so that a fresh seed a run never meets the false alarm that 0.002 allows."""
-SHARP = DriftSettings(delta=1e-6, open_severity=0.25, close_severity=0.125)
-"""The same for distributions."""
+SHARP = DriftSettings(delta=1e-8, open_severity=0.25, close_severity=0.125)
+"""The same for distributions: in noise ADWIN alarms once in about 300 / delta values of a channel."""
 BAD = (float("nan"), float("inf"), -float("inf"), 1e308, -1e308)
 
 
@@ -136,7 +136,7 @@ class Segment(Distribution):
 class RollingDistribution(Distribution):
     """Against the stream's own rows before."""
 
-    settings = DriftSettings(reference="rolling", rolling_rows=8192)
+    settings = SHARP.model_copy(update={"reference": "rolling", "rolling_rows": 8192})
 
 
 class Concept:

@@ -1,10 +1,11 @@
 """Columns that a version was trained on and that don't come any more, come as something else, or are new.
 
 A single row proves nothing: clients leave out what is null. So a deviation is told once it has held for
-`LEAST_ROWS` rows after another, and again when it has ended.
+`LEAST_ROWS` rows after another, and again when there was none for `OVER_ROWS`: where clients take turns, one
+that differs must not be news each time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -17,6 +18,8 @@ from mlops_core.data.rows import Rows
 
 LEAST_ROWS = 256
 """As many as one reading of the shape: a column that is null in half of the rows is never absent so long."""
+OVER_ROWS = 4096
+"""Eight turns of clients that send 500 rows at once."""
 MOST = 50
 """Columns that are told of at once; a client that puts ids into names must not fill the memory."""
 
@@ -34,7 +37,9 @@ Deviations = Mapping[str, Deviation]
 
 
 def deviations(rows: Sequence[Rows], profile: Profile) -> Deviations:
-    """What holds for all of `rows`; rows without any feature say nothing, theirs may come by themselves.
+    """What holds for all of `rows`, and what is new in most.
+
+    Rows without any feature say nothing: theirs may come by themselves.
 
     >>> profile = Profile.of({"miles": [1.0, 2.0], "origin": ["JFK", "LGA"]}, scores=np.ones(2))
     >>> at, scores = np.arange(2), np.ones(2)
@@ -57,8 +62,13 @@ def _found(rows: Sequence[Rows], profile: Profile, present: set[str]) -> Iterato
                 yield column.name, Deviation.MISSING
         elif all(_retyped(column, one.features[column.name]) for one in rows if column.name in one.features):
             yield column.name, Deviation.RETYPED
-    for name in sorted(present - {column.name for column in features})[:MOST]:
+    new = sorted(present - {column.name for column in features})
+    for name in [name for name in new if _in_most(name, rows)][:MOST]:
         yield name, Deviation.EXTRA
+
+
+def _in_most(name: str, rows: Sequence[Rows]) -> bool:
+    return 2 * sum(len(one) for one in rows if name in one.features) > sum(map(len, rows))
 
 
 def _mostly_missing(column: ColumnProfile) -> bool:
@@ -84,7 +94,7 @@ class ColumnWatch:
     >>> watch = ColumnWatch()
     >>> [watch.update({"age": Deviation.EXTRA}, rows=96) for _ in range(3)]
     [None, None, {'age': <Deviation.EXTRA: 'extra'>}]
-    >>> [watch.update({}, rows=32) for _ in range(8)][-1]
+    >>> [watch.update({}, rows=512) for _ in range(8)][-1]
     {}
     """
 
@@ -95,13 +105,13 @@ class ColumnWatch:
     def update(self, found: Deviations, rows: int) -> Deviations | None:
         """Take in what held for the next `rows` rows; returns all that holds, if that is news."""
         held: dict[str, tuple[Deviation | None, int]] = {}
-        for name in _bounded({*found, *self.told}):
+        for name in self._watched(found):
             now = found.get(name)
             if now != self.told.get(name):
                 before, since = self.held.get(name, (now, 0))
                 held[name] = now, rows + (since if before == now else 0)
         self.held = held
-        settled = {name: now for name, (now, since) in held.items() if since >= LEAST_ROWS}
+        settled = {name: now for name, (now, since) in held.items() if since >= _least(now)}
         if not settled:
             return None
         for name, now in settled.items():
@@ -121,9 +131,14 @@ class ColumnWatch:
         }
         return cls(held, {name: Deviation(what) for name, what in state.get("told", {}).items()})
 
+    def _watched(self, found: Deviations) -> Iterator[str]:
+        """What was told, and as much of what is new as there is room for."""
+        yield from self.told
+        yield from sorted(found.keys() - self.told.keys())[: max(2 * MOST - len(self.told), 0)]
 
-def _bounded(names: Iterable[str]) -> list[str]:
-    return sorted(names)[: 2 * MOST]
+
+def _least(now: Deviation | None) -> int:
+    return OVER_ROWS if now is None else LEAST_ROWS
 
 
 def sentence(found: Deviations) -> str:
