@@ -27,12 +27,14 @@ class KafkaEventLog:
         """The first event that `wanted` accepts; None if none comes in time."""
         return await asyncio.to_thread(reading.wait_for, self._kafka, wanted, seconds)
 
-    async def newest(self, kind: type[Found], model: str) -> Found | None:
-        """The newest event of a kind about a model."""
+    async def newest(
+        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
+    ) -> Found | None:
+        """The newest event of a kind about a model, of those that are `wanted`."""
         topic = topics.OF_EVENT[kind]
         found = await asyncio.to_thread(reading.everything, self._kafka, [topic])
-        about = [event for event in found if isinstance(event, kind) and event.model == model]
-        return about[-1] if about else None
+        about = (event for event in reversed(found) if isinstance(event, kind) and event.model == model)
+        return next((event for event in about if wanted(event)), None)
 
     def _publish(self, event: Event) -> None:
         with Publisher(self._kafka, self._publisher) as publisher:

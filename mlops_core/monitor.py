@@ -53,7 +53,8 @@ class MetricCollector:
         over = detected is None or (resolved is not None and resolved.caused_by == detected.id)
         return Collected(
             muted=asked.muted if asked is not None and asked.version == version else (),
-            drift=await self._events.newest(DriftMeasured, model),
+            # Those of an alarm hold only what alarmed, and those of a segment only its rows.
+            drift=await self._events.newest(DriftMeasured, model, lambda window: not window.partial),
             performance=await self._events.newest(PerformanceMeasured, model),
             concept=None if over else detected,
             estimated=estimated if estimated is not None and estimated.version == version else None,

@@ -166,8 +166,10 @@ class EventLog(Protocol):
         """The first event, past ones included, that `wanted` accepts; None if none comes in time."""
         ...
 
-    async def newest(self, kind: type[Found], model: str) -> Found | None:
-        """The newest event of a kind about a model."""
+    async def newest(
+        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
+    ) -> Found | None:
+        """The newest event of a kind about a model, of those that are `wanted`."""
         ...
 
 

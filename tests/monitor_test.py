@@ -34,8 +34,10 @@ class MemoryLog:
     async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
         return next((event for event in self.events if wanted(event)), None)
 
-    async def newest(self, kind: type[Found], model: str) -> Found | None:
-        known = [one for one in self.events if isinstance(one, kind) and one.model == model]
+    async def newest(
+        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
+    ) -> Found | None:
+        known = [one for one in self.events if isinstance(one, kind) and one.model == model and wanted(one)]
         return known[-1] if known else None
 
     @property
@@ -82,6 +84,14 @@ async def test_a_drifted_feature_is_answered_and_alerted_once_a_window() -> None
     assert result.metrics["error_rate"] == 0.25
     assert log.alerts == ["m:1: x drifted"] * 2
     assert len({event.id for event in log.events if isinstance(event, AlertRaised)}) == 1
+
+
+async def test_the_evidence_of_an_alarm_is_no_window_of_all_columns() -> None:
+    partial = measured().model_copy(update={"partial": True})
+    log = MemoryLog(measured(x=column(drifted=True)), partial)
+    result = await monitor(log).monitor_model("m:1")
+    assert result.drift is not None
+    assert list(result.drift.columns) == ["x"]
 
 
 async def test_where_nothing_drifts_nobody_is_told() -> None:

@@ -265,11 +265,11 @@ class ConceptDrift:
         return [ConceptClosed(_SIGNALS[settled[-1]], self._task, at, level)]
 
     def _told(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> ConceptAlarm:
-        unit = self._spread or 1.0
+        unit, now = self._spread or 1.0, first + alarm.position + 1
         return ConceptAlarm(
             signal=_SIGNALS[alarm.channel],
             task=self._task,
-            changed_at=self._times.at(first + alarm.position + 1 - alarm.width),
+            changed_at=self._times.at(now - alarm.width, now),
             at=int(at[alarm.position]),
             rows=alarm.width,
             before=alarm.before * unit,

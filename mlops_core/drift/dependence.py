@@ -179,7 +179,7 @@ class Dependence:
         return np.maximum(np.abs(fishers - self._fisher) - usual, 0.0), fishers
 
     def _opened(self, pair: int, severities: Floats, fishers: Floats, at: int) -> PairOpened:
-        changed_at = self._times.at(int(self._episodes.changed[pair]) // _EIGHT)
+        changed_at = self._times.at(int(self._episodes.changed[pair]) // _EIGHT, self._index)
         return PairOpened(self._names[pair], self._told(pair, severities, fishers), changed_at, at)
 
     def _told(self, pair: int, severities: Floats, fishers: Floats) -> PairDrift:

@@ -317,7 +317,7 @@ class DistributionDrift:
         self, column: int, summed: NDArray[np.int64], severities: Floats, due: Due | None, now: int
     ) -> Opened:
         [drift] = self._columns(summed, severities, due, [column])
-        changed_at = self._times.at(int(self._episodes.changed[column]))
+        changed_at = self._times.at(int(self._episodes.changed[column]), self._index)
         return Opened(self._profile.names[column], self._kind(column), drift, changed_at, now)
 
     def _closed(self, column: int, now: int) -> Closed:

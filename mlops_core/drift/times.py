@@ -10,28 +10,38 @@ KEPT = 1024
 
 
 class RecentTimes:
-    """The time of every `stride`-th value, for the last 1024 of these.
+    """The time of every `stride`-th value, for the last 1024 of these before whatever is looked at.
 
     >>> times = RecentTimes(stride=2)
     >>> times.add([10, 20, 30, 40])
-    >>> times.at(0), times.at(3), times.at(99)
-    (10, 30, 30)
+    >>> times.at(0, now=4), times.at(3, now=4)
+    (10, 30)
     """
 
     def __init__(self, stride: int, kept: Iterable[int] = (), seen: int = 0) -> None:
         self._stride = stride
-        self.kept: NDArray[np.int64] = np.array(list(kept), dtype=np.int64)
+        self._times: NDArray[np.int64] = np.array(list(kept), dtype=np.int64)
+        """Those before the newest values, and of all of these."""
         self.seen = seen
         """Values so far."""
 
     def add(self, at: Iterable[int]) -> None:
         """The times of the next values (UTC, ms)."""
         times = np.array(list(at), dtype=np.int64)
-        self.kept = np.concatenate([self.kept, times[-self.seen % self._stride :: self._stride]])[-KEPT:]
+        self._times = np.concatenate([self.kept, times[-self.seen % self._stride :: self._stride]])
         self.seen += len(times)
 
-    def at(self, index: int) -> int:
-        """About when value `index` came; the oldest known time if that is long past."""
-        newest = -(-self.seen // self._stride)
-        place = index // self._stride - (newest - len(self.kept))
-        return int(self.kept[min(max(place, 0), len(self.kept) - 1)])
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """What is remembered until the next values come."""
+        return self._times[-KEPT:]
+
+    def at(self, index: int, now: int) -> int:
+        """About when value `index` came, seen after `now` values; the oldest known time if it is long past.
+
+        However many came in one go: what `now` knew doesn't depend on what came after it.
+        """
+        oldest = -(-now // self._stride) - KEPT
+        first = -(-self.seen // self._stride) - len(self._times)
+        place = max(index // self._stride, oldest) - first
+        return int(self._times[min(max(place, 0), len(self._times) - 1)])
