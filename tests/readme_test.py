@@ -34,6 +34,13 @@ def test_the_readmes_way_to_publish_puts_a_prediction_and_its_label_on_kafka(
     assert isinstance(codec.decode_record(label), Label)
 
 
+def test_the_readmes_fog_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    [code] = [block for block in blocks("python") if "OnlineDrift" in block]
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    [said] = capsys.readouterr().out.splitlines()
+    assert said.startswith("visib moved down by 1.")
+
+
 def test_the_readmes_line_for_kcat_is_a_readable_label() -> None:
     (line,) = [line for block in blocks("console") for line in block.splitlines() if "kcat" in line]
     key, _, value = line.removeprefix("echo '").partition("' |")[0].partition(":")
