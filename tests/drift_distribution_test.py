@@ -224,6 +224,26 @@ def test_a_state_of_another_profile_is_refused(rng: np.random.Generator) -> None
         DistributionDrift.load(DistributionDrift(mine, DriftSettings()).dump(), other, DriftSettings())
 
 
+@pytest.mark.parametrize("rows", [256, 4096])
+def test_a_state_of_another_window_goes_on_with_the_rows_that_are_there(
+    rows: int, rng: np.random.Generator
+) -> None:
+    profile, summariser = profiled(rng, normal()), Summariser(2)
+
+    def summary(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        bins = profile.bins({"x": column}, np.resize([0.25, 0.75], len(column)), len(column))
+        return summariser.add(bins, np.arange(len(column)))[:2]
+
+    drift = DistributionDrift(profile, SHARP)
+    drift.update(*summary(rng.normal(size=STABLE)))
+    other = SHARP.model_copy(update={"window_rows": rows})
+    again = DistributionDrift.load(drift.dump(), profile, other)
+    verdicts = again.update(*summary(rng.normal(1, 1, 4096)))
+    assert [found.column for found in opened(verdicts)] == ["x"]
+    windows = [one.rows for one in verdicts if isinstance(one, Measured)]
+    assert windows == [rows] * (4096 // rows)
+
+
 def test_counts_of_another_profile_are_refused(rng: np.random.Generator) -> None:
     drift = DistributionDrift(profiled(rng, normal()), DriftSettings())
     with pytest.raises(BadData, match="expected counts"):

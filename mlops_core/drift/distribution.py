@@ -191,7 +191,6 @@ class DistributionDrift:
         meta = {
             "index": self._index,
             "columns": self._profile.names,
-            "window": self._window,
             "heard": self._heard,
         }
         detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
@@ -213,17 +212,16 @@ class DistributionDrift:
     ) -> Self:
         """Continue where `dump` was taken.
 
-        With fresh detectors if they are others, or are to hear something else (a season).
+        With fresh detectors if they are others, or are to hear something else (a season); with another window
+        from the rows that are there.
 
         Raises:
-            BadData: not such a state, or that of another profile or window.
+            BadData: not such a state, or that of another profile.
         """
         loaded = cls(profile, settings, detector)
         meta, arrays = packing.unpacked(data)
-        expected = {"columns": list(profile.names), "window": loaded._window}
-        found = {name: meta.get(name) for name in expected}
-        if found != expected:
-            raise BadData(f"state of {found} doesn't fit {expected}")
+        if meta.get("columns") != list(profile.names):
+            raise BadData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
         loaded._index = meta["index"]
         loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
@@ -288,7 +286,7 @@ class DistributionDrift:
         return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64), times).T
 
     def _judged(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
-        spans, now = self._episodes.spans(self._index), int(times[-1, 1])
+        spans, now = np.minimum(self._episodes.spans(self._index), len(history)), int(times[-1, 1])
         summed = np.empty(history.shape[1:], dtype=np.int64)
         for span in np.unique(spans):
             chosen = spans == span
@@ -333,7 +331,7 @@ class DistributionDrift:
         pairs = {} if self._dependence is None else self._dependence.measured(waiting)
         if self._rolling is not None:
             self._rolling.follow(summed)
-        return Measured(self._window * ROWS, since, until, columns, pairs)
+        return Measured(min(self._window, len(history)) * ROWS, since, until, columns, pairs)
 
     def _columns(
         self, summed: NDArray[np.int64], severities: Floats, due: Due | None, chosen: Iterable[int]
