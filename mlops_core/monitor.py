@@ -25,12 +25,12 @@ SCORE = "score"
 
 @dataclass(frozen=True)
 class Collected:
-    """The newest windows of one model."""
+    """The newest windows of one deployment."""
 
     drift: DriftMeasured | None
     performance: PerformanceMeasured | None
     concept: DriftDetected | None
-    """The newest detection, unless it is over."""
+    """The newest detection of concept drift, unless it is over."""
     estimated: PerformanceEstimated | None = None
     """What labels will say of the deployment's newest predictions."""
     muted: Sequence[DriftKind] = ()
@@ -46,19 +46,30 @@ class MetricCollector:
     async def collect_metrics(self, deployment_id: str) -> Collected:
         """What is known of a deployment."""
         model, version = parted(deployment_id)
-        asked = await self._events.newest(DeployRequested, model)
-        detected = await self._events.newest(DriftDetected, model)
-        resolved = await self._events.newest(DriftResolved, model)
-        estimated = await self._events.newest(PerformanceEstimated, model)
-        over = detected is None or (resolved is not None and resolved.caused_by == detected.id)
-        return Collected(
-            muted=asked.muted if asked is not None and asked.version == version else (),
-            # Those of an alarm hold only what alarmed, and those of a segment only its rows.
-            drift=await self._events.newest(DriftMeasured, model, lambda window: not window.partial),
-            performance=await self._events.newest(PerformanceMeasured, model),
-            concept=None if over else detected,
-            estimated=estimated if estimated is not None and estimated.version == version else None,
+        asked = await self._events.newest(DeployRequested, model, lambda one: one.version == version)
+        # Those of an alarm hold only what alarmed, and those of a segment only its rows.
+        whole = await self._events.newest(
+            DriftMeasured, model, lambda one: one.version == version and not one.partial
         )
+        return Collected(
+            muted=() if asked is None else asked.muted,
+            drift=whole,
+            performance=await self._events.newest(PerformanceMeasured, model),
+            concept=await self._concept(model, version),
+            estimated=await self._events.newest(
+                PerformanceEstimated, model, lambda one: one.version == version
+            ),
+        )
+
+    async def _concept(self, model: str, version: str) -> DriftDetected | None:
+        """The newest detection of concept drift, unless it is over; whatever columns do meanwhile."""
+        found = await self._events.newest(
+            DriftDetected, model, lambda one: one.version == version and one.kind is DriftKind.CONCEPT
+        )
+        if found is None:
+            return None
+        over = await self._events.newest(DriftResolved, model, lambda one: one.caused_by == found.id)
+        return found if over is None else None
 
 
 class FeatureDriftDetector:

@@ -121,6 +121,28 @@ async def test_concept_drift_that_is_over_is_told_no_more() -> None:
     assert log.alerts == []
 
 
+async def test_what_columns_do_meanwhile_neither_hides_nor_revives_concept_drift() -> None:
+    fields = {"kind": DriftKind.FEATURE, "columns": ["x"]}
+    column_drifted = CONCEPT.model_copy(update={"id": "f", **fields})
+    column_back = DriftResolved.following(column_drifted, version="1", **fields)
+    concept_over = DriftResolved.following(CONCEPT, version="1", kind=DriftKind.CONCEPT, columns=[])
+    told = [measured(x=column(drifted=False)), CONCEPT, column_drifted]
+    for log, alerts in ((MemoryLog(*told), 1), (MemoryLog(*told, concept_over, column_back), 0)):
+        await monitor(log).monitor_model("m:1")
+        assert len(log.alerts) == alerts
+
+
+async def test_what_was_asked_of_another_version_is_not_what_was_asked_of_this() -> None:
+    mute = DeployRequested(id="r", at=1, model="m", version="1", muted=(DriftKind.FEATURE,))
+    other = DeployRequested(id="s", at=2, model="m", version="2")
+    windows = [measured(x=column(drifted=drifted)) for drifted in (True, False)]
+    windows[1] = windows[1].model_copy(update={"version": "2"})
+    log = MemoryLog(mute, other, *windows)
+    result = await monitor(log).monitor_model("m:1")
+    assert result.drift == windows[0]
+    assert log.alerts == []
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 async def test_what_labels_will_say_of_the_deployment_is_answered_with_its_trust(version: str) -> None:
     fields = {"version": version, "rows": 1024, "since": 0, "until": 9, "labelled": 900, "trusted": True}
