@@ -1,12 +1,12 @@
 """From a detector's verdicts to events: what the second stage of drift says, and what caused it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mlops_core.drift import columns, dependence, sentences
 from mlops_core.drift.columns import ColumnWatch, Deviation
 from mlops_core.drift.dependence import PAIR, PairClosed, PairOpened
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
+from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
 from mlops_core.drift.microbatches import ROWS, Groups
 from schemas import ids
 from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
@@ -33,28 +33,56 @@ class Watched:
 
 def told(watched: Watched, summary: DriftSummary, silenced: Sequence[str] = ()) -> list[Emitted]:
     """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
-    follows: list[Emitted] = []
     watched.spans = _merged([*watched.spans, summary.span])
     verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()), silenced)
+    follows: list[Emitted] = []
+    for turn, own in enumerate(_turns(verdicts)):
+        follows += _opened(watched, summary, own, turn)
+        follows += _followed(watched, summary, own, turn)
+    return follows + _columns_changed(watched, summary)
+
+
+def _turns(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Cut before what drifts again after it was back: what opens in a turn is told together, and first."""
+    turns: list[list[Verdict]] = [[]]
+    over: set[str | tuple[str, str]] = set()
+    for one in verdicts:
+        match one:
+            case Opened(column=name) | PairOpened(columns=name) if name in over:
+                turns.append([])
+                over.clear()
+            case Closed(column=name) | PairClosed(columns=name):
+                over.add(name)
+        turns[-1].append(one)
+    return turns
+
+
+def _opened(
+    watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict], turn: int
+) -> Iterator[Emitted]:
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
         found = sorted((one for one in opened if one.kind is kind), key=_rank)
         if found:
-            follows.extend(_detected(watched, summary, found))
+            yield from _detected(watched, summary, found, turn)
     parted = [one for one in verdicts if isinstance(one, PairOpened)]
     if parted:
-        follows.extend(_parted(watched, summary, sorted(parted, key=lambda one: -one.severity)))
-    for verdict in verdicts:
+        yield from _parted(watched, summary, sorted(parted, key=lambda one: -one.severity), turn)
+
+
+def _followed(
+    watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict], turn: int
+) -> Iterator[Emitted]:
+    for place, verdict in enumerate(verdicts):
         match verdict:
             case Measured():
-                follows.append(_measured(watched, summary, verdict))
+                yield _measured(watched, summary, verdict, turn, place)
             case Closed():
-                follows.extend(_resolved(watched, summary, verdict))
+                yield _resolved(watched, summary, verdict, turn)
             case PairClosed():
-                follows.append(_rejoined(watched, summary, verdict))
+                yield _rejoined(watched, summary, verdict, turn)
             case Opened() | PairOpened():
                 pass
-    return follows + _columns_changed(watched, summary)
 
 
 def _columns_changed(watched: Watched, summary: DriftSummary) -> list[Emitted]:
@@ -66,7 +94,7 @@ def _columns_changed(watched: Watched, summary: DriftSummary) -> list[Emitted]:
     named = {kind.value: [name for name, what in told.items() if what is kind] for kind in Deviation}
     return [
         ColumnsChanged(
-            id=_id(watched, summary, "columns"),
+            id=_id(watched, summary, 0, "columns"),
             at=until,
             model=summary.model,
             version=summary.version,
@@ -82,10 +110,12 @@ def _rank(opened: Opened) -> tuple[float, float]:
     return -opened.drift.contribution, -opened.severity
 
 
-def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> DriftMeasured:
+def _measured(
+    watched: Watched, summary: DriftSummary, window: Measured, turn: int, place: int
+) -> DriftMeasured:
     spans, watched.spans = watched.spans, []
     return DriftMeasured(
-        id=_id(watched, summary, "window", str(window.until)),
+        id=_id(watched, summary, turn, "window", str(window.until), str(place)),
         at=window.until,
         model=summary.model,
         version=summary.version,
@@ -98,13 +128,13 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
     )
 
 
-def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened]) -> list[Emitted]:
+def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened], turn: int) -> list[Emitted]:
     """The evidence as a partial window, and the detection that it causes; what matters most first."""
     worst = max(opened, key=lambda one: one.severity)
     since = min(one.changed_at for one in opened)
     names = [one.column for one in opened]
     evidence = DriftMeasured(
-        id=_id(watched, summary, "alarm", worst.kind, *names),
+        id=_id(watched, summary, turn, "alarm", worst.kind, *names),
         at=worst.at,
         model=summary.model,
         version=summary.version,
@@ -134,13 +164,15 @@ def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened])
     return [evidence, detection]
 
 
-def _parted(watched: Watched, summary: DriftSummary, opened: Sequence[PairOpened]) -> list[Emitted]:
+def _parted(
+    watched: Watched, summary: DriftSummary, opened: Sequence[PairOpened], turn: int
+) -> list[Emitted]:
     """The same for pairs of features, worst first."""
     worst = opened[0]
     since = min(one.changed_at for one in opened)
     pairs = {PAIR.join(one.columns): one.drift for one in opened}
     evidence = DriftMeasured(
-        id=_id(watched, summary, "parted", *pairs),
+        id=_id(watched, summary, turn, "parted", *pairs),
         at=worst.at,
         model=summary.model,
         version=summary.version,
@@ -165,10 +197,10 @@ def _parted(watched: Watched, summary: DriftSummary, opened: Sequence[PairOpened
     return [evidence, detection]
 
 
-def _rejoined(watched: Watched, summary: DriftSummary, closed: PairClosed) -> Emitted:
+def _rejoined(watched: Watched, summary: DriftSummary, closed: PairClosed, turn: int) -> Emitted:
     name = PAIR.join(closed.columns)
     return DriftResolved(
-        id=_id(watched, summary, "rejoined", name),
+        id=_id(watched, summary, turn, "rejoined", name),
         at=closed.at,
         model=summary.model,
         caused_by=watched.detections.pop(name, None),
@@ -178,26 +210,24 @@ def _rejoined(watched: Watched, summary: DriftSummary, closed: PairClosed) -> Em
     )
 
 
-def _resolved(watched: Watched, summary: DriftSummary, closed: Closed) -> list[Emitted]:
-    cause = watched.detections.pop(closed.column, None)
-    return [
-        DriftResolved(
-            id=_id(watched, summary, "closed", closed.column),
-            at=closed.at,
-            model=summary.model,
-            caused_by=cause,
-            version=summary.version,
-            kind=closed.kind,
-            columns=[closed.column],
-            segment=watched.segment,
-        )
-    ]
+def _resolved(watched: Watched, summary: DriftSummary, closed: Closed, turn: int) -> Emitted:
+    return DriftResolved(
+        id=_id(watched, summary, turn, "closed", closed.column),
+        at=closed.at,
+        model=summary.model,
+        caused_by=watched.detections.pop(closed.column, None),
+        version=summary.version,
+        kind=closed.kind,
+        columns=[closed.column],
+        segment=watched.segment,
+    )
 
 
-def _id(watched: Watched, summary: DriftSummary, *what: str) -> str:
-    """How far the detector has read names the moment; it reads each row once."""
+def _id(watched: Watched, summary: DriftSummary, turn: int, *what: str) -> str:
+    """How far the detector has read, and the summary's turn, name the moment; it reads each row once."""
     within = [watched.segment] if watched.segment else []
-    return ids.derived(summary.model, summary.version, watched.detector.rows, *within, *what)
+    again = [turn] if turn else []
+    return ids.derived(summary.model, summary.version, watched.detector.rows, *again, *within, *what)
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

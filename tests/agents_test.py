@@ -242,6 +242,28 @@ def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
     assert sum("left ~ right" in one.pairs for one in windows) >= 5
 
 
+def test_what_came_back_and_drifts_again_in_one_go_is_told_in_turn(
+    registry: FolderReader, random: np.random.Generator
+) -> None:
+    """Of rows that a nightly job scored all at once: one chunk, one time."""
+    first, second = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+    calm, moved = random.normal(size=(2, 4096)), random.normal(2, 1, (2, 2048))
+    rows = batch(np.concatenate([calm[0], moved[0], calm[1], moved[1]]))
+    rows = rows.model_copy(update={"at": [7] * len(rows)})
+    summaries = first.handle(first.fresh(), chunk("predictions", rows))
+    state = second.fresh()
+    said = second.handle(state, chunk("drift-summaries", *summaries))
+    events = [one for one in said if isinstance(one, Event)]
+    assert len({one.id for one in events}) == len(events)
+    windows = [one for one in events if isinstance(one, DriftMeasured) and not one.partial]
+    assert len(windows) == len(rows) // 1024
+    changes = [one for one in events if isinstance(one, DriftDetected | DriftResolved)]
+    assert [type(one) for one in changes] == [DriftDetected, DriftResolved, DriftDetected]
+    assert changes[1].caused_by == changes[0].id
+    [watched] = state.values()
+    assert watched.detections == {"x": changes[2].id}
+
+
 def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequence[Record]:
     predictions = batch(random.normal(size=rows))
     labels = (random.random(rows) < np.asarray(predictions.scores)) != flip
