@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
+from mlops_core.drift.phases import Phases
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
 from schemas.settings import PerformanceSettings
@@ -53,6 +54,18 @@ def test_no_usable_row_changes_nothing_while_an_episode_is_open(rng: np.random.G
     state = drift.dump()
     assert drift.update(np.array([np.nan]), np.array([0.5]), np.array([5000])) == []
     assert drift.dump() == state
+
+
+def test_another_season_of_as_many_phases_is_learned_anew() -> None:
+    day, half = Phases("day", signals=1), Phases(12.0, signals=1)
+    for hour in range(72):
+        day.levelled(np.full((1, 32), hour % 24 < 12, dtype=np.float64), np.full(32, hour * 3_600_000))
+    untouched = half.state()
+    half.restore(day.state())
+    assert all(np.array_equal(half.state()[name], known) for name, known in untouched.items())
+    again = Phases("day", signals=1)
+    again.restore(day.state())
+    assert np.array_equal(again.deviations(), day.deviations())
 
 
 def test_a_falling_error_is_no_alarm(rng: np.random.Generator) -> None:

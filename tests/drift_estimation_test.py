@@ -12,6 +12,7 @@ from mlops_core.drift.estimation import ENOUGH, MEMORY, Estimated, PerformanceEs
 from mlops_core.drift.strata import Sum
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
+from mlops_core.training import fit
 from schemas.settings import PerformanceSettings
 
 SETTINGS = PerformanceSettings()
@@ -126,6 +127,17 @@ def test_labels_that_contradict_the_estimate_end_trust_within_two_windows(rng: n
     assert estimator.trusted, "one window may be chance"
     estimator.learn(*turned(rng, classes(rng, WINDOW), 0.3))
     assert not estimator.trusted
+
+
+def test_a_wild_label_among_those_kept_from_fitting_ruins_no_estimate(rng: np.random.Generator) -> None:
+    labels, scores = numbers(rng, MEMORY)
+    wild = np.where(np.arange(MEMORY) == 7, 1e12, labels)
+    score = profiled(scores)
+    clean, dirty = (
+        mean(predicted(PerformanceEstimator(score, SETTINGS, kept), score, scores[:1024]))
+        for kept in (fit.held_out(one, scores, Task.REGRESSION) for one in (labels, wild))
+    )
+    assert dirty == pytest.approx(clean, rel=0.05)
 
 
 def test_numbers_that_are_further_off_end_trust_too(rng: np.random.Generator) -> None:

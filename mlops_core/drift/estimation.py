@@ -20,7 +20,7 @@ from mlops_core.drift.concept import usual_size
 from mlops_core.drift.microbatches import ROWS, Times
 from mlops_core.drift.strata import Sum
 from mlops_core.errors import BadData
-from mlops_core.performance import LARGEST, classes, sane
+from mlops_core.performance import classes, sane
 from mlops_core.ports import Task
 from schemas.events import PostStratified, Range
 from schemas.settings import PerformanceSettings
@@ -35,8 +35,6 @@ SURE = 3.0
 """Standard errors between expected and realised that are no chance: 0.3 % by luck, and twice in a row."""
 COVERED = 0.9
 """Least share of the predictions in bins that ever had labels, for an estimate to be trusted."""
-_CLIP = 10.0
-"""A number's error counts as at most ten times its usual size, so that one wild label ruins no table."""
 _MIX = 16
 """Windows of predictions that are remembered as the mix of scores."""
 _95 = 1.96
@@ -227,8 +225,7 @@ class PerformanceEstimator:
         if self._task is Task.BINARY:
             residuals = np.clip(residuals, -1.0, 1.0)
         else:
-            most = min(_CLIP * self._usual(errors) or LARGEST, LARGEST)
-            errors, residuals = np.minimum(errors, most), np.clip(residuals, -most, most)
+            errors, residuals = strata.tamed(errors, residuals, self._usual(errors))
         return strata.summed(self._score.bins(scores), errors, residuals, self._score.null)
 
     def _usual(self, errors: Floats) -> float:

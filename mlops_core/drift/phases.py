@@ -82,15 +82,15 @@ class Phases:
     def state(self) -> Mapping[str, NDArray[Any]]:
         """What changes over time."""
         began = -1 if self._began is None else self._began
-        clock = np.array([began, self._at], dtype=np.int64)
+        clock = np.array([began, self._at, self._season.period_ms], dtype=np.int64)
         return {"rows": self._rows, "sums": self._sums, "squares": self._squares, "clock": clock}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Continue where `state` was taken; with another season, begin anew."""
-        if arrays["sums"].shape == self._sums.shape:
+        began, at, *period = arrays["clock"].tolist()
+        if period == [self._season.period_ms] and arrays["sums"].shape == self._sums.shape:
             self._rows, self._sums, self._squares = arrays["rows"], arrays["sums"], arrays["squares"]
-            began, self._at = arrays["clock"].tolist()
-            self._began = None if began < 0 else began
+            self._began, self._at = None if began < 0 else began, at
 
     def _learn(self, values: Floats, places: NDArray[np.int64], period: int) -> None:
         if period != self._at:

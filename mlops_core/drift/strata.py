@@ -25,6 +25,8 @@ BORROWED = 10.0
 """Rows that a bin borrows from its neighbours: little beside the hundreds it has, all where it has none."""
 _NEAR = 0.5
 """What a row counts in the next bin, in the one after that the square of it, and so on."""
+_WILD = 10.0
+"""A number's error counts as at most ten times its usual size, so that one wild label ruins no table."""
 _TINY = 1e-300
 
 
@@ -71,6 +73,16 @@ def judged(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
         wrong = (scores >= performance.CUT) != (labels >= performance.CUT)
         return wrong.astype(np.float64), residuals
     return np.abs(residuals), residuals
+
+
+def tamed(errors: Floats, residuals: Floats, usual: float) -> tuple[Floats, Floats]:
+    """The same of numbers, none beyond ten times the `usual` size; 0 if nobody knows it.
+
+    >>> tamed(np.array([1.0, 1e9]), np.array([-1.0, 1e9]), usual=2.0)
+    (array([ 1., 20.]), array([-1., 20.]))
+    """
+    most = min(_WILD * usual or performance.LARGEST, performance.LARGEST)
+    return np.minimum(errors, most), np.clip(residuals, -most, most)
 
 
 def summed(places: NDArray[np.uint8], errors: Floats, residuals: Floats, bins: int) -> Floats:

@@ -18,6 +18,7 @@ from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
 from mlops_core.data.slicing import sliced
 from mlops_core.data.validation import DataValidator
 from mlops_core.drift import strata
+from mlops_core.drift.concept import usual_size
 from mlops_core.errors import BadData
 from mlops_core.ports import Candidate, Fitted, Task, Trainer
 from mlops_core.training import evaluation, gate
@@ -122,8 +123,10 @@ def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
     known = performance.sane(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
-    judged = strata.judged(labels[known], scores[known], task)
-    table = strata.summed(score.bins(scores[known]), *judged, score.null)
+    errors, residuals = strata.judged(labels[known], scores[known], task)
+    if task is Task.REGRESSION and len(errors):
+        errors, residuals = strata.tamed(errors, residuals, usual_size(residuals))
+    table = strata.summed(score.bins(scores[known]), errors, residuals, score.null)
     return HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
 
 
