@@ -1,10 +1,14 @@
 """The evaluation of drift: figures follow from alarms, rivals are river's own, restarts are real."""
 
+from math import exp, lgamma, log
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from infra.drift_bench import cases, page, plain, real, restarts, suite
+from infra.drift_bench import budget, cases, estimates, page, plain, real, restarts, suite
 from infra.drift_bench.measures import Figures, Trial
+from mlops_core.data.profile import Profile
 
 
 @pytest.fixture
@@ -62,12 +66,93 @@ def test_the_same_seed_is_the_same_run() -> None:
     assert suite.run(task) == suite.run(task)
 
 
+def test_an_estimate_is_near_while_scores_mean_what_they_meant(rng: np.random.Generator) -> None:
+    # Over 100 windows estimate and labels differ by 0.0016 (a standard deviation).
+    found = estimates.stable(rng, estimates.GOOD)
+    assert found.difference < 0.01
+    assert found.trusted > 0.8  # chance may end it for three of the windows
+
+
+def test_flipped_labels_end_trust_after_they_flip_and_not_before(rng: np.random.Generator) -> None:
+    # A window in 200 is far off by chance, before and after: two in a row are rare, four are none.
+    trial = estimates.contradicted(rng, estimates.GOOD)
+    assert trial.delay is not None
+    assert trial.delay <= 4
+    assert trial.false_alarms < 10
+
+
+def test_all_deltas_hear_one_stream_as_each_would_alone(rng: np.random.Generator) -> None:
+    profile = Profile.of(*budget.drawn(rng, 2_000))
+    features, scores = budget.drawn(rng, 40_000)
+    features = {**features, "normal 1": features["normal 1"] + np.where(np.arange(40_000) < 20_000, 0, 1)}
+    together = budget.opened(profile, features, scores, (1e-1, 1e-6))
+    assert together[1e-6]["normal 1"] >= 1
+    for delta in together:
+        assert budget.opened(profile, features, scores, [delta]) == {delta: together[delta]}
+
+
+def test_a_measurement_goes_on_where_it_was_ended(tmp_path: Path) -> None:
+    kept = tmp_path / "tallies"
+    first = list(budget.measured(7, streams=1, rows=4_000, kept=kept))
+    both = list(budget.measured(7, streams=2, rows=4_000, kept=kept))
+    assert (len(first), len(both)) == (1, 2)
+    assert both == list(budget.measured(7, streams=2, rows=4_000))
+    assert both == list(budget.measured(8, streams=0, kept=kept))
+
+
+@pytest.mark.parametrize("seen", [0, 1, 3, 30, 300])
+def test_a_rate_is_below_its_bound_in_95_of_100_measurements(seen: int) -> None:
+    rate = budget.Rate(1e-5, seen, column_rows=1_000_000, streams=10, dispersion=1.0)
+    chance = sum(exp(n * log(rate.at_most) - rate.at_most - lgamma(n + 1)) for n in range(seen + 1))
+    assert chance == pytest.approx(0.05, abs=0.002)
+
+
+def test_what_comes_together_is_known_less_well() -> None:
+    def tally(stream: int, episodes: int) -> budget.Tally:
+        return budget.Tally(1, stream, 1_000_000, 17, {"1e-5": {"x": episodes}} if episodes else {"1e-5": {}})
+
+    [even] = budget.rates([tally(stream, 2) for stream in range(10)])
+    [uneven] = budget.rates([tally(stream, 20 if stream == 3 else 0) for stream in range(10)])
+    assert (even.episodes, uneven.episodes) == (20, 20)
+    assert even.dispersion == 1
+    assert uneven.dispersion == pytest.approx(20)
+    assert uneven.at_most > 2 * even.at_most
+
+
+def test_the_table_promises_only_what_was_heard_and_gets_no_worse_with_a_smaller_delta() -> None:
+    tallies = [
+        budget.Tally(1, 0, 1_000_000, 17, {"1e-1": {"x": 60}, "1e-5": {"x": 1}, "1e-6": {}}),
+        budget.Tally(1, 1, 1_000_000, 17, {"1e-5": {}, "1e-6": {"y": 1}}),
+    ]
+    table = budget.promised(budget.rates(tallies))
+    assert [delta for delta, _ in table] == [1e-1, 1e-5]
+    assert table[-1][1] >= 3 / 34
+    assert "(1e-5, 0.14)," in budget.report(tallies)
+
+
+def test_each_value_of_a_wandering_column_is_some_of_the_one_before_and_news(
+    rng: np.random.Generator,
+) -> None:
+    values = cases.wandering(0.9)(rng, 2, 200_000)
+    news = values[:, 1:] - 0.9 * values[:, :-1]
+    assert np.allclose(values.std(axis=1), 1, atol=0.1)
+    assert np.allclose(news.std(axis=1), np.sqrt(1 - 0.81), atol=0.02)
+    assert np.abs([np.corrcoef(own[1:], own[:-1])[0, 1] for own in news]).max() < 0.02
+
+
 def test_the_page_says_which_goals_were_missed() -> None:
     late = [Trial([1900], 11_000, 1000)]
     found = {(who, name): late for who in (suite.OURS, *plain.detectors()) for name in suite.CASES}
     special = (suite.SHUFFLED, suite.MANY, suite.SPOILED, suite.STEADY, suite.RISING, suite.RESTARTED)
     found |= {(suite.OURS, name): late for name in (*special, suite.SEASONAL, suite.UNTOLD)}
-    text = page.page(found, {}, seed=5, quick=False)
+    near = [estimates.Stable(model.name, 0.1, 0.1, 1.0) for model in estimates.MODELS]
+    near[0] = estimates.Stable(estimates.GOOD.name, 0.1, 0.1101, 0.5)
+    told = estimates.Estimates(near, [Trial([43], 60, 40)], [Trial([43], 60, 40)])
+    text = page.page(found, told, {}, seed=5, quick=False)
     assert "| mean + 0.5 sd | p50 <= 400, none missed | p50 900, p95 900; 0 of 1 missed | **no** |" in text
     assert "| rounded to tens | p50 <= 1,500, none missed | p50 900, p95 900; 0 of 1 missed | yes |" in text
+    far = "0.0101 at most in 1 streams, trusted in 50% of the windows"
+    assert f"| estimate without labels: 10 % wrong | <= 0.01 | {far} | **no** |" in text
+    slow = "p50 3, p95 3 windows; 0.0% of those before"
+    assert f"10 % wrong | untrusted within 2 windows | {slow} | **no** |" in text
     assert "--seed 5" in text

@@ -24,6 +24,8 @@ RAREST, RARE = 5e-4, 0.02
 """Shares of rare binaries: from one in 2,000, which no reference of 10,000 rows knows well, to 2 %."""
 BAD = (float("nan"), float("inf"), -float("inf"), 1e308, -1e308)
 """What is no value, whatever the column."""
+_NOTHING = 1e-17
+"""What is lost when it is added to 1."""
 HUMP = 0.9
 """Two humps at 0.9 deviations on either side of the mean; mean and deviation stay."""
 
@@ -67,20 +69,22 @@ def t3(random: Random, columns: int, rows: int) -> Columns:
     return random.standard_t(3, (columns, rows))
 
 
-def poisson(random: Random, columns: int, rows: int) -> Columns:
-    """Counts around 3."""
-    return random.poisson(3.0, (columns, rows)).astype(np.float64)
+def poisson(mean: float) -> Draw:
+    """Counts around the mean."""
+    return lambda random, columns, rows: random.poisson(mean, (columns, rows)).astype(np.float64)
 
 
 def wandering(phi: float) -> Draw:
     """An AR(1) process: each value is `phi` of the one before and something new."""
 
     def draw(random: Random, columns: int, rows: int) -> Columns:
-        news = random.normal(0.0, np.sqrt(1 - phi**2), (rows, columns))
-        news[0] = random.normal(size=columns)
-        for row in range(1, rows):
-            news[row] += phi * news[row - 1]
-        return np.ascontiguousarray(news.T)
+        values = random.normal(0.0, np.sqrt(1 - phi**2), (columns, rows))
+        values[:, 0] = random.normal(size=columns)
+        lag = 1
+        while lag < rows and phi**lag > _NOTHING:  # each value holds what its last `lag` rows brought
+            values[:, lag:] += phi**lag * values[:, :-lag]
+            lag *= 2
+        return values
 
     return draw
 
@@ -108,6 +112,11 @@ def rare(random: Random, columns: int, rows: int) -> Columns:
     """
     shares = np.geomspace(RAREST, RARE, columns)
     return (random.random((columns, rows)) < shares[:, None]).astype(np.float64)
+
+
+def binary(share: float) -> Draw:
+    """Flags that are 1 in this share of the rows."""
+    return lambda random, columns, rows: (random.random((columns, rows)) < share).astype(np.float64)
 
 
 def missing(share: float) -> Draw:
@@ -147,7 +156,7 @@ STILL: Sequence[Case] = (
     Case("normal", normal()),
     Case("lognormal", lognormal),
     Case("Student's t, 3 degrees", t3),
-    Case("Poisson(3)", poisson),
+    Case("Poisson(3)", poisson(3.0)),
     Case("5 categories", shared(CATEGORIES)),
     Case("200 categories (Zipf)", zipf()),
     Case("rare binaries (.05-2 %)", rare),

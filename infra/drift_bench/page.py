@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isinf
 
-from infra.drift_bench import cases, ours, plain, suite
+from infra.drift_bench import cases, estimates, ours, plain, suite
+from infra.drift_bench.estimates import Estimates
 from infra.drift_bench.measures import Figures, Trial
 from infra.drift_bench.real import Moved
 
 Found = Mapping[tuple[str, str], Sequence[Trial]]
 _QUIET = 0.3
 """False alarms per feature and 1M events, at most."""
+_NEAR, _PATIENCE = 0.01, 2
+"""How near an estimate must be to what labels say, and within how many windows of labels it is given up."""
 _WORDS = f"""\
 `false_alarm_rate` is per feature and 1M events without a change, all channels together; an alarm of ours is
 an episode that opens. `detection_delay` is in events after the change, missed changes counted as infinitely
@@ -27,9 +30,16 @@ most of all.
 """
 
 
-def page(found: Found, ordered: Mapping[str, Sequence[Moved]], seed: int, quick: bool) -> str:
+def page(
+    found: Found, told: Estimates, ordered: Mapping[str, Sequence[Moved]], seed: int, quick: bool
+) -> str:
     """All of it as Markdown."""
-    return "\n".join([*_head(seed, quick), *_goals(found), *_rivals(found), *_ordered(ordered), ""])
+    ours = [
+        *_goals(found),
+        *_estimated(told),
+        "\nLabels that come late, twice, or never: `tests/join_test.py`.",
+    ]
+    return "\n".join([*_head(seed, quick), *ours, *_rivals(found), *_ordered(ordered), ""])
 
 
 def _head(seed: int, quick: bool) -> Iterator[str]:
@@ -65,7 +75,21 @@ def _goals(found: Found) -> Iterator[str]:
     restarts = found[suite.OURS, suite.RESTARTED]
     same = sum(not trial.alarms for trial in restarts)
     yield _row(suite.RESTARTED, "the same alarms", f"{same} of {len(restarts)} runs", same == len(restarts))
-    yield "\nLabels that come late, twice, or never: `tests/join_test.py`."
+
+
+def _estimated(told: Estimates) -> Iterator[str]:
+    for model in estimates.MODELS:
+        own = [one for one in told.stable if one.model == model.name]
+        farthest, trusted = max(one.difference for one in own), sum(one.trusted for one in own) / len(own)
+        said = f"{farthest:.4f} at most in {len(own)} streams, trusted in {trusted:.0%} of the windows"
+        yield _row(f"estimate without labels: {model.name}", f"<= {_NEAR}", said, farthest <= _NEAR)
+    for model, trials in ((estimates.GOOD, told.contradicted), (estimates.POOR, told.contradicted_poor)):
+        figures = Figures.of(trials)
+        p50, p95 = figures.detection_delay
+        said = f"p50 {p50:,.0f}, p95 {p95:,.0f} windows; {figures.false_alarm_rate / 1e6:.1%} of those before"
+        met = p95 <= _PATIENCE if model is estimates.GOOD else None
+        goal = f"untrusted within {_PATIENCE} windows" if model is estimates.GOOD else ""
+        yield _row(f"labels contradict: {estimates.FLIPPED:.0%} flipped, {model.name}", goal, said, met)
 
 
 def _rivals(found: Found) -> Iterator[str]:
