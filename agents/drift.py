@@ -16,7 +16,7 @@ from mlops_core.drift.calibration import Calibration, settled
 from mlops_core.drift.columns import ColumnWatch
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.errors import Unknown
+from mlops_core.errors import BadData, Unknown
 from mlops_core.ports import ModelReader
 from schemas import ids
 from schemas.events import AlertRaised, DriftMeasured, Span
@@ -60,11 +60,11 @@ class DriftAgent(WithoutEffects):
         return orjson.dumps([{"key": key, **_dumped(one)} for key, one in state.items()])
 
     def load(self, data: bytes) -> State:
-        """Back from `dump`."""
+        """Back from `dump`; a version that was registered anew with other columns is watched anew."""
         state: State = {}
         for one in orjson.loads(data):
             model, version = one["key"]
-            with contextlib.suppress(Unknown):  # deleted from the registry meanwhile
+            with contextlib.suppress(Unknown, BadData):  # deleted from the registry meanwhile, or another now
                 profile = self._registry.profile(model, version)
                 watched = state[model, version] = self._loaded(one, model, profile)
                 for segment, own in one.get("segments", {}).items():
@@ -78,11 +78,14 @@ class DriftAgent(WithoutEffects):
             key = (summary.model, summary.version)
             try:
                 state[key] = watched = state.pop(key, None) or self._new(summary, follows)  # newest last
+                keep_newest(state, summary.model, KEPT)
                 said = self._within(watched, summary) if summary.segment else told(watched, summary)
             except Unknown as error:
                 follows.append(parked(chunk, record, "unknown model", str(error)))
                 continue
-            keep_newest(state, summary.model, KEPT)
+            except BadData as error:  # binned by another profile than ours, of a version registered anew
+                follows.append(parked(chunk, record, "another profile", str(error)))
+                continue
             follows.extend(said)
         return follows
 

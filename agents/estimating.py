@@ -42,7 +42,7 @@ class Estimates:
     def expected(self, known: Estimators, summary: DriftSummary) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
         own = self._own(known, summary.model, summary.version)
-        if own is None:
+        if own is None or own.column >= summary.columns:  # binned by another profile: registered anew
             return []
         counts, times = summary.unpacked()
         return [_said(summary, one) for one in own.estimator.predicted(counts[:, own.column], times)]

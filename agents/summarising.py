@@ -130,7 +130,7 @@ def _summarised(
     at = np.concatenate([one.at for one in rows])
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
     for segment, chosen in _streams(profile, bins):
-        own = streams.setdefault(segment, Summariser(len(profile.columns)))
+        own = _fitting(streams, segment, len(profile.columns))
         pairs = None if segment else profile.pairs  # a segment's own would cost as much again, 24 times
         counts, times, groups = own.add(bins[chosen], at[chosen], pairs)
         if len(counts):
@@ -138,6 +138,14 @@ def _summarised(
             summary = summary.grouped(groups.sums, groups.ends, groups.since)
             found = {} if segment else deviations(rows, profile)
             yield summary.model_copy(update={"segment": segment, "deviations": found})
+
+
+def _fitting(streams: Streams, segment: str, columns: int) -> Summariser:
+    """The stream's summariser; a fresh one if what waits was of a profile that had other columns."""
+    own = streams.get(segment)
+    if own is None or own.columns != columns:
+        own = streams[segment] = Summariser(columns)
+    return own
 
 
 def _streams(profile: Profile, bins: NDArray[np.uint8]) -> Iterator[tuple[str, slice | NDArray[np.bool_]]]:

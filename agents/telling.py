@@ -33,8 +33,8 @@ class Watched:
 
 def told(watched: Watched, summary: DriftSummary, silenced: Sequence[str] = ()) -> list[Emitted]:
     """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
-    watched.spans = _merged([*watched.spans, summary.span])
     verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()), silenced)
+    watched.spans = _merged([*watched.spans, summary.span])
     follows: list[Emitted] = []
     for turn, own in enumerate(_turns(verdicts)):
         follows += _opened(watched, summary, own, turn)

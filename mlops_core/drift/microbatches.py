@@ -69,6 +69,11 @@ class Summariser:
         """Earliest `at` of each of these."""
 
     @property
+    def columns(self) -> int:
+        """Columns of each row."""
+        return self._bins.shape[1]
+
+    @property
     def waiting(self) -> int:
         """Rows that wait for the rest of their micro-batch."""
         return len(self._at)
