@@ -1,6 +1,7 @@
 """How many false alarms a person will bear, in plain words: `1 in 30 days at 100,000 rows a day`."""
 
 import re
+from math import inf
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
@@ -9,7 +10,8 @@ POSSIBLE = (
     "say `1 in 30 days at 100,000 rows a day`, `two a month at 50 rows a second`, `3 per week at 2M "
     "rows/day` or `1 in 5M rows`"
 )
-_WORDS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "ten": 10}
+_ONE_ON = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_WORDS = {"a": 1, "an": 1, "once": 1, "twice": 2, **{word: n for n, word in enumerate(_ONE_ON, start=1)}}
 _SECONDS = {
     "second": 1,
     "minute": 60,
@@ -58,7 +60,7 @@ class Budget(BaseModel):
         said = " ".join(text.lower().split())
         found = _BY_TIME.fullmatch(said) or _BY_ROWS.fullmatch(said)
         rows = _rows(found.groupdict()) if found else 0.0
-        if rows <= 0:
+        if not 0 < rows < inf:
             raise ValueError(f"{text!r} is no budget of false alarms; {POSSIBLE}")
         return cls(text=text, rows_per_alarm=rows)
 

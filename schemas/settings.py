@@ -5,8 +5,8 @@ then the defaults below. `KAFKA_BOOTSTRAP_SERVERS` alone is enough to point ever
 Nothing else in the house reads the environment.
 """
 
-import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,16 +18,20 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
+from schemas import mistakes
 from schemas.budgets import Budget
+from schemas.mistakes import SettingsError as SettingsError  # noqa: PLC0414 - it is raised here
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
-Season = Literal["day", "week"] | Annotated[float, Field(gt=0)] | None
-"""A period after which the data repeats itself: a name or hours."""
+Season = Literal["day", "week"] | Annotated[float, Field(ge=1, le=366 * 24)] | None
+"""A period after which the data repeats itself: a name or hours, up to a year of them."""
 _CHECKS = 16
 """More would be 16 windows of waiting."""
+_SOME_OF = re.compile(r"\s*(\d{1,3})\s+of\s+(\d{1,3})\s*")
 
 
 class Group(BaseModel):
@@ -109,11 +113,11 @@ class DriftSettings(Group):
     is known to 0.035: to find 0.25, which may matter to a model, without fail takes 3 of these less."""
     close_severity: Annotated[float, Field(gt=0)] = 0.075
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
-    confirm: Annotated[str, Field(pattern=r"^\s*\d+ of \d+\s*$")] = "1 of 1"
+    confirm: str = "1 of 1"
     """In how many of how many checks the severity must reach `open_severity` before an episode opens: the
     first as soon as it does, each further one a window later. `2 of 3` costs a window of delay, and lets pass
     what has gone by then. Up to 16."""
-    window_rows: Positive = 1024
+    window_rows: Annotated[Positive, Field(multiple_of=256)] = 1024
     """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
     detector: str = "adwin"
     """What listens to the channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
@@ -138,6 +142,13 @@ class DriftSettings(Group):
             raise ValueError("a rolling reference knows no season; possible: one of them")
         return self
 
+    @model_validator(mode="after")
+    def _closes_under_what_opens(self) -> Self:
+        if self.close_severity >= self.open_severity:
+            opens, closes = self.open_severity, self.close_severity
+            raise ValueError(f"close_severity {closes:g} must be less than open_severity {opens:g}")
+        return self
+
     @field_validator("false_alarms")
     @classmethod
     def _told_in_words(cls, said: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
@@ -148,15 +159,15 @@ class DriftSettings(Group):
     @field_validator("confirm")
     @classmethod
     def _some_of_as_many(cls, said: str) -> str:
-        wanted, checks = (int(part) for part in said.split(" of "))
-        if not 1 <= wanted <= checks <= _CHECKS:
-            raise ValueError(f"{said!r}: say `m of n` with 1 <= m <= n <= {_CHECKS}")
+        found = _SOME_OF.fullmatch(said)
+        if found is None or not 1 <= int(found[1]) <= int(found[2]) <= _CHECKS:
+            raise ValueError(f"say `m of n` with 1 <= m <= n <= {_CHECKS}, as `2 of 3`")
         return said
 
     @property
     def confirmation(self) -> tuple[int, int]:
         """`confirm` as numbers: how many, of how many."""
-        wanted, checks = self.confirm.split(" of ")
+        wanted, _, checks = self.confirm.split()
         return int(wanted), int(checks)
 
     def budget_of(self, model: str) -> Budget | None:
@@ -181,7 +192,7 @@ class PerformanceSettings(Group):
     season: Season = None
     """`day`, `week` or a period in hours: compare the errors of each hour with those of the same hour of
     earlier days, weeks or periods. Concept drift is silent until it has seen two of them."""
-    estimate_rows: Positive = 1024
+    estimate_rows: Annotated[Positive, Field(multiple_of=32)] = 1024
     """Predictions between two estimates of what their labels will say; a multiple of 32."""
 
 
@@ -344,8 +355,8 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a file that isn't there, a key that doesn't exist, a value that can't be.
         """
-        if path is not None and not path.is_file():
-            raise SettingsError(f"no settings file at {path}")
+        mistakes.check_file(path)
+        mistakes.check_variables(os.environ, cls)
         config = SettingsConfigDict(yaml_file=path)
         source: type[Self] = type(
             cls.__name__, (cls,), {"model_config": config, "__module__": cls.__module__}
@@ -356,33 +367,6 @@ class Settings(BaseSettings):
         try:
             return source(**groups)
         except ValidationError as error:
-            raise SettingsError(_explain(error, str(path or "settings"))) from error
-
-
-class SettingsError(ValueError):
-    """What is wrong with the settings: which key, and what was possible."""
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    return "\n".join(f"{source}: {_explain_one(dict(one))}" for one in error.errors())
-
-
-def _explain_one(one: dict[str, Any]) -> str:
-    where = [str(part) for part in one["loc"]]
-    key = ".".join(where)
-    if one["type"] != "extra_forbidden":
-        return f"{key}: {one['msg']} (got {one['input']!r})"
-    known = list(_group_at(where[:-1]).model_fields)
-    near = difflib.get_close_matches(where[-1], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"possible here: {', '.join(sorted(known))}"
-    return f"unknown key {key!r}; {hint}"
-
-
-def _group_at(path: list[str]) -> type[BaseModel]:
-    model: type[BaseModel] = Settings
-    for part in path:
-        inner = model.model_fields[part].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        model = inner
-    return model
+            raise SettingsError(mistakes.explained(error, str(path or "settings"), cls)) from error
+        except SourceError as error:  # a variable of a group or of a list, whose text is no JSON
+            raise SettingsError(mistakes.unreadable(error, os.environ)) from error

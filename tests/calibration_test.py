@@ -19,6 +19,9 @@ THREE_MILLION = [
     "1 per week at 428571.428571428 rows each day",
     "1 in 3M rows",
     "2 in 6 million rows",
+    "once a month at 100,000 rows a day",
+    "twice in 60 days at 100,000 rows a day",
+    "nine in 27M rows",
 ]
 
 
@@ -29,7 +32,15 @@ def test_many_ways_to_say_the_same(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "often", "1 in 30 days", "none at all", "0 in 30 days at 5 rows a day", "1 a day at 0 rows a day"],
+    [
+        "",
+        "often",
+        "1 in 30 days",
+        "none at all",
+        "0 in 30 days at 5 rows a day",
+        "1 a day at 0 rows a day",
+        f"1 in {10**400} rows",
+    ],
 )
 def test_what_tells_no_budget_is_refused_with_what_was_possible(text: str) -> None:
     with pytest.raises(

@@ -60,3 +60,53 @@ def test_settings_survive_the_way_through_a_file(written: Path) -> None:
     settings = Settings.load(rollout={"steps": (10, 50)})
     written.write_text(settings.model_dump_json())
     assert Settings.load(written).rollout.steps == (10, 50)
+
+
+@pytest.mark.parametrize("text", ["drift: {", "drift", "- drift", "1: 2", "\t: 1"])
+def test_a_file_that_is_no_mapping_of_groups_is_an_error_that_names_it(text: str, written: Path) -> None:
+    written.write_text(text)
+    with pytest.raises(SettingsError, match="driftloop.yaml"):
+        Settings.load(written)
+
+
+def test_a_variable_of_a_group_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRIFTLOOP_SERVICE_HOST", "10.0.0.1")  # Kubernetes: of a service called driftloop
+    assert Settings.load().drift.season is None
+    monkeypatch.setenv("DRIFTLOOP_DRFT__SEASON", "day")
+    with pytest.raises(SettingsError, match="DRIFTLOOP_DRFT__SEASON sets nothing: did you mean 'drift'"):
+        Settings.load()
+
+
+def test_a_list_in_a_variable_that_is_no_json_is_told_what_was_possible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DRIFTLOOP_DRIFT__SEGMENTS", "country")
+    with pytest.raises(SettingsError, match=r"DRIFTLOOP_DRIFT__SEGMENTS: JSON was expected.*got 'country'"):
+        Settings.load()
+    monkeypatch.setenv("DRIFTLOOP_DRIFT__SEGMENTS", '["country"]')
+    assert Settings.load().drift.segments == ("country",)
+
+
+@pytest.mark.parametrize(
+    ("drift", "said"),
+    [
+        ("season: dya", "drift.season: Input should be 'day' or 'week'; or .* number.* [(]got 'dya'[)]$"),
+        ("season: .inf", "drift.season: .*less than or equal to 8784"),
+        ("season: 0.001", "drift.season: .*greater than or equal to 1 "),
+        ("window_rows: 1000", "drift.window_rows: .*multiple of 256"),
+        ("confirm: 5 of 3", "drift.confirm: say `m of n` with 1 <= m <= n <= 16"),
+        ("confirm: two", "drift.confirm: say `m of n` with 1 <= m <= n <= 16"),
+        ("open_severity: 0.05", "drift: close_severity 0.075 must be less than open_severity 0.05"),
+        ("false_alarms: 3", "drift.false_alarms: Input should be a valid string; or .*dictionary"),
+        (
+            "false_alarms: never",
+            "drift.false_alarms: 'never' is no budget of false alarms; say `1 in 30 days",
+        ),
+        ("segments: country", "drift.segments: .*got 'country'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_line_that_says_what_can(drift: str, said: str, written: Path) -> None:
+    written.write_text(f"drift: {{{drift}}}\n")
+    with pytest.raises(SettingsError, match=said) as caught:
+        Settings.load(written)
+    assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,102 @@
+"""What is wrong with settings, for a person: which key or variable, and what was possible."""
+
+import difflib
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+PREFIX = "DRIFTLOOP_"
+"""Of variables; what has no `__` may be anybody's, as the names that Kubernetes gives to services."""
+
+
+class SettingsError(ValueError):
+    """What is wrong with the settings: which key, and what was possible."""
+
+
+def check_file(path: Path | None) -> None:
+    """Look whether there is a mapping in the file.
+
+    Raises:
+        SettingsError: no file, no YAML, or no mapping of names.
+    """
+    if path is None:
+        return
+    if not path.is_file():
+        raise SettingsError(f"no settings file at {path}")
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if found is not None and not (isinstance(found, dict) and all(isinstance(key, str) for key in found)):
+        raise SettingsError(f"{path}: groups of settings were expected, as `drift: {{season: day}}`")
+
+
+def check_variables(environment: Mapping[str, str], settings: type[BaseModel]) -> None:
+    """Look whether variables name groups that there are.
+
+    Raises:
+        SettingsError: one that would set nothing.
+    """
+    groups = list(settings.model_fields)
+    for name in environment:
+        group, apart, _ = name.upper().removeprefix(PREFIX).lower().partition("__")
+        if apart and name.upper().startswith(PREFIX) and group not in groups:
+            raise SettingsError(f"variable {name} sets nothing: {_hint(group, groups)}")
+
+
+def explained(error: ValidationError, source: str, settings: type[BaseModel]) -> str:
+    """A line for each key that is wrong in `source`."""
+    ones = [({**one}, _key(one["loc"], settings)) for one in error.errors()]
+    return "\n".join(
+        f"{source}: {_explained(key, [one for one, _ in same], settings)}"
+        for key, same in groupby(ones, key=lambda one: one[1])
+    )
+
+
+def unreadable(error: Exception, environment: Mapping[str, str]) -> str:
+    """Which variable has a text that is no JSON, although it has to be."""
+    text = getattr(error.__cause__, "doc", None)
+    names = [name for name, value in environment.items() if name.upper().startswith(PREFIX) and value == text]
+    if not names:
+        return str(error)
+    possible = '`["country", "device"]` or `[10, 50]`'
+    return f"variable {', '.join(names)}: JSON was expected, as {possible} (got {text!r})"
+
+
+def _key(place: tuple[int | str, ...], settings: type[BaseModel]) -> str:
+    """The dotted key; without the names that pydantic gives to the alternatives of a type."""
+    parts: list[str] = []
+    inside: type[BaseModel] | None = settings
+    for part in place:
+        if inside is None and isinstance(part, str):
+            break
+        parts.append(str(part))
+        inside = _group(inside, part)
+    return ".".join(parts)
+
+
+def _group(inside: type[BaseModel] | None, name: int | str) -> type[BaseModel] | None:
+    field = inside.model_fields.get(str(name)) if inside is not None else None
+    found = field.annotation if field is not None else None
+    return found if isinstance(found, type) and issubclass(found, BaseModel) else None
+
+
+def _explained(key: str, ones: list[dict[str, Any]], settings: type[BaseModel]) -> str:
+    first = ones[0]
+    if first["type"] != "extra_forbidden":
+        said = "; or ".join(dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in ones))
+        return f"{key}: {said} (got {first['input']!r})" if key else said
+    *within, name = key.split(".")
+    inside: type[BaseModel] = settings
+    for part in within:
+        inside = _group(inside, part) or inside
+    return f"unknown key {key!r}; {_hint(name, list(inside.model_fields))}"
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"possible here: {', '.join(sorted(known))}"
