@@ -5,7 +5,6 @@ from typing import Literal
 import orjson
 
 from agents.reading import events
-from mlops_core.muting import Muted, heard, is_muted
 from schemas.events import (
     AlertRaised,
     AnyEvent,
@@ -27,8 +26,8 @@ from streams.routes import Emitted
 Severity = Literal["info", "warning", "critical"]
 
 
-State = dict[str, Muted]
-"""What is muted, by model."""
+State = dict[str, tuple[DriftKind, ...]]
+"""Kinds of drift that nobody wants to be woken for, by model: the newest word about it counts."""
 
 
 class AlertingAgent(WithoutEffects):
@@ -48,7 +47,7 @@ class AlertingAgent(WithoutEffects):
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         return {
-            model: {version: [DriftKind(kind) for kind in kinds] for version, kinds in muted.items()}
+            model: tuple(DriftKind(kind) for kind in muted)
             for model, muted in orjson.loads(data or b"{}").items()
         }
 
@@ -57,10 +56,9 @@ class AlertingAgent(WithoutEffects):
         follows: list[Emitted] = []
         raised: list[Emitted] = []
         for event in events(chunk, follows):
-            muted = state.get(event.model, {})
             if isinstance(event, DeployRequested):
-                state[event.model] = heard(muted, event)
-            elif not (isinstance(event, DriftDetected) and is_muted(muted, event)):
+                state[event.model] = event.muted
+            elif not (isinstance(event, DriftDetected) and event.kind in state.get(event.model, ())):
                 alert = alert_for(event)
                 raised += [] if alert is None else [alert]
         return follows + raised

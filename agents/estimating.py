@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlops_core.drift.estimation import Estimated, PerformanceEstimator
-from mlops_core.errors import Unknown
+from mlops_core.errors import Unavailable, Unknown
 from mlops_core.ports import ModelReader, Task
 from schemas import ids
 from schemas.events import PerformanceEstimated, PostStratified
@@ -88,7 +88,7 @@ class Estimates:
     def _new(self, model: str, version: str) -> Estimating | None:
         try:
             profile = self._registry.profile(model, version)
-        except Unknown:
+        except (Unknown, Unavailable):  # labels are counted all the same; the next window asks again
             return None
         estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
         return Estimating(estimator, len(profile.features))

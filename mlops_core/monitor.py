@@ -46,7 +46,7 @@ class MetricCollector:
     async def collect_metrics(self, deployment_id: str) -> Collected:
         """What is known of a deployment."""
         model, version = parted(deployment_id)
-        asked = await self._events.newest(DeployRequested, model, lambda one: one.version == version)
+        asked = await self._events.newest(DeployRequested, model)
         # Those of an alarm hold only what alarmed, and those of a segment only its rows.
         whole = await self._events.newest(
             DriftMeasured, model, lambda one: one.version == version and not one.partial

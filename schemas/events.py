@@ -363,7 +363,8 @@ class DeployRequested(Event):
     version: Name
     replicas: Annotated[int, Field(ge=1)] = 1
     muted: tuple[DriftKind, ...] = ()
-    """Kinds of drift of this version that are measured and shown, but neither alert nor retrain."""
+    """Kinds of drift of the model that are measured and shown, but neither alert nor retrain, whichever
+    version serves, until another request says otherwise."""
 
 
 class RolloutAction(StrEnum):

@@ -140,6 +140,10 @@ class DriftSettings(Group):
     def _one_reference(self) -> Self:
         if self.reference == "rolling" and self.season is not None:
             raise ValueError("a rolling reference knows no season; possible: one of them")
+        if self.segments and self.season is not None:
+            raise ValueError(
+                "segments know no season, and would take each night for a drift; possible: one of them"
+            )
         return self
 
     @model_validator(mode="after")

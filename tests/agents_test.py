@@ -21,6 +21,7 @@ from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from infra.adapters.parquet_store import ParquetStore
 from mlops_core.data.profile import Profile
+from mlops_core.errors import Unavailable
 from schemas.dead_letters import DeadLetter
 from schemas.events import (
     AlertRaised,
@@ -569,15 +570,38 @@ def test_muted_drift_neither_alerts_nor_retrains_and_the_refusal_says_so() -> No
     assert isinstance(alert, AlertRaised)
     assert alert.caused_by == "c"
     assert isinstance(refused, RetrainRefused)
-    assert refused.reason.startswith("muted: feature drift of version 1")
+    assert refused.reason.startswith("muted: feature drift")
     assert isinstance(answer, RetrainRefused)
     assert answer.reason.startswith("labels")
 
 
-def test_the_newest_word_about_a_version_counts() -> None:
+def test_a_mute_outlives_the_version_until_another_deployment_says_otherwise() -> None:
     mute = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.FEATURE])
-    again = DeployRequested(id="s", at=2, model=MODEL, version="1")
+    again = DeployRequested(id="s", at=2, model=MODEL, version="2")
     agent = AlertingAgent()
     state = agent.fresh()
-    agent.handle(state, chunk("lifecycle-commands", mute, again))
-    assert len(agent.handle(state, chunk("drift-events", DRIFT))) == 1
+    challenger = DRIFT.model_copy(update={"id": "d2", "version": "3"})
+    agent.handle(state, chunk("lifecycle-commands", mute))
+    assert agent.handle(state, chunk("drift-events", DRIFT, challenger)) == []
+    agent.handle(state, chunk("lifecycle-commands", again))
+    assert len(agent.handle(state, chunk("drift-events", DRIFT, challenger))) == 2
+
+
+class Away(FolderReader):
+    """A registry that doesn't answer."""
+
+    def profile(self, model: str, version: str) -> Profile:
+        raise Unavailable("MLflow is away")
+
+
+def test_labels_are_counted_while_the_registry_is_away(tmp_path: Path, random: np.random.Generator) -> None:
+    joining, agent = (
+        JoiningAgent(PerformanceSettings()),
+        PerformanceAgent(Away(tmp_path), PerformanceSettings()),
+    )
+    predictions, labels = joined(random, 500)
+    state = joining.fresh()
+    joining.handle(state, chunk("predictions", predictions))
+    outcomes = [one for one in joining.handle(state, chunk("labels", labels)) if type(one) is Outcomes]
+    follows = agent.handle(agent.fresh(), chunk("outcomes", *outcomes))
+    assert [type(one) for one in follows] == [PerformanceMeasured] * 2

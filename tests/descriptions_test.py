@@ -1,6 +1,7 @@
 """Features that come by themselves meet their prediction, in whatever order, and nobody waits for ever."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.descriptions import Descriptions
+from mlops_core.data.descriptions import HORIZON_MS, MODELS, Descriptions
 from mlops_core.data.rows import RowKind, Rows
 
 
@@ -48,11 +49,32 @@ def test_a_prediction_that_many_younger_ones_have_passed_is_given_up_without_fea
     assert told(met.take(predictions("c"))) == [("a", "1", None)]
 
 
+def test_a_prediction_that_the_features_have_left_an_hour_behind_is_given_up() -> None:
+    met = Descriptions()
+    met.take(predictions("a"))
+    soon, late = (described(*(f"{name}-{n}" for n in range(63)), x=[1.0] * 63) for name in ("soon", "late"))
+    assert met.take(replace(soon, at=np.full(63, HORIZON_MS))) == []
+    assert told(met.take(replace(late, at=np.full(63, HORIZON_MS + 1)))) == [("a", "1", None)]
+
+
+def test_predictions_that_are_read_long_before_their_features_wait_for_them() -> None:
+    met, ids = Descriptions(), [f"id-{n}" for n in range(25_000)]
+    assert met.take(predictions(*ids)) == []
+    assert sum(len(one) for one in met.take(described(*ids, x=[1.0] * 25_000))) == 25_000
+
+
+def test_models_that_nobody_registered_fill_no_memory() -> None:
+    met = Descriptions()
+    for n in range(MODELS + 10):
+        met.take(replace(described("a", x=[1.0]), model=f"made-up-{n}"))
+    assert len(met.state()) == MODELS
+
+
 def test_features_that_nobody_asks_for_fill_no_memory() -> None:
     met = Descriptions(capacity=10)
     for n in range(100):
         met.take(described(f"id-{n}", x=[1.0]))
-    assert len(met.state()["apart"]["m"]["ids"]) == 10
+    assert len(met.state()["m"]["apart"]["ids"]) == 10
 
 
 def test_what_comes_again_when_both_have_met_is_not_counted_again() -> None:
@@ -61,8 +83,8 @@ def test_what_comes_again_when_both_have_met_is_not_counted_again() -> None:
     assert len(met.take(described("a", x=[1.0]))) == 1
     met = Descriptions.restore(orjson.loads(orjson.dumps(met.state())))
     assert met.take(predictions("a")) + met.take(described("a", x=[1.0])) == []
-    assert not any(met.state()["bare"]["m"])
-    assert not met.state()["apart"]["m"]["ids"]
+    assert not met.state()["m"]["bare"]
+    assert not met.state()["m"]["apart"]["ids"]
 
 
 def test_a_repeated_prediction_counts_once() -> None:

@@ -5,9 +5,6 @@ All times are those of the data (UTC, ms), so that a replayed year is judged by 
 
 from collections.abc import Callable, Sequence
 
-from pydantic import Field
-
-from mlops_core.muting import Muted, heard, is_muted
 from schemas.events import (
     DeployRequested,
     DriftDetected,
@@ -55,8 +52,8 @@ class RetrainingState(Part):
     """The request whose training ended last, so that its end counts once."""
     alarms: tuple[Alarm, ...] = ()
     """Those of the last `confirm_hours`, oldest first."""
-    muted: Muted = Field(default_factory=dict)
-    """Kinds of drift that are not to be acted on, by version."""
+    muted: tuple[DriftKind, ...] = ()
+    """Kinds of drift that are not to be acted on."""
 
 
 Reason = Callable[[RetrainingState, DriftDetected, RetrainingSettings], str | None]
@@ -69,8 +66,8 @@ def decide(
     """The state after an alarm, and the answer. The alarm in flight, delivered again, has the same answer."""
     if state.in_flight is not None and state.in_flight.caused_by == evidence.id:
         return state, state.in_flight
-    if is_muted(state.muted, evidence):
-        why = f"muted: {evidence.kind} drift of version {evidence.version}, by what its deployment asked for"
+    if evidence.kind in state.muted:
+        why = f"muted: {evidence.kind} drift, by what the newest deployment asked for"
         return state, RetrainRefused.following(evidence, reason=why)
     if evidence.share < settings.segment_share:
         needed = f"{_percent(settings.segment_share)} are needed"
@@ -88,7 +85,7 @@ def decide(
 def noted(state: RetrainingState, event: PerformanceMeasured | DeployRequested | Outcome) -> RetrainingState:
     """The state after labels were counted, a version was deployed or a training, by whomever, ended."""
     if isinstance(event, DeployRequested):
-        return state.model_copy(update={"muted": heard(state.muted, event)})
+        return state.model_copy(update={"muted": event.muted})
     if isinstance(event, PerformanceMeasured):
         return state.model_copy(update={"labelled": max(state.labelled, event.labelled)})
     if event.caused_by == state.ended:
