@@ -109,7 +109,7 @@ class DriftAgent(WithoutEffects):
             whole.segments[summary.segment] = watched
         return [
             event
-            for event in told(watched, summary, whole.detector.open)
+            for event in told(watched, summary, whole.lately)
             if not isinstance(event, DriftMeasured) or event.partial
         ]
 
@@ -117,13 +117,15 @@ class DriftAgent(WithoutEffects):
         settings, _ = self._settled(model, profile)
         own, share = _of_segment(profile, segment)
         data = base64.b64decode(one["detector"])
+        detector = DistributionDrift.load(data, own, settings, self._detector)
         return Watched(
-            DistributionDrift.load(data, own, settings, self._detector),
+            detector,
             [Span.model_validate(span) for span in one["spans"]],
             one["detections"],
             ColumnWatch.restored(one.get("columns", {})),
             segment,
             share,
+            lately=one.get("lately", list(detector.open)),
         )
 
     def _settled(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
@@ -142,6 +144,7 @@ def _dumped(one: Watched) -> dict[str, Any]:
         "spans": [span.model_dump() for span in one.spans],
         "detections": one.detections,
         "columns": {"held": one.columns.held, "told": one.columns.told},
+        "lately": one.lately,
         "segments": {segment: _dumped(own) for segment, own in one.segments.items()},
     }
 

@@ -29,11 +29,15 @@ class Watched:
     share: float = 1.0
     """Of the training rows."""
     segments: dict[str, "Watched"] = field(default_factory=dict)
+    lately: list[str] = field(default_factory=list)
+    """Columns whose episode was open at any time during the newest summary: no news for segments."""
 
 
 def told(watched: Watched, summary: DriftSummary, silenced: Sequence[str] = ()) -> list[Emitted]:
     """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
+    before = watched.detector.open
     verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()), silenced)
+    watched.lately = [*before, *(one.column for one in verdicts if isinstance(one, Opened))]
     watched.spans = _merged([*watched.spans, summary.span])
     follows: list[Emitted] = []
     for turn, own in enumerate(_turns(verdicts)):

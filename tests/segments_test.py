@@ -147,6 +147,29 @@ def test_what_drifts_everywhere_is_told_once(tmp_path: Path, rng: np.random.Gene
     assert [(one.segment, list(one.columns)) for one in found] == [("", ["price"])]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_has_drifted_everywhere_and_is_over_is_no_news_of_a_country(
+    restarts: bool, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    agents = Agents(tmp_path, profiled(rng))
+    everywhere = visits(rng, 3000, FR=1.5, DE=1.5, IT=1.5, MT=1.5)
+    events = fed(agents, rng, joined(visits(rng, 20_000), everywhere, visits(rng, 21_000)), restarts)
+    assert [(one.segment, list(one.columns)) for one in detections(events)] == [("", ["price"])]
+    assert [one.segment for one in events if isinstance(one, DriftResolved)] == [""]
+
+
+def test_a_country_that_stays_away_when_the_others_are_back_is_told_then(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    agents = Agents(tmp_path, profiled(rng))
+    everywhere = visits(rng, 4000, FR=1.5, DE=1.5, IT=0.6, MT=1.5)
+    events = fed(agents, rng, joined(visits(rng, 20_000), everywhere, visits(rng, 20_000, IT=0.6)))
+    assert [one.segment for one in detections(events)] == ["", "country=IT"]
+    back = next(one for one in events if isinstance(one, DriftResolved))
+    assert back.segment == ""
+    assert detections(events)[1].changed_at > 24_000
+
+
 def test_countries_that_trade_places_are_drift_of_the_whole_only(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:

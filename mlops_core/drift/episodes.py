@@ -115,20 +115,22 @@ class Episodes:
     ) -> tuple[list[int], list[int]]:
         """The columns whose episodes open and close, given severities over `spans(now)`.
 
-        Those `silenced` open none now, and are watched on. `sure` is what of the severity is no chance;
-        without it, chance is that of a mean of rows.
+        Those `silenced` open none now, and are watched on; what came until then never opens one. `sure` is
+        what of the severity is no chance; without it, chance is that of a mean of rows.
         """
         if sure is None:
             by_chance = SURE * np.sqrt(1 / (self.spans(now) * ROWS) + 1 / self.reference)
             sure = np.where(severity >= by_chance, severity, 0.0)
         ready = self.alarmed | (now >= self.window)
         enough = np.where(self.alarmed, self.opens, _UNHEARD * self.opens)
-        reached = self.watched & ~self.open & ready & (sure >= enough)
+        reached = self.watched & ~self.open & ready & (sure >= enough) & (now >= self.changed)
         led = self.leads != np.arange(len(self.leads))
         first_word = now - self.noticed < _FIRST_WORD  # its speaker may be about to notice, too
         reached &= ~(led & ((self.open | reached)[self.leads] | first_word))
         if silenced is not None:
             reached &= ~silenced
+            # Who silenced it has told of these rows: as many as a severity needs must come after them.
+            self.changed = np.where(silenced & ~self.open, now + min(_LEAST, self.window), self.changed)
         opening = self._confirmed(reached, now)
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
