@@ -46,7 +46,7 @@ def _main(
 
 @app.command()
 def demo(
-    fast: Annotated[bool, typer.Option("--fast", help="Close the loop within two minutes.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Close the loop in two to four minutes.")] = False,
     sabotage: Annotated[
         bool, typer.Option(help="Have one challenger go bad behind the gate's back, to see it rolled back.")
     ] = True,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
+from mlops_core.drift.cusum import Cusums
 from mlops_core.errors import BadData
+from schemas.settings import DriftSettings
 
 
 @pytest.fixture
@@ -55,3 +57,44 @@ def test_it_goes_on_elsewhere_as_if_nothing_had_been(rng: np.random.Generator) -
 def test_rows_without_a_time_each_are_refused(rng: np.random.Generator) -> None:
     with pytest.raises(BadData, match="3 scores have 2 times"):
         watching(rng).update(Batch({"x": np.ones(3)}, np.ones(3), np.arange(2)))
+
+
+def test_lists_are_as_good_as_arrays(rng: np.random.Generator) -> None:
+    x, scores, late = rng.normal(size=3000), rng.random(3000), (rng.random(3000) < 0.3).astype(float)
+    moments = np.arange(3000).astype("datetime64[s]")
+    profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
+    arrays = Batch({"x": x}, scores, at=1000 * np.arange(3000), labels=late)
+    lists = Batch(
+        {"x": x.tolist()}, scores.tolist(), at=[1000 * n for n in range(3000)], labels=late.tolist()
+    )
+    dated = Batch({"x": x}, scores, at=moments, labels=late)
+    [told, again, third] = [OnlineDrift(profile).update(one) for one in (arrays, lists, dated)]
+    assert told
+    assert told == again == third
+
+
+def test_what_does_not_fit_together_changes_nothing(rng: np.random.Generator) -> None:
+    drift, profile = watching(rng), Profile.of({"x": [1.0]}, np.ones(1))
+    before = drift.state()
+    for bad in (
+        Batch({"x": rng.normal(size=64)}, rng.random(64), at=np.arange(64), labels=np.ones(63)),
+        Batch({"x": rng.normal(size=64)}, rng.random(64), at=np.arange(63)),
+        Batch({"x": rng.normal(size=64)}, rng.random(64), at=["yesterday"] * 64),
+    ):
+        with pytest.raises(BadData):
+            drift.update(bad)
+    assert drift.state() == before
+    with pytest.raises(BadData, match="no 'adwn' here; possible: adwin, cusum"):
+        OnlineDrift(profile, drift=DriftSettings(detector="adwn"))
+
+
+def test_the_detector_that_the_settings_name_is_the_one_that_listens(rng: np.random.Generator) -> None:
+    x = np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 2048)])
+    batch = Batch({"x": x}, rng.random(6144), at=np.arange(6144))
+    profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
+    settings = DriftSettings(detector="cusum")
+    named, given = OnlineDrift(profile, drift=settings), OnlineDrift(profile, drift=settings, detector=Cusums)
+    named.update(batch)
+    given.update(batch)
+    assert named.state() == given.state()
+    assert named.state() != OnlineDrift(profile).state()

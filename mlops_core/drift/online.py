@@ -7,11 +7,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Column, Floats
+from mlops_core.data.features import Column, numbers
 from mlops_core.data.profile import Profile
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.calibration import settled
 from mlops_core.drift.concept import ConceptDrift, ConceptVerdict
+from mlops_core.drift.cusum import Cusums
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.distribution import DistributionDrift, Verdict
 from mlops_core.drift.microbatches import Summariser
@@ -20,6 +21,9 @@ from mlops_core.ports import Task
 from schemas.events import EVERY_MODEL
 from schemas.settings import DriftSettings, PerformanceSettings
 
+_OURS: Mapping[str, DetectorFactory] = {"adwin": adwin, "cusum": Cusums}
+"""What `drift.detector` may name here; any other is given as a factory."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -27,11 +31,11 @@ class Batch:
 
     features: Mapping[str, Column]
     """Columns of shape (rows,); None, NaN and infinities are missing."""
-    scores: Floats
-    """What the model said, shape (rows,), finite."""
-    at: NDArray[np.int64]
-    """When (UTC, ms), shape (rows,)."""
-    labels: Floats | None = None
+    scores: Column
+    """What the model said, shape (rows,); missing where it is not finite."""
+    at: Column
+    """When (UTC), shape (rows,): ms since 1970, or numpy's datetime64."""
+    labels: Column | None = None
     """The truth, shape (rows,), if it is known already; else `OnlineDrift.labelled` takes it later."""
 
 
@@ -58,15 +62,22 @@ class OnlineDrift:
         task: Task = Task.BINARY,
         drift: DriftSettings | None = None,
         performance: PerformanceSettings | None = None,
-        detector: DetectorFactory = adwin,
+        detector: DetectorFactory | None = None,
     ) -> None:
-        """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows."""
-        self._profile, self._detector = profile, detector
+        """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows.
+
+        A season is learned by the profile (`mlops_core.data.calendar.learned`); segments are watched by the
+        agents only. `detector` goes before the one that `drift.detector` names.
+
+        Raises:
+            BadData: `drift.detector` names none of ours, and no `detector` is given.
+        """
         self._drift, _ = settled(drift or DriftSettings(), EVERY_MODEL, profile.watched)
+        self._profile, self._detector = profile, detector or _ours(self._drift.detector)
         self._performance = performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
-        self.distribution = DistributionDrift(profile, self._drift, detector)
-        self.concept = ConceptDrift(self._performance, task)
+        self.distribution = DistributionDrift(profile, self._drift, self._detector)
+        self.concept = ConceptDrift(self._performance, Task(task))
 
     def update(self, batch: Batch) -> list[Verdict | ConceptVerdict]:
         """Take in rows; returns windows, episodes that open or close, of the concept too, oldest first.
@@ -74,20 +85,22 @@ class OnlineDrift:
         How rows are cut into batches changes nothing. 32 rows are looked at together, so that up to 31 wait.
 
         Raises:
-            BadData: columns of different lengths.
+            BadData: columns of different lengths, or times that are none.
         """
-        if len(batch.at) != len(batch.scores):
-            raise BadData(f"{len(batch.scores)} scores have {len(batch.at)} times")
-        bins = self._profile.bins(batch.features, batch.scores, len(batch.scores))
+        scores, at = numbers(batch.scores), _times(batch.at)
+        if not len(at) == len(scores) == len(scores if batch.labels is None else batch.labels):
+            labels = "no" if batch.labels is None else len(batch.labels)
+            raise BadData(f"{len(scores)} scores have {len(at)} times and {labels} labels")
+        bins = self._profile.bins(batch.features, scores, len(scores))
         found: list[Verdict | ConceptVerdict] = []
-        found += self.distribution.update(*self._summariser.add(bins, batch.at, self._profile.pairs))
+        found += self.distribution.update(*self._summariser.add(bins, at, self._profile.pairs))
         if batch.labels is not None:
-            found += self.labelled(batch.labels, batch.scores, batch.at)
+            found += self.labelled(batch.labels, scores, at)
         return found
 
-    def labelled(self, labels: Floats, scores: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
-        """Take in labels as they arrive, with the scores that they answer; arrays of shape (rows,)."""
-        return self.concept.update(labels, scores, at)
+    def labelled(self, labels: Column, scores: Column, at: Column) -> list[ConceptVerdict]:
+        """Take in labels as they arrive, with the scores that they answer; all of shape (rows,)."""
+        return self.concept.update(numbers(labels), numbers(scores), _times(at))
 
     def state(self) -> Mapping[str, Any]:
         """Everything that is remembered, to go on elsewhere with `restored`; bytes and plain JSON."""
@@ -105,3 +118,22 @@ class OnlineDrift:
         self.concept = ConceptDrift.load(state["concept"], self._performance)
         self._summariser = Summariser.restore(state["waiting"])
         return self
+
+
+def _ours(name: str) -> DetectorFactory:
+    if name not in _OURS:
+        raise BadData(f"drift.detector: no {name!r} here; possible: {', '.join(_OURS)}, or give a `detector`")
+    return _OURS[name]
+
+
+def _times(at: Column) -> NDArray[np.int64]:
+    """Times as ms.
+
+    >>> _times(np.array(["1970-01-01T00:00:01"], dtype="datetime64[ns]")), _times([5.0, 7])
+    (array([1000]), array([5, 7]))
+    """
+    given = np.asarray(at)
+    try:
+        return (given.astype("datetime64[ms]") if given.dtype.kind == "M" else given).astype(np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadData(f"at: whole numbers (ms since 1970) or datetime64 were expected: {error}") from error
