@@ -103,7 +103,7 @@ class DriftSettings(Group):
 
     delta: Share = 1e-5
     """ADWIN's confidence: finds half a standard deviation in about 280 rows, a quarter in 660, with 0.02
-    false episodes per feature and 1M events (docs/decisions/0020); 1e-6 is a tenth slower and has half."""
+    false episodes per feature and 1M events; 1e-6, a tenth slower, has a quarter (docs/decisions/0014)."""
     false_alarms: str | Mapping[str, str] | None = None
     """What you can bear, in place of delta: `1 in 30 days at 100,000 rows a day`; or by model, with `*` for
     all that aren't named: `{churn: 2 a month at 1M rows a day, "*": 1 in 30 days at 50 rows a second}`. It is
