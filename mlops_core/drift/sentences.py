@@ -124,13 +124,19 @@ def _largest(drift: ColumnDrift, before: Floats, now: Floats) -> str:
 
 
 def _interval(edges: Sequence[float], place: int) -> str:
+    """A bin in words; one around a single value is that value.
+
+    >>> _interval([0.999999, 1.000001], 1), _interval([0.999999, 1.000001], 2), _interval([20.0, 30.0], 1)
+    ('1', '1 or more', '20 to 30')
+    """
     if not edges:
         return "all values"
     if place == 0:
         return f"under {_number(edges[0])}"
     if place == len(edges):
         return f"{_number(edges[-1])} or more"
-    return f"{_number(edges[place - 1])} to {_number(edges[place])}"
+    low, high = _number(edges[place - 1]), _number(edges[place])
+    return low if low == high else f"{low} to {high}"
 
 
 def _percent(share: float) -> str:
