@@ -15,6 +15,7 @@ from schemas.events import (
     AnyEvent,
     DriftDetected,
     Event,
+    ModelRegistered,
     PerformanceMeasured,
     RetrainRequested,
     RolloutAdvanced,
@@ -74,6 +75,8 @@ class Narrative:
         self._trainings: set[str] = set()
         self._rollouts: dict[str, bool] = {}
         """Rollouts under way, and whether they have traffic yet."""
+        self._registered = False
+        """Whether a challenger's rollout is still to begin."""
         self._sabotaged: str | None = None
         """The version that went bad."""
         self._first_drift: float | None = None
@@ -102,7 +105,8 @@ class Narrative:
     @property
     def training(self) -> bool:
         """Whether a challenger is being trained, or started."""
-        return bool(self._trainings) or not all(self._rollouts.values())
+        waits = self._registered and not self._rollouts  # else it waits for the one under way
+        return bool(self._trainings) or waits or not all(self._rollouts.values())
 
     def progress(self, asked: int, total: int, now: int, seconds: float) -> None:
         """Where the year is."""
@@ -155,7 +159,10 @@ class Narrative:
             case TrainingCompleted() | TrainingRefused() | TrainingFailed():
                 self._trainings.discard(event.caused_by or "")
                 self._sabotage(event)
+            case ModelRegistered():
+                self._registered = True
             case RolloutStarted():
+                self._registered = False
                 self._rollouts[event.rollout] = False
             case RolloutAdvanced():
                 self._rollouts[event.rollout] = True
