@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.drift_bench import budget, cases, estimates, page, plain, real, restarts, suite
+from infra.drift_bench import budget, cases, estimates, page, plain, real, restarts, suite, windowed
 from infra.drift_bench.measures import Figures, Trial
 from mlops_core.data.profile import Profile
 
@@ -140,6 +140,27 @@ def test_each_value_of_a_wandering_column_is_some_of_the_one_before_and_news(
     assert np.abs([np.corrcoef(own[1:], own[:-1])[0, 1] for own in news]).max() < 0.02
 
 
+def test_a_tool_that_cannot_be_installed_is_told_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "nothing"))
+    beside = windowed.measured(int(rng.integers(2**32)), tmp_path / "envs")
+    assert beside.tools == ["driftloop"]
+    assert set(beside.missing) == {"Evidently", "alibi-detect", "NannyML"}
+    assert all(beside.missing.values())
+    assert all(trial.delay is not None for trial in beside.found["driftloop", "mean + 0.5 sd"])
+
+
+def test_a_column_that_drifted_in_a_window_is_an_alarm_at_its_end(rng: np.random.Generator) -> None:
+    whole = windowed.Stream.of(windowed.CASES[1], rng)
+    stream = whole.judged
+    assert stream.change == 2_000
+    assert np.array_equal(stream.rows[:, 2_000:], whole.rows[:, 20_000:])
+    found = stream.trials(windowed.ended([[4], [], [], [2, 4], []]))
+    assert [(trial.false_alarms, trial.delay) for trial in found[2:5]] == [(0, 2_000), (0, None), (1, 2_000)]
+
+
 def test_the_page_says_which_goals_were_missed() -> None:
     late = [Trial([1900], 11_000, 1000)]
     found = {(who, name): late for who in (suite.OURS, *plain.detectors()) for name in suite.CASES}
@@ -148,11 +169,15 @@ def test_the_page_says_which_goals_were_missed() -> None:
     near = [estimates.Stable(model.name, 0.1, 0.1, 1.0) for model in estimates.MODELS]
     near[0] = estimates.Stable(estimates.GOOD.name, 0.1, 0.1101, 0.5)
     told = estimates.Estimates(near, [Trial([43], 60, 40)], [Trial([43], 60, 40)])
-    text = page.page(found, told, {}, seed=5, quick=False)
+    here = {("driftloop", case.name): late for case in windowed.CASES}
+    beside = windowed.Beside(here, {"NannyML": "no route to the registry"})
+    text = page.page(page.Results(found, told, beside, {}), seed=5, quick=False)
     assert "| mean + 0.5 sd | p50 <= 400, none missed | p50 900, p95 900; 0 of 1 missed | **no** |" in text
     assert "| rounded to tens | p50 <= 1,500, none missed | p50 900, p95 900; 0 of 1 missed | yes |" in text
     far = "0.0101 at most in 1 streams, trusted in 50% of the windows"
     assert f"| estimate without labels: 10 % wrong | <= 0.01 | {far} | **no** |" in text
-    slow = "p50 3, p95 3 windows; 0.0% of those before"
+    slow = "p50 3, p95 3 windows; 0.0% of the windows before"
     assert f"10 % wrong | untrusted within 2 windows | {slow} | **no** |" in text
+    assert "| missing 1 -> 5 % | 900 (0.00) |" in text
+    assert "NannyML isn't there: no route to the registry" in text
     assert "--seed 5" in text

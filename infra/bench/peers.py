@@ -90,7 +90,7 @@ def compared(peer: Peer, file: Path, ours: float, environments: Path = ENVIRONME
     """One tool over the rows of `file`, against our microseconds a row."""
     what = f"— {peer.name}, window {WINDOW:,}"
     try:
-        said = _run(_environment(peer, environments), peer, file)
+        said = _run(environment(peer, environments), peer, file)
     except NotThere as reason:
         return [Row.missing(what, f"not measured: {reason}")]
     theirs = float(str(said["microseconds"]))
@@ -118,7 +118,7 @@ def _bare(column: Column) -> "np.ndarray[tuple[int], np.dtype[np.generic]]":
     return values.astype(str) if values.dtype == object else values
 
 
-def _environment(peer: Peer, environments: Path) -> Path:
+def environment(peer: Peer, environments: Path = ENVIRONMENTS) -> Path:
     """Its Python; made the first time, which takes half a minute and a gigabyte. Raises NotThere."""
     marks = hashlib.sha256(repr((peer.pins, sys.version_info[:2])).encode()).hexdigest()[:8]
     place = environments.absolute() / f"{peer.kind}-{marks}"
@@ -126,20 +126,20 @@ def _environment(peer: Peer, environments: Path) -> Path:
     if not (place / "ready").exists():
         print(f"  installing {peer.kind} ...", file=sys.stderr, flush=True)  # noqa: T201
         uv = str(Path(sys.executable).with_name("uv"))
-        _told([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], INSTALL_SECONDS)
-        _told([uv, "pip", "install", "--quiet", "--python", str(python), *peer.pins], INSTALL_SECONDS)
+        printed([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], INSTALL_SECONDS)
+        printed([uv, "pip", "install", "--quiet", "--python", str(python), *peer.pins], INSTALL_SECONDS)
         (place / "ready").touch()
     return python
 
 
 def _run(python: Path, peer: Peer, file: Path) -> Mapping[str, object]:
     script = str(Path(__file__).with_name("peer.py"))
-    said = _told([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
+    said = printed([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
     answer: Mapping[str, object] = json.loads(said.splitlines()[-1])
     return answer
 
 
-def _told(command: list[str], seconds: float) -> str:
+def printed(command: list[str], seconds: float) -> str:
     """What it prints. Raises NotThere with the last line of its complaint."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)

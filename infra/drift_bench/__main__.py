@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.drift_bench import budget, estimates, real, suite
-from infra.drift_bench.page import page
+from infra.drift_bench import budget, estimates, real, suite, windowed
+from infra.drift_bench.page import Results, page
 
 
 def main() -> None:
@@ -32,8 +32,9 @@ def main() -> None:
     _say(f"seed {seed}, {len(tasks)} tasks")
     found = suite.measured(tasks, given.processes, lambda done: _told(done, len(tasks)))
     ordered = {name: real.in_order(real.tables()[name]()) for name in real.ordered()}
-    told = estimates.measured(seed, 10 if given.quick else 30)
-    text = page(found, told, ordered, seed, given.quick)
+    estimated = estimates.measured(seed, 10 if given.quick else 30)
+    beside = None if given.quick else windowed.measured(seed)
+    text = page(Results(found, estimated, beside, ordered), seed, given.quick)
     print(text)  # noqa: T201
     if given.page is not None:
         given.page.write_text(text)

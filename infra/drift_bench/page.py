@@ -2,14 +2,16 @@
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from math import isinf
 
-from infra.drift_bench import cases, estimates, ours, plain, suite
+from infra.drift_bench import cases, estimates, ours, plain, suite, windowed
 from infra.drift_bench.estimates import Estimates
 from infra.drift_bench.measures import Figures, Trial
 from infra.drift_bench.real import Moved
+from infra.drift_bench.windowed import Beside
 
 Found = Mapping[tuple[str, str], Sequence[Trial]]
 _QUIET = 0.3
@@ -28,18 +30,41 @@ No change: `false_alarm_rate`. A change: p50 of `detection_delay`, share missed,
 numbered, missing values left out, because river's detectors take numbers only; streams are shorter, KSWIN's
 most of all.
 """
+_WINDOWED = f"""
+## Beside tools that compare windows of {windowed.WINDOW:,} rows
+
+Each at its defaults, the same {windowed.COLUMNS} columns and references; changes after
+{windowed.CHANGED:,} rows, of which the others get the last {windowed.JUDGED:,}, for they remember none;
+missed is what isn't found within {windowed.AFTER:,}. An alarm of theirs is a column that drifted in a window:
+a change, which begins with one, is found when that is full, and what they say in two windows counts twice.
+alibi-detect knows no missing values: they are the mean.
+"""
 
 
-def page(
-    found: Found, told: Estimates, ordered: Mapping[str, Sequence[Moved]], seed: int, quick: bool
-) -> str:
+@dataclass(frozen=True)
+class Results:
+    """All that was measured."""
+
+    found: Found
+    estimated: Estimates
+    beside: Beside | None
+    """None: not measured."""
+    ordered: Mapping[str, Sequence[Moved]]
+
+
+def page(results: Results, seed: int, quick: bool) -> str:
     """All of it as Markdown."""
-    ours = [
-        *_goals(found),
-        *_estimated(told),
+    lines = [
+        *_head(seed, quick),
+        *_goals(results.found),
+        *_estimated(results.estimated),
         "\nLabels that come late, twice, or never: `tests/join_test.py`.",
+        *_rivals(results.found),
+        *_windowed(results.beside),
+        *_ordered(results.ordered),
+        "",
     ]
-    return "\n".join([*_head(seed, quick), *ours, *_rivals(found), *_ordered(ordered), ""])
+    return "\n".join(lines)
 
 
 def _head(seed: int, quick: bool) -> Iterator[str]:
@@ -86,7 +111,8 @@ def _estimated(told: Estimates) -> Iterator[str]:
     for model, trials in ((estimates.GOOD, told.contradicted), (estimates.POOR, told.contradicted_poor)):
         figures = Figures.of(trials)
         p50, p95 = figures.detection_delay
-        said = f"p50 {p50:,.0f}, p95 {p95:,.0f} windows; {figures.false_alarm_rate / 1e6:.1%} of those before"
+        false = figures.false_alarm_rate / 1e6
+        said = f"p50 {p50:,.0f}, p95 {p95:,.0f} windows; {false:.1%} of the windows before"
         met = p95 <= _PATIENCE if model is estimates.GOOD else None
         goal = f"untrusted within {_PATIENCE} windows" if model is estimates.GOOD else ""
         yield _row(f"labels contradict: {estimates.FLIPPED:.0%} flipped, {model.name}", goal, said, met)
@@ -98,6 +124,19 @@ def _rivals(found: Found) -> Iterator[str]:
     yield "| case | " + " | ".join(who) + " |\n|" + "---|" * (len(who) + 1)
     for name in suite.CASES:
         yield f"| {name} | " + " | ".join(_cell(Figures.of(found[one, name])) for one in who) + " |"
+
+
+def _windowed(beside: Beside | None) -> Iterator[str]:
+    yield _WINDOWED
+    if beside is None:
+        yield "Not in a quick run."
+        return
+    yield "| case | " + " | ".join(beside.tools) + " |\n|" + "---|" * (len(beside.tools) + 1)
+    for case in windowed.CASES:
+        cells = [_cell(Figures.of(beside.found[tool, case.name])) for tool in beside.tools]
+        yield f"| {case.name} | " + " | ".join(cells) + " |"
+    for tool, why in beside.missing.items():
+        yield f"\n{tool} isn't there: {why}"
 
 
 def _ordered(ordered: Mapping[str, Sequence[Moved]]) -> Iterator[str]:
