@@ -157,5 +157,6 @@ def test_training_learns_the_season_it_is_told_and_says_when_it_cannot() -> None
     short = replace(examples, at=examples.at[0] + np.arange(1500) * HOUR // 100)
     assert fit.reference(short, scores, Task.BINARY, "day").season is None
     assert (
-        fit._season_tag(short, "day")["season"] == "day, not learned: the rows span 15 hours, 48 are needed"
+        fit._learned_tags(short, profile, DriftSettings(season="day"))["season"]
+        == "day, not learned: the rows span 15 hours, 48 are needed"
     )

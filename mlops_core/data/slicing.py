@@ -48,6 +48,26 @@ def sliced(profile: Profile, names: Sequence[str], columns: Mapping[str, Column]
     )
 
 
+def described(profile: Profile, names: Sequence[str]) -> str:
+    """What became of each column that segments were asked of, for a tag of the version.
+
+    >>> profile = Profile.of({"country": ["FR"] * 900 + ["DE"] * 100, "x": np.arange(1000)}, np.ones(1000))
+    >>> described(profile, ["country", "contry", "x"])
+    'country: none has 1,000 rows; contry: no column of the model; x: numbers, no categories'
+    """
+    return "; ".join(f"{name}: {_became(profile, name)}" for name in names)
+
+
+def _became(profile: Profile, name: str) -> str:
+    column = next((one for one in profile.features if one.name == name), None)
+    if column is None:
+        return "no column of the model"
+    if column.kind is Kind.NUMERIC:
+        return "numbers, no categories"
+    values = [segment.value for segment in profile.segments if segment.column == name]
+    return ", ".join(values) or f"none has {LEAST:,} rows"
+
+
 def _candidates(profile: Profile, names: Sequence[str], bins: NDArray[np.uint8]) -> Iterator[Segment]:
     for place, column in enumerate(profile.features):
         if column.name in names and column.kind is Kind.CATEGORICAL:

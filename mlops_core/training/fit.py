@@ -15,7 +15,7 @@ from mlops_core.data import calendar
 from mlops_core.data.examples import Examples
 from mlops_core.data.features import Floats, Kind
 from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
-from mlops_core.data.slicing import sliced
+from mlops_core.data.slicing import described, sliced
 from mlops_core.data.validation import DataValidator
 from mlops_core.drift import strata
 from mlops_core.drift.concept import usual_size
@@ -70,20 +70,16 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     evidence = gate.compare(newest.labels, scores, incumbent, settings)
     if not evidence.passed:
         return evidence
-    profile = (
-        reference(examples, scores, task, drift.season)
-        .weighed(importance(fitted, newest, settings.threads))
-        .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
-    )
+    profile = _profile(examples, (fitted, scores), task, settings, drift)
     return Candidate(
         model=request.model,
         fitted=fitted,
-        profile=sliced(profile, drift.segments, examples.features, scores),
+        profile=profile,
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=request.id,
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
-        tags={**_tags(request, model, examples), **_season_tag(examples, drift.season)},
+        tags={**_tags(request, model, examples), **_learned_tags(examples, profile, drift)},
     )
 
 
@@ -119,6 +115,23 @@ def reference(examples: Examples, scores: Floats, task: Task, season: Season = N
     return calendar.learned(profile, season, examples.features, examples.at, scores, scored_at)
 
 
+def _profile(
+    examples: Examples,
+    best: tuple[Fitted, Floats],
+    task: Task,
+    settings: TrainingSettings,
+    drift: DriftSettings,
+) -> Profile:
+    """The reference, with what the newest rows say of the model and what the settings want to be learned."""
+    (fitted, scores), (_, newest) = best, examples.split(settings.holdout)
+    whole = (
+        reference(examples, scores, task, drift.season)
+        .weighed(importance(fitted, newest, settings.threads))
+        .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
+    )
+    return sliced(whole, drift.segments, examples.features, scores)
+
+
 def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
     known = performance.sane(labels, scores)
@@ -130,11 +143,15 @@ def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     return HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
 
 
-def _season_tag(examples: Examples, season: Season) -> Mapping[str, str]:
-    if season is None:
-        return {}
-    against = calendar.unlearnable(examples.at, season)
-    return {"season": f"{season}" + (f", not learned: {against}" if against else "")}
+def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) -> Mapping[str, str]:
+    """Whether what the settings ask of a profile could be learned."""
+    tags = {}
+    if drift.season is not None:
+        against = calendar.unlearnable(examples.at, drift.season)
+        tags["season"] = f"{drift.season}" + (f", not learned: {against}" if against else "")
+    if drift.segments:
+        tags["segments"] = described(profile, drift.segments)
+    return tags
 
 
 def _parted(examples: Examples, task: Task, holdout: float) -> tuple[Examples, Examples]:
