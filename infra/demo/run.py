@@ -35,7 +35,7 @@ FAST_STRIDE = 5
 STEP_ROWS = 300
 SPEED = 2_000
 """Flights a second: two days of the year, eleven where every fifth flight is replayed."""
-SLOW = 0.2
+SLOW = 0.1
 """Share of the speed while a challenger is trained or started: that takes seconds, which are weeks here."""
 MOST_BEHIND = 4_000
 """Labels that may wait for the agents before the replay waits for them."""

@@ -56,7 +56,8 @@ class Summary:
         wanted = {
             "no retrained version was promoted": self.facts.promoted > 0,
             "the sabotaged version was not rolled back": not self.sabotaged or self.facts.rolled_back > 0,
-            "the live system is no better than the January model": self.live["auc"] > self.static["auc"],
+            # By what the gate and the canary judge; AUC over a year mixes the scores of several versions.
+            "the live system is no better than the January model": self.live["brier"] < self.static["brier"],
             f"{self.lost} labelled predictions were lost": self.lost == 0,
             f"{self.failed} predictions got no answer": self.failed == 0,
         }
