@@ -31,7 +31,7 @@ from streams.publisher import Publisher
 MODEL = "flights"
 JANUARY_MS = 31 * 24 * 3600 * 1000
 FAST_STRIDE = 5
-"""Every fifth flight: the same year, in less than two minutes."""
+"""Every fifth flight: the same year, in two to three minutes."""
 STEP_ROWS = 300
 SPEED = 2_000
 """Flights a second: two days of the year, eleven where every fifth flight is replayed."""
