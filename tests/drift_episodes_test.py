@@ -14,6 +14,8 @@ from schemas.events import ColumnDrift, DriftState
 from schemas.settings import DriftSettings, Settings, SettingsError
 
 COLUMNS, WINDOW = 30, 32
+LIVES = 20
+"""Only a column's beginning shows what nothing alarmed of: 30 columns missed it once in some hundred runs."""
 SEEN = tuple[DriftState, Signal, DriftState]
 
 
@@ -55,7 +57,7 @@ def lived(rng: np.random.Generator, confirmation: tuple[int, int], steps: int) -
 
 @pytest.mark.parametrize("confirmation", [(1, 1), (2, 3), (3, 3)])
 def test_masks_and_table_tell_the_same(rng: np.random.Generator, confirmation: tuple[int, int]) -> None:
-    seen = list(lived(rng, confirmation, 4000))
+    seen = [step for _ in range(LIVES) for step in lived(rng, confirmation, 400)]
     for before, signal, now in seen:
         assert now is after(before, signal), f"{before} got {signal} and became {now}"
     rows = {(before, signal) for before, signal, _ in seen}
