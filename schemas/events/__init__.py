@@ -1,0 +1,121 @@
+"""The control plane: what happened, in the past tense, and what caused it.
+
+Every event carries an envelope: `id` (follows from its cause), `type`, `at` (when, in the time of the
+data), `model`, `caused_by` (the id of the event before it) and `schema_version`. Walking `caused_by`
+leads from a rollback to the window of predictions that began it.
+"""
+
+from schemas.events.alerts import EVERY_MODEL, AlertRaised
+from schemas.events.drift import (
+    ColumnDrift,
+    ColumnsChanged,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    DriftResolved,
+    DriftState,
+    PairDrift,
+)
+from schemas.events.envelope import Event, Part, Span
+from schemas.events.performance import (
+    Outcome,
+    PerformanceEstimated,
+    PerformanceMeasured,
+    PostStratified,
+    Range,
+)
+from schemas.events.rollout import (
+    DeployRequested,
+    ModelRegistered,
+    RolloutAction,
+    RolloutAdvanced,
+    RolloutCommanded,
+    RolloutEvent,
+    RolloutFailed,
+    RolloutHeld,
+    RolloutObstructed,
+    RolloutPerformed,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+    VerdictEvidence,
+)
+from schemas.events.training import (
+    GateEvidence,
+    RetrainRefused,
+    RetrainRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+    TrainingStarted,
+)
+
+AnyEvent = (
+    DriftMeasured
+    | DriftDetected
+    | DriftResolved
+    | ColumnsChanged
+    | PerformanceMeasured
+    | PerformanceEstimated
+    | RetrainRequested
+    | RetrainRefused
+    | TrainingStarted
+    | TrainingCompleted
+    | TrainingRefused
+    | TrainingFailed
+    | ModelRegistered
+    | DeployRequested
+    | RolloutCommanded
+    | RolloutStarted
+    | RolloutPerformed
+    | RolloutObstructed
+    | RolloutAdvanced
+    | RolloutHeld
+    | RolloutPromoted
+    | RolloutRolledBack
+    | RolloutFailed
+    | AlertRaised
+)
+
+__all__ = (
+    "EVERY_MODEL",
+    "AlertRaised",
+    "AnyEvent",
+    "ColumnDrift",
+    "ColumnsChanged",
+    "DeployRequested",
+    "DriftDetected",
+    "DriftKind",
+    "DriftMeasured",
+    "DriftResolved",
+    "DriftState",
+    "Event",
+    "GateEvidence",
+    "ModelRegistered",
+    "Outcome",
+    "PairDrift",
+    "Part",
+    "PerformanceEstimated",
+    "PerformanceMeasured",
+    "PostStratified",
+    "Range",
+    "RetrainRefused",
+    "RetrainRequested",
+    "RolloutAction",
+    "RolloutAdvanced",
+    "RolloutCommanded",
+    "RolloutEvent",
+    "RolloutFailed",
+    "RolloutHeld",
+    "RolloutObstructed",
+    "RolloutPerformed",
+    "RolloutPromoted",
+    "RolloutRolledBack",
+    "RolloutStarted",
+    "Span",
+    "TrainingCompleted",
+    "TrainingFailed",
+    "TrainingRefused",
+    "TrainingStarted",
+    "VerdictEvidence",
+)

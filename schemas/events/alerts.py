@@ -1,0 +1,16 @@
+"""What a person should know."""
+
+from typing import Literal
+
+from schemas.events.envelope import Event
+
+EVERY_MODEL = "*"
+"""In place of a model, in an alert that concerns all of them (an agent that is behind)."""
+
+
+class AlertRaised(Event):
+    """Something a person should know."""
+
+    type: Literal["AlertRaised"] = "AlertRaised"
+    severity: Literal["info", "warning", "critical"]
+    sentence: str

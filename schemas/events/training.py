@@ -1,0 +1,80 @@
+"""A challenger is asked for, trained, and held against the champion."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from schemas.events.envelope import Event, Part
+from schemas.records import Millis, Name
+
+
+class RetrainRequested(Event):
+    """The policy asks for a challenger."""
+
+    type: Literal["RetrainRequested"] = "RetrainRequested"
+    reason: str
+    trigger: Literal["feature", "prediction", "concept", "follow-up", "manual"]
+    since: Millis | None = None
+    """Estimated change point; None where the whole window is to be used."""
+    rows: int
+    """The newest labelled rows to train on, at most."""
+    task: Literal["binary", "regression"] | None = None
+    """None: that of the champion."""
+    hyperparameters: Mapping[str, bool | int | float | str] | None = None
+    """None: those of the champion."""
+    rollout: Literal["automatic", "manual"] = "automatic"
+    """Whether the registered version is rolled out at once, or waits for a `DeployRequested`."""
+
+
+class RetrainRefused(Event):
+    """Evidence was seen and no training follows, with the reason."""
+
+    type: Literal["RetrainRefused"] = "RetrainRefused"
+    reason: str
+
+
+class TrainingStarted(Event):
+    """A training process was started."""
+
+    type: Literal["TrainingStarted"] = "TrainingStarted"
+
+
+class GateEvidence(Part):
+    """Challenger against champion on the same newest labelled rows, never trained on."""
+
+    passed: bool
+    sentence: str
+    rows: int
+    champion: str | None = None
+    champion_loss: float | None = None
+    challenger_loss: float
+    low: float | None = None
+    """Lower end of the bootstrap interval of champion loss - challenger loss (above 0: surely better)."""
+    high: float | None = None
+    margin: float = 0.0
+
+
+class TrainingCompleted(Event):
+    """A challenger was fitted, let through by the gate, and registered."""
+
+    type: Literal["TrainingCompleted"] = "TrainingCompleted"
+    version: Name
+    run_id: str
+    rows: int
+    seconds: float
+    metrics: Mapping[str, float]
+    gate: GateEvidence
+
+
+class TrainingRefused(Event):
+    """A training ended without a new version: bad data, or the gate said no."""
+
+    type: Literal["TrainingRefused"] = "TrainingRefused"
+    reason: str
+    gate: GateEvidence | None = None
+
+
+class TrainingFailed(Event):
+    """A training process crashed or could not be carried out."""
+
+    type: Literal["TrainingFailed"] = "TrainingFailed"
+    error: str
