@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from agents.keeping import keep_newest
-from agents.reading import decoded, staged
+from agents.reading import Binned, binned
 from agents.telling import Watched, told
 from mlops_core.data.profile import Profile
 from mlops_core.drift.adwins import adwin
@@ -21,7 +21,6 @@ from mlops_core.ports import ModelReader
 from schemas import ids
 from schemas.events import AlertRaised, DriftMeasured, Span
 from schemas.settings import DriftSettings
-from schemas.stages import DriftSummary
 from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
@@ -74,48 +73,46 @@ class DriftAgent(WithoutEffects):
     def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
         """Windows, and episodes that opened or closed in them."""
         follows: list[Emitted] = []
-        for record, summary in decoded(chunk, staged(DriftSummary), follows):
-            key = (summary.model, summary.version)
+        for record, one in binned(chunk, follows):
+            key = (one.summary.model, one.summary.version)
             try:
-                state[key] = watched = state.pop(key, None) or self._new(summary, follows)  # newest last
-                keep_newest(state, summary.model, KEPT)
-                said = self._within(watched, summary) if summary.segment else told(watched, summary)
-            except Unknown as error:
-                follows.append(parked(chunk, record, "unknown model", str(error)))
-                continue
-            except BadData as error:  # binned by another profile than ours, of a version registered anew
-                follows.append(parked(chunk, record, "another profile", str(error)))
-                continue
-            follows.extend(said)
+                state[key] = watched = state.pop(key, None) or self._new(one, follows)  # newest last
+                keep_newest(state, one.summary.model, KEPT)
+                said = self._within(watched, one) if one.summary.segment else told(watched, one)
+            except (Unknown, BadData) as error:
+                follows.append(parked(chunk, record, _reason(error), str(error)))
+            else:
+                follows.extend(said)
         return follows
 
-    def _new(self, summary: DriftSummary, follows: list[Emitted]) -> Watched:
+    def _new(self, one: Binned, follows: list[Emitted]) -> Watched:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
-        profile = self._registry.profile(summary.model, summary.version)
-        settings, calibration = self._settled(summary.model, profile)
+        profile = self._registry.profile(one.summary.model, one.summary.version)
+        settings, calibration = self._settled(one.summary.model, profile)
         if calibration is not None and not calibration.kept:
-            follows.append(_unkept(summary, calibration))
+            follows.append(_unkept(one, calibration))
         return Watched(DistributionDrift(profile, settings, self._detector))
 
-    def _within(self, whole: Watched, summary: DriftSummary) -> list[Emitted]:
+    def _within(self, whole: Watched, one: Binned) -> list[Emitted]:
         """What a segment's summary leads to: columns that drift everywhere are not told once more."""
+        summary = one.summary
         watched = whole.segments.get(summary.segment)
         if watched is None:
             profile = self._registry.profile(summary.model, summary.version)
             settings, _ = self._settled(summary.model, profile)
-            own, share = _of_segment(profile, summary.segment)
+            own, share = _of_segment(profile, summary.segment, f"{summary.model}:{summary.version}")
             detector = DistributionDrift(own, settings, self._detector)
             watched = Watched(detector, segment=summary.segment, share=share)
             whole.segments[summary.segment] = watched
         return [
             event
-            for event in told(watched, summary, whole.lately)
+            for event in told(watched, one, whole.lately)
             if not isinstance(event, DriftMeasured) or event.partial
         ]
 
     def _loaded(self, one: Mapping[str, Any], model: str, profile: Profile, segment: str = "") -> Watched:
         settings, _ = self._settled(model, profile)
-        own, share = _of_segment(profile, segment)
+        own, share = _of_segment(profile, segment, model)
         data = base64.b64decode(one["detector"])
         detector = DistributionDrift.load(data, own, settings, self._detector)
         return Watched(
@@ -149,26 +146,40 @@ def _dumped(one: Watched) -> dict[str, Any]:
     }
 
 
-def _of_segment(profile: Profile, segment: str) -> tuple[Profile, float]:
+class UnknownSegment(Unknown):
+    """A segment that the version's profile doesn't have."""
+
+
+def _reason(error: Unknown | BadData) -> str:
+    match error:
+        case UnknownSegment():
+            return "unknown segment"
+        case Unknown():
+            return "unknown model"
+        case BadData():  # binned by another profile than ours, of a version registered anew
+            return "another profile"
+
+
+def _of_segment(profile: Profile, segment: str, who: str) -> tuple[Profile, float]:
     """The reference of a segment, and which share of the training rows it is.
 
     Raises:
-        Unknown: the version's profile has no such segment.
+        UnknownSegment: the profile, which is `who`'s, has no such segment.
     """
     if not segment:
         return profile, 1.0
     own = profile.of_segment(segment)
     if own is None:
-        raise Unknown(
-            f"no segment {segment!r} in the profile; it has {[one.name for one in profile.segments]}"
-        )
+        known = ", ".join(one.name for one in profile.segments) or "none, it was trained without"
+        raise UnknownSegment(f"{who} has no segment {segment!r}; possible: {known}")
     return own, own.rows / profile.rows
 
 
-def _unkept(summary: DriftSummary, calibration: Calibration) -> AlertRaised:
+def _unkept(one: Binned, calibration: Calibration) -> AlertRaised:
+    summary = one.summary
     return AlertRaised(
-        id=ids.derived(summary.model, summary.version, "budget"),
-        at=max(last for _, last in summary.times),
+        id=ids.derived(summary.model, summary.version, "budget", calibration.sentence),
+        at=int(one.times[0, 1]),
         model=summary.model,
         severity="warning",
         sentence=f"version {summary.version}: {calibration.sentence}",

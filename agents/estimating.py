@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from agents.reading import Binned
+from mlops_core.data.profile import BINS_MAX
 from mlops_core.drift.estimation import Estimated, PerformanceEstimator
 from mlops_core.errors import Unavailable, Unknown
 from mlops_core.ports import ModelReader, Task
@@ -27,6 +29,10 @@ class Estimating:
     column: int
     """Place of the score among the columns."""
 
+    def fits(self, one: Binned) -> bool:
+        """Whether a summary has a column there with as many bins as any can have."""
+        return self.column < one.summary.columns and one.summary.bins == BINS_MAX
+
 
 Estimators = dict[str, Estimating]
 """By version, the one that was needed last at the end; none for a version that the registry doesn't know."""
@@ -39,13 +45,13 @@ class Estimates:
         self._registry = registry
         self._settings = settings
 
-    def expected(self, known: Estimators, summary: DriftSummary) -> list[PerformanceEstimated]:
+    def expected(self, known: Estimators, one: Binned) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
-        own = self._own(known, summary.model, summary.version)
-        if own is None or own.column >= summary.columns:  # binned by another profile: registered anew
+        own = self._own(known, one.summary.model, one.summary.version)
+        if own is None or not own.fits(one):  # binned by another profile: registered anew
             return []
-        counts, times = summary.unpacked()
-        return [_said(summary, one) for one in own.estimator.predicted(counts[:, own.column], times)]
+        found = own.estimator.predicted(one.counts[:, own.column], one.times)
+        return [_said(one.summary, window) for window in found]
 
     def learned(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
         """What labelled rows say of all predictions, per version; then the estimators learn from them."""

@@ -9,14 +9,14 @@ import orjson
 
 from agents.estimating import Estimates, Estimators
 from agents.listening import Concept, Concepts, Predicted
-from agents.reading import decoded, staged
+from agents.reading import Binned, binned, decoded, staged
 from mlops_core import performance
 from mlops_core.drift.microbatches import ROWS
 from mlops_core.ports import ModelReader
 from schemas import ids
 from schemas.events import Event, PerformanceMeasured, PostStratified
 from schemas.settings import PerformanceSettings
-from schemas.stages import DriftSummary, Outcomes
+from schemas.stages import Outcomes
 from streams import bases, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
@@ -71,9 +71,8 @@ class PerformanceAgent(WithoutEffects):
         """Windows of labels or predictions that are full, and what they say."""
         follows: list[Emitted] = []
         if chunk.topic == topics.SUMMARIES.name:
-            for _, summary in decoded(chunk, staged(DriftSummary), follows):
-                if summary.batches and not summary.segment:  # its rows are among those of the whole
-                    follows.extend(self._predicted(state.setdefault(summary.model, Watched()), summary))
+            for _, one in binned(chunk, follows, segments=False):  # their rows are among those of the whole
+                follows.extend(self._predicted(state.setdefault(one.summary.model, Watched()), one))
             return follows
         for _, rows in decoded(chunk, staged(Outcomes), follows):
             watched = state.setdefault(rows.model, Watched())
@@ -89,11 +88,11 @@ class PerformanceAgent(WithoutEffects):
         measured = _measured(model, window, watched.labelled, poststratified)
         return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted.rows)]
 
-    def _predicted(self, watched: Watched, summary: DriftSummary) -> list[Event]:
-        watched.predicted.add(summary.span, summary.batches * ROWS)
+    def _predicted(self, watched: Watched, one: Binned) -> list[Event]:
+        watched.predicted.add(one.summary.span, one.summary.batches * ROWS)
         return [
-            *self._estimates.expected(watched.estimators, summary),
-            *self._concept.answered(watched.concepts, summary, watched.predicted),
+            *self._estimates.expected(watched.estimators, one),
+            *self._concept.answered(watched.concepts, one.summary, watched.predicted),
         ]
 
     def _packed(self, watched: Watched) -> Mapping[str, object]:

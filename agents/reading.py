@@ -1,10 +1,12 @@
 """From the bytes of a chunk to records or events; what can't be read becomes a dead letter."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mlops_core.drift.microbatches import Counts, Groups, Times
 from schemas.events import AnyEvent
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec, rows
@@ -28,6 +30,37 @@ def decoded(
             letters.append(parked(chunk, record, error.reason, error.detail))
         else:
             yield record, message
+
+
+@dataclass(frozen=True)
+class Binned:
+    """A summary, and what is packed in it."""
+
+    summary: DriftSummary
+    counts: Counts
+    times: Times
+    groups: Groups
+
+    @property
+    def until(self) -> int:
+        """The newest row's time (UTC, ms)."""
+        return int(self.times[:, 1].max())
+
+
+def binned(
+    chunk: Chunk, letters: list[Emitted], *, segments: bool = True
+) -> Iterator[tuple[Arrived, Binned]]:
+    """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter."""
+    for record, summary in decoded(chunk, staged(DriftSummary), letters):
+        if summary.segment and not segments:
+            continue
+        try:
+            counts, times = summary.unpacked()
+            groups = Groups(*summary.groups())
+        except ValueError as error:
+            letters.append(parked(chunk, record, "malformed", str(error)))
+        else:
+            yield record, Binned(summary, counts, times, groups)
 
 
 def runs(chunk: Chunk, letters: list[Emitted]) -> list[Run]:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from agents.reading import Binned
 from mlops_core.drift import columns, dependence, sentences
 from mlops_core.drift.columns import ColumnWatch, Deviation
 from mlops_core.drift.dependence import PAIR, PairClosed, PairOpened
 from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
-from mlops_core.drift.microbatches import ROWS, Groups
+from mlops_core.drift.microbatches import ROWS
 from schemas import ids
 from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
 from schemas.stages import DriftSummary
@@ -33,10 +34,10 @@ class Watched:
     """Columns whose episode was open at any time during the newest summary: no news for segments."""
 
 
-def told(watched: Watched, summary: DriftSummary, silenced: Sequence[str] = ()) -> list[Emitted]:
+def told(watched: Watched, one: Binned, silenced: Sequence[str] = ()) -> list[Emitted]:
     """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
-    before = watched.detector.open
-    verdicts = watched.detector.update(*summary.unpacked(), Groups(*summary.groups()), silenced)
+    before, summary = watched.detector.open, one.summary
+    verdicts = watched.detector.update(one.counts, one.times, one.groups, silenced)
     watched.lately = [*before, *(one.column for one in verdicts if isinstance(one, Opened))]
     watched.spans = _merged([*watched.spans, summary.span])
     follows: list[Emitted] = []

@@ -1,8 +1,11 @@
 """What the first stage of an agent hands to the second: per partition in, per model out."""
 
+import binascii
+import math
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -29,9 +32,9 @@ class DriftSummary(Part):
     """The segment whose rows these are, as `country=FR`; empty for all rows."""
     span: Span
     """The records that completed these micro-batches."""
-    batches: int
-    columns: int
-    bins: int
+    batches: Annotated[int, Field(ge=1)]
+    columns: Annotated[int, Field(ge=1)]
+    bins: Annotated[int, Field(ge=1)]
     counts: str
     """(batches, columns, bins) counts as uint8: zlib, base64. Sparse, so about 5 bytes a row."""
     times: Sequence[tuple[Millis, Millis]]
@@ -71,16 +74,38 @@ class DriftSummary(Part):
         return self.model_copy(update={"sums": packed, "ends": ends.tolist(), "since": since.tolist()})
 
     def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Back from `grouped`."""
-        flat = np.frombuffer(zlib.decompress(b64decode(self.sums)), dtype="<i4") if self.sums else np.empty(0)
-        sums = flat.astype(np.int64).reshape(len(self.ends), -1 if len(self.ends) else 0)
-        return sums, np.array(self.ends, dtype=np.int64), np.array(self.since, dtype=np.int64)
+        """Back from `grouped`. Raises ValueError: the sums are not what was packed."""
+        ends, since = np.array(self.ends, dtype=np.int64), np.array(self.since, dtype=np.int64)
+        if not self.sums:
+            return np.empty((0, 0), dtype=np.int64), ends[:0], since[:0]
+        data, groups = _inflated("sums", self.sums), len(self.ends)
+        if not groups or len(data) % (4 * groups):
+            raise ValueError(f"sums: {len(data):,} bytes are no {groups} groups of whole numbers")
+        sums = np.frombuffer(data, dtype="<i4").astype(np.int64)
+        return sums.reshape(groups, -1), ends, since
 
     def unpacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Counts of shape (batches, columns, bins) and times of shape (batches, 2)."""
-        flat = np.frombuffer(zlib.decompress(b64decode(self.counts)), dtype=np.uint8)
+        """Counts (batches, columns, bins), times (batches, 2). Raises ValueError: not what was packed."""
+        shape = self.batches, self.columns, self.bins
+        expected = math.prod(shape)
+        data = _inflated("counts", self.counts, expected)
+        if len(data) != expected:
+            raise ValueError(f"counts: {expected:,} bytes were expected for {shape}, got {len(data):,}")
         times = np.array(self.times, dtype=np.int64).reshape(self.batches, 2)
-        return flat.reshape(self.batches, self.columns, self.bins), times
+        return np.frombuffer(data, dtype=np.uint8).reshape(shape), times
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if len(self.times) != self.batches:
+            raise ValueError(f"{self.batches} micro-batches have {len(self.times)} times")
+        ends = (0, *self.ends)
+        if len(self.since) != len(self.ends) or any(now <= last for last, now in pairwise(ends)):
+            raise ValueError(
+                f"groups end after {list(self.ends)} micro-batches and have {len(self.since)} beginnings"
+            )
+        if self.batches < ends[-1]:
+            raise ValueError(f"a group ends after {ends[-1]} of {self.batches} micro-batches")
+        return self
 
 
 class Outcomes(Part):
@@ -118,3 +143,15 @@ class LabelledExamples(Outcomes):
     def _columns(self) -> Iterator[tuple[str, Sequence[object]]]:
         yield from super()._columns()
         yield from ((f"features.{name}", values) for name, values in self.features.items())
+
+
+def _inflated(name: str, packed: str, most: int = 0) -> bytes:
+    """Bytes from zlib and base64; with `most`, no more than one beyond that, however many there are."""
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(b64decode(packed, validate=True), most and most + 1)
+    except (binascii.Error, zlib.error) as error:
+        raise ValueError(f"{name}: {error}") from error
+    if not (most or inflater.eof):
+        raise ValueError(f"{name}: their end is missing")
+    return data

@@ -226,7 +226,10 @@ def test_a_segment_that_no_profile_has_is_parked(tmp_path: Path, rng: np.random.
     odd = agents.summaries[1].model_copy(update={"segment": "country=XX"})
     (letter,) = agents.second.handle(agents.state, agents._chunk("drift-summaries", [odd]))
     assert isinstance(letter, DeadLetter)
-    assert "country=XX" in letter.detail
+    assert letter.reason == "unknown segment"
+    assert letter.detail == (
+        "shop:1 has no segment 'country=XX'; possible: country=FR, country=DE, country=IT"
+    )
     assert list(agents.state) == [(MODEL, "1")]
 
 
