@@ -1,14 +1,12 @@
 """Promises of the board: what the page shows follows from the events, in whatever order windows come."""
 
-import random
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import pytest
 
 from infra.dashboard.app import dumped
 from infra.dashboard.model_board import WINDOWS
-from infra.dashboard.order import Read, in_order
 from infra.dashboard.state import Board
 from schemas.events import (
     EVERY_MODEL,
@@ -27,15 +25,14 @@ from schemas.events import (
 )
 from tests.story import Narrator, dead_letter
 
-Item = TypeVar("Item")
 MEASURED = (DriftMeasured, PerformanceMeasured, PerformanceEstimated)
 """What comes with every window, and is no decision."""
 
 
 def board_of(events: list[AnyEvent]) -> Board:
     board = Board()
-    for event in events:
-        board.apply(event)
+    for written, event in enumerate(events):
+        board.apply(event, written)
     return board
 
 
@@ -52,12 +49,6 @@ def shown(board: Board, model: str = "flights") -> dict[str, Any]:
 def until(events: list[AnyEvent], kind: type) -> list[AnyEvent]:
     """The story up to the first event of a kind, that one included."""
     return events[: next(n for n, event in enumerate(events) if isinstance(event, kind)) + 1]
-
-
-def shuffle(items: list[Item]) -> list[Item]:
-    mixed = list(items)
-    random.Random(3).shuffle(mixed)  # noqa: S311  # a test, not a secret
-    return mixed
 
 
 @pytest.fixture
@@ -111,7 +102,7 @@ def test_windows_may_come_before_the_decisions_they_led_to(story: list[AnyEvent]
 def test_a_browser_that_merges_deltas_has_what_a_snapshot_has(story: list[AnyEvent]) -> None:
     board, known, parts, added = Board(), 0, {}, {}  # type: ignore[var-annotated]
     for n, event in enumerate(story):
-        board.apply(event)
+        board.apply(event, n)
         if n % 7 == 0 or event is story[-1]:
             delta = news(board, known)
             known = delta["sequence"]
@@ -213,20 +204,6 @@ def test_several_models_do_not_mix() -> None:
     told = flights.first_version() + fraud.first_version() + flights.calm(2) + fraud.calm(4)
     models = news(board_of(told))["models"]
     assert [len(models[name]["added"]["windows"]) for name in ("flights", "fraud")] == [2, 4]
-
-
-def test_events_of_one_millisecond_are_told_cause_first(story: list[AnyEvent]) -> None:
-    shuffled = shuffle(story)
-    told = in_order(Read(event, written=5, arrived=0.0) for event in shuffled)
-    place = {event.id: n for n, event in enumerate(told)}
-    known = [event for event in told if event.caused_by in place]
-    assert len(told) == len(story)
-    assert all(place[event.caused_by or ""] < place[event.id] for event in known)
-
-
-def test_events_are_told_in_the_order_in_which_they_were_written(story: list[AnyEvent]) -> None:
-    read = [Read(event, written=n, arrived=0.0) for n, event in enumerate(story)]
-    assert in_order(shuffle(read)) == story
 
 
 def test_a_version_that_waits_for_a_person_says_so() -> None:

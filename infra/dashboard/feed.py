@@ -1,8 +1,9 @@
 """From Kafka to the board: one thread that reads every event topic, without a group.
 
 Decisions are read from the beginning of their topics, windows from the last `WINDOWS_TAIL` of a partition
-(the board keeps fewer). Topics are read independently of each other, so what was read is put in the order
-of the broker's timestamps before it is applied: all of it at the start, the last moment's afterwards.
+(the board keeps fewer). Topics are read independently of each other; the board puts decisions in their order
+by the broker's timestamps. What was read is held for a moment all the same (at the start: until all is read),
+and applied in that order, so that little has to be told again.
 """
 
 import logging
@@ -15,9 +16,9 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from infra.dashboard.order import Read, in_order
 from infra.dashboard.state import Board
 from schemas.dead_letters import DeadLetter
+from schemas.events import AnyEvent
 from schemas.settings import KafkaSettings
 from streams import broker_log, codec, topics
 
@@ -29,6 +30,17 @@ POLL_SECONDS, LOOK_SECONDS, ANSWER_SECONDS = 0.05, 3.0, 5.0
 HOLD_SECONDS = 0.3
 """How long a message waits for an earlier one from another partition; a person doesn't notice."""
 LONGEST_CATCH_UP = 30.0
+
+
+@dataclass(frozen=True)
+class Read:
+    """A decision as it was read."""
+
+    event: AnyEvent
+    written: int
+    """The broker's timestamp (ms)."""
+    arrived: float
+    """When it was read, on this process's monotonic clock (seconds)."""
 
 
 @dataclass(frozen=True)
@@ -168,26 +180,27 @@ class Feed:
             else:
                 log.info("partition not readable for now", extra={"where": where, "error": error.str()})
             return
-        self._last_message = max(self._last_message or 0, message.timestamp()[1])
+        at = message.timestamp()[1]
+        self._last_message = max(self._last_message or 0, at)
         try:
             self._take(self._names[message.topic()], message)
         except codec.Unreadable as unreadable:
             reason, detail = unreadable.reason, unreadable.detail
-            self.read(lambda board: board.unreadable(message.topic(), reason, detail))
+            self.read(lambda board: board.unreadable(message.topic(), reason, detail, at))
         except ValidationError as invalid:
             detail = str(invalid)
-            self.read(lambda board: board.unreadable(message.topic(), "invalid", detail))
+            self.read(lambda board: board.unreadable(message.topic(), "invalid", detail, at))
 
     def _take(self, topic: topics.Topic, message: Message) -> None:
         if topic is topics.DEAD_LETTERS:
             letter = DeadLetter.model_validate_json(message.value() or b"")
             self.read(lambda board: board.park(letter))
             return
-        event = codec.decode_event(message.value())
+        event, at = codec.decode_event(message.value()), message.timestamp()[1]
         if topic is topics.METRICS:
-            self.read(lambda board: board.apply(event))  # in any order, and they are many
+            self.read(lambda board: board.apply(event, at))  # independent of all decisions, and they are many
         else:
-            self._held.append(Read(event, message.timestamp()[1], time.monotonic()))
+            self._held.append(Read(event, at, time.monotonic()))
 
     def _release(self, until: float) -> None:
         """Apply what has been held since before `until`, and anything held that was written before that."""
@@ -195,8 +208,8 @@ class Feed:
         if not ready:
             return
         newest = max(one.written for one in ready)
-        released = in_order(one for one in self._held if one.written <= newest)
+        released = [one for one in self._held if one.written <= newest]
         self._held = [one for one in self._held if one.written > newest]
         with self._lock:
-            for event in released:
-                self._board.apply(event)
+            for one in sorted(released, key=lambda one: one.written):
+                self._board.apply(one.event, one.written)

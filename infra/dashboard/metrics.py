@@ -72,9 +72,9 @@ def families(board: Board) -> list[Metric]:
             trusted.add_metric([name, version], float(one.trusted))
             if one.loss is not None:
                 estimated.add_metric([name, version], one.loss.value)
-        for version, share in model.rollouts.weights.items():
+        for version, share in model.story.rollouts.weights.items():
             weight.add_metric([name, version], share)
-        for outcome, count in model.retrainings.items():
+        for outcome, count in model.story.retrainings.items():
             retrainings.add_metric([name, outcome], count)
         labelled.add_metric([name], model.labelled)
     for reason, count in board.letters.items():

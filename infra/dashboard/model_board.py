@@ -1,16 +1,26 @@
 """One model's picture, drawn from its events; windows may come before or after the decisions they led to."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from infra.dashboard import pipeline
-from infra.dashboard.lines import Line, line
-from infra.dashboard.rings import Parts, Ring, remember
-from infra.dashboard.rollouts import Rollouts
-from infra.dashboard.views import Current, Expected, Figures, Mark, Measured, Point, Reference, Status, Window
+from infra.dashboard.lines import line
+from infra.dashboard.retelling import Retelling
+from infra.dashboard.rings import Parts, Ring
+from infra.dashboard.story import ALERTS, LOG, MARKS, Story
+from infra.dashboard.views import Current, Expected, Figures, Measured, Point, Reference, Status, Window
 from schemas import events
 from schemas.events import AnyEvent, Outcome
 
-WINDOWS, POINTS, MARKS, LOG, ALERTS = 720, 720, 200, 500, 50
+WINDOWS, POINTS = 720, 720
+LIMITS = {
+    "windows": WINDOWS,
+    "points": POINTS,
+    "estimates": POINTS,
+    "marks": MARKS,
+    "log": LOG,
+    "alerts": ALERTS,
+}
+"""How many items of a series a browser keeps, as the board does."""
 VERSIONS_AT_ONCE = 6
 REFERENCE_LABELS = 250
 """A champion's first labels are its reference: as many as one window of the agents has by default."""
@@ -24,25 +34,18 @@ class ModelBoard:
         self._windows: Ring[Window] = Ring(WINDOWS)
         self._points: Ring[Point] = Ring(POINTS)
         self._estimates: Ring[Expected] = Ring(POINTS)
-        self._marks: Ring[Mark] = Ring(MARKS)
-        self._log: Ring[Line] = Ring(LOG)
-        self._alerts: Ring[Line] = Ring(ALERTS)
         self.columns: list[str] = []
         self._newest: dict[str, Mapping[str, events.ColumnDrift]] = {}
-        self.open_drift: dict[str, events.DriftDetected] = {}
         self.labelled = 0
-        self.retrainings: dict[str, int] = {}
         self.last_measured: dict[str, Measured] = {}
         self.estimated: dict[str, events.PerformanceEstimated] = {}
         """The newest estimate of each version."""
-        self.rollouts = Rollouts()
-        self._pipeline = pipeline.IDLE
         self._first: dict[str, Outcome] = {}
         self._classes = False
-        self._effects_of: dict[str, None] = {}
+        self._decided = Retelling()
 
-    def apply(self, event: AnyEvent, stamp: int) -> None:
-        """Take in one event that was not seen before."""
+    def apply(self, event: AnyEvent, stamp: int, written: int) -> None:
+        """Take in one event that was not seen before, written to the broker at `written` (ms)."""
         match event:
             case events.DriftMeasured(partial=True):
                 pass  # the evidence of a detection; the whole window follows
@@ -57,32 +60,39 @@ class ModelBoard:
                 while len(self.estimated) > VERSIONS_AT_ONCE:
                     self.estimated.pop(next(iter(self.estimated)))
             case _:
-                said = line(event)
-                self._log.add(stamp, said)
-                self._decided(event, said, stamp)
+                self._decided.add(event, line(event), written, stamp)
 
     def news(self, since: int, stamp: int) -> Mapping[str, object]:
-        """Parts that changed after `since` (whole), and items that were added (in order)."""
+        """Parts that changed after `since` (whole), and items that were added (in order).
+
+        Series that are named under `whole` are told from their beginning: what came late belongs before items
+        that were told already.
+        """
         self._derive(stamp)
-        series = {
-            "windows": self._windows.since(since),
-            "points": self._points.since(since),
-            "estimates": self._estimates.since(since),
-            "marks": self._marks.since(since),
-            "traffic": self.rollouts.traffic.since(since),
-            "crowns": self.rollouts.crowns.since(since),
-            "log": self._log.since(since),
-            "alerts": self._alerts.since(since),
+        amended = 0 < since < self._decided.amended
+        grown: Mapping[str, Ring[Any]] = {
+            "windows": self._windows,
+            "points": self._points,
+            "estimates": self._estimates,
         }
-        return {
+        decided: Mapping[str, Ring[Any]] = self.story.series
+        series = {name: ring.since(since) for name, ring in grown.items()}
+        series |= {name: ring.since(0 if amended else since) for name, ring in decided.items()}
+        told: dict[str, object] = {
             "parts": self._parts.since(since),
             "added": {name: items for name, items in series.items() if items},
         }
+        return {**told, "whole": list(decided)} if amended else told
+
+    @property
+    def story(self) -> Story:
+        """What its decisions come to."""
+        return self._decided.story
 
     @property
     def champion(self) -> str | None:
         """The version that serves; before any rollout was seen, the one that was measured last."""
-        known = self.rollouts.champion
+        known = self.story.rollouts.champion
         if known is None and self._windows.items:
             return self._windows.items[-1].version
         return known
@@ -101,16 +111,15 @@ class ModelBoard:
 
     def _derive(self, stamp: int) -> None:
         self._parts.put(stamp, "status", self._status())
-        self._parts.put(stamp, "pipeline", self._pipeline)
+        self._parts.put(stamp, "pipeline", self.story.pipeline)
         self._parts.put(stamp, "figures", self._figures())
-        self._parts.put(stamp, "rollout", self.rollouts.current)
-        self._parts.put(stamp, "versions", self.rollouts.table)
+        self._parts.put(stamp, "rollout", self.story.rollouts.current)
+        self._parts.put(stamp, "versions", self.story.rollouts.table)
         self._parts.put(stamp, "columns", list(self.columns))
         version, newest = self._shown()
         self._parts.put(stamp, "references", {name: _reference(version, one) for name, one in newest.items()})
         self._parts.put(stamp, "current", self.current)
-        limits = {"windows": WINDOWS, "points": POINTS, "estimates": POINTS, "marks": MARKS, "log": LOG}
-        self._parts.put(stamp, "limits", limits)
+        self._parts.put(stamp, "limits", LIMITS)
 
     def _window(self, event: events.DriftMeasured) -> Window:
         self.columns += [name for name in event.columns if name not in self.columns]
@@ -140,48 +149,13 @@ class ModelBoard:
         measured = {name: Measured.of(outcome) for name, outcome in event.versions.items() if outcome.rows}
         return Point(event.since, event.until, measured)
 
-    def _decided(self, event: AnyEvent, said: Line, stamp: int) -> None:
-        self.rollouts.apply(event, said, stamp)
-        match event:
-            case events.DriftDetected():
-                self.open_drift[event.id] = event
-                self._marks.add(
-                    stamp, Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence)
-                )
-            case events.DriftResolved():
-                self._resolved(event)
-            case events.AlertRaised():
-                self._alerts.add(stamp, said)
-            case events.RolloutPromoted() | events.RolloutRolledBack():
-                serving = self.rollouts.champion
-                kept = [one for one in self.open_drift.values() if one.version == serving]
-                self.open_drift = {one.id: one for one in kept}
-            case _:
-                pass
-        self._advance(event, said)
-
-    def _resolved(self, event: events.DriftResolved) -> None:
-        """A detection of several columns is over when each of them is."""
-        detected = self.open_drift.pop(event.caused_by or "", None)
-        if detected is not None and set(detected.columns) - set(event.columns):
-            left = [name for name in detected.columns if name not in event.columns]
-            self.open_drift[detected.id] = detected.model_copy(update={"columns": left})
-
-    def _advance(self, event: AnyEvent, said: Line) -> None:
-        remember(self._effects_of, event.caused_by or "", None)
-        if event.id not in self._effects_of:  # else it comes late: what it led to is known already
-            self._pipeline = pipeline.after(self._pipeline, event, said)
-        outcome = pipeline.RETRAINING_OUTCOMES.get(type(event))
-        if outcome is not None:
-            self.retrainings[outcome] = self.retrainings.get(outcome, 0) + 1
-
     def _status(self) -> Status:
-        if self.open_drift:
-            return self._drifting(list(self.open_drift.values()))
-        if self._pipeline.active:
-            ongoing = self._pipeline
+        if self.story.open_drift:
+            return self._drifting(list(self.story.open_drift.values()))
+        if self.story.pipeline.active:
+            ongoing = self.story.pipeline
             return Status(ongoing.word, ongoing.tone, ongoing.detail, ongoing.at)
-        rollout = self.rollouts.current
+        rollout = self.story.rollouts.current
         if rollout is not None and rollout.phase == "rolled back":
             return Status("Rolled back", "warn", f"v {rollout.stable} serves again", rollout.at)
         if not self._windows.items and not self._points.items:
@@ -205,7 +179,7 @@ class ModelBoard:
         return Figures(
             measure=measure,
             champion=champion,
-            champion_since=self.rollouts.champion_since,
+            champion_since=self.story.rollouts.champion_since,
             value=None if last is None else _valued(last, measure),
             reference=None if reference is None else _valued(reference, measure),
             reference_rows=0 if first is None else first.rows,
@@ -227,7 +201,7 @@ class ModelBoard:
         return round(sum(rates), 4)
 
     def _since_rollout(self) -> Mapping[str, Measured]:
-        rollout = self.rollouts.current
+        rollout = self.story.rollouts.current
         if rollout is None:
             return {}
         sums: dict[str, list[float]] = {}

@@ -1,29 +1,34 @@
-"""In which order things happened, where they were read from topics that know nothing of each other."""
+"""In which order decisions were taken, though they are read from topics that know nothing of each other."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from infra.dashboard.lines import Line
 from schemas.events import AnyEvent
+
+Place = tuple[int, int, int, str, int]
+"""When it was written (ms, the broker's timestamp) and when it became true; where these can't tell, the turn
+of its topic, and within a topic how many came before. It is the same for whoever reads, and whenever."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """An event as it was read."""
+class Decision:
+    """An event that is told in its order, and its line in the log."""
 
     event: AnyEvent
-    written: int
-    """The broker's timestamp (ms)."""
-    arrived: float
-    """When it was read, on this process's monotonic clock (seconds)."""
+    said: Line
+    place: Place
 
 
-def in_order(read: Iterable[Read]) -> list[AnyEvent]:
-    """By the time of writing; where the broker's milliseconds can't tell, a cause before its effect."""
-    waiting = {one.event.id: one.event for one in sorted(read, key=lambda one: one.written)}
-    told: list[AnyEvent] = []
-    while waiting:
-        chain = [next(iter(waiting))]
-        while (cause := waiting[chain[-1]].caused_by) in waiting and cause not in chain:
-            chain.append(cause or "")
-        told.extend(waiting.pop(event_id) for event_id in reversed(chain))
+def in_order(decisions: Iterable[Decision]) -> list[Decision]:
+    """By place, but a cause always before its effect; however they came, the answer is the same."""
+    waiting = {one.said.id: one for one in sorted(decisions, key=lambda one: one.place)}
+    told: list[Decision] = []
+    for event_id in list(waiting):
+        chain: list[str] = []
+        reached: str | None = event_id
+        while reached in waiting and reached not in chain:
+            chain.append(reached)
+            reached = waiting[reached].event.caused_by
+        told.extend(waiting.pop(one) for one in reversed(chain))
     return told

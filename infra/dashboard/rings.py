@@ -22,6 +22,12 @@ class Ring(Generic[Item]):
         """Append; the oldest falls out when the ring is full."""
         self._items.append((stamp, item))
 
+    def __deepcopy__(self, _memo: object) -> "Ring[Item]":
+        """A ring of its own with the same items, which nobody changes."""
+        copied: Ring[Item] = Ring(self.size)
+        copied._items.extend(self._items)
+        return copied
+
     def since(self, stamp: int) -> Sequence[Item]:
         """Items that came after `stamp`, oldest first."""
         newer = list(takewhile(lambda kept: kept[0] > stamp, reversed(self._items)))

@@ -110,10 +110,10 @@ export class Log {
   }
 
   draw(name, entries) {
-    if (name !== this.name) {
+    if (name !== this.name || entries !== this.entries) {
       this.list.replaceChildren();
       this.list.setAttribute("aria-live", "off");
-      [this.name, this.last] = [name, null];
+      [this.name, this.entries, this.last] = [name, entries, null];
     }
     const known = this.last === null ? -1 : entries.findIndex((entry) => entry.id === this.last);
     for (const entry of entries.slice(known + 1)) {

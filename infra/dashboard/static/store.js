@@ -44,9 +44,10 @@ export class Store {
   }
 
   merge(news) {
-    for (const [name, { parts, added }] of Object.entries(news.models)) {
+    for (const [name, { parts, added, whole }] of Object.entries(news.models)) {
       const model = (this.models[name] ??= { windows: [], points: [], estimates: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
       Object.assign(model, parts);
+      for (const series of whole ?? []) model[series] = []; // something came late and belongs among them
       for (const [series, items] of Object.entries(added)) {
         model[series].push(...items);
         const most = model.limits?.[series] ?? 500;
