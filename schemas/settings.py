@@ -210,7 +210,8 @@ class RetrainingSettings(Group):
     window_rows: Positive = 20_000
     """The newest labelled rows a challenger learns from."""
     confirm: Positive = 1
-    """Alarms needed within `confirm_hours`; 1, since an alarm is already a confirmed episode."""
+    """Changes that must have alarmed within `confirm_hours` (segments and columns of one count once);
+    1, since an alarm is already a confirmed episode."""
     confirm_hours: Annotated[float, Field(gt=0)] = 24.0
     """The hours (of the data) within which `confirm` alarms count together."""
     segment_share: Annotated[float, Field(ge=0, le=1)] = 0.2

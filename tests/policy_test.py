@@ -136,6 +136,47 @@ def test_alarms_are_confirmed_where_that_is_asked_for() -> None:
     assert isinstance(decide(state, alarm(START + 8 * HOUR), settings)[1], RetrainRequested)
 
 
+TWICE = RetrainingSettings(confirm=2, confirm_hours=48)
+
+
+def heard(*alarms: DriftDetected) -> RetrainRequested | RetrainRefused:
+    """The answer to the last of them."""
+    state = LABELLED
+    for one in alarms:
+        state, answer = decide(state, one, TWICE)
+    return answer
+
+
+def of(segment: str, at: int, **fields: object) -> DriftDetected:
+    return alarm(at, name=segment or "whole").model_copy(update={"segment": segment, **fields})
+
+
+def test_segments_of_one_change_are_one_drift_of_the_model() -> None:
+    alarms = [of("country=FR", START), of("country=DE", START + 2 * HOUR), of("", START + 5 * HOUR)]
+    assert reason(heard(*alarms)) == "unconfirmed: 1 of 2 alarms within 48 h"
+
+
+def test_columns_that_alarm_one_after_another_are_one_drift_of_the_model() -> None:
+    later = alarm(START + HOUR, "score", DriftKind.PREDICTION).model_copy(update={"changed_at": START - HOUR})
+    assert reason(heard(alarm(), later)) == "unconfirmed: 1 of 2 alarms within 48 h"
+
+
+def test_a_segment_that_changes_again_confirms_itself() -> None:
+    assert isinstance(heard(of("country=FR", START), of("country=FR", START + 5 * HOUR)), RetrainRequested)
+
+
+def test_labels_confirm_what_columns_say_of_the_same_change() -> None:
+    errors = alarm(START + HOUR, "errors", DriftKind.CONCEPT).model_copy(update={"changed_at": START - HOUR})
+    assert isinstance(heard(alarm(), errors), RetrainRequested)
+
+
+def test_alarms_of_a_state_from_before_segments_still_confirm() -> None:
+    state, _ = decide(LABELLED, alarm(), TWICE)
+    old = {**state.model_dump(), "alarms": [{"id": "old", "at": START}]}
+    after = decide(RetrainingState.model_validate(old), alarm(START + HOUR), TWICE)[1]
+    assert isinstance(after, RetrainRequested)
+
+
 def broken() -> RetrainingState:
     state = LABELLED
     for day in range(SETTINGS.max_failures):

@@ -3,6 +3,7 @@
 All times are those of the data (UTC, ms), so that a replayed year is judged by its own calendar.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from schemas.events import (
@@ -31,6 +32,10 @@ class Alarm(Part):
 
     id: str
     at: Millis
+    kind: DriftKind = DriftKind.FEATURE
+    segment: str = ""
+    changed_at: Millis | None = None
+    """When what it tells of began; None in states from before it was kept."""
 
 
 class RetrainingState(Part):
@@ -112,7 +117,7 @@ def _busy(state: RetrainingState, evidence: DriftDetected, _: RetrainingSettings
 
 
 def _unconfirmed(state: RetrainingState, _: DriftDetected, settings: RetrainingSettings) -> str | None:
-    heard = len(state.alarms)
+    heard = _confirmations(state.alarms)
     if heard >= settings.confirm:
         return None
     return f"unconfirmed: {heard} of {settings.confirm} alarms within {settings.confirm_hours:g} h"
@@ -159,7 +164,24 @@ def _recent(
 ) -> tuple[Alarm, ...]:
     oldest = evidence.at - settings.confirm_hours * HOUR
     kept = [alarm for alarm in alarms if alarm.at > oldest and alarm.id != evidence.id]
-    return (*kept, Alarm(id=evidence.id, at=evidence.at))[-max(REMEMBERED, settings.confirm) :]
+    alarm = Alarm.model_validate({name: getattr(evidence, name) for name in Alarm.model_fields})
+    return (*kept, alarm)[-max(REMEMBERED, settings.confirm) :]
+
+
+def _confirmations(alarms: Sequence[Alarm]) -> int:
+    """How often the stream that was heard most, the whole or a segment, told of something new.
+
+    Segments of one change don't confirm each other; neither do inputs and predictions that alarm one after
+    another because of a change that began before the first of them did. Labels confirm what these say.
+    """
+    heard, latest = Counter[str](), dict[str, Millis]()
+    for alarm in alarms:
+        told = alarm.kind is DriftKind.CONCEPT or alarm.changed_at is None
+        if told or (alarm.changed_at or 0) >= latest.get(alarm.segment, 0):
+            heard[alarm.segment] += 1
+        if alarm.kind is not DriftKind.CONCEPT:
+            latest[alarm.segment] = alarm.at
+    return max(heard.values(), default=0)
 
 
 def _started(state: RetrainingState, at: Millis) -> RetrainingState:
