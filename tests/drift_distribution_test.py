@@ -218,6 +218,52 @@ def test_a_sentence_tells_what_moved(rng: np.random.Generator) -> None:
     assert (before, after) == pytest.approx((60, 70), abs=1.5)
 
 
+def told(rng: np.random.Generator, before: np.ndarray, after: np.ndarray) -> str:
+    stream = np.concatenate([rng.choice(before, STABLE), after])
+    *_, last = (
+        v
+        for v in watch(profiled(rng, lambda rng, rows: rng.choice(before, rows)), stream)
+        if isinstance(v, Measured)
+    )
+    return explain("x", last.columns["x"])
+
+
+def shares(sentence: str, pattern: str) -> list[float]:
+    found = re.fullmatch(pattern.replace("#", r"([\d.]+)"), sentence)
+    assert found is not None, sentence
+    return [float(one) for one in found.groups()]
+
+
+def test_of_a_flag_the_share_is_told(rng: np.random.Generator) -> None:
+    flag = np.repeat([0.0, 1.0], [80, 20])
+    sentence = told(rng, flag, (rng.random(4096) < 0.34).astype(float))
+    assert shares(sentence, "x: 1 in # % -> # % of rows, 100 % of the drift") == pytest.approx(
+        [20, 34], abs=6
+    )
+
+
+def test_of_a_flag_that_has_a_third_value_that_one_is_told(rng: np.random.Generator) -> None:
+    flag = np.repeat([0.0, 1.0], [80, 20])
+    after = rng.choice(np.repeat([0.0, 1.0, 2.0], [60, 15, 25]), 4096)
+    sentence = told(rng, flag, after)
+    assert shares(sentence, "x: over 1 in # % -> # % of rows, 100 % of the drift") == pytest.approx(
+        [0, 25], abs=6
+    )
+
+
+def test_a_constant_that_changes_is_told_as_the_value_that_it_was(rng: np.random.Generator) -> None:
+    sentence = told(rng, np.ones(10), np.full(4096, 5.0))
+    assert sentence == "x: 1 in 100 % -> 0 % of rows, 100 % of the drift"
+
+
+def test_of_small_whole_numbers_the_mean_is_told_not_a_median_within_a_bin(rng: np.random.Generator) -> None:
+    seats = np.repeat([1.0, 2.0, 4.0], [50, 30, 20])
+    after = rng.choice(np.repeat([1.0, 2.0, 4.0], [10, 30, 60]), 4096)
+    sentence = told(rng, seats, after)
+    pattern = r"x moved up by # standard deviations \(mean # -> #\), 100 % of the drift"
+    assert shares(sentence, pattern)[1:] == pytest.approx([1.9, 3.1], abs=0.25)
+
+
 def test_a_state_of_another_profile_is_refused(rng: np.random.Generator) -> None:
     mine, other = profiled(rng, normal()), Profile.of({"y": [1.0]}, np.array([0.5]))
     with pytest.raises(BadData, match="doesn't fit"):

@@ -13,6 +13,8 @@ from schemas.events import ColumnDrift, DriftKind
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2
 """Where nearly all values were one, a deviation is none; that of a 1 % event stands in."""
+_FEW = 12
+"""Values that are told one by one, at most, as that many categories are."""
 _MISSING = 0.05
 """Further missing values, as a share, from which they are told of beside what else changed."""
 _KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
@@ -33,6 +35,9 @@ def explain(column: str, drift: ColumnDrift) -> str:
     'carrier: HA went from 2 % to 9 %'
     >>> explain("temp", ColumnDrift(severity=0.83, channel="shape", drifted=True, contribution=0.61, **moved))
     'temp is distributed otherwise (under 20: 56 % -> 12 %), 61 % of the drift'
+    >>> flag = {"reference": [0, 0.8, 0.2, 0, 0], "current": [0, 0.66, 0.34, 0, 0], "edges": [-0.5, 0.5, 1.5]}
+    >>> explain("is_weekend", ColumnDrift(severity=0.3, channel="location", drifted=True, **flag))
+    'is_weekend: 1 in 20 % -> 34 % of rows'
     """
     share = f", {_percent(drift.contribution)} of the drift" if drift.contribution >= 0.01 else ""
     return f"{_changed(column, drift)}{share}"
@@ -55,10 +60,13 @@ def _changed(column: str, drift: ColumnDrift) -> str:
         return f"{name}: missing {_percent(drift.reference[-1])} -> {_percent(drift.current[-1])}"
     if drift.channel.startswith(_SHARE_OF):
         return f"{name}: {_category(drift)}"
+    values = _values(drift.edges)
+    if len(values) in (1, 2):
+        return f"{name}: {_flag(drift.edges, before, now)}{_missing(drift)}"
     if drift.channel == "location":
         shift = _shift(before, now)
         moved = f"moved {'up' if shift > 0 else 'down'} by {abs(shift):.1f} standard deviations"
-        return f"{name} {moved} ({_median(drift, before, now)}){_missing(drift)}"
+        return f"{name} {moved} ({_middle(drift, values, before, now)}){_missing(drift)}"
     if drift.channel == "scale":
         return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)}){_missing(drift)}"
     return f"{name} is distributed otherwise ({_largest(drift, before, now)}){_missing(drift)}"
@@ -96,6 +104,40 @@ def _spread(before: Floats, now: Floats) -> str:
     return "wider" if change > 0 else "narrower"
 
 
+def _flag(edges: Sequence[float], before: Floats, now: Floats) -> str:
+    """Of two values, or of one: the share of what changed most; of equals a value, the last, which is 1."""
+    changes = np.round(np.abs(now - before), 9).tolist()
+    last = len(changes) - 1
+    place = max([*range(last - 1, 0, -1), last, 0], key=changes.__getitem__)
+    return f"{_interval(edges, place)} in {_percent(before[place])} -> {_percent(now[place])} of rows"
+
+
+def _values(edges: Sequence[float]) -> tuple[float, ...]:
+    """The values that `edges` were laid around, if they are few; else none (see `data.profile`).
+
+    >>> _values([-0.5, 0.5, 1.5]), _values([0.0, 2.0, 3.5, 4.5]), _values([0.999999, 1.000001])
+    ((0.0, 1.0), (1.0, 3.0, 4.0), (1.0,))
+    >>> _values([0.0, 3.1, 3.5, 9.0]), _values([20.0])
+    ((), ())
+    """
+    if not 2 <= len(edges) <= _FEW + 1:
+        return ()
+    values = [(edges[0] + edges[1]) / 2]
+    for edge in edges[1:-1]:
+        values.append(2 * edge - values[-1])
+    inside = all(low < value < high for low, value, high in zip(edges, values, edges[1:], strict=False))
+    last = edges[-1] if len(values) == 1 else (3 * values[-1] - values[-2]) / 2
+    return tuple(values) if inside and np.isclose(last, edges[-1]) else ()
+
+
+def _middle(drift: ColumnDrift, values: Sequence[float], before: Floats, now: Floats) -> str:
+    """The mean before and now of few values, if there are no others; else the median, if there is one."""
+    inner = slice(1, -1)
+    if values and np.isclose([before[inner].sum(), now[inner].sum()], 1.0).all():
+        return f"mean {_number(float(before[inner] @ values))} -> {_number(float(now[inner] @ values))}"
+    return _median(drift, before, now)
+
+
 def _median(drift: ColumnDrift, before: Floats, now: Floats) -> str:
     """The median before and now, where both lie between two edges; else the bin that says most."""
     medians = _quantile(drift.edges, before, 0.5), _quantile(drift.edges, now, 0.5)
@@ -126,11 +168,15 @@ def _largest(drift: ColumnDrift, before: Floats, now: Floats) -> str:
 def _interval(edges: Sequence[float], place: int) -> str:
     """A bin in words; one around a single value is that value.
 
-    >>> _interval([0.999999, 1.000001], 1), _interval([0.999999, 1.000001], 2), _interval([20.0, 30.0], 1)
-    ('1', '1 or more', '20 to 30')
+    >>> _interval([0.999999, 1.000001], 1), _interval([-0.5, 0.5, 1.5], 3), _interval([20.0, 30.0, 50.0], 1)
+    ('1', 'over 1', '20 to 30')
     """
     if not edges:
         return "all values"
+    values = _values(edges)
+    if values:
+        named = f"under {_number(values[0])}", *map(_number, values), f"over {_number(values[-1])}"
+        return named[place]
     if place == 0:
         return f"under {_number(edges[0])}"
     if place == len(edges):
