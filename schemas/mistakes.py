@@ -29,7 +29,7 @@ def check_file(path: Path | None) -> None:
         raise SettingsError(f"no settings file at {path}")
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if found is not None and not (isinstance(found, dict) and all(isinstance(key, str) for key in found)):
         raise SettingsError(f"{path}: groups of settings were expected, as `drift: {{season: day}}`")

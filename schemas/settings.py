@@ -5,6 +5,7 @@ then the defaults below. `KAFKA_BOOTSTRAP_SERVERS` alone is enough to point ever
 Nothing else in the house reads the environment.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -23,12 +24,32 @@ from pydantic_settings import SettingsError as SourceError
 from schemas import mistakes
 from schemas.budgets import Budget
 from schemas.mistakes import SettingsError as SettingsError  # noqa: PLC0414 - it is raised here
+from schemas.quantities import (
+    AtLeastZero,
+    Chance,
+    Columns,
+    Days,
+    Folder,
+    Host,
+    Hours,
+    Port,
+    Positive,
+    Prefix,
+    Real,
+    Registry,
+    Season,
+    Seconds,
+    Servers,
+    Share,
+    Steps,
+    TrainerName,
+    Whole,
+)
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
-Season = Literal["day", "week"] | Annotated[float, Field(ge=1, le=366 * 24)] | None
-"""A period after which the data repeats itself: a name or hours, up to a year of them."""
+TRAINING_ROWS = 500
+"""Fewer labelled rows teach noise, and leave the gate under its hundred."""
+GATE_ROWS = 100
+"""Fewer rows give a bootstrap interval that is wide, and wrong at its ends."""
 _CHECKS = 16
 """More would be 16 windows of waiting."""
 _SOME_OF = re.compile(r"\s*(\d{1,3})\s+of\s+(\d{1,3})\s*")
@@ -43,20 +64,21 @@ class Group(BaseModel):
 class KafkaSettings(Group):
     """The cluster, and how we talk to it."""
 
-    bootstrap: str = "127.0.0.1:9092"
+    bootstrap: Servers = "127.0.0.1:9092"
     """Servers, comma-separated `host:port`. Also read from `KAFKA_BOOTSTRAP_SERVERS`."""
-    prefix: str = ""
+    prefix: Prefix = ""
     """Put before every topic and group name, so that several systems share a cluster."""
-    data_partitions: Positive = 4
+    data_partitions: Annotated[Positive, Field(le=10_000)] = 4
     """Partitions of predictions, features and labels: as many workers can share the load."""
-    control_partitions: Positive = 2
+    control_partitions: Annotated[Positive, Field(le=10_000)] = 2
     """Partitions of everything keyed by model; low volume, so few."""
-    replication: Positive = 1
+    replication: Annotated[Positive, Field(le=100)] = 1
     """Copies of each partition. 1 fits a laptop; 3 where losing a disk must lose nothing."""
-    session_timeout: Seconds = 6.0
+    session_timeout: Annotated[Real, Field(ge=1, le=90)] = 6.0
     """Seconds until a silent worker is given up. 6 is the least that Apache Kafka allows by default, and a
-    short one matters on the embedded broker, where a first join waits half of it."""
-    chunk_records: Positive = 1000
+    short one matters on the embedded broker, where a first join waits half of it; Faust waits for no answer
+    longer than 90."""
+    chunk_records: Annotated[Positive, Field(le=1_000_000)] = 1000
     """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
     max_lag_seconds: Seconds = 300.0
     """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
@@ -65,10 +87,10 @@ class KafkaSettings(Group):
 class PublisherSettings(Group):
     """The SDK: how rows travel together, and what happens while Kafka is away."""
 
-    batch_rows: Positive = 500
+    batch_rows: Annotated[Positive, Field(le=1_000_000)] = 500
     """Single records of one model that travel as one columnar message, at most. 1: each is a JSON event of
     its own, at several times the cost for everybody who reads it."""
-    linger_ms: Annotated[float, Field(ge=0)] = 5.0
+    linger_ms: Annotated[AtLeastZero, Field(le=900_000)] = 5.0
     """How long a record may wait for company; 5 ms fills batches and stays unnoticed."""
     buffer_messages: Positive = 100_000
     """Rows and messages waiting for the broker, at most, and a kB for each of them; about 30 MB as single
@@ -80,17 +102,24 @@ class PublisherSettings(Group):
     """How long `block` waits before it raises BufferFull all the same."""
     delivery_timeout: Seconds = 120.0
     """Seconds of retrying before a message is reported as not delivered; a spool never gives up."""
-    spool_folder: Path | None = None
+    spool_folder: Folder | None = None
     """Where `spool` keeps what Kafka has not acknowledged. One process at a time; the next one sends it."""
-    spool_bytes: Annotated[int, Field(ge=1_000_000)] = 1_000_000_000
+    spool_bytes: Annotated[Whole, Field(ge=1_000_000, lt=1 << 53)] = 1_000_000_000
     """Room on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
-    spool_sync_ms: Annotated[float, Field(gt=0)] = 1000.0
+    spool_sync_ms: Annotated[Real, Field(ge=1, le=900_000)] = 1000.0
     """How much a power cut may lose. The death of the process loses nothing, however long this is."""
 
     @model_validator(mode="after")
     def _spool_has_a_folder(self) -> Self:
         if self.when_full == "spool" and self.spool_folder is None:
             raise ValueError("when_full 'spool' needs a spool_folder")
+        return self
+
+    @model_validator(mode="after")
+    def _lingers_less_than_it_tries(self) -> Self:
+        if self.linger_ms >= int(self.delivery_timeout * 1000):
+            least, most = self.linger_ms, self.delivery_timeout
+            raise ValueError(f"linger_ms {least:g} must be less than delivery_timeout {most:g} s")
         return self
 
     def unspooled(self) -> Self:
@@ -101,28 +130,28 @@ class PublisherSettings(Group):
 class DriftSettings(Group):
     """Feature and prediction drift. Numbers measured on 1M-event streams: docs/drift-quality.md."""
 
-    delta: Share = 1e-5
+    delta: Chance = 1e-5
     """ADWIN's confidence: finds half a standard deviation in about 280 rows, a quarter in 660, with 0.02
     false episodes per feature and 1M events; 1e-6, a tenth slower, has a quarter (docs/decisions/0014)."""
     false_alarms: str | Mapping[str, str] | None = None
     """What you can bear, in place of delta: `1 in 30 days at 100,000 rows a day`; or by model, with `*` for
     all that aren't named: `{churn: 2 a month at 1M rows a day, "*": 1 in 30 days at 50 rows a second}`. It is
     rows that count, not days: twice the traffic has twice the alarms. None: delta as it stands."""
-    open_severity: Annotated[float, Field(gt=0)] = 0.15
+    open_severity: Annotated[Real, Field(gt=0, le=1000)] = 0.15
     """An alarm opens an episode only from this many reference standard deviations. Over 1,024 rows a severity
     is known to 0.035: to find 0.25, which may matter to a model, without fail takes 3 of these less."""
-    close_severity: Annotated[float, Field(gt=0)] = 0.075
+    close_severity: Annotated[Real, Field(gt=0, le=1000)] = 0.075
     """The episode closes under half of that (hysteresis), so that it doesn't flap."""
     confirm: str = "1 of 1"
     """In how many of how many checks the severity must reach `open_severity` before an episode opens: the
     first as soon as it does, each further one a window later. `2 of 3` costs a window of delay, and lets pass
     what has gone by then. Up to 16."""
-    window_rows: Annotated[Positive, Field(multiple_of=256)] = 1024
+    window_rows: Annotated[Positive, Field(multiple_of=256, le=1 << 20)] = 1024
     """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
     detector: str = "adwin"
     """What listens to the channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
     point `driftloop.detectors` of a package of yours (see examples/own_detector.py)."""
-    segments: tuple[str, ...] = ()
+    segments: Columns = ()
     """Columns of categories (`["country", "device"]`): each category with 1,000 training rows or more, 24 in
     all, is also watched by itself from the next version on. The budget of false alarms is that of all."""
     season: Season = None
@@ -140,6 +169,10 @@ class DriftSettings(Group):
     def _one_reference(self) -> Self:
         if self.reference == "rolling" and self.season is not None:
             raise ValueError("a rolling reference knows no season; possible: one of them")
+        if self.reference == "rolling" and self.rolling_rows < self.window_rows:
+            raise ValueError(
+                f"rolling_rows {self.rolling_rows} must be at least window_rows {self.window_rows}"
+            )
         if self.segments and self.season is not None:
             raise ValueError(
                 "segments know no season, and would take each night for a drift; possible: one of them"
@@ -184,12 +217,12 @@ class DriftSettings(Group):
 class PerformanceSettings(Group):
     """Label join and concept drift."""
 
-    horizon_hours: Annotated[float, Field(gt=0)] = 24.0 * 7
+    horizon_hours: Hours = 24.0 * 7
     """How long (in the time of the data) a prediction waits for its label."""
     waiting_rows: Positive = 200_000
     """Rows of a model that wait in one partition, at most, whatever the horizon: about 120 MB of memory with
     20 features. Beyond it the oldest give up waiting."""
-    delta: Share = 0.002
+    delta: Chance = 0.002
     """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
     window_labels: Positive = 250
     """Labels between two measurements: a standard error of about 0.03 on an error rate."""
@@ -203,18 +236,19 @@ class PerformanceSettings(Group):
 class RetrainingSettings(Group):
     """When a challenger is worth its cost."""
 
-    cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
+    cooldown_hours: Annotated[AtLeastZero, Field(le=10_000_000)] = 24.0
     """Hours (of the data) between two trainings of one model."""
     min_new_labels: Positive = 1000
     """Labels since the last training before another can teach anything new."""
-    window_rows: Positive = 20_000
-    """The newest labelled rows a challenger learns from."""
+    window_rows: Annotated[Positive, Field(ge=TRAINING_ROWS)] = 20_000
+    """The newest labelled rows a challenger learns from; fewer than 500 are no training data, and the share
+    `training.holdout` of them has to be 100 or more."""
     confirm: Positive = 1
     """Changes that must have alarmed within `confirm_hours` (segments and columns of one count once);
     1, since an alarm is already a confirmed episode."""
-    confirm_hours: Annotated[float, Field(gt=0)] = 24.0
+    confirm_hours: Hours = 24.0
     """The hours (of the data) within which `confirm` alarms count together."""
-    segment_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    segment_share: Annotated[AtLeastZero, Field(le=1)] = 0.2
     """The share of the training rows from which a segment's drift asks for a training; of a smaller one an
     alert is all: a new model for everybody because of a few is a risk for the others."""
     max_failures: Positive = 3
@@ -224,13 +258,13 @@ class RetrainingSettings(Group):
 class TrainingSettings(Group):
     """Fitting and the gate."""
 
-    trainer: str = "mlops_core.training.trainer:XGBoostTrainer"
+    trainer: TrainerName = "mlops_core.training.trainer:XGBoostTrainer"
     """`module:class` of the trainer, so that you can bring your own (see `ports.Trainer`)."""
-    rounds: Positive = 100
+    rounds: Annotated[Positive, Field(le=100_000)] = 100
     """Boosted trees; what research/data.md's figures were reached with."""
-    holdout: Share = 0.2
+    holdout: Annotated[Real, Field(ge=0.01, le=0.9)] = 0.2
     """The newest share of the window, kept from training, on which the gate compares."""
-    margin: Annotated[float, Field(ge=0)] = 0.0
+    margin: AtLeastZero = 0.0
     """How much worse (mean squared error of the score) a challenger may be. 0 asks for proof that it is
     no worse at all: two equal models pass by luck in 2.5 % of the cases."""
     confidence: Share = 0.95
@@ -239,7 +273,7 @@ class TrainingSettings(Group):
     """Seconds until a training process is ended."""
     warm: bool = False
     """Keep a process ready that has imported everything: 6 s sooner for 200 MB."""
-    threads: Positive = 1
+    threads: Annotated[Positive, Field(le=1024)] = 1
     """Threads of one fit. One, because threads that wait for each other on cores that agents share make a fit
     of half a second one of half a minute; give a machine of its own as many as it has cores."""
 
@@ -247,13 +281,14 @@ class TrainingSettings(Group):
 class RolloutSettings(Group):
     """How a new version gets traffic."""
 
-    steps: tuple[Annotated[int, Field(gt=0, le=100)], ...] = (1, 5, 10, 25, 50, 100)
-    """The canary's shares of traffic, in percent."""
+    steps: Steps = (1, 5, 10, 25, 50, 100)
+    """The canary's shares of traffic, in percent, rising. It takes all of it once the last one is passed, so
+    that `[10, 50]` asks nothing of the hours at 100 %."""
     min_labels: Positive = 300
     """Labelled rows of the canary at a step before a verdict other than `fail` is spoken."""
-    tolerance: Annotated[float, Field(ge=0)] = 0.01
+    tolerance: AtLeastZero = 0.01
     """How much worse (mean squared error of the score) a canary may look and still go on."""
-    alpha: Share = 0.01
+    alpha: Chance = 0.01
     """Chance that a canary as good as stable is ever called worse, over the whole rollout."""
     ready_timeout: Seconds = 60.0
     """Seconds a new version has to become ready."""
@@ -262,19 +297,19 @@ class RolloutSettings(Group):
 class RegistrySettings(Group):
     """MLflow."""
 
-    tracking_uri: str = "http://127.0.0.1:5000"
+    tracking_uri: Registry = "http://127.0.0.1:5000"
     """The MLflow server; clients speak HTTP only."""
 
 
 class ServingSettings(Group):
     """The local serving host: a router and replica processes."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    host: Host = "127.0.0.1"
+    port: Port = 8080
     """0 takes a free port and prints it."""
-    replicas: Positive = 1
+    replicas: Annotated[Positive, Field(le=1000)] = 1
     """Replica processes a version."""
-    folder: Path = Path(".driftloop/serving")
+    folder: Folder = Path(".driftloop/serving")
     """Where the traffic table is kept, so that a restart changes nothing."""
 
     @property
@@ -286,33 +321,33 @@ class ServingSettings(Group):
 class DashboardSettings(Group):
     """The live page."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8050
+    host: Host = "127.0.0.1"
+    port: Port = 8050
 
 
 class MetricsSettings(Group):
     """Where processes of agents answer `GET /metrics`."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    host: Host = "127.0.0.1"
+    port: Port | None = None
     """0 takes a free port and prints it; None: nowhere. Each process of a machine needs a port of its own."""
 
 
 class StoreSettings(Group):
     """The offline store of labelled examples."""
 
-    folder: Path = Path(".driftloop/store")
+    folder: Folder = Path(".driftloop/store")
     """Parquet files, one folder a model; may be shared by machines if its locks are (flock)."""
     segment_rows: Positive = 1000
     """Rows that fill a segment: 50-200 kB of Parquet."""
-    segment_hours: Annotated[float, Field(gt=0)] = 1.0
+    segment_hours: Hours = 1.0
     """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
     file_rows: Positive = 100_000
     """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within half a second."""
-    file_days: Annotated[float, Field(gt=0)] = 30.0
+    file_days: Days = 30.0
     """Days (of the data) after which a file is full with fewer rows: rows of a file leave together, so they
     may stay so much longer than `retention_days`."""
-    retention_days: Annotated[float, Field(gt=0)] | None = None
+    retention_days: Days | None = None
     """Files whose newest label is older than this, counted back from the newest label of the model, are
     deleted. None keeps everything."""
 
@@ -340,6 +375,16 @@ class Settings(BaseSettings):
     dashboard: DashboardSettings = DashboardSettings()
     store: StoreSettings = StoreSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_the_gate(self) -> Self:
+        rows, share = self.retraining.window_rows, self.training.holdout
+        if rows * share < GATE_ROWS:
+            raise ValueError(
+                f"retraining.window_rows {rows} times training.holdout {share:g} leaves fewer rows than "
+                f"the {GATE_ROWS} that the gate needs; {math.ceil(GATE_ROWS / share):,} rows were possible"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

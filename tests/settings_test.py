@@ -91,7 +91,9 @@ def test_a_list_in_a_variable_that_is_no_json_is_told_what_was_possible(
     ("drift", "said"),
     [
         ("season: dya", "drift.season: Input should be 'day' or 'week'; or .* number.* [(]got 'dya'[)]$"),
-        ("season: .inf", "drift.season: .*less than or equal to 8784"),
+        ("season: .inf", "drift.season: .*finite number"),
+        ("season: 9000", "drift.season: .*less than or equal to 8784"),
+        ("season: true", "drift.season: .*'day' or 'week'; or a number was expected.*got True"),
         ("season: 0.001", "drift.season: .*greater than or equal to 1 "),
         ("window_rows: 1000", "drift.window_rows: .*multiple of 256"),
         ("confirm: 5 of 3", "drift.confirm: say `m of n` with 1 <= m <= n <= 16"),
@@ -110,3 +112,43 @@ def test_a_value_that_cannot_be_is_one_line_that_says_what_can(drift: str, said:
     with pytest.raises(SettingsError, match=said) as caught:
         Settings.load(written)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ("rollout: {steps: []}", "rollout.steps: rising percents were expected.*as `.10, 50.`.*got .."),
+        ("rollout: {steps: [50, 10]}", "rollout.steps: rising percents were expected.*got .50, 10."),
+        ("rollout: {steps: [10, 10]}", "rollout.steps: rising percents were expected"),
+        ("rollout: {steps: [100]}", "rollout.steps: .*the first below 100"),
+        ("rollout: {steps: [10, 101]}", "rollout.steps.1: .*less than or equal to 100 .got 101."),
+        ("rollout: {steps: [true, 50]}", "rollout.steps.0: a number was expected, not true or false"),
+        ("rollout: {alpha: 0}", "rollout.alpha: .*greater than or equal to 0.0*1 "),
+        ("drift: {open_severity: .inf}", "drift.open_severity: Input should be a finite number"),
+        ("drift: {open_severity: .nan}", "drift.open_severity: Input should be a finite number"),
+        ("drift: {segments: [country, country]}", "drift.segments: each of them once was expected"),
+        (
+            "drift: {reference: rolling, rolling_rows: 9}",
+            "drift: rolling_rows 9 must be at least window_rows",
+        ),
+        ("kafka: {session_timeout: 0}", "kafka.session_timeout: .*greater than or equal to 1 "),
+        ("kafka: {bootstrap: kafka}", "kafka.bootstrap: servers were expected, as `kafka-1:9092"),
+        ("publisher: {delivery_timeout: 0.001}", "linger_ms 5 must be less than delivery_timeout 0.001 s"),
+        ("retraining: {window_rows: 10}", "retraining.window_rows: .*greater than or equal to 500"),
+        (
+            "training: {holdout: 0.01}\nretraining: {window_rows: 500}",
+            "the gate needs; 10,000 rows were poss",
+        ),
+        ("training: {trainer: nope}", "training.trainer: `module:class` was expected"),
+        ("training: {threads: yes}", "training.threads: a number was expected, not true or false"),
+        ("registry: {tracking_uri: mlflow}", "registry.tracking_uri: a registry was expected, as `http://"),
+        ("store: {folder: ''}", "store.folder: a folder was expected"),
+        ("store: {segment_hours: 0}", "store.segment_hours: .*greater than or equal to 0.001"),
+    ],
+)
+def test_what_no_part_could_work_with_is_refused_where_it_is_read(
+    group: str, said: str, written: Path
+) -> None:
+    written.write_text(group)
+    with pytest.raises(SettingsError, match=said):
+        Settings.load(written)

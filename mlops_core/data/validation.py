@@ -6,9 +6,8 @@ import numpy as np
 
 from mlops_core.data.examples import Examples
 from schemas.configs import ValidationResult
+from schemas.settings import TRAINING_ROWS
 
-MIN_ROWS = 500
-"""Fewer labelled rows teach noise, and leave the gate under its hundred."""
 MIN_OF_CLASS = 10
 """Fewer rows of a class can't be learned or compared."""
 
@@ -22,8 +21,8 @@ class DataValidator:
 
 
 def _reasons(examples: Examples, task: str) -> Iterator[str]:
-    if len(examples) < MIN_ROWS:
-        yield f"{len(examples)} labelled rows; at least {MIN_ROWS} are needed"
+    if len(examples) < TRAINING_ROWS:
+        yield f"{len(examples)} labelled rows; at least {TRAINING_ROWS} are needed"
         return
     if not examples.features:
         yield "no features: the predictions came without any, and no feature rows had their ids"

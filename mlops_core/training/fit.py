@@ -25,8 +25,9 @@ from mlops_core.training import evaluation, gate
 from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
+from schemas.quantities import Season
 from schemas.records import Millis
-from schemas.settings import DriftSettings, Season, TrainingSettings
+from schemas.settings import DriftSettings, TrainingSettings
 
 MIN_FRESH = 1000
 """Rows after a change that may be worth a fit of their own."""

@@ -13,10 +13,8 @@ import numpy as np
 from mlops_core.data.features import Floats
 from mlops_core.errors import BadData
 from schemas.events import GateEvidence
-from schemas.settings import TrainingSettings
+from schemas.settings import GATE_ROWS, TrainingSettings
 
-MIN_ROWS = 100
-"""Fewer rows give an interval that is wide, and wrong at its ends."""
 RESAMPLES = 2000
 """Fifty of them lie beyond each end of a 95 % interval."""
 _AT_ONCE = 50_000
@@ -81,8 +79,8 @@ def interval(values: Floats, confidence: float, seed: int = 0) -> tuple[float, f
 
 
 def _refuse(labels: Floats, challenger: Floats, champion: Incumbent | None) -> None:
-    if len(labels) < MIN_ROWS:
-        raise BadData(f"the gate compares on at least {MIN_ROWS} rows; there are {len(labels)}")
+    if len(labels) < GATE_ROWS:
+        raise BadData(f"the gate compares on at least {GATE_ROWS} rows; there are {len(labels)}")
     asked = [("challenger", challenger)]
     if champion is not None:
         asked.append((f"champion {champion.version}", champion.scores))
