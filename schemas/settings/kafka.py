@@ -1,0 +1,74 @@
+"""Kafka, and how records get there."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.quantities import AtLeastZero, Folder, Positive, Prefix, Real, Seconds, Servers, Whole
+from schemas.settings.group import Group
+
+
+class KafkaSettings(Group):
+    """The cluster, and how we talk to it."""
+
+    bootstrap: Servers = "127.0.0.1:9092"
+    """Servers, comma-separated `host:port`. Also read from `KAFKA_BOOTSTRAP_SERVERS`."""
+    prefix: Prefix = ""
+    """Put before every topic and group name, so that several systems share a cluster."""
+    data_partitions: Annotated[Positive, Field(le=10_000)] = 4
+    """Partitions of predictions, features and labels: as many workers can share the load."""
+    control_partitions: Annotated[Positive, Field(le=10_000)] = 2
+    """Partitions of everything keyed by model; low volume, so few."""
+    replication: Annotated[Positive, Field(le=100)] = 1
+    """Copies of each partition. 1 fits a laptop; 3 where losing a disk must lose nothing."""
+    session_timeout: Annotated[Real, Field(ge=1, le=90)] = 6.0
+    """Seconds until a silent worker is given up. 6 is the least that Apache Kafka allows by default, and a
+    short one matters on the embedded broker, where a first join waits half of it; Faust waits for no answer
+    longer than 90."""
+    chunk_records: Annotated[Positive, Field(le=1_000_000)] = 1000
+    """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
+    max_lag_seconds: Seconds = 300.0
+    """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
+
+
+class PublisherSettings(Group):
+    """The SDK: how rows travel together, and what happens while Kafka is away."""
+
+    batch_rows: Annotated[Positive, Field(le=1_000_000)] = 500
+    """Single records of one model that travel as one columnar message, at most. 1: each is a JSON event of
+    its own, at several times the cost for everybody who reads it."""
+    linger_ms: Annotated[AtLeastZero, Field(le=900_000)] = 5.0
+    """How long a record may wait for company; 5 ms fills batches and stays unnoticed."""
+    buffer_messages: Positive = 100_000
+    """Rows and messages waiting for the broker, at most, and a kB for each of them; about 30 MB as single
+    JSON events of 300 bytes."""
+    when_full: Literal["block", "raise", "spool"] = "block"
+    """`block`: wait for room, at most `block_seconds`; `raise`: BufferFull at once; `spool`: everything goes
+    through a file in `spool_folder`, and what was accepted there outlives the death of your service."""
+    block_seconds: Seconds = 30.0
+    """How long `block` waits before it raises BufferFull all the same."""
+    delivery_timeout: Seconds = 120.0
+    """Seconds of retrying before a message is reported as not delivered; a spool never gives up."""
+    spool_folder: Folder | None = None
+    """Where `spool` keeps what Kafka has not acknowledged. One process at a time; the next one sends it."""
+    spool_bytes: Annotated[Whole, Field(ge=1_000_000, lt=1 << 53)] = 1_000_000_000
+    """Room on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
+    spool_sync_ms: Annotated[Real, Field(ge=1, le=900_000)] = 1000.0
+    """How much a power cut may lose. The death of the process loses nothing, however long this is."""
+
+    @model_validator(mode="after")
+    def _spool_has_a_folder(self) -> Self:
+        if self.when_full == "spool" and self.spool_folder is None:
+            raise ValueError("when_full 'spool' needs a spool_folder")
+        return self
+
+    @model_validator(mode="after")
+    def _lingers_less_than_it_tries(self) -> Self:
+        if self.linger_ms >= int(self.delivery_timeout * 1000):
+            least, most = self.linger_ms, self.delivery_timeout
+            raise ValueError(f"linger_ms {least:g} must be less than delivery_timeout {most:g} s")
+        return self
+
+    def unspooled(self) -> Self:
+        """The same without a spool: for who waits for each acknowledgement anyway."""
+        return self.model_copy(update={"when_full": "block"}) if self.when_full == "spool" else self
