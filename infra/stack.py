@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from infra import brokers
+from infra import brokers, wiring
 from infra.adapters import mlflow_server
 from infra.processes import Child, free_port
 from schemas.settings import Settings
@@ -44,11 +44,15 @@ class Stack:
         """Start what is missing; `broker` None takes the cluster that the settings point at.
 
         Raises:
+            Impossible: the settings name a detector or trainer that nobody brought; nothing was started.
             ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
         """
         folder = folder.absolute()
+        settings = _settings(folder, groups)
+        if agents:
+            wiring.check(settings)
         folder.mkdir(parents=True, exist_ok=True)
-        stack = cls(_settings(folder, groups), folder / "settings.json", folder)
+        stack = cls(settings, folder / "settings.json", folder)
         try:
             stack._start(broker, agents, say)
         except BaseException:

@@ -21,10 +21,10 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from infra import processes
+from infra import processes, trainers
 from infra.adapters.mlflow_reader import MLflowReader
-from mlops_core.errors import BadData, Permanent, Temporary, Unavailable
-from mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered, Trainer
+from mlops_core.errors import Permanent, Temporary, Unavailable
+from mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
 from schemas.configs import ModelConfig
 from schemas.events import (
     Event,
@@ -164,7 +164,7 @@ def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | Gate
     serving = reader.champion(model)
     champion = None if serving is None else fit.Champion(serving, reader.fitted(model, serving))
     configured = _configured(job.request, _before(reader, model, serving))
-    trainer = _trainer(job.training)
+    trainer = trainers.trainer(job.training)
     examples = store.newest(model, job.request.rows)
     return fit.challenge(job.request, configured, examples, champion, trainer, job.training, job.drift)
 
@@ -186,18 +186,6 @@ def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfi
     return ModelConfig.model_validate(
         {"name": model, "task": before.tags["task"], "hyperparameters": hyperparameters}
     )
-
-
-def _trainer(settings: TrainingSettings) -> Trainer:
-    module, _, name = settings.trainer.partition(":")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadData(
-            f"training.trainer: no trainer at {settings.trainer!r} (module:class); {error}"
-        ) from error
-    trainer: Trainer = kind(rounds=settings.rounds, threads=settings.threads)
-    return trainer
 
 
 async def _started(warm: bool) -> Process:

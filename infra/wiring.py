@@ -62,8 +62,10 @@ def _retraining(settings: Settings) -> Agent[Any]:
 
 def _training(settings: Settings) -> Agent[Any]:
     from agents.training import TrainingAgent
+    from infra import trainers
     from infra.training_process import ProcessRunner
 
+    trainers.check(settings.training)
     return TrainingAgent(ProcessRunner(settings))
 
 
@@ -98,17 +100,33 @@ AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {
 """Every agent, by the name that `driftloop agents run` knows it by."""
 
 
+def check(settings: Settings) -> None:
+    """Look whether what the settings name for the agents is there, before anything is started.
+
+    Raises:
+        Impossible: a detector or trainer that nobody brought; what there is.
+    """
+    from infra import trainers
+    from infra.detectors import detector
+
+    detector(settings.drift.detector)
+    trainers.check(settings.training)
+
+
 def run_agents(settings: Settings, names: Sequence[str]) -> None:
     """Run the named agents in this process until SIGINT or SIGTERM.
 
     Raises:
-        Impossible: a name that no agent has.
+        Impossible: a name that no agent has; a detector or trainer that one needs and nobody brought.
     """
     from streams import admin, app, metrics
 
     unknown = [name for name in names if name not in AGENTS]
     if unknown:
         raise Impossible(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
+    built = [
+        AGENTS[name](settings) for name in names
+    ]  # before Kafka is asked for: what is missing is told at once
     consoles.log_to_stderr()
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     if settings.metrics.port is not None:
@@ -117,7 +135,6 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     admin.create_topics(settings.kafka)
 
     async def main() -> None:
-        built = [AGENTS[name](settings) for name in names]
         running = asyncio.current_task()
         assert running is not None
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -36,6 +36,7 @@ from streams.publisher import Publisher
 HOUR_MS = 3_600_000
 NAMED = {
     "drift": ("detector",),  # which there are is asked when a command starts: tests/startup_test.py
+    "training": ("trainer",),  # the same
     "publisher": ("when_full", "spool_folder"),  # needs a folder for each process: tests/publisher_test.py
 }
 FIELDS = [

@@ -1,8 +1,8 @@
 """Everything that can be set: nested, frozen, from YAML and the environment; a typo is an error.
 
 Precedence: arguments, then `DRIFTLOOP_...` variables (`DRIFTLOOP_DRIFT__DELTA=1e-5`), then the YAML file,
-then the defaults of the groups. `KAFKA_BOOTSTRAP_SERVERS` alone is enough to point everything at your cluster.
-Nothing else in the house reads the environment.
+then the defaults of each group. `KAFKA_BOOTSTRAP_SERVERS` alone is enough to point everything at your
+cluster. Nothing else in the house reads the environment.
 """
 
 import math

@@ -1,0 +1,92 @@
+"""What settings name and nobody brought is told when a command starts, before it connects to anything."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infra import trainers, wiring
+from infra.cli import app
+from infra.processes import free_port
+from mlops_core.errors import Impossible
+from schemas.settings import DriftSettings, KafkaSettings, Settings, TrainingSettings
+
+
+class Trainer:
+    """What a trainer has to have."""
+
+    def __init__(self, rounds: int, threads: int) -> None:
+        raise AssertionError("a check makes none")
+
+    def fit(self) -> None: ...
+    def scores(self) -> None: ...
+
+
+class Unready(Trainer):
+    def __init__(self) -> None: ...
+
+
+def run(command: str, **variables: str) -> Result:
+    nobody = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    return CliRunner(env={**nobody, **variables}).invoke(app, command.split())
+
+
+def test_agents_tell_of_a_detector_that_is_missing_before_they_ask_for_kafka() -> None:
+    result = run("agents run", DRIFTLOOP_DRIFT__DETECTOR="nope")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: drift.detector: no 'nope'; possible here: adwin, cusum")
+    assert "Kafka at" not in result.stderr
+
+
+def test_agents_tell_of_a_trainer_that_is_missing_before_they_ask_for_kafka() -> None:
+    result = run("agents run training", DRIFTLOOP_TRAINING__TRAINER="nowhere:Nobody")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: training.trainer: no trainer at 'nowhere:Nobody' (module:class)")
+    assert f"possible: a class of (rounds, threads) with fit and scores, as {trainers.OURS}" in result.stderr
+    assert "Kafka at" not in result.stderr
+
+
+def test_an_agent_that_needs_neither_does_not_ask_for_them() -> None:
+    kafka = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
+    settings = Settings(
+        kafka=kafka, drift=DriftSettings(detector="nope"), training=TrainingSettings(trainer="a:B")
+    )
+    for name in {*wiring.AGENTS} - {"drift", "training"}:
+        wiring.AGENTS[name](settings)
+
+
+@pytest.mark.parametrize(
+    "named", [{"DRIFTLOOP_DRIFT__DETECTOR": "nope"}, {"DRIFTLOOP_TRAINING__TRAINER": "nowhere:Nobody"}]
+)
+def test_the_stack_starts_nothing_if_its_agents_could_not(named: dict[str, str], tmp_path: Path) -> None:
+    result = run(f"up --folder {tmp_path / 'up'}", **named)
+    assert result.exit_code == 1
+    assert "possible" in result.stderr
+    assert not (tmp_path / "up").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("tests.startup_test:Missing", "no trainer at .* has no attribute 'Missing'"),
+        ("tests.startup_test:run", "is no class with fit and scores"),
+        ("tests.startup_test:Unready", "can't be made of rounds and threads"),
+        ("tests.lessons:Failing", ""),
+        ("tests.startup_test:Trainer", ""),
+        (trainers.OURS, ""),
+    ],
+)
+def test_a_trainer_is_looked_at_without_being_made(place: str, why: str) -> None:
+    settings = TrainingSettings(trainer=place)
+    if not why:
+        trainers.check(settings)
+        return
+    with pytest.raises(Impossible, match=f"^training.trainer: .*{why}.*; possible: a class"):
+        trainers.check(settings)
+
+
+def test_a_trainer_whose_module_breaks_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "breaks.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Impossible, match="'breaks:Any' can't be imported: RuntimeError: no licence"):
+        trainers.check(TrainingSettings(trainer="breaks:Any"))
