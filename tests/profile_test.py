@@ -100,6 +100,18 @@ def test_a_feature_called_score_does_not_hide_the_predictions() -> None:
     assert profile.names == ("feature score", "score")
 
 
+@given(
+    st.sets(st.from_regex(r"\A(feature ){0,3}(score|class|confidence|miles)\Z"), min_size=1, max_size=9),
+    st.booleans(),
+)
+def test_no_two_columns_have_one_visible_name(features: set[str], classes: bool) -> None:
+    columns = {name: [1.0, 2.0] for name in sorted(features)}
+    profile = Profile.of(columns, np.array([0.1, 0.9])).predicting(np.array([0.1, 0.9]), classes=classes)
+    assert len(set(profile.names)) == len(profile.columns)
+    kept = [name for name in columns if name not in profile.predictions]
+    assert {*kept} <= {*profile.names}, "only whoever is called like a prediction gives way"
+
+
 def test_features_called_as_what_is_derived_from_scores_give_way_only_where_it_is() -> None:
     profile = Profile.of({"class": ["a", "b"], "confidence": [1.0, 2.0]}, np.array([0.1, 0.9]))
     assert profile.names == ("class", "confidence", "score")

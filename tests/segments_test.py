@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.drift import DriftAgent
 from agents.summarising import SummarisingAgent
@@ -13,6 +15,7 @@ from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from mlops_core.data import slicing
 from mlops_core.data.profile import Profile
+from mlops_core.data.segments import Segment
 from mlops_core.data.slicing import sliced
 from mlops_core.ports import Candidate
 from mlops_core.training import policy
@@ -303,3 +306,15 @@ def test_only_a_large_segment_asks_for_a_training(share: float, answer: type[Eve
     if isinstance(answered, RetrainRefused):
         assert answered.reason == "segment: country=IT is 16 % of the training rows, 20 % are needed"
         assert state.alarms == ()
+
+
+@given(*[st.text("ab=\\", max_size=4)] * 4)
+def test_no_two_segments_have_one_name(column: str, value: str, other: str, another: str) -> None:
+    one = Segment(column=column, value=value, place=0, bin=0, rows=1, columns=())
+    two = one.model_copy(update={"column": other, "value": another})
+    assert (one.name == two.name) == ((column, value) == (other, another))
+
+
+def test_of_an_ordinary_column_a_segment_has_the_name_that_it_always_had() -> None:
+    one = Segment(column="user country", value="a=b\\c", place=0, bin=0, rows=1, columns=())
+    assert one.name == "user country=a=b\\c"

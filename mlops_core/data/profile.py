@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any, Literal, Self, TypeGuard
 
@@ -262,10 +262,16 @@ class Profile(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each column is called in events; a feature called `score` gives way to the predictions."""
+        """What each column is called in events, no two the same.
+
+        A feature called `score` gives way to the predictions, and to a feature called `feature score`.
+        """
         features = [column.name for column in self.features]
-        given_way = (f"feature {name}" if name in self.predictions else name for name in features)
-        return (*given_way, *self.predictions)
+        taken = {*features, *self.predictions}
+        return (
+            *(_given_way(name, taken) if name in self.predictions else name for name in features),
+            *self.predictions,
+        )
 
     def bins(self, columns: Mapping[str, Column], scores: Floats | None, rows: int) -> NDArray[np.uint8]:
         """The bin of every value, shape (rows, columns); a column that is absent is all null.
@@ -284,6 +290,17 @@ class Profile(BaseModel):
         for place in range(len(given) + 1, len(self.columns)):
             matrix[place] = _derived(self.columns[place], scores)
         return matrix.T
+
+
+def _given_way(name: str, taken: Set[str]) -> str:
+    """What a feature is called whose name the predictions have.
+
+    >>> _given_way("score", {"score", "miles"}), _given_way("score", {"score", "feature score"})
+    ('feature score', 'feature feature score')
+    """
+    while name in taken:
+        name = f"feature {name}"
+    return name
 
 
 _CLASSES = ("0", "1", None)

@@ -31,5 +31,14 @@ class Segment(BaseModel):
 
     @property
     def name(self) -> str:
-        """What it is called in events, as `country=FR`."""
-        return f"{self.column}={self.value}"
+        r"""What it is called in events, as `country=FR`; no other segment is called the same.
+
+        An equals sign in the column has a backslash before it, as has a backslash: so the first bare one ends
+        the column, whatever the value.
+
+        >>> one = Segment(column="country", value="FR", place=0, bin=0, rows=1, columns=())
+        >>> one.name, one.model_copy(update={"column": "a=b", "value": "c=d"}).name
+        ('country=FR', 'a\\=b=c=d')
+        """
+        column = self.column.replace("\\", "\\\\").replace("=", "\\=")
+        return f"{column}={self.value}"
