@@ -28,6 +28,7 @@ from schemas.events import (
     RolloutPromoted,
 )
 from streams import topics
+from tests.drift_story import everything
 from tests.story import Narrator, dead_letter
 
 Written = tuple[AnyEvent, int]
@@ -38,7 +39,9 @@ SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(25)]
 @cache
 def told() -> list[AnyEvent]:
     """Two models' stories, one after the other by halves, and alerts that concern both."""
-    flights, fraud = Narrator("flights").whole_story(), Narrator("fraud", seed=8).whole_story()
+    narrator = Narrator("flights")
+    flights, fraud = narrator.whole_story(), Narrator("fraud", seed=8).whole_story()
+    flights += everything(narrator) + narrator.calm(1)
     half = len(flights) // 2
     behind = [
         AlertRaised(id=f"lag {n}", at=n, model=EVERY_MODEL, severity="info", sentence=f"behind: {n}")

@@ -16,12 +16,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.brokers import Broker
 from schemas.events import AnyEvent, RolloutPromoted
+from tests import drift_story
 from tests.dashboard_server import Running, serving
 from tests.story import Narrator, dead_letter
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-SIZES = ((1280, 950), (1600, 1000))
+SIZES = ((400, 860), (1280, 950), (1600, 1000))
+WIDE = SIZES[1]
+MINUS = "\N{MINUS SIGN}"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}; install chromium")
 
@@ -56,9 +59,7 @@ def screenshots(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def opened(
-    browser: Browser, url: str, scheme: str = "light", size: tuple[int, int] = SIZES[0]
-) -> Iterator[Page]:
+def opened(browser: Browser, url: str, scheme: str = "light", size: tuple[int, int] = WIDE) -> Iterator[Page]:
     """The page once it is drawn; anything that the browser complains about fails the test."""
     width, height = size
     context = browser.new_context(
@@ -120,7 +121,8 @@ def test_selecting_a_column_shows_its_detail(page: Page) -> None:
 
 
 def test_every_drawing_is_named_and_can_be_read_as_a_table(page: Page) -> None:
-    canvases = page.locator("canvas")
+    canvases = page.locator("canvas:visible")
+    expect(canvases).to_have_count(5)
     for n in range(canvases.count()):
         assert canvases.nth(n).get_attribute("role") == "img"
         assert canvases.nth(n).get_attribute("aria-label")
@@ -131,11 +133,100 @@ def test_every_drawing_is_named_and_can_be_read_as_a_table(page: Page) -> None:
 
 def test_what_labels_will_say_stands_beside_what_they_said(page: Page) -> None:
     expect(page.locator("#cards")).to_contain_text(re.compile(r"expected \d\.\d %"))
-    expect(page.locator("#error-legend")).to_contain_text("expected (dotted: untrusted)")
+    for told in ("v 2 expected, before labels", "95 % range", "untrusted: labels contradict it"):
+        expect(page.locator("#error-legend")).to_contain_text(told)
+    expect(page.locator("#error-hint")).to_contain_text("share of wrong classes")
     page.locator("[data-table=error]").click()
     for told in ("labels", "estimate", "untrusted estimate"):
         row = page.locator("#error-table tbody tr", has=page.get_by_role("cell", name=told, exact=True))
         expect(row.first).to_contain_text("v 2" if told != "labels" else "%")
+
+
+@pytest.fixture(scope="module")
+def drifting(embedded_broker: Broker) -> Iterator[Running]:
+    """A page of a model of which everything drifts that can: columns, pairs, segments."""
+    with serving(embedded_broker.bootstrap) as served:
+        narrator = Narrator()
+        served.tell(narrator.whole_story() + drift_story.everything(narrator))
+        yield served
+
+
+def test_pairs_that_parted_are_listed_and_leave_when_they_are_together_again(
+    browser: Browser, embedded_broker: Broker
+) -> None:
+    with serving(embedded_broker.bootstrap) as running, opened(browser, running.url) as page:
+        narrator, names = Narrator(), ("temperature", "pressure")
+        parted = drift_story.parted(narrator, {names: (0.72, -0.18)})
+        running.tell(narrator.first_version() + narrator.calm(2) + parted)
+        row = page.locator("#pairs li").first
+        expect(row).to_contain_text("temperature ~ pressure", timeout=15_000)
+        expect(row).to_contain_text(f"0.72 → {MINUS}0.18 since 2026-03-0")
+        expect(row.get_by_role("img")).to_have_attribute(
+            "aria-label", f"correlation 0.72 in training, {MINUS}0.18 now"
+        )
+        running.tell(drift_story.rejoined(narrator, parted[-1], names))
+        expect(page.locator("#episodes")).to_be_hidden()
+
+
+def test_a_segment_is_chosen_by_keyboard_and_shows_its_columns(browser: Browser, drifting: Running) -> None:
+    with opened(browser, drifting.url) as page:
+        rows = page.locator("#segments tbody tr")
+        expect(rows).to_have_count(3)
+        expect(rows.nth(0)).to_contain_text("carrier=UAprior_delay")
+        expect(rows.nth(2)).to_contain_text("resolved")
+        page.get_by_role("button", name="carrier=UA", exact=True).focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        chosen = page.get_by_role("button", name="carrier=VX", exact=True)
+        expect(chosen).to_have_attribute("aria-pressed", "true")
+        expect(chosen).to_be_focused()
+        expect(page.locator("#segment-columns")).to_contain_text("carrier=VX 1.5 % of the training rows")
+        expect(page.locator("#segment canvas")).to_have_attribute(
+            "aria-label", re.compile("distance of carrier=VX")
+        )
+        page.locator("[data-table=segment]").click()
+        expect(page.locator("#segment-table tbody tr").first).to_be_visible()
+
+
+def test_of_many_segments_few_are_listed_and_the_others_counted(
+    browser: Browser, embedded_broker: Broker
+) -> None:
+    with serving(embedded_broker.bootstrap) as running:
+        narrator = Narrator()
+        told = narrator.first_version() + narrator.calm(2)
+        for n in range(60):
+            told += drift_story.within(narrator, f"device={n}", {"distance": 0.3 + n / 50})
+        running.tell(told)
+        with opened(browser, running.url) as page:
+            expect(page.locator("#segments tbody tr")).to_have_count(6, timeout=15_000)
+            page.get_by_role("button", name="and 54 more").click()
+            expect(page.locator("#segments tbody tr")).to_have_count(24)
+            expect(page.locator("#segments")).to_contain_text("and 36 more")
+
+
+def test_a_model_without_segments_or_pairs_shows_nothing_of_them(page: Page) -> None:
+    for name in ("episodes", "segments-panel", "pairs-panel", "deviations-panel"):
+        expect(page.locator(f"#{name}")).to_be_hidden()
+
+
+def test_a_columns_state_is_a_shape_and_a_word_and_is_explained(browser: Browser, drifting: Running) -> None:
+    with opened(browser, drifting.url) as page:
+        numbers = page.locator("#heat .rows").last
+        for told in ("●drift", "◐suspected", "✓resolved"):
+            expect(numbers).to_contain_text(told)
+            expect(page.locator("#heat-states")).to_contain_text(told)
+        meaning = page.locator("#heat .state", has_text="suspected").get_attribute("title")
+        assert "not (yet) confirmed" in (meaning or "")
+
+
+def test_columns_that_are_not_as_in_training_are_named_with_since_when(
+    browser: Browser, drifting: Running
+) -> None:
+    with opened(browser, drifting.url) as page:
+        told = page.locator("#deviations .deviation")
+        expect(told.nth(0)).to_have_text("missingseats since 2026-03-02 21:40")
+        expect(told.nth(1)).to_have_text("other typeplane_age since 2026-03-02 21:50")
+        expect(told.nth(2)).to_contain_text("new")
 
 
 def test_paused_it_stands_still_and_resumed_it_catches_up(
@@ -163,10 +254,8 @@ def test_the_theme_is_the_systems_until_a_person_chooses(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    scheme: str, browser: Browser, running: Running, narrator: Narrator
-) -> None:
-    with opened(browser, running.url, scheme) as page:
+def test_axe_finds_nothing_serious(scheme: str, browser: Browser, drifting: Running) -> None:
+    with opened(browser, drifting.url, scheme) as page:
         expect(page.locator("#log .event").first).to_be_visible()
         page.locator("#log .event").first.click()
         page.locator(".chain").wait_for()
@@ -177,15 +266,11 @@ def test_axe_finds_nothing_serious(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_window(
-    size: tuple[int, int],
-    scheme: str,
-    browser: Browser,
-    running: Running,
-    narrator: Narrator,
-    screenshots: Path,
+    size: tuple[int, int], scheme: str, browser: Browser, drifting: Running, screenshots: Path
 ) -> None:
-    with opened(browser, running.url, scheme, size) as page:
+    with opened(browser, drifting.url, scheme, size) as page:
         expect(page.locator("#versions tbody tr").first).to_be_visible()
+        expect(page.locator("#segments tbody tr").first).to_be_visible()
         page.screenshot(path=screenshots / f"{scheme}-{size[0]}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
         assert page.evaluate(CLIPPED) == []

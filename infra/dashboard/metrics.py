@@ -1,6 +1,7 @@
 """The board as Prometheus sees it: read at each scrape, nothing kept twice."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -25,58 +26,142 @@ class _OfBoard(Collector):
         return self._read(families)
 
 
+Sample = tuple[Sequence[str], float]
+"""The values of a family's labels, and the figure."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A metric family, and where its samples come from."""
+
+    name: str
+    says: str
+    labels: Sequence[str]
+    samples: Callable[[Board], Iterable[Sample]]
+    counts: bool = False
+    """A counter; else a gauge."""
+
+    def read(self, board: Board) -> Metric:
+        """The family as it is now."""
+        made = CounterMetricFamily if self.counts else GaugeMetricFamily
+        family = made(self.name, self.says, labels=self.labels)
+        for labels, value in self.samples(board):
+            family.add_metric(labels, value)
+        return family
+
+
 def families(board: Board) -> list[Metric]:
     """All metric families of the board."""
-    severity = GaugeMetricFamily(
-        "driftloop_drift_severity",
-        "Distance of a column from its reference in the newest window, in reference standard deviations",
-        labels=["model", "column"],
-    )
-    error = GaugeMetricFamily(
-        "driftloop_error_rate",
-        "Share of wrong classes in a version's newest window",
-        labels=["model", "version"],
-    )
-    loss = GaugeMetricFamily(
-        "driftloop_loss",
-        "Mean squared error of the score in a version's newest window",
-        labels=["model", "version"],
-    )
-    estimated = GaugeMetricFamily(
-        "driftloop_estimated_loss",
-        "Mean squared error of the score to expect of a version's newest predictions, before their labels",
-        labels=["model", "version"],
-    )
-    trusted = GaugeMetricFamily(
-        "driftloop_estimate_trusted",
-        "1 where labels bear the estimate of a version's performance out, 0 where they contradict it",
-        labels=["model", "version"],
-    )
-    weight = GaugeMetricFamily(
-        "driftloop_rollout_weight",
-        "A version's share of the traffic, in percent",
-        labels=["model", "version"],
-    )
-    retrainings = CounterMetricFamily(
-        "driftloop_retrainings", "Retrainings by what became of them", labels=["model", "outcome"]
-    )
-    labelled = CounterMetricFamily("driftloop_labelled", "Labels that met their prediction", labels=["model"])
-    letters = CounterMetricFamily("driftloop_dead_letters", "What could not be handled", labels=["reason"])
+    return [one.read(board) for one in FAMILIES]
+
+
+def _severities(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
         for column, current in model.current.items():
-            severity.add_metric([name, column], current.severity)
+            yield (name, column), current.severity
+
+
+def _open_drift(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
+        segments = {one.detected.segment for one in model.drifting} - {""}
+        columns = [one for one in model.current.values() if one.drifted]
+        pairs, off = model.pairs, sum(len(one.columns) + one.more for one in model.deviations)
+        found = {"column": len(columns), "pair": len(pairs.rows) + pairs.more, "segment": len(segments)}
+        concept = any(one.detected.kind == "concept" for one in model.drifting)
+        for of, number in {**found, "concept": int(concept), "deviating column": off}.items():
+            yield (name, of), number
+
+
+def _error_rates(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
         for version, measured in model.last_measured.items():
-            error.add_metric([name, version], measured.error)
-            loss.add_metric([name, version], measured.loss)
+            yield (name, version), measured.error
+
+
+def _losses(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
+        for version, measured in model.last_measured.items():
+            yield (name, version), measured.loss
+
+
+def _estimated_losses(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
         for version, one in model.estimated.items():
-            trusted.add_metric([name, version], float(one.trusted))
             if one.loss is not None:
-                estimated.add_metric([name, version], one.loss.value)
+                yield (name, version), one.loss.value
+
+
+def _trust(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
+        for version, one in model.estimated.items():
+            yield (name, version), float(one.trusted)
+
+
+def _weights(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
         for version, share in model.story.rollouts.weights.items():
-            weight.add_metric([name, version], share)
+            yield (name, version), share
+
+
+def _retrainings(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
         for outcome, count in model.story.retrainings.items():
-            retrainings.add_metric([name, outcome], count)
-        labelled.add_metric([name], model.labelled)
+            yield (name, outcome), count
+
+
+def _labelled(board: Board) -> Iterator[Sample]:
+    for name, model in board.models.items():
+        yield (name,), model.labelled
+
+
+def _letters(board: Board) -> Iterator[Sample]:
     for reason, count in board.letters.items():
-        letters.add_metric([reason], count)
-    return [severity, error, loss, estimated, trusted, weight, retrainings, labelled, letters]
+        yield (reason,), count
+
+
+_OF_COLUMN, _OF_VERSION = ("model", "column"), ("model", "version")
+FAMILIES = (
+    Family(
+        "driftloop_drift_severity",
+        "Distance of a column from its reference in the newest window, in reference standard deviations",
+        _OF_COLUMN,
+        _severities,
+    ),
+    Family(
+        "driftloop_drift_open",
+        "What drifts now, or is not as in training: how many columns, pairs of features, segments",
+        ("model", "of"),
+        _open_drift,
+    ),
+    Family(
+        "driftloop_error_rate",
+        "Share of wrong classes in a version's newest window",
+        _OF_VERSION,
+        _error_rates,
+    ),
+    Family(
+        "driftloop_loss", "Mean squared error of the score in a version's newest window", _OF_VERSION, _losses
+    ),
+    Family(
+        "driftloop_estimated_loss",
+        "Mean squared error of the score to expect of a version's newest predictions, before their labels",
+        _OF_VERSION,
+        _estimated_losses,
+    ),
+    Family(
+        "driftloop_estimate_trusted",
+        "1 where labels bear the estimate of a version's performance out, 0 where they contradict it",
+        _OF_VERSION,
+        _trust,
+    ),
+    Family("driftloop_rollout_weight", "A version's share of the traffic, in percent", _OF_VERSION, _weights),
+    Family(
+        "driftloop_retrainings",
+        "Retrainings by what became of them",
+        ("model", "outcome"),
+        _retrainings,
+        counts=True,
+    ),
+    Family("driftloop_labelled", "Labels that met their prediction", ("model",), _labelled, counts=True),
+    Family("driftloop_dead_letters", "What could not be handled", ("reason",), _letters, counts=True),
+)

@@ -1,13 +1,30 @@
 """One model's picture, drawn from its events; windows may come before or after the decisions they led to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from infra.dashboard import evidence
+from infra.dashboard.episodes import Episode
+from infra.dashboard.evidence import Evidence
 from infra.dashboard.lines import line
 from infra.dashboard.retelling import Retelling
-from infra.dashboard.rings import Parts, Ring
+from infra.dashboard.rings import Parts, Ring, renew
+from infra.dashboard.rollouts import ENDED
+from infra.dashboard.status import status
 from infra.dashboard.story import ALERTS, LOG, MARKS, Story
-from infra.dashboard.views import Current, Expected, Figures, Measured, Point, Reference, Status, Window
+from infra.dashboard.views import (
+    Current,
+    Deviating,
+    Expected,
+    Figures,
+    Measured,
+    Pair,
+    Point,
+    Reference,
+    Segment,
+    Shown,
+    Window,
+)
 from schemas import events
 from schemas.events import AnyEvent, Outcome
 
@@ -30,6 +47,9 @@ class ModelBoard:
     """Applies events of one model; what changed since a stamp can be asked for at any time."""
 
     def __init__(self) -> None:
+        self.touched = 0
+        """The stamp of the newest event."""
+        self._derived = -1
         self._parts = Parts()
         self._windows: Ring[Window] = Ring(WINDOWS)
         self._points: Ring[Point] = Ring(POINTS)
@@ -42,23 +62,23 @@ class ModelBoard:
         """The newest estimate of each version."""
         self._first: dict[str, Outcome] = {}
         self._classes = False
+        self._evidence = Evidence()
         self._decided = Retelling()
 
     def apply(self, event: AnyEvent, stamp: int, written: int) -> None:
         """Take in one event that was not seen before, written to the broker at `written` (ms)."""
+        self.touched = stamp
         match event:
             case events.DriftMeasured(partial=True):
-                pass  # the evidence of a detection; the whole window follows
+                self._evidence.saw(event)  # of a detection; the whole window follows
             case events.DriftMeasured():
+                self._evidence.saw(event)
                 self._windows.add(stamp, self._window(event))
             case events.PerformanceMeasured():
                 self._points.add(stamp, self._point(event))
             case events.PerformanceEstimated():
                 self._estimates.add(stamp, Expected.of(event))
-                self.estimated.pop(event.version, None)
-                self.estimated[event.version] = event
-                while len(self.estimated) > VERSIONS_AT_ONCE:
-                    self.estimated.pop(next(iter(self.estimated)))
+                renew(self.estimated, event.version, event, VERSIONS_AT_ONCE)
             case _:
                 self._decided.add(event, line(event), written, stamp)
 
@@ -100,7 +120,40 @@ class ModelBoard:
     @property
     def current(self) -> Mapping[str, Current]:
         """Every column in the champion's newest window."""
-        return {name: _current(column) for name, column in self._shown()[1].items()}
+        return {name: Current.of(column) for name, column in self._shown()[1].items()}
+
+    @property
+    def pairs(self) -> Shown[Pair]:
+        """Pairs of features of the versions that serve that have parted."""
+        return evidence.pairs(self._evidence, self.drifting)
+
+    @property
+    def segments(self) -> Shown[Segment]:
+        """Segments of the versions that serve, those that drift first; empty if none was ever told of."""
+        serving = self._serving
+        over = [
+            one for one in self.story.episodes.ended.values() if serving is None or one.version in serving
+        ]
+        return evidence.segments(self._evidence, self.drifting, over)
+
+    @property
+    def deviations(self) -> Sequence[Deviating]:
+        """Columns of the versions that serve that are not as in training."""
+        return self.story.deviations.of(self._serving)
+
+    @property
+    def drifting(self) -> Sequence[Episode]:
+        """Open episodes of the versions that serve."""
+        return self.story.episodes.open(self._serving)
+
+    @property
+    def _serving(self) -> Collection[str] | None:
+        """The champion, and a version on its way; None as long as nobody knows who serves."""
+        rollout = self.story.rollouts.current
+        if self.story.rollouts.champion is None:
+            return None
+        on_its_way = rollout is not None and rollout.phase not in ENDED
+        return {self.story.rollouts.champion, *([rollout.version] if rollout and on_its_way else [])}
 
     def _shown(self) -> tuple[str, Mapping[str, events.ColumnDrift]]:
         """The version whose columns are shown: the champion, or the last one that was measured."""
@@ -110,23 +163,31 @@ class ModelBoard:
         return champion or "", self._newest.get(champion or "", {})
 
     def _derive(self, stamp: int) -> None:
-        self._parts.put(stamp, "status", self._status())
-        self._parts.put(stamp, "pipeline", self.story.pipeline)
-        self._parts.put(stamp, "figures", self._figures())
-        self._parts.put(stamp, "rollout", self.story.rollouts.current)
-        self._parts.put(stamp, "versions", self.story.rollouts.table)
-        self._parts.put(stamp, "columns", list(self.columns))
+        if self._derived == self.touched:
+            return
+        self._derived = self.touched
         version, newest = self._shown()
-        self._parts.put(stamp, "references", {name: _reference(version, one) for name, one in newest.items()})
-        self._parts.put(stamp, "current", self.current)
-        self._parts.put(stamp, "limits", LIMITS)
+        measured = bool(self._windows.items or self._points.items)
+        parts = {
+            "status": status(self.story, self.drifting, self._evidence, len(self.columns), measured),
+            "pipeline": self.story.pipeline,
+            "figures": self._figures(),
+            "pairs": self.pairs,
+            "segments": self.segments,
+            "deviations": self.deviations,
+            "rollout": self.story.rollouts.current,
+            "versions": self.story.rollouts.table,
+            "columns": list(self.columns),
+            "references": {name: Reference.of(version, one) for name, one in newest.items()},
+            "current": self.current,
+            "limits": LIMITS,
+        }
+        for name, part in parts.items():
+            self._parts.put(stamp, name, part)
 
     def _window(self, event: events.DriftMeasured) -> Window:
         self.columns += [name for name in event.columns if name not in self.columns]
-        self._newest.pop(event.version, None)
-        self._newest[event.version] = event.columns
-        while len(self._newest) > VERSIONS_AT_ONCE:
-            self._newest.pop(next(iter(self._newest)))
+        renew(self._newest, event.version, event.columns, VERSIONS_AT_ONCE)
         known = [event.columns.get(name) for name in self.columns]
         return Window(
             event.since,
@@ -148,26 +209,6 @@ class ModelBoard:
                 self.last_measured[version] = Measured.of(outcome)
         measured = {name: Measured.of(outcome) for name, outcome in event.versions.items() if outcome.rows}
         return Point(event.since, event.until, measured)
-
-    def _status(self) -> Status:
-        if self.story.open_drift:
-            return self._drifting(list(self.story.open_drift.values()))
-        if self.story.pipeline.active:
-            ongoing = self.story.pipeline
-            return Status(ongoing.word, ongoing.tone, ongoing.detail, ongoing.at)
-        rollout = self.story.rollouts.current
-        if rollout is not None and rollout.phase == "rolled back":
-            return Status("Rolled back", "warn", f"v {rollout.stable} serves again", rollout.at)
-        if not self._windows.items and not self._points.items:
-            return Status("No data yet", "plain", "no window was measured yet")
-        return Status("OK", "good", f"{len(self.columns)} columns watched, none drifts")
-
-    def _drifting(self, found: Sequence[events.DriftDetected]) -> Status:
-        columns = {name for one in found for name in one.columns}
-        kinds = sorted({one.kind.value for one in found if not one.columns})
-        watched = max(len(self.columns), len(columns))
-        told = [f"{len(columns)} of {watched} columns"] if columns else []
-        return Status("Drift", "bad", ", ".join([*told, *kinds]), min(one.at for one in found))
 
     def _figures(self) -> Figures:
         champion = self.champion
@@ -216,25 +257,6 @@ class ModelBoard:
             for version, (n, *rest) in sums.items()
             if version in (rollout.version, rollout.stable)
         }
-
-
-def _reference(version: str, column: events.ColumnDrift) -> Reference:
-    return Reference(version, _rounded(column.reference), list(column.edges), list(column.categories))
-
-
-def _current(column: events.ColumnDrift) -> Current:
-    return Current(
-        severity=round(column.severity, 3),
-        channel=column.channel,
-        drifted=column.drifted,
-        state=column.state.value,
-        contribution=round(column.contribution, 3),
-        shares=_rounded(column.current),
-    )
-
-
-def _rounded(shares: Sequence[float]) -> list[float]:
-    return [round(share, 4) for share in shares]
 
 
 def _valued(measured: Measured, measure: str) -> float:

@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 Kept = TypeVar("Kept")
 
 REMEMBERED = 20_000
@@ -63,5 +64,17 @@ class Parts:
 def remember(kept: dict[str, Kept], key: str, value: Kept) -> None:
     """Keep `value`; the oldest goes when there are too many."""
     kept[key] = value
-    if len(kept) > REMEMBERED:
+    bound(kept, REMEMBERED)
+
+
+def bound(kept: dict[Key, Kept], most: int) -> None:
+    """Let go of the oldest until there are `most`."""
+    while len(kept) > most:
         kept.pop(next(iter(kept)))
+
+
+def renew(kept: dict[Key, Kept], key: Key, value: Kept, most: int) -> None:
+    """Keep `value` as the newest of `most`, whatever its key had before."""
+    kept.pop(key, None)
+    kept[key] = value
+    bound(kept, most)

@@ -27,6 +27,9 @@ PHASES: Mapping[type[events.Event], tuple[str, Tone]] = {
     events.RolloutFailed: ("failed", "bad"),
 }
 
+ENDED = ("promoted", "rolled back", "failed")
+"""Phases after which a version is no longer on its way."""
+
 
 class Rollouts:
     """The rollout in progress (or the last one), the table of versions, and traffic over time."""

@@ -66,7 +66,8 @@ class Board:
 
     def news(self, since: int = 0) -> Mapping[str, object]:
         """What came after sequence number `since`; everything that is kept, for 0."""
-        models = {name: board.news(since, self.sequence) for name, board in self.models.items()}
+        touched = {name: board for name, board in self.models.items() if board.touched > since}
+        models = {name: board.news(since, self.sequence) for name, board in touched.items()}
         told: dict[str, object] = {
             "sequence": self.sequence,
             "models": {name: news for name, news in models.items() if news["parts"] or news["added"]},

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from infra.dashboard import pipeline
+from infra.dashboard.deviations import Deviations
+from infra.dashboard.episodes import Episodes
 from infra.dashboard.lines import Line
 from infra.dashboard.rings import Ring, remember
 from infra.dashboard.rollouts import Rollouts
@@ -11,8 +13,6 @@ from schemas import events
 from schemas.events import AnyEvent
 
 MARKS, LOG, ALERTS = 200, 500, 50
-OPEN = 500
-"""Detections that are open at once; the oldest are let go of, so that lost endings fill no memory."""
 
 
 class Story:
@@ -22,7 +22,8 @@ class Story:
         self.marks: Ring[Mark] = Ring(MARKS)
         self.log: Ring[Line] = Ring(LOG)
         self.alerts: Ring[Line] = Ring(ALERTS)
-        self.open_drift: dict[str, events.DriftDetected] = {}
+        self.episodes = Episodes()
+        self.deviations = Deviations()
         self.retrainings: dict[str, int] = {}
         self.rollouts = Rollouts()
         self.pipeline = pipeline.IDLE
@@ -45,31 +46,20 @@ class Story:
         self.rollouts.apply(event, said, stamp)
         match event:
             case events.DriftDetected():
-                self._detected(event, stamp)
+                self.episodes.detected(event)
+                mark = Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence)
+                self.marks.add(stamp, mark)
             case events.DriftResolved():
-                self._resolved(event)
+                self.episodes.resolved(event)
+            case events.ColumnsChanged():
+                self.deviations.changed(event)
             case events.AlertRaised():
                 self.alerts.add(stamp, said)
             case events.RolloutPromoted() | events.RolloutRolledBack():
-                serving = self.rollouts.champion
-                kept = [one for one in self.open_drift.values() if one.version == serving]
-                self.open_drift = {one.id: one for one in kept}
+                self.episodes.only(self.rollouts.champion)
             case _:
                 pass
         self._advance(event, said)
-
-    def _detected(self, event: events.DriftDetected, stamp: int) -> None:
-        self.open_drift[event.id] = event
-        while len(self.open_drift) > OPEN:
-            self.open_drift.pop(next(iter(self.open_drift)))
-        self.marks.add(stamp, Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence))
-
-    def _resolved(self, event: events.DriftResolved) -> None:
-        """A detection of several columns is over when each of them is."""
-        detected = self.open_drift.pop(event.caused_by or "", None)
-        if detected is not None and set(detected.columns) - set(event.columns):
-            left = [name for name in detected.columns if name not in event.columns]
-            self.open_drift[detected.id] = detected.model_copy(update={"columns": left})
 
     def _advance(self, event: AnyEvent, said: Line) -> None:
         remember(self._effects_of, event.caused_by or "", None)

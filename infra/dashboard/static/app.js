@@ -2,6 +2,7 @@
 
 import { ErrorChart, POOL, SeverityChart, errorLegend } from "./charts.js";
 import { find, make, show, table } from "./dom.js";
+import { STATES, Segments, deviations, pairs, stated } from "./episodes.js";
 import { duration, fixed, minute, percent } from "./format.js";
 import { Heatmap, ranked } from "./heatmap.js";
 import { Histogram } from "./histogram.js";
@@ -16,6 +17,7 @@ const errors = new ErrorChart(find("error"), find("error-readout"));
 const severity = new SeverityChart(find("detail-series"));
 const bins = new Histogram(find("detail-bins"));
 const score = new Histogram(find("score"));
+const segments = new Segments(new Histogram(find("segment")), () => schedule(true));
 const log = new Log(find("log"));
 
 let due = false;
@@ -47,6 +49,8 @@ function board(names) {
   const view = seen(model);
   document.title = `${model.status.word} · ${chosen.model} · driftloop`;
   cards(model, view.range[1]);
+  deviations(model);
+  besides(model);
   rollout(model);
   versions(model);
   alerts(model);
@@ -56,6 +60,16 @@ function board(names) {
   errorRate(model, view);
   detail(model, view);
   scores(model);
+}
+
+/** Pairs and segments beside each other; one without the other has all the room, and none takes any. */
+function besides(model) {
+  const [parted, segmented] = [model.pairs.rows.length > 0, model.segments.rows.length > 0];
+  find("episodes").hidden = !parted && !segmented;
+  find("pairs-panel").classList.toggle("alone", !segmented);
+  find("segments-panel").classList.toggle("alone", !parted);
+  pairs(model);
+  segments.draw(model, tabled);
 }
 
 /** What falls into the selected window of time, which ends with the newest event. */
@@ -90,6 +104,8 @@ function heat(model, view) {
     make("span", { class: "key h0" }, `under ${fixed(low)} (closes)`), make("span", { class: "key h2" }, `${fixed(low)} to ${high}`),
     make("span", { class: "key h3" }, `from ${high} (opens)`), make("span", { class: "key h4" }, `from ${2 * high}`),
     make("span", {}, n > 24 ? `24 of ${n} columns` : `${n} columns`)]);
+  show(find("heat-states"), Object.keys(STATES), (all) => all.map((state) =>
+    make("span", {}, stated(state), make("small", {}, STATES[state][3]))));
   if (!tabled("heat", () => table(["Column", "Severity", "Channel", "Share of the drift", "State"], heatmap.rows(model, view.windows), [1, 3]))) {
     const column = chosen.column ?? ranked(model)[0];
     heatmap.draw(model, view.windows, view.range, column, threshold);
@@ -99,9 +115,10 @@ function heat(model, view) {
 function errorRate(model, view) {
   const error = model.figures.measure === "error";
   find("error-title").textContent = error ? "Error rate by version" : "Squared error by version";
+  find("error-hint").textContent = `${error ? "share of wrong classes" : "mean square of label − score, in the label's unit squared"}, ${POOL} labels a point; strip above: traffic`;
   show(find("error-legend"), errorLegend(view, model.figures), (keys) => [
     ...keys.map(([name, text]) => make("span", { class: name }, text)),
-    make("span", { class: "key mark" }, "drift"), make("span", {}, `strip: traffic; ${POOL} labels a point`)]);
+    make("span", { class: "key mark" }, "drift detected")]);
   const shown = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.versions).map(([version, one]) =>
     [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4), "labels"]));
   const expected = [...view.estimates].reverse().slice(0, 100).filter((one) => one.loss !== null).map((one) =>
@@ -118,7 +135,7 @@ function detail(model, view) {
   if (!column) return;
   const [reference, current] = [model.references[column], model.current[column]];
   find("detail-title").textContent = column;
-  find("detail-hint").textContent = current ? `severity ${fixed(current.severity, 2)}, ${current.channel}${current.drifted ? `, drifts${current.contribution ? `: ${percent(current.contribution)} of the drift` : ""}` : ""}` : "not in the newest window";
+  find("detail-hint").textContent = current ? `severity ${fixed(current.severity, 2)}, ${current.channel}${current.state in STATES ? `, ${STATES[current.state][1]}` : ""}${current.drifted && current.contribution ? `: ${percent(current.contribution)} of the drift` : ""}` : "not in the newest window";
   if (!tabled("detail", () => table(["Bin", "Reference", "Newest window"], bins.rows(reference, current), [1, 2]))) {
     severity.draw(model, view.windows, view.range, column, store.about.thresholds.open);
     bins.draw(column, reference, current);

@@ -93,9 +93,10 @@ export class ErrorChart {
     const realised = [points.map((point) => point.until / 1000),
       ...versions.map((version) => pooled(points, version, this.measure))];
     const expected = [estimates.map((one) => one.until / 1000),
-      ...[true, false].map((trust) => estimates.map((one) => (one.trusted === trust ? one[this.measure] : null)))];
+      ...[true, false].map((trust) => estimates.map((one) => (one.trusted === trust ? one[this.measure] : null))),
+      ...[0, 1].map((end) => estimates.map((one) => one[`${this.measure}_range`]?.[end] ?? null))];
     // A gap in the estimates is one; a time at which only labels came is none, and the other way about.
-    const data = estimates.length ? uPlot.join([realised, expected], [realised.map(() => 1), [0, 1, 1]]) : realised;
+    const data = estimates.length ? uPlot.join([realised, expected], [realised.map(() => 1), [0, 1, 1, 1, 1]]) : realised;
     const format = this.format();
     const now = versions.map((version) => [version, [...points].reverse().find((point) => version in point.versions)])
       .map(([version, point]) => `v ${version} ${format(point.versions[version][this.measure])}`);
@@ -110,17 +111,21 @@ export class ErrorChart {
 
   options(versions, champion) {
     const format = this.format();
-    const dashed = (dash) => ({ stroke: colour(`--v${this.hues.get(champion) ?? 5}`), width: 1.3, dash, points: { show: false } });
+    const hue = colour(`--v${this.hues.get(champion) ?? 5}`);
+    const dashed = (dash, width) => ({ stroke: hue, width, dash, cap: "round", points: { show: false } });
+    const edge = { stroke: "transparent", width: 0, points: { show: false } };
+    const among = versions.length + 3;
     const lines = versions.map((version) => ({
       label: `v ${version}`, stroke: colour(`--v${this.hues.get(version)}`), width: 1.6,
       spanGaps: true, points: { show: false }, value: (u, value) => (value === null ? "–" : format(value)),
     }));
     return {
-      padding: [24, 8, 0, 0],
+      padding: [24, 16, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: { x: { range: () => this.range.map((ms) => ms / 1000) }, y: { range: (u, low, high) => padded(low, high) } },
       axes: [timeAxis(), valueAxis(this.measure === "error" ? (value) => `${+(100 * value).toFixed(1)} %` : (value) => `${+value.toPrecision(3)}`)],
-      series: [{}, ...lines, ...(champion === null ? [] : [dashed([6, 4]), dashed([1, 4])])],
+      series: [{}, ...lines, ...(champion === null ? [] : [dashed([7, 5], 1.6), dashed([0.5, 6], 3), edge, edge])],
+      bands: champion === null ? [] : [{ series: [among + 1, among], fill: `${hue}1f` }],
       hooks: {
         drawClear: [(u) => this.traffic(u)],
         draw: [(u) => drawMarks(u, this.model.marks)],
@@ -187,7 +192,7 @@ export class SeverityChart {
     const index = model.columns.indexOf(column);
     const data = [windows.map((one) => one.until / 1000), windows.map((one) => one.severity[index] ?? null)];
     this.plot.draw([column, threshold], data, () => ({
-      padding: [8, 8, 0, 0],
+      padding: [8, 16, 0, 0],
       cursor: { show: false },
       scales: { x: { range: () => this.range.map((ms) => ms / 1000) }, y: { range: (u, low, high) => [0, Math.max(high ?? 0, threshold) * 1.15] } },
       axes: [timeAxis(), valueAxis((value) => `${+value.toFixed(2)}`)],
@@ -243,5 +248,8 @@ function stroked(u, dash, path) {
 export function errorLegend({ hues, points, estimates }, { champion }) {
   const seen = [...hues].filter(([version]) => points.some((point) => version in point.versions));
   const keys = seen.map(([version, hue]) => [`key line v${hue}`, version === champion ? `v ${version} champion` : `v ${version}`]);
-  return estimates.length ? [...keys, [`key dashed v${hues.get(champion) ?? 5}`, "expected (dotted: untrusted)"]] : keys;
+  if (!estimates.length) return keys;
+  const hue = `v${hues.get(champion) ?? 5}`;
+  return [...keys, [`key dashed ${hue}`, `v ${champion} expected, before labels`], [`key band ${hue}`, "95 % range"],
+    ...(estimates.some((one) => !one.trusted) ? [[`key dotted ${hue}`, "untrusted: labels contradict it"]] : [])];
 }

@@ -29,12 +29,17 @@ export function table(head, rows, numeric = []) {
 
 const drawn = new WeakMap();
 
-/** Replace an element's content, unless what it shows is the same as last time (keeps focus and selection). */
+/**
+ * Replace an element's content, unless what it shows is the same as last time (keeps selection); what has a
+ * `data-key` and the focus has it again afterwards.
+ */
 export function show(element, shown, build) {
   const key = JSON.stringify(shown);
   if (drawn.get(element) === key) return;
   drawn.set(element, key);
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   element.replaceChildren(...[build(shown)].flat());
+  if (focused !== undefined) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }
 
 /** A colour of the style sheet. */

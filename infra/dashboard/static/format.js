@@ -6,6 +6,7 @@ export const iso = (ms) => new Date(ms).toISOString();
 export const day = (ms) => iso(ms).slice(0, 10);
 export const clock = (ms) => iso(ms).slice(11, 19);
 export const minute = (ms) => iso(ms).slice(0, 16).replace("T", " ");
+export const brief = (ms) => minute(ms).slice(5);
 export const stamp = (ms) => iso(ms).slice(0, 19).replace("T", " ");
 
 export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));

@@ -3,6 +3,7 @@
 import { colour, make, prepared } from "./dom.js";
 import { fixed, minute, percent } from "./format.js";
 import { timeTicks } from "./charts.js";
+import { stated } from "./episodes.js";
 
 const ROWS = 24;
 const AXIS = 30;
@@ -85,7 +86,7 @@ export class Heatmap {
     }
     this.numbers.replaceChildren(...this.shown.map((name) => {
       const now = model.current[name];
-      const value = make("span", { class: now?.drifted ? "bad" : null }, mark(now), fixed(now?.severity, 2));
+      const value = make("span", { class: now?.drifted ? "bad" : null }, stated(now?.state), fixed(now?.severity, 2));
       if (now?.drifted && now.contribution) value.title = `${percent(now.contribution)} of the drift of all features`;
       value.style.height = `${this.height}px`;
       return value;
@@ -115,12 +116,6 @@ export class Heatmap {
         opened ? `drift since ${minute(opened.until)}` : word(model.current[name])];
     });
   }
-}
-
-/** A word before the number, where there is something to say. */
-function mark(now) {
-  if (now?.drifted) return make("b", {}, "drift");
-  return now?.state === "suspected" || now?.state === "resolved" ? make("i", {}, now.state) : null;
 }
 
 function word(now) {

@@ -21,7 +21,7 @@ export class Histogram {
     host.append(this.canvas);
   }
 
-  draw(column, reference, current) {
+  draw(column, reference, current, when = "the newest window") {
     const { clientWidth: width, clientHeight: height } = this.host;
     if (!width || !reference || !current) return;
     const context = prepared(this.canvas, width, height);
@@ -37,7 +37,7 @@ export class Histogram {
     this.outline(context, current.shares, left, slot, y);
     this.labels(context, reference, left, slot, height);
     this.canvas.setAttribute("aria-label",
-      `${column}: shares of ${bins} bins, reference of v ${reference.version} against the newest window; severity ${fixed(current.severity, 2)} (${current.channel})`);
+      `${column}: shares of ${bins} bins, reference of v ${reference.version} against ${when}; severity ${fixed(current.severity, 2)} (${current.channel})`);
   }
 
   grid(context, most, y, width) {

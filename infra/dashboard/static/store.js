@@ -4,7 +4,7 @@
 export class Store {
   constructor(changed) {
     this.changed = changed;
-    this.models = {};
+    this.models = Object.create(null); // a model may have any name, also __proto__
     this.letters = { reasons: {}, newest: [] };
     this.alive = { caught_up: false, trouble: "", last_message: null };
     this.connected = false;
@@ -17,7 +17,7 @@ export class Store {
       const answer = await fetch("api/v1/snapshot");
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
       const snapshot = await answer.json();
-      this.models = {};
+      this.models = Object.create(null);
       this.about = { kafka: snapshot.kafka, thresholds: snapshot.thresholds, rows: snapshot.window_rows };
       this.merge(snapshot);
       this.follow(snapshot.id);

@@ -1,0 +1,63 @@
+"""Which drift is open, and what of it is over."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from infra.dashboard.rings import renew
+from schemas import events
+
+OPEN, ENDED = 500, 100
+"""Detections that are open at once, and segments whose drift is over, that are remembered; the oldest go."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A detection that is not over."""
+
+    detected: events.DriftDetected
+    over: Sequence[frozenset[str]] = ()
+    """What of it was resolved: a column, or the two of a pair."""
+
+    @property
+    def left(self) -> Sequence[str]:
+        """Its columns that were not resolved, in the detection's order."""
+        gone = frozenset[str]().union(*self.over)
+        return [name for name in self.detected.columns if name not in gone]
+
+
+class Episodes:
+    """Takes in detections and their ends, in order."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Episode] = {}
+        self.ended: dict[tuple[str, str], events.DriftResolved] = {}
+        """What was resolved last, by version and segment."""
+
+    def detected(self, event: events.DriftDetected) -> None:
+        """An episode opens."""
+        renew(self._open, event.id, Episode(event), OPEN)
+
+    def resolved(self, event: events.DriftResolved) -> None:
+        """A detection of several columns is over when each of them is."""
+        known = self._open.get(event.caused_by or "")
+        if known is not None:
+            rest = Episode(known.detected, (*known.over, frozenset(event.columns)))
+            self._open[known.detected.id] = rest
+            if not rest.left:
+                self._open.pop(known.detected.id)
+        if event.segment:
+            renew(self.ended, (event.version, event.segment), event, ENDED)
+
+    def only(self, version: str | None) -> None:
+        """Let go of versions that serve no more."""
+        self._open = {name: one for name, one in self._open.items() if one.detected.version == version}
+        self.ended = {key: one for key, one in self.ended.items() if key[0] == version}
+
+    def open(self, versions: Collection[str] | None = None) -> Sequence[Episode]:
+        """Those of `versions` (None: of all), oldest first."""
+        known = self._open.values()
+        return [one for one in known if versions is None or one.detected.version in versions]
+
+    def over(self, versions: Collection[str] | None = None) -> Sequence[events.DriftResolved]:
+        """The last ends of segments' drift, of `versions` (None: of all)."""
+        return [one for one in self.ended.values() if versions is None or one.version in versions]
