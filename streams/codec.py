@@ -1,5 +1,6 @@
 """Bytes to records and events, and back. JSON by orjson; what can't be read says why.
 
+Batches are also read as `blocks`.
 Older schema versions are brought up to date before they are validated (`UPCASTS`); a version from the
 future is refused rather than guessed at.
 """
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from schemas.events import AnyEvent
 from schemas.records import AnyRecord
+from streams import blocks
 
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ def decode_event(value: bytes | None) -> AnyEvent:
 
 def decode_record(value: bytes | None) -> AnyRecord:
     """A record of the data plane. Raises Unreadable."""
-    return record_of(parsed(value))
+    return record_of(blocks.plain(parsed(value)))
 
 
 def record_of(fields: dict[str, Any]) -> AnyRecord:
@@ -83,9 +85,11 @@ def is_newest(fields: Mapping[str, Any]) -> bool:
 
 
 def parsed(value: bytes | None) -> dict[str, Any]:
-    """The JSON object in a message. Raises Unreadable."""
+    """The JSON object in a message; of a block, with arrays as columns. Raises Unreadable."""
     if not value:
         raise Unreadable("empty", "the message has no value")
+    if value.startswith(blocks.MAGIC):
+        return _unblocked(value)
     try:
         fields = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -93,6 +97,13 @@ def parsed(value: bytes | None) -> dict[str, Any]:
     if type(fields) is dict:
         return fields
     raise Unreadable("malformed", f"a JSON object was expected, not {type(fields).__name__}")
+
+
+def _unblocked(value: bytes) -> dict[str, Any]:
+    try:
+        return blocks.parsed(value)
+    except blocks.Malformed as error:
+        raise Unreadable("malformed", str(error)) from error
 
 
 def _upcast(fields: dict[str, Any]) -> dict[str, Any]:

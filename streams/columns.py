@@ -1,5 +1,7 @@
 """Lists of parsed JSON to arrays, as fast as that goes: only what is certainly right is taken.
 
+Arrays (of `blocks`) are float64 and are looked at for what they must not hold.
+
 `None` says "ask pydantic". `struct.pack` turns floats and ints into doubles, and refuses text and null, in
 9 ns a value; asking each for its type costs 22. It takes bools as well, so zeros and ones are looked at,
 unless the caller knows that there are no `bools`.
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_core.data.categorical import Categorical
 from mlops_core.data.features import Column, Floats
 from schemas.records import Value
 
@@ -22,11 +25,12 @@ LATEST = 1 << 53
 """Times are below it; as `schemas.records.Millis` has it."""
 _NUMBERS = {float, int, type(None)}
 _SCALARS = {*_NUMBERS, bool, str}
+_LISTS = {list, tuple, np.ndarray, Categorical}
 
 
 def is_list(values: object, rows: int) -> bool:
-    """Whether this is a list of that length."""
-    return type(values) in (list, tuple) and len(values) == rows  # type: ignore[arg-type]  # a list has one
+    """Whether this is a column of that length."""
+    return type(values) in _LISTS and len(values) == rows  # type: ignore[arg-type]  # these have one
 
 
 def is_name(value: object) -> bool:
@@ -48,26 +52,30 @@ def are_optional_texts(values: Sequence[Any]) -> bool:
     return set(map(type, values)) <= {str, type(None)}
 
 
-def times(values: Sequence[Any], bools: bool = True) -> NDArray[np.int64] | None:
+def times(values: Sequence[Any] | Floats, bools: bool = True) -> NDArray[np.int64] | None:
     """Whole numbers from 0 to 2^53 - 1, shape (rows,)."""
+    if isinstance(values, np.ndarray):
+        return _whole(values)
     packed = _packed("q", values, bools)
     if packed is None or not len(packed):
         return packed
     return packed if packed.min() >= 0 and packed.max() < LATEST else None
 
 
-def finite(values: Sequence[Any], bools: bool = True) -> Floats | None:
+def finite(values: Sequence[Any] | Floats, bools: bool = True) -> Floats | None:
     """Numbers, shape (rows,), without null."""
-    packed = _packed("d", values, bools)
+    packed = values if isinstance(values, np.ndarray) else _packed("d", values, bools)
     return packed if packed is not None and np.isfinite(packed).all() else None
 
 
-def feature(values: Sequence[Any], bools: bool = True) -> Column | None:
+def feature(values: Sequence[Any] | Floats, bools: bool = True) -> Column | None:
     """A feature's values: float64 if all are numbers or null, else as they are; None if some are no scalars.
 
     >>> feature([1, None, 2.5]), feature(["JFK", None]), feature([True, 2]), feature([[1]])
     (array([1. , nan, 2.5]), ['JFK', None], [True, 2], None)
     """
+    if isinstance(values, np.ndarray | Categorical):
+        return values
     packed = _packed("d", values, bools)
     if packed is None and None in values:  # numpy takes None for NaN, too, but in twice the time
         packed = _packed("d", [nan if value is None else value for value in values], bools)
@@ -85,14 +93,24 @@ def scalars(values: Sequence[Value]) -> Column:
     return list(values) if found is None else found
 
 
+def _whole(values: Floats) -> NDArray[np.int64] | None:
+    """Times that come as an array of floats."""
+    if not ((values >= 0) & (values < LATEST)).all():
+        return None
+    whole = values.astype(np.int64)
+    return whole if (whole == values).all() else None
+
+
 def _packed(code: str, values: Sequence[Any], bools: bool) -> NDArray[Any] | None:
     """The numbers as an array of `code` (d or q); None if there is anything else among them."""
     try:
         packed = np.frombuffer(struct.pack(f"{len(values)}{code}", *values), dtype=code)
     except (struct.error, OverflowError):
         return None
-    if bools and ((packed == 0) | (packed == 1)).any() and bool in set(map(type, values)):
-        return None
+    if bools:
+        maybe = np.flatnonzero((packed == 0) | (packed == 1)).tolist()
+        if bool in {type(values[place]) for place in maybe}:
+            return None
     return packed
 
 

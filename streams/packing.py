@@ -14,6 +14,7 @@ from schemas.records import (
     Values,
 )
 from streams import codec, topics
+from streams.blocks import LEAST_ROWS, Block
 from streams.gathering import Single
 from streams.outgoing import Outgoing
 from streams.splitting import halves, split_by_partition
@@ -39,14 +40,14 @@ def packed(record: Single | Batch, topic: str, partitions: int | None) -> Iterat
         for single in singles(record):
             yield Outgoing(topic, single.id, codec.encode(single))
     elif len(record) > 0:
-        for partition, part in split_by_partition(record, partitions):
+        for partition, part in split_by_partition(_compact(record), partitions):
             yield from _fitting(part, topic, partition)
 
 
 def whole(batch: Batch, topic: str) -> Iterator[Outgoing]:
     """The batch as it is, to be split once the partitions are known."""
     if len(batch) > 0:
-        yield from _fitting(batch, topic, None)
+        yield from _fitting(_compact(batch), topic, None)
 
 
 def check_size(record: Single) -> None:
@@ -95,8 +96,12 @@ def _row(features: Mapping[str, Values], row: int) -> dict[str, Value]:
     return {name: column[row] for name, column in features.items()}
 
 
-def _fitting(batch: Batch, topic: str, partition: int | None) -> Iterator[Outgoing]:
-    value = codec.encode(batch)
+def _compact(batch: Batch) -> Batch | Block:
+    return Block.of(batch) if len(batch) >= LEAST_ROWS else batch
+
+
+def _fitting(batch: Batch | Block, topic: str, partition: int | None) -> Iterator[Outgoing]:
+    value = batch.encode() if isinstance(batch, Block) else codec.encode(batch)
     if len(value) <= LARGEST_VALUE or len(batch) == 1:
         yield Outgoing(topic, batch.ids[0], value, partition=partition)
     else:

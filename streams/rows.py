@@ -15,7 +15,7 @@ import numpy as np
 
 from mlops_core.data.features import Column, Floats
 from mlops_core.data.rows import RowKind, Rows
-from streams import codec, columns, salvage
+from streams import blocks, codec, columns, salvage
 from streams.chunks import Arrived
 from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
@@ -112,14 +112,19 @@ def validated(batch: salvage.AnyBatch) -> Rows:
 def _batch(place: int, value: bytes | None, fields: Fields, found: Decoded) -> None:
     """A batch without its bad rows; or something that is neither that nor a single event."""
     kind = fields.get("type")
-    bools = value is None or len(value) > SHORT or b"true" in value or b"false" in value
+    bools = value is None or _may_have_bools(value)
     rows = certain(fields, bools) if type(kind) is str and kind in BATCHES else None
     if rows is None:
-        record, bad = salvage.salvaged(fields)
+        record, bad = salvage.salvaged(blocks.plain(fields))
         found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
         rows = validated(record)
     if len(rows):
         found.runs.append(Run(rows, [place]))
+
+
+def _may_have_bools(value: bytes) -> bool:
+    """Of a block only what little isn't in it."""
+    return value.startswith(blocks.MAGIC) or len(value) > SHORT or b"true" in value or b"false" in value
 
 
 def _runs(group: Group, records: Sequence[Arrived], refused: list[Refused]) -> list[Run]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import Batch
+from streams.blocks import Block
 
-AnyBatch = TypeVar("AnyBatch", bound=Batch)
+AnyBatch = TypeVar("AnyBatch", bound=Batch | Block)
 _SHARED = frozenset({"type", "schema_version", "model", "version"})
 
 
@@ -43,6 +44,8 @@ def _hash(one: str) -> int:
 
 def _rows(batch: AnyBatch, rows: NDArray[np.intp]) -> AnyBatch:
     """Some rows of a batch; not validated again."""
+    if isinstance(batch, Block):
+        return batch.take(rows)
     pick = itemgetter(*rows.tolist())
 
     def chosen(column: Any) -> Any:

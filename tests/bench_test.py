@@ -18,6 +18,7 @@ from mlops_core.training.scoring import Scorer
 from schemas.events import DriftDetected, DriftKind
 from schemas.records import PredictionBatch
 from streams import codec
+from streams.blocks import Block
 
 MEASURED = [
     (
@@ -60,7 +61,7 @@ def test_a_missed_goal_is_explained_or_said_to_be_unexplained() -> None:
 
 def test_the_others_count_the_rows_of_single_events_and_of_batches() -> None:
     singles = [codec.encode(one) for one in traffic.singles(10)]
-    batches = [codec.encode(one) for one in traffic.batches(1000, 250)]
+    batches = [Block.of(one).encode() for one in traffic.batches(1000, 250)]
     assert (consumers.matrix(singles), consumers.matrix(batches)) == (10, 1000)
 
 

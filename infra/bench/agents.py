@@ -22,6 +22,7 @@ from schemas.settings import DriftSettings, PerformanceSettings, StoreSettings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import bases, codec
 from streams.agent import Agent, State
+from streams.blocks import Block
 from streams.chunks import CHUNK_BYTES, Arrived, Chunk
 from streams.routes import Emitted
 
@@ -64,8 +65,8 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
 
 
 def _columnar(reader: ModelReader, rows: int) -> list[Row]:
-    predictions = [codec.encode(one) for one in traffic.batches(rows, BATCH_ROWS)]
-    labels = [codec.encode(one) for one in traffic.label_batches(rows, BATCH_ROWS)]
+    predictions = [Block.of(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
+    labels = [Block.of(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
     summaries, summarising = _fed(SummarisingAgent(reader), predictions, rows)
     _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries[:1], DriftSummary), rows)  # imports
     _, drift = _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries, DriftSummary), rows)

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from schemas.settings import KafkaSettings
-from streams import topics
+from streams import blocks, topics
 
 
 class Counted:
@@ -42,12 +42,9 @@ class Counted:
 
 def matrix(values: Sequence[bytes]) -> int:
     """Records decoded into numpy, and nothing else; returns how many rows they were."""
+    if values and values[0].startswith(blocks.MAGIC):
+        return sum(len(blocks.parsed(value)["ids"]) for value in values)
     rows = [orjson.loads(value) for value in values]
-    if rows and rows[0]["type"] == "predictions":
-        for batch in rows:
-            for column in batch["features"].values():
-                np.array(column, dtype=object if isinstance(column[0], str) else np.float64)
-        return sum(len(batch["ids"]) for batch in rows)
     numbers = [[v for v in row["features"].values() if not isinstance(v, str)] for row in rows]
     np.array(numbers, dtype=np.float64)
     return len(rows)

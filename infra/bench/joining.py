@@ -17,8 +17,10 @@ from infra import wiring
 from infra.bench import traffic, workers
 from infra.bench.memory import Memory
 from mlops_core.data.join import SWEEPS
+from schemas.records import Batch
 from schemas.settings import PerformanceSettings
 from streams import bases, codec
+from streams.blocks import Block
 from streams.chunks import Arrived, Chunk
 
 HORIZON_MS = 100_000
@@ -66,7 +68,8 @@ def _chunks(rows: int) -> Iterator[Chunk]:
 def _chunked(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
     waiting: list[Arrived] = []
     for offset, one in enumerate(traffic.records):
-        waiting.append(Arrived(offset, 0, b"key", codec.encode(one), {}))
+        assert isinstance(one, Batch)
+        waiting.append(Arrived(offset, 0, b"key", Block.of(one).encode(), {}))
         if len(waiting) == CHUNK_MESSAGES:
             yield Chunk(topic, 0, waiting)
             waiting = []

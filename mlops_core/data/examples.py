@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_core.data.categorical import Categorical
 from mlops_core.data.features import Column, Floats, categories, numbers, spelled
 from schemas.stages import LabelledExamples
 
@@ -110,6 +111,8 @@ def column(values: Column) -> NDArray[Any]:
     >>> column(["JFK", None, 3, float("nan")])
     array(['JFK', None, '3', None], dtype=object)
     """
+    if isinstance(values, Categorical):
+        return column(values.categories)[values.codes]
     if isinstance(values, np.ndarray):
         if values.dtype.kind in "biuf":
             return numbers(values)

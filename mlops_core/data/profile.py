@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from mlops_core.data.categorical import Categorical
 from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
 from mlops_core.data.pairs import Pairs
 from mlops_core.data.seasons import Seasons
@@ -111,6 +112,8 @@ class ColumnProfile(BaseModel):
             places: NDArray[np.uint8] = np.add.reduce(below, axis=0, dtype=np.uint8)
             places[~(np.abs(floats) <= HUGE)] = self.null
             return places
+        if isinstance(column, Categorical):
+            return self.bins(column.categories)[column.codes]
         values = column.tolist() if isinstance(column, np.ndarray) else column
         if self.fleeting:
             return np.fromiter(map(self._presence, values), dtype=np.uint8, count=len(values))

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops_core.data.categorical import Categorical
 from mlops_core.data.features import Column, Floats
 
 
@@ -25,7 +26,7 @@ class Rows:
     """Rows of one model (and version, if they are predictions), column by column.
 
     A feature column is float64 (NaN is missing) if it holds nothing but numbers and nulls, else the values
-    as JSON gave them.
+    as JSON gave them, or `Categorical` if they are text.
     """
 
     kind: RowKind
@@ -89,4 +90,8 @@ def _column(parts: Sequence[Column]) -> Column:
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) == len(parts):
         return np.concatenate(arrays)
+    coded = [part for part in parts if isinstance(part, Categorical)]
+    together = Categorical.joined(coded) if len(coded) == len(parts) else None
+    if together is not None:
+        return together
     return list(chain.from_iterable(p.tolist() if isinstance(p, np.ndarray) else p for p in parts))

@@ -23,7 +23,7 @@ from schemas.events import PerformanceMeasured
 from schemas.records import AnyRecord, Label, Prediction, PredictionBatch
 from schemas.settings import Settings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import topics
+from streams import codec, topics
 from streams.reading import Reader
 from tests.chaos.load import Ledger, rows_of
 
@@ -36,6 +36,7 @@ SHOWN = 8
 CHAIN = ("predictions topic", "labels topic", "outcomes", "examples", "store")
 """Where each labelled id has to be, in this order."""
 RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="type")])
+"""What `schemas` says of one written as JSON."""
 
 
 class Once:
@@ -130,7 +131,7 @@ class Accounts:
         return sum((model, id_) in found for model, one in ledgers.items() for id_ in one.labelled)
 
     def _published(self, topic: topics.Topic, partition: int, value: bytes) -> None:
-        record = RECORD.validate_json(value)
+        record = codec.decode_record(value)
         rows = rows_of(record)
         self.places[f"{topic.name} topic"].update(rows)
         if isinstance(record, Prediction | PredictionBatch):
