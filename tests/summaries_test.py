@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents.drift import DriftAgent
 from agents.performance import PerformanceAgent
@@ -16,6 +18,7 @@ from agents.summarising import SummarisingAgent
 from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from mlops_core.data.profile import Profile
+from schemas import halfbytes
 from schemas.dead_letters import DeadLetter
 from schemas.records import PredictionBatch
 from schemas.settings import DriftSettings, PerformanceSettings
@@ -71,8 +74,10 @@ SPOILED: Mapping[str, Spoil] = {
     "text beyond ASCII": lambda one: {**one, "counts": "é"},
     "nothing packed": lambda one: {**one, "counts": ""},
     "cut short": lambda one: {**one, "counts": cut(one["counts"])},
-    "too few counts": lambda one: {**one, "counts": packed(bytes(7))},
-    "too many counts": lambda one: {**one, "counts": packed(bytes(5_000_000))},
+    "too many bytes": lambda one: {**one, "counts": b64encode(b64decode(one["counts"]) + b"x").decode()},
+    "counts that are missing": lambda one: {**one, "counts": b64encode(b"\xff" * 1584).decode()},
+    "too few counts": lambda one: {**one, "packing": "zlib", "counts": packed(bytes(7))},
+    "too many counts": lambda one: {**one, "packing": "zlib", "counts": packed(bytes(5_000_000))},
     "sums cut short": lambda one: {**one, "sums": cut(one["sums"])},
     "sums of no whole numbers": lambda one: {**one, "sums": packed(bytes(7))},
     "sums without groups": lambda one: {**one, "ends": [], "since": []},
@@ -118,6 +123,31 @@ def test_a_spoiled_summary_is_parked_and_the_others_count(
     assert letter.reason == ("malformed" if what in SPOILED else "invalid")
     assert letter.detail
     assert orjson.loads(letter.original()) == spoiled
+
+
+def test_a_summary_that_was_packed_by_zlib_is_still_read(reader: FolderReader) -> None:
+    one = summary(reader)
+    counts, times = DriftSummary.model_validate(one).unpacked()
+    old = {name: value for name, value in one.items() if name != "packing"}
+    again, same = DriftSummary.model_validate({**old, "counts": packed(counts.tobytes())}).unpacked()
+    assert np.array_equal(again, counts)
+    assert np.array_equal(same, times)
+
+
+@given(st.lists(st.integers(0, 255), max_size=40))
+def test_counts_in_half_bytes_come_back(counts: list[int]) -> None:
+    data = halfbytes.packed(np.array(counts, dtype=np.uint8))
+    assert halfbytes.unpacked(data, len(counts)).tolist() == counts
+
+
+@given(st.binary(max_size=40), st.integers(0, 2**62))
+def test_bytes_that_are_no_half_bytes_are_refused_whatever_their_number(data: bytes, size: int) -> None:
+    try:
+        counts = halfbytes.unpacked(data, size)
+    except ValueError as error:
+        assert f"{len(data):,} bytes" in str(error)
+    else:
+        assert len(counts) == size
 
 
 def test_what_was_packed_and_inflates_without_end_is_not_inflated(reader: FolderReader) -> None:
