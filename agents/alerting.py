@@ -58,10 +58,21 @@ class AlertingAgent(WithoutEffects):
         for event in events(chunk, follows):
             if isinstance(event, DeployRequested):
                 state[event.model] = event.muted
-            elif not (isinstance(event, DriftDetected) and event.kind in state.get(event.model, ())):
+            elif _kind(event) not in state.get(event.model, ()):
                 alert = alert_for(event)
                 raised += [] if alert is None else [alert]
         return follows + raised
+
+
+def _kind(event: AnyEvent) -> DriftKind | None:
+    """Which kind of drift it tells of."""
+    match event:
+        case DriftDetected():
+            return event.kind
+        case ColumnsChanged():
+            return DriftKind.COLUMNS
+        case _:
+            return None
 
 
 def alert_for(event: AnyEvent) -> AlertRaised | None:  # noqa: PLR0911  # a row a kind of event

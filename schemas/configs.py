@@ -46,8 +46,11 @@ class MonitoringSpecs(Config):
 
     metrics: Sequence[Literal["latency", "throughput", "accuracy"]] = ("throughput", "accuracy")
     """All of it is measured in any case: latency by the replicas (`/metrics`), the others by the agents."""
-    drift_detection: Mapping[Literal["feature_drift", "prediction_drift", "concept_drift"], bool] = {}
-    """Whatever isn't named is on. What is off is measured and shown, but neither alerts nor retrains."""
+    drift_detection: Mapping[
+        Literal["feature_drift", "prediction_drift", "concept_drift", "columns_changed"], bool
+    ] = {}
+    """Whatever isn't named is on. What is off is measured and shown, but neither alerts nor retrains:
+    `columns_changed` are columns that go missing, change their type or are new."""
 
 
 class DeploymentConfig(Config):

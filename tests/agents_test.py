@@ -25,6 +25,7 @@ from mlops_core.errors import Unavailable
 from schemas.dead_letters import DeadLetter
 from schemas.events import (
     AlertRaised,
+    ColumnsChanged,
     DeployRequested,
     DriftDetected,
     DriftKind,
@@ -585,6 +586,24 @@ def test_a_mute_outlives_the_version_until_another_deployment_says_otherwise() -
     assert agent.handle(state, chunk("drift-events", DRIFT, challenger)) == []
     agent.handle(state, chunk("lifecycle-commands", again))
     assert len(agent.handle(state, chunk("drift-events", DRIFT, challenger))) == 2
+
+
+def test_columns_that_come_otherwise_can_be_muted_as_any_drift_and_nothing_else_is() -> None:
+    changed = ColumnsChanged(
+        id="c", at=2, model=MODEL, version="1", missing=["x"], severity="warning", sentence="x is missing"
+    )
+    mute = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.COLUMNS])
+    agent = AlertingAgent()
+    state = agent.fresh()
+    told = chunk("drift-events", DRIFT, changed, changed.model_copy(update={"model": "other", "id": "o"}))
+    assert len(agent.handle(state, told)) == 3
+    agent.handle(state, chunk("lifecycle-commands", mute))
+    state = agent.load(agent.dump(state))
+    alerts = agent.handle(state, told)
+    assert [(one.model, one.caused_by) for one in alerts if isinstance(one, AlertRaised)] == [
+        (MODEL, DRIFT.id),
+        ("other", "o"),
+    ]
 
 
 class Away(FolderReader):

@@ -22,6 +22,7 @@ _KINDS = {
     "feature_drift": DriftKind.FEATURE,
     "prediction_drift": DriftKind.PREDICTION,
     "concept_drift": DriftKind.CONCEPT,
+    "columns_changed": DriftKind.COLUMNS,
 }
 """As the user names them."""
 ENDS = (RolloutPromoted, RolloutRolledBack, RolloutFailed)

@@ -11,11 +11,13 @@ from schemas.records import Millis, Name
 
 
 class DriftKind(StrEnum):
-    """What changed: the inputs, the scores, or how they relate to the truth."""
+    """What changed: the inputs, the scores, or how they relate to the truth; or which columns come at all."""
 
     FEATURE = "feature"
     PREDICTION = "prediction"
     CONCEPT = "concept"
+    COLUMNS = "columns"
+    """Told as `ColumnsChanged`, never as a drift; a kind so that it can be muted as the others."""
 
 
 class DriftState(StrEnum):
