@@ -1,5 +1,6 @@
 """Drift on arrays, as a notebook uses it."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,3 +99,34 @@ def test_the_detector_that_the_settings_name_is_the_one_that_listens(rng: np.ran
     given.update(batch)
     assert named.state() == given.state()
     assert named.state() != OnlineDrift(profile).state()
+
+
+def test_a_budget_that_cannot_be_kept_is_said(rng: np.random.Generator) -> None:
+    profile = Profile.of({"x": rng.normal(size=1000)}, rng.random(1000))
+    with pytest.warns(UserWarning, match="`1 in 10 years at 1M rows a day` of 2 columns can't be promised"):
+        drift = OnlineDrift(profile, drift=DriftSettings(false_alarms="1 in 10 years at 1M rows a day"))
+    assert drift.calibration is not None
+    assert not drift.calibration.kept
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = OnlineDrift(profile, drift=DriftSettings(false_alarms="1 in 30 days at 1000 rows a day"))
+        assert OnlineDrift(profile).calibration is None
+    assert kept.calibration is not None
+    assert kept.calibration.kept
+
+
+def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generator) -> None:
+    drift = watching(rng)
+    state = drift.state()
+    two = Profile.of({"a": rng.normal(size=99), "b": rng.normal(size=99)}, rng.random(99))
+    with pytest.raises(BadData, match=r"it has no distribution, concept, waiting; `state\(\)` makes one"):
+        drift.restored({})
+    for part, wrong in {
+        "distribution": state["concept"],
+        "concept": state["distribution"],
+        "waiting": OnlineDrift(two).state()["waiting"],
+    }.items():
+        for other in (wrong, b"", None, "text", {}):
+            with pytest.raises(BadData):
+                drift.restored({**state, part: other})
+            assert drift.state() == state

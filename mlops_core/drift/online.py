@@ -1,5 +1,6 @@
 """All of it on arrays, without Kafka: the detectors that the agents run, for a script or a notebook."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,6 +24,8 @@ from schemas.settings import DriftSettings, PerformanceSettings
 
 _OURS: Mapping[str, DetectorFactory] = {"adwin": adwin, "cusum": Cusums}
 """What `drift.detector` may name here; any other is given as a factory."""
+_PARTS = ("distribution", "concept", "waiting")
+"""Of a state."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,15 @@ class OnlineDrift:
         """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows.
 
         A season is learned by the profile (`mlops_core.data.calendar.learned`); segments are watched by the
-        agents only. `detector` goes before the one that `drift.detector` names.
+        agents only. `detector` goes before the one that `drift.detector` names. A budget of false alarms that
+        can't be promised is a UserWarning, as it is an alert of the agents; `calibration` says how it went.
 
         Raises:
             BadData: `drift.detector` names none of ours, and no `detector` is given.
         """
-        self._drift, _ = settled(drift or DriftSettings(), EVERY_MODEL, profile.watched)
+        self._drift, self.calibration = settled(drift or DriftSettings(), EVERY_MODEL, profile.watched)
+        if self.calibration is not None and not self.calibration.kept:
+            warnings.warn(self.calibration.sentence, stacklevel=2)
         self._profile, self._detector = profile, detector or _ours(self._drift.detector)
         self._performance = performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
@@ -111,12 +117,27 @@ class OnlineDrift:
         }
 
     def restored(self, state: Mapping[str, Any]) -> Self:
-        """Go on where `state` was taken, with the same profile and settings."""
-        self.distribution = DistributionDrift.load(
-            state["distribution"], self._profile, self._drift, self._detector
-        )
-        self.concept = ConceptDrift.load(state["concept"], self._performance)
-        self._summariser = Summariser.restore(state["waiting"])
+        """Go on where `state` was taken, with the same profile and settings.
+
+        Raises:
+            BadData: not what `state` returned, or of another profile; nothing has changed then.
+        """
+        missing = [part for part in _PARTS if part not in state]
+        if missing:
+            raise BadData(f"no state of an OnlineDrift: it has no {', '.join(missing)}; `state()` makes one")
+        try:
+            waiting = Summariser.restore(state["waiting"])
+            concept = ConceptDrift.load(state["concept"], self._performance)
+            distribution = DistributionDrift.load(
+                state["distribution"], self._profile, self._drift, self._detector
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadData(f"no state of an OnlineDrift: {error!r}; `state()` makes one") from error
+        if waiting.columns != len(self._profile.columns):
+            raise BadData(
+                f"{waiting.columns} columns wait in the state, the profile has {len(self._profile.columns)}"
+            )
+        self.distribution, self.concept, self._summariser = distribution, concept, waiting
         return self
 
 
