@@ -126,7 +126,8 @@ def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generato
         "concept": state["distribution"],
         "waiting": OnlineDrift(two).state()["waiting"],
     }.items():
-        for other in (wrong, b"", None, "text", {}):
+        others: tuple[object, ...] = (wrong, b"", None, "text", {})
+        for other in others:
             with pytest.raises(BadData):
                 drift.restored({**state, part: other})
             assert drift.state() == state
