@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from agents import silencing
 from agents.keeping import keep_newest
 from agents.reading import Binned, binned
 from agents.telling import Watched, told
@@ -101,12 +102,13 @@ class DriftAgent(WithoutEffects):
             profile = self._registry.profile(summary.model, summary.version)
             settings, _ = self._settled(summary.model, profile)
             own, share = _of_segment(profile, summary.segment, f"{summary.model}:{summary.version}")
-            detector = DistributionDrift(own, settings, self._detector)
+            detector = DistributionDrift(own, settings, self._detector, within=True)
             watched = Watched(detector, segment=summary.segment, share=share)
             whole.segments[summary.segment] = watched
+        quiet = silencing.silenced(whole.tellings, watched.detector.names, whole.detector.open, summary)
         return [
             event
-            for event in told(watched, one, whole.lately)
+            for event in told(watched, one, quiet)
             if not isinstance(event, DriftMeasured) or event.partial
         ]
 
@@ -114,7 +116,7 @@ class DriftAgent(WithoutEffects):
         settings, _ = self._settled(model, profile)
         own, share = _of_segment(profile, segment, model)
         data = base64.b64decode(one["detector"])
-        detector = DistributionDrift.load(data, own, settings, self._detector)
+        detector = DistributionDrift.load(data, own, settings, self._detector, within=bool(segment))
         return Watched(
             detector,
             [Span.model_validate(span) for span in one["spans"]],
@@ -122,7 +124,9 @@ class DriftAgent(WithoutEffects):
             ColumnWatch.restored(one.get("columns", {})),
             segment,
             share,
-            lately=one.get("lately", list(detector.open)),
+            tellings=silencing.loaded(one.get("tellings", [])),
+            origin=one.get("origin", ""),
+            changes=one.get("changes", 0),
         )
 
     def _settled(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
@@ -141,7 +145,9 @@ def _dumped(one: Watched) -> dict[str, Any]:
         "spans": [span.model_dump() for span in one.spans],
         "detections": one.detections,
         "columns": {"held": one.columns.held, "told": one.columns.told},
-        "lately": one.lately,
+        "tellings": silencing.dumped(one.tellings),
+        "origin": one.origin,
+        "changes": one.changes,
         "segments": {segment: _dumped(own) for segment, own in one.segments.items()},
     }
 

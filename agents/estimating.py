@@ -28,6 +28,8 @@ class Estimating:
     estimator: PerformanceEstimator
     column: int
     """Place of the score among the columns."""
+    origin: str = ""
+    """The micro-batch that it began with, of which all its estimates follow; empty in older states."""
 
     def fits(self, one: Binned) -> bool:
         """Whether a summary has a column there with as many bins as any can have."""
@@ -50,8 +52,10 @@ class Estimates:
         own = self._own(known, one.summary.model, one.summary.version)
         if own is None or not own.fits(one):  # binned by another profile: registered anew
             return []
+        if not own.estimator.seen:
+            own.origin = one.beginning
         found = own.estimator.predicted(one.counts[:, own.column], one.times)
-        return [_said(one.summary, window) for window in found]
+        return [_said(one.summary, own.origin, window) for window in found]
 
     def learned(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
         """What labelled rows say of all predictions, per version; then the estimators learn from them."""
@@ -70,7 +74,11 @@ class Estimates:
     def dump(self, known: Estimators) -> Mapping[str, object]:
         """Fit for JSON."""
         return {
-            version: {"column": one.column, "state": base64.b64encode(one.estimator.dump()).decode()}
+            version: {
+                "column": one.column,
+                "origin": one.origin,
+                "state": base64.b64encode(one.estimator.dump()).decode(),
+            }
             for version, one in known.items()
         }
 
@@ -78,7 +86,9 @@ class Estimates:
         """Back from `dump`."""
         return {
             version: Estimating(
-                PerformanceEstimator.load(base64.b64decode(one["state"]), self._settings), one["column"]
+                PerformanceEstimator.load(base64.b64decode(one["state"]), self._settings),
+                one["column"],
+                one.get("origin", ""),
             )
             for version, one in fields.items()
         }
@@ -100,9 +110,9 @@ class Estimates:
         return Estimating(estimator, len(profile.features))
 
 
-def _said(summary: DriftSummary, found: Estimated) -> PerformanceEstimated:
+def _said(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:
     return PerformanceEstimated(
-        id=ids.derived(summary.model, summary.version, "estimated", found.seen),
+        id=ids.derived(summary.model, summary.version, origin, "estimated", found.seen),
         at=found.until,
         model=summary.model,
         version=summary.version,

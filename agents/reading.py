@@ -1,5 +1,6 @@
 """From the bytes of a chunk to records or events; what can't be read becomes a dead letter."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -7,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mlops_core.drift.microbatches import Counts, Groups, Times
+from schemas import ids
 from schemas.events import AnyEvent
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import codec, rows
@@ -40,6 +42,13 @@ class Binned:
     counts: Counts
     times: Times
     groups: Groups
+
+    @property
+    def beginning(self) -> str:
+        """What names its first micro-batch, however rows are cut: whence and when it came, its counts."""
+        span = self.summary.span
+        read = hashlib.sha256(self.counts[0].tobytes() + self.times[0].tobytes()).hexdigest()
+        return ids.derived(span.topic, span.partition, read)
 
     @property
     def until(self) -> int:

@@ -16,7 +16,7 @@ from mlops_core.data.descriptions import Descriptions
 from mlops_core.data.profile import Profile
 from mlops_core.data.rows import RowKind, Rows, merged
 from mlops_core.drift.columns import deviations
-from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.microbatches import ROWS, Summariser
 from mlops_core.errors import Unknown
 from mlops_core.ports import ModelReader
 from schemas.events import Span
@@ -129,15 +129,33 @@ def _summarised(
     bins = np.concatenate([profile.bins(one.features, one.values, len(one)) for one in rows])
     at = np.concatenate([one.at for one in rows])
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
+    waited = _fitting(streams, "", len(profile.columns)).waiting
     for segment, chosen in _streams(profile, bins):
         own = _fitting(streams, segment, len(profile.columns))
+        after = [] if isinstance(chosen, slice) else _after(chosen, own.waiting, waited)
         pairs = None if segment else profile.pairs  # a segment's own would cost as much again, 24 times
         counts, times, groups = own.add(bins[chosen], at[chosen], pairs)
         if len(counts):
             summary = DriftSummary.of(model, version, span, counts, times)
             summary = summary.grouped(groups.sums, groups.ends, groups.since)
             found = {} if segment else deviations(rows, profile)
-            yield summary.model_copy(update={"segment": segment, "deviations": found})
+            yield summary.model_copy(update={"segment": segment, "deviations": found, "after": after})
+
+
+def _after(chosen: NDArray[np.bool_], waiting: int, waited: int) -> list[int]:
+    """Micro-batches of the whole that are complete with the rows that complete each of a segment's.
+
+    Args:
+        chosen: which of the new rows are the segment's.
+        waiting: rows of the segment that wait since before these.
+        waited: rows of the whole that do.
+
+    >>> _after(np.arange(100) % 2 == 1, waiting=2, waited=5)
+    [2]
+    """
+    rows = np.flatnonzero(chosen)[ROWS - 1 - waiting :: ROWS]
+    after: list[int] = ((rows + 1 + waited) // ROWS).tolist()
+    return after
 
 
 def _fitting(streams: Streams, segment: str, columns: int) -> Summariser:

@@ -1,16 +1,29 @@
 """From a detector's verdicts to events: what the second stage of drift says, and what caused it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 from agents.reading import Binned
-from mlops_core.drift import columns, dependence, sentences
+from agents.silencing import Telling, Tellings, noted
+from mlops_core.drift import columns, sentences
 from mlops_core.drift.columns import ColumnWatch, Deviation
-from mlops_core.drift.dependence import PAIR, PairClosed, PairOpened
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
+from mlops_core.drift.episodes import Mask
 from mlops_core.drift.microbatches import ROWS
+from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from schemas import ids
-from schemas.events import ColumnsChanged, DriftDetected, DriftKind, DriftMeasured, DriftResolved, Span
+from schemas.events import (
+    ColumnDrift,
+    ColumnsChanged,
+    DriftDetected,
+    DriftKind,
+    DriftMeasured,
+    DriftResolved,
+    PairDrift,
+    Span,
+)
 from schemas.stages import DriftSummary
 from streams.routes import Emitted
 
@@ -30,97 +43,106 @@ class Watched:
     share: float = 1.0
     """Of the training rows."""
     segments: dict[str, "Watched"] = field(default_factory=dict)
-    lately: list[str] = field(default_factory=list)
-    """Columns whose episode was open at any time during the newest summary: no news for segments."""
+    tellings: Tellings = field(default_factory=dict)
+    """Which columns it told of lately, for its segments."""
+    origin: str = ""
+    """The micro-batch that the detector began with, of which all its events follow; empty in older states."""
+    changes: int = 0
+    """How often other columns came."""
 
 
-def told(watched: Watched, one: Binned, silenced: Sequence[str] = ()) -> list[Emitted]:
-    """What one summary leads to, in the detector's order; of columns that are `silenced` nothing new."""
-    before, summary = watched.detector.open, one.summary
+def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Emitted]:
+    """What one summary leads to, in the order in which it happened.
+
+    Of columns that are `silenced`, shape (micro-batches, columns), no drift is told.
+    """
+    before, index = watched.detector.open, watched.detector.index
+    if not index:
+        watched.origin = one.beginning
     verdicts = watched.detector.update(one.counts, one.times, one.groups, silenced)
-    watched.lately = [*before, *(one.column for one in verdicts if isinstance(one, Opened))]
-    watched.spans = _merged([*watched.spans, summary.span])
+    noted(watched.tellings, Telling.of(one.summary.span, before, index, verdicts))
+    watched.spans = _merged([*watched.spans, one.summary.span])
     follows: list[Emitted] = []
-    for turn, own in enumerate(_turns(verdicts)):
-        follows += _opened(watched, summary, own, turn)
-        follows += _followed(watched, summary, own, turn)
-    return follows + _columns_changed(watched, summary)
+    for _, found in groupby(verdicts, attrgetter("index")):
+        follows += _at_once(watched, one.summary, list(found))
+    return follows + _columns_changed(watched, one)
 
 
-def _turns(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
-    """Cut before what drifts again after it was back: what opens in a turn is told together, and first."""
-    turns: list[list[Verdict]] = [[]]
-    over: set[str | tuple[str, str]] = set()
-    for one in verdicts:
-        match one:
-            case Opened(column=name) | PairOpened(columns=name) if name in over:
-                turns.append([])
-                over.clear()
-            case Closed(column=name) | PairClosed(columns=name):
-                over.add(name)
-        turns[-1].append(one)
-    return turns
-
-
-def _opened(
-    watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict], turn: int
-) -> Iterator[Emitted]:
+def _at_once(watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict]) -> Iterator[Emitted]:
+    """What is found at one micro-batch: what opens together is told together, and first."""
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
-        found = sorted((one for one in opened if one.kind is kind), key=_rank)
-        if found:
-            yield from _detected(watched, summary, found, turn)
-    parted = [one for one in verdicts if isinstance(one, PairOpened)]
+        drifted = sorted((one for one in opened if one.kind is kind), key=_rank)
+        if drifted:
+            yield from _detected(watched, summary, drifted, _listed(drifted))
+    parted = sorted((one for one in verdicts if isinstance(one, PairOpened)), key=_rank)
     if parted:
-        yield from _parted(watched, summary, sorted(parted, key=lambda one: -one.severity), turn)
-
-
-def _followed(
-    watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict], turn: int
-) -> Iterator[Emitted]:
-    for place, verdict in enumerate(verdicts):
+        told = sentences.explain_pairs([one.drift for one in parted])
+        yield from _detected(watched, summary, parted, told)
+    for verdict in verdicts:
         match verdict:
             case Measured():
-                yield _measured(watched, summary, verdict, turn, place)
-            case Closed():
-                yield _resolved(watched, summary, verdict, turn)
-            case PairClosed():
-                yield _rejoined(watched, summary, verdict, turn)
+                yield _measured(watched, summary, verdict)
+            case Closed() | PairClosed():
+                yield _resolved(watched, summary, verdict)
             case Opened() | PairOpened():
                 pass
 
 
-def _columns_changed(watched: Watched, summary: DriftSummary) -> list[Emitted]:
-    rows, until = summary.batches * ROWS, max(last for _, last in summary.times)
-    found = {name: Deviation(what) for name, what in summary.deviations.items()}
-    told = watched.columns.update(found, rows)
-    if told is None:
-        return []
-    named = {kind.value: [name for name, what in told.items() if what is kind] for kind in Deviation}
-    return [
-        ColumnsChanged(
-            id=_id(watched, summary, 0, "columns"),
-            at=until,
-            model=summary.model,
-            version=summary.version,
-            severity="warning" if {*named["missing"], *named["retyped"]} else "info",
-            sentence=columns.sentence(told),
-            **named,
-        )
-    ]
-
-
-def _rank(opened: Opened) -> tuple[float, float]:
+def _rank(opened: Opened | PairOpened) -> tuple[float, float]:
     """What makes up most of the drift first; where the model was never asked what matters, the worst."""
-    return -opened.drift.contribution, -opened.severity
+    contribution = opened.drift.contribution if isinstance(opened.drift, ColumnDrift) else 0.0
+    return -contribution, -opened.severity
 
 
-def _measured(
-    watched: Watched, summary: DriftSummary, window: Measured, turn: int, place: int
-) -> DriftMeasured:
-    spans, watched.spans = watched.spans, []
+def _listed(opened: Sequence[Opened]) -> str:
+    more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
+    return f"{'; '.join(one.sentence for one in opened[:3])}{more}"
+
+
+def _detected(
+    watched: Watched, summary: DriftSummary, opened: Sequence[Opened | PairOpened], said: str
+) -> list[Emitted]:
+    """The evidence as a partial window, and the detection that it causes; what matters most first."""
+    worst = max(opened, key=attrgetter("severity"))
+    since = min(one.changed_at for one in opened)
+    what = "parted" if isinstance(worst, PairOpened) else worst.kind
+    evidence = DriftMeasured(
+        id=_id(watched, summary, worst.index, "alarm", what),
+        at=worst.at,
+        model=summary.model,
+        version=summary.version,
+        rows=max(one.rows for one in opened),
+        since=since,
+        until=worst.at,
+        spans=watched.spans,
+        columns={one.name: one.drift for one in opened if isinstance(one.drift, ColumnDrift)},
+        pairs={one.name: one.drift for one in opened if isinstance(one.drift, PairDrift)},
+        segment=watched.segment,
+        partial=True,
+    )
+    within = f"for {watched.segment}: " if watched.segment else ""
+    detection = DriftDetected.following(
+        evidence,
+        version=summary.version,
+        kind=worst.kind,
+        columns=list(dict.fromkeys(name for one in opened for name in one.columns)),
+        severity=worst.severity,
+        changed_at=worst.changed_at,
+        sentence=f"{within}{said}, {sentences.since(since)}",
+        segment=watched.segment,
+        share=watched.share,
+    )
+    watched.detections.update((one.name, detection.id) for one in opened)
+    return [evidence, detection]
+
+
+def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> DriftMeasured:
+    spans = watched.spans
+    # The next window's first rows came with this summary, too, unless it ends here.
+    watched.spans = [summary.span] if watched.detector.index > window.index else []
     return DriftMeasured(
-        id=_id(watched, summary, turn, "window", str(window.until), str(place)),
+        id=_id(watched, summary, window.index, "window"),
         at=window.until,
         model=summary.model,
         version=summary.version,
@@ -133,106 +155,45 @@ def _measured(
     )
 
 
-def _detected(watched: Watched, summary: DriftSummary, opened: Sequence[Opened], turn: int) -> list[Emitted]:
-    """The evidence as a partial window, and the detection that it causes; what matters most first."""
-    worst = max(opened, key=lambda one: one.severity)
-    since = min(one.changed_at for one in opened)
-    names = [one.column for one in opened]
-    evidence = DriftMeasured(
-        id=_id(watched, summary, turn, "alarm", worst.kind, *names),
-        at=worst.at,
-        model=summary.model,
-        version=summary.version,
-        rows=summary.batches * ROWS,
-        since=since,
-        until=worst.at,
-        spans=watched.spans,
-        columns={one.column: one.drift for one in opened},
-        segment=watched.segment,
-        partial=True,
-    )
-    said = [one.sentence for one in opened[:3]]
-    more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
-    within = f"for {watched.segment}: " if watched.segment else ""
-    detection = DriftDetected.following(
-        evidence,
-        version=summary.version,
-        kind=worst.kind,
-        columns=names,
-        severity=worst.severity,
-        changed_at=worst.changed_at,
-        sentence=f"{within}{'; '.join(said)}{more}, {sentences.since(since)}",
-        segment=watched.segment,
-        share=watched.share,
-    )
-    watched.detections.update(dict.fromkeys(names, detection.id))
-    return [evidence, detection]
-
-
-def _parted(
-    watched: Watched, summary: DriftSummary, opened: Sequence[PairOpened], turn: int
-) -> list[Emitted]:
-    """The same for pairs of features, worst first."""
-    worst = opened[0]
-    since = min(one.changed_at for one in opened)
-    pairs = {PAIR.join(one.columns): one.drift for one in opened}
-    evidence = DriftMeasured(
-        id=_id(watched, summary, turn, "parted", *pairs),
-        at=worst.at,
-        model=summary.model,
-        version=summary.version,
-        rows=summary.batches * ROWS,
-        since=since,
-        until=worst.at,
-        spans=watched.spans,
-        columns={},
-        pairs=pairs,
-        partial=True,
-    )
-    detection = DriftDetected.following(
-        evidence,
-        version=summary.version,
-        kind=DriftKind.FEATURE,
-        columns=list(dict.fromkeys(name for one in opened for name in one.columns)),
-        severity=worst.severity,
-        changed_at=worst.changed_at,
-        sentence=f"{dependence.explain(opened)}, {sentences.since(since)}",
-    )
-    watched.detections.update(dict.fromkeys(pairs, detection.id))
-    return [evidence, detection]
-
-
-def _rejoined(watched: Watched, summary: DriftSummary, closed: PairClosed, turn: int) -> Emitted:
-    name = PAIR.join(closed.columns)
+def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClosed) -> Emitted:
     return DriftResolved(
-        id=_id(watched, summary, turn, "rejoined", name),
+        id=_id(watched, summary, closed.index, "closed", closed.name),
         at=closed.at,
         model=summary.model,
-        caused_by=watched.detections.pop(name, None),
-        version=summary.version,
-        kind=DriftKind.FEATURE,
-        columns=closed.columns,
-    )
-
-
-def _resolved(watched: Watched, summary: DriftSummary, closed: Closed, turn: int) -> Emitted:
-    return DriftResolved(
-        id=_id(watched, summary, turn, "closed", closed.column),
-        at=closed.at,
-        model=summary.model,
-        caused_by=watched.detections.pop(closed.column, None),
+        caused_by=watched.detections.pop(closed.name, None),
         version=summary.version,
         kind=closed.kind,
-        columns=[closed.column],
+        columns=closed.columns,
         segment=watched.segment,
     )
 
 
-def _id(watched: Watched, summary: DriftSummary, turn: int, *what: str) -> str:
-    """How far the detector has read, and the summary's turn, name the moment; it reads each row once."""
-    within = [watched.segment] if watched.segment else []
-    again = [turn] if turn else []
-    return ids.derived(summary.model, summary.version, watched.detector.rows, *again, *within, *what)
+def _columns_changed(watched: Watched, one: Binned) -> list[Emitted]:
+    summary = one.summary
+    found = {name: Deviation(what) for name, what in summary.deviations.items()}
+    told = watched.columns.update(found, summary.batches * ROWS)
+    if told is None:
+        return []
+    watched.changes += 1
+    named: Mapping[str, Sequence[str]] = {
+        kind.value: [name for name, what in told.items() if what is kind] for kind in Deviation
+    }
+    return [
+        ColumnsChanged(
+            id=_id(watched, summary, watched.changes, "columns"),
+            at=one.until,
+            model=summary.model,
+            version=summary.version,
+            severity="warning" if {*named["missing"], *named["retyped"]} else "info",
+            sentence=columns.sentence(told),
+            **named,
+        )
+    ]
+
+
+def _id(watched: Watched, summary: DriftSummary, place: int, *what: str) -> str:
+    """What the detector began with, and a place counted from there, name the moment: each comes once."""
+    return ids.derived(summary.model, summary.version, watched.origin, watched.segment, place, *what)
 
 
 def _merged(spans: Sequence[Span]) -> list[Span]:

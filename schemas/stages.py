@@ -42,6 +42,9 @@ class DriftSummary(Part):
     """Of the counts. Kafka's lz4 makes of `halfbytes` nearly what zlib did, which took 15 times their CPU."""
     times: Sequence[tuple[Millis, Millis]]
     """First and last `at` of each micro-batch, without rows far from most."""
+    after: Sequence[int] = ()
+    """Of a segment: how many micro-batches of the whole the same chunk had completed, when its row came that
+    completed each of these. Empty for the whole, and in summaries from before it was said."""
     deviations: Mapping[str, Literal["missing", "extra", "retyped"]] = Field(default_factory=dict)
     """Columns that are not as in training, in all rows of the chunk that completed these micro-batches; new
     ones in most."""
@@ -113,6 +116,8 @@ class DriftSummary(Part):
             )
         if self.batches < ends[-1]:
             raise ValueError(f"a group ends after {ends[-1]} of {self.batches} micro-batches")
+        if self.after and (len(self.after) != self.batches or min(self.after) < 0):
+            raise ValueError(f"{self.batches} micro-batches came after {list(self.after)} of the whole")
         return self
 
 

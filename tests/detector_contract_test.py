@@ -14,8 +14,9 @@ from mlops_core.drift.adwins import Adwins, adwin
 from mlops_core.drift.contract import DetectorContract
 from mlops_core.drift.cusum import Cusums
 from mlops_core.drift.detector import SCALE, Alarm, Detector
-from mlops_core.drift.distribution import DistributionDrift, Opened
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Opened
 from mlops_core.errors import Impossible
 from schemas.settings import DriftSettings
 
@@ -144,4 +145,6 @@ def test_another_detector_begins_fresh() -> None:
     settings = DriftSettings(detector="cusum")
     loaded = DistributionDrift.load(old.dump(), profile, settings, Cusums)
     assert loaded.rows == 4096
-    assert loaded._plain.dump() == DistributionDrift(profile, settings, Cusums)._plain.dump()
+    assert (
+        loaded._hearing._plain.dump() == DistributionDrift(profile, settings, Cusums)._hearing._plain.dump()
+    )

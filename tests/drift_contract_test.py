@@ -17,9 +17,9 @@ from mlops_core.data.profile import Profile
 from mlops_core.data.slicing import sliced
 from mlops_core.drift import packing
 from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
-from mlops_core.drift.dependence import PairOpened
-from mlops_core.drift.distribution import DistributionDrift, Opened
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Opened, PairOpened
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
 from schemas.settings import DriftSettings, PerformanceSettings

@@ -7,9 +7,9 @@ import pytest
 
 from mlops_core.data import pairs
 from mlops_core.data.profile import Profile
-from mlops_core.drift.dependence import PairClosed, PairOpened
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Groups, Summariser
+from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from mlops_core.errors import BadData
 from schemas.settings import DriftSettings
 

@@ -11,9 +11,10 @@ import pytest
 
 from mlops_core.data.profile import Profile
 from mlops_core.drift.adwins import Adwins
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.drift.sentences import explain
+from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from mlops_core.errors import BadData
 from schemas.events import DriftKind
 from schemas.settings import DriftSettings

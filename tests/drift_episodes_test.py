@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.episodes import Episodes
 from mlops_core.drift.microbatches import Summariser
 from mlops_core.drift.states import TABLE, Signal, after
+from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from schemas.events import ColumnDrift, DriftState
 from schemas.settings import DriftSettings, Settings, SettingsError
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from schemas.settings import DriftSettings, Settings, SettingsError
 
 ROLLING = DriftSettings(reference="rolling", rolling_rows=8192)

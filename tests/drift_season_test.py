@@ -9,8 +9,9 @@ from mlops_core.data import calendar
 from mlops_core.data.profile import Profile
 from mlops_core.data.seasons import HOUR_MS
 from mlops_core.drift.channels import Channels
-from mlops_core.drift.distribution import DistributionDrift, Measured, Opened, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Measured, Opened, Verdict
 from mlops_core.ports import Task
 from mlops_core.training import fit
 from schemas.settings import DriftSettings
@@ -144,7 +145,7 @@ def test_another_season_begins_with_fresh_detectors(rng: np.random.Generator) ->
     plain.update(*Summariser(2).add(bins, at))
     seasonal = DistributionDrift.load(plain.dump(), profile, SEASONAL)
     assert seasonal.rows == plain.rows
-    assert seasonal._plain.dump() == DistributionDrift(profile, SEASONAL)._plain.dump()
+    assert seasonal._hearing._plain.dump() == DistributionDrift(profile, SEASONAL)._hearing._plain.dump()
 
 
 def test_training_learns_the_season_it_is_told_and_says_when_it_cannot() -> None:

@@ -218,7 +218,7 @@ def test_all_streams_of_a_version_share_one_delta(tmp_path: Path, rng: np.random
     agents = Agents(tmp_path, profiled(rng))
     fed(agents, rng, visits(rng, 2000))
     (whole,) = agents.state.values()
-    deltas = {one.detector._plain._kind["delta"] for one in (whole, *whole.segments.values())}  # type: ignore[attr-defined]  # river's, inside
+    deltas = {one.detector._hearing._plain._kind["delta"] for one in (whole, *whole.segments.values())}  # type: ignore[attr-defined]  # river's, inside
     assert len(whole.segments) == 3
     assert deltas == {SETTLED.delta / 4}
 

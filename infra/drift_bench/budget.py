@@ -19,8 +19,9 @@ from infra.drift_bench import cases
 from infra.drift_bench.cases import Random, Table
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import DistributionDrift, Opened
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Opened
 from schemas.settings import DriftSettings
 
 DELTAS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6)

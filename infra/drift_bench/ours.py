@@ -8,8 +8,9 @@ from infra.drift_bench.cases import Case, Random, Table, named
 from infra.drift_bench.measures import Trial
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import DistributionDrift, Opened
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Opened
 from schemas.settings import DriftSettings
 
 REFERENCE = 10_000

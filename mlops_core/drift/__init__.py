@@ -6,9 +6,9 @@
 
 from mlops_core.data.profile import Profile
 from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift
-from mlops_core.drift.dependence import PairClosed, PairOpened
-from mlops_core.drift.distribution import Closed, DistributionDrift, Measured, Opened
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.online import Batch, OnlineDrift
+from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened
 
 __all__ = (
     "Batch",

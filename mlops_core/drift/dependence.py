@@ -8,7 +8,6 @@ says more, or is part of an open pair: one broken column breaks all its pairs.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from mlops_core.drift.detector import SCALE, DetectorFactory
 from mlops_core.drift.episodes import Episodes, Mask
 from mlops_core.drift.microbatches import ROWS, Groups
 from mlops_core.drift.times import RecentTimes
+from mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, PairVerdict
 from schemas.events import PairDrift
 from schemas.settings import DriftSettings
 
@@ -32,41 +32,6 @@ _OPENS = 0.25
 """An episode opens from this Fisher's z on, at least: of 1,024 rows that remember nine tenths of their last
 value, a correlation has a standard error of 0.1."""
 _EIGHT = GROUP // ROWS
-PAIR = " ~ "
-"""Between the names of a pair's features."""
-
-
-@dataclass(frozen=True)
-class PairOpened:
-    """Two features no longer move together as they did in training."""
-
-    columns: tuple[str, str]
-    drift: PairDrift
-    changed_at: int
-    """Estimate of when it began (UTC, ms)."""
-    at: int
-    """The newest row's time when it was found (UTC, ms)."""
-
-    @property
-    def severity(self) -> float:
-        """Distance of the correlations as Fisher's z, beyond what is usual."""
-        return self.drift.severity
-
-    @property
-    def sentence(self) -> str:
-        """What happened, for a person."""
-        return explain([self])
-
-
-@dataclass(frozen=True)
-class PairClosed:
-    """They do again."""
-
-    columns: tuple[str, str]
-    at: int
-
-
-PairVerdict = PairOpened | PairClosed
 
 
 class Dependence:
@@ -108,12 +73,13 @@ class Dependence:
             now = self._index + alarm.position + 1
             self._alarms.setdefault(now, []).append((alarm.channel, now - alarm.width))
 
-    def step(self, waiting: int, drifting: Mask, at: int) -> list[PairVerdict]:
+    def step(self, waiting: int, drifting: Mask, index: int, at: int) -> list[PairVerdict]:
         """The next group's turn, `waiting` more having been fed after it; rows come until `at`.
 
         Args:
             waiting: groups that were fed after this one.
             drifting: the columns that have an open episode.
+            index: the micro-batches that have come, of all partitions.
             at: the time until which rows came.
         """
         self._index += 1
@@ -127,8 +93,8 @@ class Dependence:
         severities, fishers = self._severities(history, spans)
         opened, closed = self._episodes.judge(severities, now, self._silenced(drifting))
         return [
-            *(PairClosed(self._names[pair], at) for pair in closed),
-            *(self._opened(pair, severities, fishers, at) for pair in opened),
+            *(PairClosed(columns=self._names[pair], index=index, at=at) for pair in closed),
+            *(self._opened(pair, severities, fishers, spans, index, at) for pair in opened),
         ]
 
     def measured(self, waiting: int) -> dict[str, PairDrift]:
@@ -178,9 +144,17 @@ class Dependence:
             usual[chosen] = (short * self._usual[0] + (1 - short) * self._usual[1])[chosen]
         return np.maximum(np.abs(fishers - self._fisher) - usual, 0.0), fishers
 
-    def _opened(self, pair: int, severities: Floats, fishers: Floats, at: int) -> PairOpened:
-        changed_at = self._times.at(int(self._episodes.changed[pair]) // _EIGHT, self._index)
-        return PairOpened(self._names[pair], self._told(pair, severities, fishers), changed_at, at)
+    def _opened(
+        self, pair: int, severities: Floats, fishers: Floats, spans: NDArray[np.int64], index: int, at: int
+    ) -> PairOpened:
+        return PairOpened(
+            columns=self._names[pair],
+            drift=self._told(pair, severities, fishers),
+            changed_at=self._times.at(int(self._episodes.changed[pair]) // _EIGHT, self._index),
+            rows=int(spans[pair]) * GROUP,
+            index=index,
+            at=at,
+        )
 
     def _told(self, pair: int, severities: Floats, fishers: Floats) -> PairDrift:
         return PairDrift(
@@ -190,39 +164,3 @@ class Dependence:
             reference=float(np.tanh(self._fisher[pair])),
             current=float(np.tanh(fishers[pair])),
         )
-
-
-def explain(opened: Sequence[PairOpened]) -> str:
-    """How features moved together and how they do now, at least one pair of them, worst first.
-
-    >>> def pair(a: str, b: str, before: float, now: float) -> PairOpened:
-    ...     told = PairDrift(columns=(a, b), severity=1.3, drifted=True, reference=before, current=now)
-    ...     return PairOpened((a, b), told, changed_at=0, at=0)
-    >>> explain([pair("temp", "dewp", 0.89, 0.124)])
-    'temp and dewp no longer move together (correlation 0.89 -> 0.12), though each by itself looks as before'
-    >>> broken = [pair("temp", "dewp", 0.89, 0.12), pair("humid", "temp", -0.4, 0.05)]
-    >>> explain(broken).removesuffix(", though each by itself looks as before")
-    'temp moves otherwise with dewp (correlation 0.89 -> 0.12) and humid (-0.40 -> 0.05)'
-    >>> more = [*broken, pair("wind", "gust", 0.1, 0.5)]
-    >>> explain(more).removesuffix(", though each by itself looks as before")
-    'temp and dewp no longer move together (correlation 0.89 -> 0.12), and 2 more pairs'
-    """
-    worst = opened[0]
-    shared = set(worst.columns).intersection(*(one.columns for one in opened))
-    if len(opened) > 1 and shared:
-        (hub,) = shared
-        others = [(next(name for name in one.columns if name != hub), one.drift) for one in opened]
-        first = f"{others[0][0]} (correlation {_change(others[0][1])})"
-        rest = [f"{name} ({_change(drift)})" for name, drift in others[1:3]]
-        rest += [f"{len(others) - 3} more"] if len(others) > 3 else []
-        said = f"{hub} moves otherwise with {', '.join([first, *rest[:-1]])} and {rest[-1]}"
-    else:
-        fell = abs(worst.drift.current) < 0.5 * abs(worst.drift.reference)
-        how = "no longer move together" if fell else "move together otherwise"
-        more = f", and {len(opened) - 1} more pairs" if len(opened) > 1 else ""
-        said = f"{' and '.join(worst.columns)} {how} (correlation {_change(worst.drift)}){more}"
-    return f"{said}, though each by itself looks as before"
-
-
-def _change(drift: PairDrift) -> str:
-    return f"{drift.reference:.2f} -> {drift.current:.2f}"

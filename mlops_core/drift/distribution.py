@@ -5,8 +5,7 @@ Each channel of each column (see `channels`) has a detector, by default river's 
 streams of a million rows in docs/decisions/0007.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -15,76 +14,25 @@ from numpy.typing import NDArray
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import BINS_MAX, Profile
 from mlops_core.data.seasons import Seasons, hours_of
-from mlops_core.drift import contribution, packing, sentences
+from mlops_core.drift import contribution, packing
 from mlops_core.drift.adwins import adwin
 from mlops_core.drift.chance import Chance
 from mlops_core.drift.channels import SHAPE_BATCHES, Channels
-from mlops_core.drift.dependence import Dependence, PairClosed, PairOpened
-from mlops_core.drift.detector import SCALE, DetectorFactory
+from mlops_core.drift.dependence import Dependence
+from mlops_core.drift.detector import DetectorFactory
 from mlops_core.drift.episodes import Episodes, Mask
+from mlops_core.drift.hearing import Hearing
 from mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
 from mlops_core.drift.rolling import Rolling
 from mlops_core.drift.seasonal import Due
 from mlops_core.drift.times import RecentTimes
+from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from mlops_core.errors import BadData
-from schemas.events import ColumnDrift, DriftKind, PairDrift
+from schemas.events import ColumnDrift, DriftKind
 from schemas.settings import DriftSettings
 
 _COLUMN = ColumnDrift(severity=0.0, channel="", drifted=False, reference=(), current=())
 """Copied with the fields that differ, which takes a third of the time of `model_construct`."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """An episode of drift began."""
-
-    column: str
-    kind: DriftKind
-    drift: ColumnDrift
-    """Severity, channel and shares since the change."""
-    changed_at: int
-    """Estimate of when it began (UTC, ms)."""
-    at: int
-    """The newest row's time when it was found (UTC, ms)."""
-
-    @property
-    def severity(self) -> float:
-        """In standard deviations of the reference."""
-        return self.drift.severity
-
-    @property
-    def channel(self) -> str:
-        """What changed about the column."""
-        return self.drift.channel
-
-    @property
-    def sentence(self) -> str:
-        """What happened, for a person."""
-        return sentences.explain(self.column, self.drift)
-
-
-@dataclass(frozen=True)
-class Closed:
-    """An episode is over."""
-
-    column: str
-    kind: DriftKind
-    at: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A window is full."""
-
-    rows: int
-    since: int
-    until: int
-    columns: Mapping[str, ColumnDrift]
-    pairs: Mapping[str, PairDrift]
-    """Those that move together otherwise, worst first, by `a ~ b`."""
-
-
-Verdict = Opened | Closed | Measured | PairOpened | PairClosed
 
 
 class DistributionDrift:
@@ -102,8 +50,17 @@ class DistributionDrift:
     [('temp', 'feature', 'location', 4096, 4351)]
     """
 
-    def __init__(self, profile: Profile, settings: DriftSettings, detector: DetectorFactory = adwin) -> None:
-        """`detector` listens to the channels; `settings.detector` is what it is called."""
+    def __init__(
+        self,
+        profile: Profile,
+        settings: DriftSettings,
+        detector: DetectorFactory = adwin,
+        within: bool = False,
+    ) -> None:
+        """`detector` listens to the channels; `settings.detector` is what it is called.
+
+        `within` a whole that is watched as well, columns wait for that to speak first.
+        """
         self._profile = profile
         self._season = _season(profile, settings)
         self._channels = channels = Channels.of(profile, self._season)
@@ -116,11 +73,10 @@ class DistributionDrift:
         leads = np.arange(len(profile.columns))
         leads[len(profile.features) :] = len(profile.features)  # what is derived from the score adds no news
         self._episodes = Episodes.fresh(
-            self._window, settings.open_severity, settings.close_severity, channels.rows, leads
+            self._window, settings.open_severity, settings.close_severity, channels.rows, leads, within
         )
         self._episodes.confirmation = settings.confirmation
-        self._plain = detector(int(channels.used.sum()), settings.delta)
-        self._shape = detector(len(channels.shaped), settings.delta)
+        self._hearing = Hearing(channels, settings.delta, detector)
         self._dependence = None
         if profile.pairs is not None:
             self._dependence = Dependence(profile.names, profile.pairs, settings, detector)
@@ -141,17 +97,27 @@ class DistributionDrift:
         )
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its columns."""
+        return self._profile.names
+
+    @property
     def rows(self) -> int:
         """Rows taken in so far."""
         return self._index * ROWS
 
+    @property
+    def index(self) -> int:
+        """Micro-batches taken in so far."""
+        return self._index
+
     def update(
-        self, counts: Counts, at: Times, groups: Groups | None = None, silenced: Sequence[str] = ()
+        self, counts: Counts, at: Times, groups: Groups | None = None, silenced: Mask | None = None
     ) -> list[Verdict]:
         """Take in micro-batches: `counts` of shape (k, columns, BINS_MAX), `at` of shape (k, 2).
 
         With the `groups` that they completed, if a summariser was told the profile's pairs. Columns that are
-        `silenced`, because somebody else tells of them, open no episode meanwhile.
+        `silenced` at a micro-batch, shape (k, columns), because somebody else tells of them, open no episode.
 
         Returns:
             What happened, in order. How micro-batches are chunked changes nothing.
@@ -161,12 +127,11 @@ class DistributionDrift:
         """
         self._check(counts, at)
         turns = self._paired(groups)
-        quiet: Mask | None = np.isin(self._profile.names, list(silenced)) if silenced else None
         held = len(self._counts)
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
         self._times.add(at[:, 0].tolist())
-        alarms = self._alarms(len(counts), history, spans)
+        alarms = self._hearing.alarms(self._index, len(counts), history, spans)
         verdicts: list[Verdict] = []
         awake = self._episodes.awake
         for end in range(held + 1, len(history) + 1):
@@ -175,6 +140,7 @@ class DistributionDrift:
                 self._episodes.alarm(column, changed, self._index)
                 awake = True
             if awake:
+                quiet = None if silenced is None else silenced[end - held - 1]
                 verdicts += self._judged(history[:end], spans[:end], quiet)
                 awake = self._episodes.awake
             while turns and turns[0] <= end - held:
@@ -193,22 +159,26 @@ class DistributionDrift:
             "columns": self._profile.names,
             "heard": self._heard,
         }
-        detectors = {"plain": self._plain.dump(), "shape": self._shape.dump()}
-        if self._dependence is not None:
-            detectors["dependence"] = self._dependence.dump()
         arrays: dict[str, NDArray[Any]] = {
             "counts": self._counts,
             "spans": self._spans,
             "times": self._times.kept,
             **self._episodes.state(),
             **({} if self._rolling is None else self._rolling.state()),
-            **{name: np.frombuffer(data, dtype=np.uint8) for name, data in detectors.items()},
+            **self._hearing.state(),
         }
+        if self._dependence is not None:
+            arrays["dependence"] = np.frombuffer(self._dependence.dump(), dtype=np.uint8)
         return packing.packed(meta, arrays)
 
     @classmethod
     def load(
-        cls, data: bytes, profile: Profile, settings: DriftSettings, detector: DetectorFactory = adwin
+        cls,
+        data: bytes,
+        profile: Profile,
+        settings: DriftSettings,
+        detector: DetectorFactory = adwin,
+        within: bool = False,
     ) -> Self:
         """Continue where `dump` was taken.
 
@@ -218,7 +188,7 @@ class DistributionDrift:
         Raises:
             BadData: not such a state, or that of another profile.
         """
-        loaded = cls(profile, settings, detector)
+        loaded = cls(profile, settings, detector, within)
         meta, arrays = packing.unpacked(data)
         if meta.get("columns") != list(profile.names):
             raise BadData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
@@ -229,8 +199,7 @@ class DistributionDrift:
         if loaded._rolling is not None:
             loaded._rolling.restored(arrays)
         if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
-            loaded._plain.load(arrays["plain"].tobytes())
-            loaded._shape.load(arrays["shape"].tobytes())
+            loaded._hearing.restore(arrays)
             if loaded._dependence is not None and "dependence" in arrays:  # an older version had none
                 loaded._dependence.load(arrays["dependence"].tobytes())
         return loaded
@@ -250,7 +219,7 @@ class DistributionDrift:
     def _stepped(self, turns: list[int], now: int) -> list[Verdict]:
         assert self._dependence is not None
         turns.pop(0)
-        return list(self._dependence.step(len(turns), self._episodes.open, now))
+        return list(self._dependence.step(len(turns), self._episodes.open, self._index, now))
 
     def _check(self, counts: Counts, at: Times) -> None:
         expected = (len(self._profile.columns), BINS_MAX)
@@ -258,32 +227,6 @@ class DistributionDrift:
             raise BadData(f"expected counts (k, {expected}) and at (k, 2), got {counts.shape} and {at.shape}")
         if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
             raise BadData(f"a micro-batch doesn't have {ROWS} rows in each column")
-
-    def _alarms(self, new: int, history: Counts, spans: Times) -> dict[int, list[tuple[int, int]]]:
-        """Index of a micro-batch, of the `new` ones -> the columns that alarmed there, and since when."""
-        alarms: dict[int, list[tuple[int, int]]] = {}
-        columns, _ = np.nonzero(self._channels.used)
-        held = len(history) - new
-        sums = self._channels.sums(history[held:], spans[held:])[:, self._channels.used]
-        for alarm in self._plain.feed(sums.T * (SCALE / np.sqrt(ROWS))):
-            now = self._index + alarm.position + 1
-            alarms.setdefault(now, []).append((int(columns[alarm.channel]), now - alarm.width))
-        first = self._index // SHAPE_BATCHES
-        for alarm in self._shape.feed(SCALE * self._shapes(new, history, spans)):
-            group = first + alarm.position + 1
-            found = int(self._channels.shaped[alarm.channel]), (group - alarm.width) * SHAPE_BATCHES
-            alarms.setdefault(group * SHAPE_BATCHES, []).append(found)
-        return alarms
-
-    def _shapes(self, new: int, history: Counts, spans: Times) -> Floats:
-        """The shape of each group of 8 micro-batches that the newest complete, (shaped, groups)."""
-        first = -self._index % SHAPE_BATCHES or SHAPE_BATCHES
-        groups = (new - first) // SHAPE_BATCHES + 1 if new >= first else 0
-        start = len(history) - new + first - SHAPE_BATCHES
-        chosen = slice(start, start + groups * SHAPE_BATCHES)
-        grouped = history[chosen].reshape(groups, SHAPE_BATCHES, *history.shape[1:])
-        times = spans[chosen].reshape(groups, SHAPE_BATCHES, 2)
-        return self._channels.shapes(grouped.sum(axis=1, dtype=np.int64), times).T
 
     def _judged(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
         spans, now = np.minimum(self._episodes.spans(self._index), len(history)), int(times[-1, 1])
@@ -297,7 +240,7 @@ class DistributionDrift:
         opened, closed = self._episodes.judge(severities.max(axis=1), self._index, quiet, sure)
         return [
             *(self._closed(column, now) for column in closed),
-            *(self._opened(column, summed, severities, due, now) for column in opened),
+            *(self._opened(column, summed, severities, due, int(spans[column]), now) for column in opened),
         ]
 
     def _due(self, times: Times, spans: NDArray[np.int64]) -> Due | None:
@@ -312,14 +255,29 @@ class DistributionDrift:
         return Due(means, np.stack([due.shares[column] for column, due in enumerate(dues)]))
 
     def _opened(
-        self, column: int, summed: NDArray[np.int64], severities: Floats, due: Due | None, now: int
+        self,
+        column: int,
+        summed: NDArray[np.int64],
+        severities: Floats,
+        due: Due | None,
+        span: int,
+        now: int,
     ) -> Opened:
-        [drift] = self._columns(summed, severities, due, [column])
-        changed_at = self._times.at(int(self._episodes.changed[column]), self._index)
-        return Opened(self._profile.names[column], self._kind(column), drift, changed_at, now)
+        """Its share in the drift is that among the columns with an open episode: what isn't told has none."""
+        drifting = severities * self._episodes.open[:, None]
+        [drift] = self._columns(summed, severities, due, [column], drifting)
+        return Opened(
+            column=self._profile.names[column],
+            kind=self._kind(column),
+            drift=drift,
+            changed_at=self._times.at(int(self._episodes.changed[column]), self._index),
+            rows=span * ROWS,
+            index=self._index,
+            at=now,
+        )
 
     def _closed(self, column: int, now: int) -> Closed:
-        return Closed(self._profile.names[column], self._kind(column), now)
+        return Closed(column=self._profile.names[column], kind=self._kind(column), index=self._index, at=now)
 
     def _measured(self, history: Counts, spans: Times, waiting: int) -> Measured:
         summed = _summed(history[-self._window :])
@@ -331,10 +289,23 @@ class DistributionDrift:
         pairs = {} if self._dependence is None else self._dependence.measured(waiting)
         if self._rolling is not None:
             self._rolling.follow(summed)
-        return Measured(min(self._window, len(history)) * ROWS, since, until, columns, pairs)
+        return Measured(
+            rows=min(self._window, len(history)) * ROWS,
+            since=since,
+            until=until,
+            columns=columns,
+            pairs=pairs,
+            index=self._index,
+            at=int(spans[-1, 1]),
+        )
 
     def _columns(
-        self, summed: NDArray[np.int64], severities: Floats, due: Due | None, chosen: Iterable[int]
+        self,
+        summed: NDArray[np.int64],
+        severities: Floats,
+        due: Due | None,
+        chosen: Iterable[int],
+        drifting: Floats | None = None,
     ) -> Iterator[ColumnDrift]:
         """What the chosen columns look like; not validated, because every window has them all."""
         shares = (summed / summed.sum(axis=1, keepdims=True)).tolist()
@@ -342,7 +313,8 @@ class DistributionDrift:
         last = severities.shape[1] - 1 - severities[:, ::-1].argmax(axis=1)
         worst = np.where(severities.any(axis=1), last, 0).tolist()
         largest = severities.max(axis=1).tolist()
-        shared = contribution.contributions(severities.max(axis=1), self._weights).tolist()
+        sharing = severities if drifting is None else drifting
+        shared = contribution.contributions(sharing.max(axis=1), self._weights).tolist()
         is_open, states = self._episodes.open.tolist(), self._episodes.states
         for column in chosen:
             profile, names = self._profile.columns[column], self._channels.names[column]

@@ -24,7 +24,7 @@ _UNHEARD = 2.0
 """Without an alarm, a new version's first rows must lie this many times further off: how much its reference
 varies is known from few stretches, and where rows hang together one column in eight would open."""
 _FIRST_WORD = 8
-"""Micro-batches by which a column waits for the one that speaks for it."""
+"""Micro-batches of its own by which a column waits for what speaks for it: another column, or the whole."""
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -56,15 +56,23 @@ class Episodes:
     """Closed since the last window."""
     leads: Indices
     """The column that speaks for each, mostly itself: while its episode is open, the other opens none."""
+    waits: Mask
+    """Whether somebody else has the first word on each: the column that leads it, or a segment's whole."""
 
     confirmation: tuple[int, int] = (1, 1)
     """Checks that must reach enough, of how many."""
 
     @classmethod
     def fresh(
-        cls, window: int, opens: float, closes: float, reference: Indices, leads: Indices | None = None
+        cls,
+        window: int,
+        opens: float,
+        closes: float,
+        reference: Indices,
+        leads: Indices | None = None,
+        within: bool = False,
     ) -> Self:
-        """Every column watched from the beginning."""
+        """Every column watched from the beginning; `within` a whole, which is heard first, all wait."""
         columns = len(reference)
         no = np.zeros(columns, dtype=np.bool_)
         at = np.zeros(columns, dtype=np.int64)
@@ -83,6 +91,7 @@ class Episodes:
             due=at.copy(),
             resolved=no.copy(),
             leads=leads,
+            waits=(leads != np.arange(columns)) | within,
         )
 
     @property
@@ -125,8 +134,8 @@ class Episodes:
         enough = np.where(self.alarmed, self.opens, _UNHEARD * self.opens)
         reached = self.watched & ~self.open & ready & (sure >= enough) & (now >= self.changed)
         led = self.leads != np.arange(len(self.leads))
-        first_word = now - self.noticed < _FIRST_WORD  # its speaker may be about to notice, too
-        reached &= ~(led & ((self.open | reached)[self.leads] | first_word))
+        first_word = now - self.noticed < _FIRST_WORD  # who speaks for it may be about to notice, too
+        reached &= ~((self.waits & first_word) | (led & (self.open | reached)[self.leads]))
         if silenced is not None:
             reached &= ~silenced
             # Who silenced it has told of these rows: as many as a severity needs must come after them.

@@ -15,8 +15,9 @@ from mlops_core.drift.calibration import settled
 from mlops_core.drift.concept import ConceptDrift, ConceptVerdict
 from mlops_core.drift.cusum import Cusums
 from mlops_core.drift.detector import DetectorFactory
-from mlops_core.drift.distribution import DistributionDrift, Verdict
+from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
+from mlops_core.drift.verdicts import Verdict
 from mlops_core.errors import BadData
 from mlops_core.ports import Task
 from schemas.events import EVERY_MODEL

@@ -8,7 +8,7 @@ import numpy as np
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
 from mlops_core.data.ranks import mid_ranks, normal_scores
-from schemas.events import ColumnDrift, DriftKind
+from schemas.events import ColumnDrift, DriftKind, PairDrift
 
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2
@@ -43,6 +43,37 @@ def explain(column: str, drift: ColumnDrift) -> str:
     return f"{_changed(column, drift)}{share}"
 
 
+def explain_pairs(parted: Sequence[PairDrift]) -> str:
+    """How features moved together and how they do now, at least one pair of them, worst first.
+
+    >>> def pair(a: str, b: str, before: float, now: float) -> PairDrift:
+    ...     return PairDrift(columns=(a, b), severity=1.3, drifted=True, reference=before, current=now)
+    >>> explain_pairs([pair("temp", "dewp", 0.89, 0.124)])
+    'temp and dewp no longer move together (correlation 0.89 -> 0.12), though each by itself looks as before'
+    >>> broken = [pair("temp", "dewp", 0.89, 0.12), pair("humid", "temp", -0.4, 0.05)]
+    >>> explain_pairs(broken).removesuffix(", though each by itself looks as before")
+    'temp moves otherwise with dewp (correlation 0.89 -> 0.12) and humid (-0.40 -> 0.05)'
+    >>> more = [*broken, pair("wind", "gust", 0.1, 0.5)]
+    >>> explain_pairs(more).removesuffix(", though each by itself looks as before")
+    'temp and dewp no longer move together (correlation 0.89 -> 0.12), and 2 more pairs'
+    """
+    worst = parted[0]
+    shared = set(worst.columns).intersection(*(one.columns for one in parted))
+    if len(parted) > 1 and shared:
+        (hub,) = shared
+        others = [(next(name for name in one.columns if name != hub), one) for one in parted]
+        first = f"{others[0][0]} (correlation {_change(others[0][1])})"
+        rest = [f"{name} ({_change(drift)})" for name, drift in others[1:3]]
+        rest += [f"{len(others) - 3} more"] if len(others) > 3 else []
+        said = f"{hub} moves otherwise with {', '.join([first, *rest[:-1]])} and {rest[-1]}"
+    else:
+        fell = abs(worst.current) < 0.5 * abs(worst.reference)
+        how = "no longer move together" if fell else "move together otherwise"
+        more = f", and {len(parted) - 1} more pairs" if len(parted) > 1 else ""
+        said = f"{' and '.join(worst.columns)} {how} (correlation {_change(worst)}){more}"
+    return f"{said}, though each by itself looks as before"
+
+
 def since(changed_at: int) -> str:
     """When a change began, for the end of a sentence; an estimate, so without seconds.
 
@@ -70,6 +101,10 @@ def _changed(column: str, drift: ColumnDrift) -> str:
     if drift.channel == "scale":
         return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)}){_missing(drift)}"
     return f"{name} is distributed otherwise ({_largest(drift, before, now)}){_missing(drift)}"
+
+
+def _change(drift: PairDrift) -> str:
+    return f"{drift.reference:.2f} -> {drift.current:.2f}"
 
 
 def _missing(drift: ColumnDrift) -> str:

@@ -44,7 +44,8 @@ class ColumnDrift(Part):
     kind: DriftKind = DriftKind.FEATURE
     """Whether it is an input or one of the predictions' own; older events say `feature` of `score` too."""
     contribution: float = 0.0
-    """Share of this column in the drift of all features, each weighted by its importance to the model."""
+    """Share of this column in the drift of all features, each weighted by its importance to the model; at an
+    alarm, in that of the features whose episode is open by then, so that no more than 1 is ever told."""
     reference: Sequence[float]
     """Share of the reference in each bin; missing values last."""
     current: Sequence[float]
