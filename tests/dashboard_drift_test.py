@@ -59,6 +59,16 @@ def test_a_pair_that_moves_together_again_leaves_and_the_other_stays(
     assert after_both["status"]["word"] == "OK"
 
 
+def test_of_pairs_that_share_columns_each_leaves_by_itself(narrator: Narrator, calm: list[AnyEvent]) -> None:
+    triangle = dict.fromkeys([("a", "b"), ("b", "c"), ("a", "c")], (0.7, 0.1))
+    told = calm + parted(narrator, triangle)
+    detected, waiting = told[-1], list(triangle)
+    while waiting:
+        told += rejoined(narrator, detected, waiting.pop(0))
+        assert sorted(tuple(row["columns"]) for row in parts(told)["pairs"]["rows"]) == sorted(waiting)
+    assert parts(told)["status"]["word"] == "OK"
+
+
 def test_a_pairs_correlation_is_that_of_the_newest_window(narrator: Narrator, calm: list[AnyEvent]) -> None:
     told = calm + parted(narrator, PARTED)
     names = ("temperature", "pressure")

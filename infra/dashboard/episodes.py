@@ -24,6 +24,11 @@ class Episode:
         gone = frozenset[str]().union(*self.over)
         return [name for name in self.detected.columns if name not in gone]
 
+    @property
+    def of_pairs(self) -> bool:
+        """Whether a pair of it was resolved."""
+        return any(len(one) > 1 for one in self.over)
+
 
 class Episodes:
     """Takes in detections and their ends, in order."""
@@ -38,12 +43,16 @@ class Episodes:
         renew(self._open, event.id, Episode(event), OPEN)
 
     def resolved(self, event: events.DriftResolved) -> None:
-        """A detection of several columns is over when each of them is."""
+        """A detection of several columns is over when each of them is.
+
+        One of pairs stays known: two of three pairs may have had all three columns, and only its evidence
+        says that there are three.
+        """
         known = self._open.get(event.caused_by or "")
         if known is not None:
             rest = Episode(known.detected, (*known.over, frozenset(event.columns)))
             self._open[known.detected.id] = rest
-            if not rest.left:
+            if not rest.left and not rest.of_pairs:
                 self._open.pop(known.detected.id)
         if event.segment:
             renew(self.ended, (event.version, event.segment), event, ENDED)

@@ -46,6 +46,10 @@ class Evidence:
         known = {} if seen is None else {one.columns: one for one in seen.pairs.values()}
         return {names: one for names, one in known.items() if frozenset(names) not in episode.over}
 
+    def bears_out(self, episode: Episode) -> bool:
+        """Whether anything of it is open still."""
+        return bool(episode.left) or not episode.of_pairs or bool(self.pairs_of(episode))
+
     def now(self, version: str, names: tuple[str, str]) -> events.PairDrift | None:
         """The pair in the version's newest window."""
         return self._pairs.get(version, {}).get(names)

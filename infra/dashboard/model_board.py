@@ -144,7 +144,8 @@ class ModelBoard:
     @property
     def drifting(self) -> Sequence[Episode]:
         """Open episodes of the versions that serve."""
-        return self.story.episodes.open(self._serving)
+        known = self.story.episodes.open(self._serving)
+        return [one for one in known if self._evidence.bears_out(one)]
 
     @property
     def _serving(self) -> Collection[str] | None:
