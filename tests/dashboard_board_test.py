@@ -7,7 +7,7 @@ import pytest
 
 from infra.dashboard.app import dumped
 from infra.dashboard.model_board import WINDOWS
-from infra.dashboard.state import Board
+from infra.dashboard.state import MODELS, SILENT_MS, Board
 from schemas.events import (
     EVERY_MODEL,
     AlertRaised,
@@ -246,3 +246,48 @@ def test_concept_drift_that_is_over_is_no_longer_the_status() -> None:
     assert (
         shown(board)["added"]["log"][-1]["text"] == "concept drift is over: wrong answers are about 6 % again"
     )
+
+
+def test_who_looks_at_one_model_is_told_no_more_than_the_status_of_the_others() -> None:
+    flights, fraud = Narrator("flights"), Narrator("fraud", seed=8)
+    board = board_of(flights.first_version() + fraud.first_version() + flights.calm(2) + fraud.calm(2))
+    for asked, model, other in (("fraud", "fraud", "flights"), ("", "flights", "fraud")):
+        told = orjson.loads(dumped(board.news(0, asked)))
+        assert told["model"] == model
+        assert told["models"][model] == shown(board, model)
+        assert told["models"][other] == {
+            "parts": {"status": shown(board, other)["parts"]["status"]},
+            "added": {},
+        }
+
+
+def test_the_status_of_another_model_is_news_when_it_changes() -> None:
+    flights, fraud = Narrator("flights"), Narrator("fraud", seed=8)
+    board = board_of(flights.first_version() + fraud.first_version() + fraud.calm(2))
+    seen = orjson.loads(dumped(board.news(0, "flights")))["sequence"]
+    for event in fraud.drift({"prior_delay": 0.5}, error=0.065, windows=4):
+        board.apply(event, 10_000)
+    news = orjson.loads(dumped(board.news(seen, "flights")))["models"]
+    assert news["fraud"]["parts"]["status"]["word"] == "Drift"
+    assert list(news) == ["fraud"]
+
+
+def test_of_thousands_of_models_some_are_kept_and_the_others_counted() -> None:
+    board = Board()
+    for n in range(1000):
+        for event in Narrator(f"model-{n}").first_version():
+            board.apply(event, n)
+    assert len(board.models) == MODELS
+    assert news(board)["more_models"] == 1000 - MODELS
+
+
+def test_a_model_that_has_long_been_silent_makes_room() -> None:
+    board = Board()
+    for n in range(MODELS):
+        board.apply(Narrator(f"model-{n}").registered, 1000 + n)
+    board.apply(Narrator("soon").registered, 2000)
+    assert "soon" not in board.models
+    board.apply(Narrator("late").registered, 1000 + SILENT_MS)
+    assert "late" in board.models
+    assert "model-0" not in board.models
+    assert news(board)["more_models"] == 2

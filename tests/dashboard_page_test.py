@@ -204,6 +204,23 @@ def test_of_many_segments_few_are_listed_and_the_others_counted(
             expect(page.locator("#segments")).to_contain_text("and 36 more")
 
 
+def test_another_model_can_be_chosen_and_its_status_is_seen_before(
+    browser: Browser, embedded_broker: Broker
+) -> None:
+    with serving(embedded_broker.bootstrap) as running, opened(browser, running.url) as page:
+        flights, fraud = Narrator("flights"), Narrator("fraud", seed=8)
+        running.tell(fraud.first_version() + fraud.calm(3))
+        expect(page.locator("#model option")).to_have_text(["fraud · OK"], timeout=15_000)
+        running.tell(flights.first_version() + flights.calm(3) + flights.drift({"seats": 0.6}, 0.07, 3))
+        expect(page.locator("#model option")).to_have_text(["flights · Drift", "fraud · OK"])
+        expect(page.locator("#model")).to_have_value("fraud")
+        page.locator("#model").select_option("flights")
+        expect(page.locator(".card").first).to_contain_text("1 of 14 columns")
+        running.tell(flights.calm(1))
+        expect(page.locator(".card").nth(3)).to_contain_text("7,000")
+        expect(page).to_have_title("Drift · flights · driftloop")
+
+
 def test_a_model_without_segments_or_pairs_shows_nothing_of_them(page: Page) -> None:
     for name in ("episodes", "segments-panel", "pairs-panel", "deviations-panel"):
         expect(page.locator(f"#{name}")).to_be_hidden()

@@ -3,6 +3,7 @@
     GET /                        the page
     GET /api/v1/snapshot         everything that is kept, and the sequence number to go on from
     GET /api/v1/stream?after=ID  what came after, as it comes (server-sent events)
+        both: &model=NAME        of other models only the status; the empty name is the first model's
     GET /api/v1/events/{id}      the chain of causes behind one event
     GET /metrics, /healthz       for Prometheus and for probes
 
@@ -92,17 +93,17 @@ class Page:
         self._settings = settings
         self._run = secrets.token_hex(4)
         self._registry = metrics.registry(feed.read)
-        self._last: tuple[int, int, bytes] = (-1, -1, b"")
+        self._last: tuple[int, int, str | None, bytes] = (-1, -1, None, b"")
 
     async def index(self, _request: Request) -> Response:
         """The page itself."""
         return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
-    async def snapshot(self, _request: Request) -> Response:
-        """Everything that is kept."""
-        kafka = self._settings.kafka
+    async def snapshot(self, request: Request) -> Response:
+        """Everything that is kept, or that of one model."""
+        kafka, only = self._settings.kafka, request.query_params.get("model")
         told = {
-            **self._feed.read(lambda board: board.news(0)),
+            **self._feed.read(lambda board: board.news(0, only)),
             "kafka": {"bootstrap": kafka.bootstrap, "prefix": kafka.prefix},
             "window_rows": self._settings.drift.window_rows,
         }
@@ -112,7 +113,8 @@ class Page:
         """Deltas, about four a second while there is news."""
         known = request.headers.get("last-event-id") or request.query_params.get("after", "")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._deltas(known), media_type="text/event-stream", headers=headers)
+        deltas = self._deltas(known, request.query_params.get("model"))
+        return StreamingResponse(deltas, media_type="text/event-stream", headers=headers)
 
     async def chain(self, request: Request) -> Response:
         """The event and what led to it, newest first; 404 if it is not known (any more)."""
@@ -131,7 +133,7 @@ class Page:
         health = self._feed.health
         return self._json({**asdict(health), "lag": health.lag}, 200 if health.connected else 503)
 
-    async def _deltas(self, known: str) -> AsyncIterator[bytes]:
+    async def _deltas(self, known: str, only: str | None) -> AsyncIterator[bytes]:
         run, _, number = known.partition("-")
         newest = self._feed.read(lambda board: board.sequence)
         yield b"retry: 1000\n\n"
@@ -140,7 +142,7 @@ class Page:
             return
         cursor, said, quiet = int(number), self._alive(), 0.0
         while True:
-            sequence, news = self._encoded(cursor)
+            sequence, news = self._encoded(cursor, only)
             alive = self._alive()
             if sequence > cursor or _changed(said, alive):
                 yield b"id: %s\ndata: %s\n\n" % (self._id(sequence).encode(), _with(news, alive))
@@ -151,15 +153,15 @@ class Page:
             await asyncio.sleep(TICK_SECONDS)
             quiet += TICK_SECONDS
 
-    def _encoded(self, since: int) -> tuple[int, bytes]:
+    def _encoded(self, since: int, only: str | None) -> tuple[int, bytes]:
         """What came after `since`; browsers at the same place share one encoding."""
         newest = self._feed.read(lambda board: board.sequence)
         if newest == since:
             return newest, b'{"models":{}}'
-        if self._last[:2] != (since, newest):
-            news = self._feed.read(lambda board: board.news(since))
-            self._last = (since, int(str(news["sequence"])), dumped(news))
-        return self._last[1], self._last[2]
+        if self._last[:3] != (since, newest, only):
+            news = self._feed.read(lambda board: board.news(since, only))
+            self._last = (since, int(str(news["sequence"])), only, dumped(news))
+        return self._last[1], self._last[3]
 
     def _alive(self) -> Mapping[str, object]:
         health = self._feed.health

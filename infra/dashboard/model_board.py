@@ -23,6 +23,7 @@ from infra.dashboard.views import (
     Reference,
     Segment,
     Shown,
+    Status,
     Window,
 )
 from schemas import events
@@ -49,6 +50,8 @@ class ModelBoard:
     def __init__(self) -> None:
         self.touched = 0
         """The stamp of the newest event."""
+        self.heard = 0
+        """When the newest event was written (ms)."""
         self._derived = -1
         self._parts = Parts()
         self._windows: Ring[Window] = Ring(WINDOWS)
@@ -67,7 +70,7 @@ class ModelBoard:
 
     def apply(self, event: AnyEvent, stamp: int, written: int) -> None:
         """Take in one event that was not seen before, written to the broker at `written` (ms)."""
-        self.touched = stamp
+        self.touched, self.heard = stamp, max(self.heard, written)
         match event:
             case events.DriftMeasured(partial=True):
                 self._evidence.saw(event)  # of a detection; the whole window follows
@@ -103,6 +106,12 @@ class ModelBoard:
             "added": {name: items for name, items in series.items() if items},
         }
         return {**told, "whole": list(decided)} if amended else told
+
+    def glance(self, since: int, stamp: int) -> Mapping[str, object]:
+        """No more than the status, if that changed after `since`."""
+        self._parts.put(stamp, "status", self._status())
+        changed = self._parts.since(since)
+        return {"parts": {name: one for name, one in changed.items() if name == "status"}, "added": {}}
 
     @property
     def story(self) -> Story:
@@ -168,9 +177,8 @@ class ModelBoard:
             return
         self._derived = self.touched
         version, newest = self._shown()
-        measured = bool(self._windows.items or self._points.items)
         parts = {
-            "status": status(self.story, self.drifting, self._evidence, len(self.columns), measured),
+            "status": self._status(),
             "pipeline": self.story.pipeline,
             "figures": self._figures(),
             "pairs": self.pairs,
@@ -185,6 +193,10 @@ class ModelBoard:
         }
         for name, part in parts.items():
             self._parts.put(stamp, name, part)
+
+    def _status(self) -> Status:
+        measured = bool(self._windows.items or self._points.items)
+        return status(self.story, self.drifting, self._evidence, len(self.columns), measured)
 
     def _window(self, event: events.DriftMeasured) -> Window:
         self.columns += [name for name in event.columns if name not in self.columns]

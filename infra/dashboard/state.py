@@ -6,7 +6,7 @@ slow or returning browser misses nothing that the page itself still has, and nee
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from infra.dashboard.lines import Line, line
 from infra.dashboard.model_board import ModelBoard
@@ -17,6 +17,10 @@ from schemas.events import EVERY_MODEL, AnyEvent
 from schemas.settings import DriftSettings
 
 LETTERS = 50
+MODELS = 100
+"""Models that are kept at once: with 720 windows of 20 columns each has about 2 MB. Others are counted."""
+SILENT_MS = 3_600_000
+"""So long (by the broker's timestamps) must a model have been silent to make room for another."""
 
 
 class Board:
@@ -33,6 +37,8 @@ class Board:
         self._drift = drift or DriftSettings()
         self._for_all: deque[tuple[AnyEvent, int]] = deque(maxlen=LOG)
         self._lines: dict[str, Line] = {}
+        self._unseen: dict[str, None] = {}
+        """Models that spoke and for which there is no room."""
         self._letter_ids: dict[str, None] = {}
         self._letters: list[Mapping[str, object]] = []
         self._letters_at = 0
@@ -47,7 +53,7 @@ class Board:
             self._for_all.append((event, written))
             concerned = [*self.models.values()]
         else:
-            concerned = [self._of(event.model)]
+            concerned = [board for board in [self._of(event.model, written)] if board is not None]
         for board in concerned:
             board.apply(event, self.sequence, written)
 
@@ -64,14 +70,20 @@ class Board:
         """Count a message of an event topic that the page could not decode, written at `at` (ms)."""
         self._letter("unreadable here", {"at": at, "reason": reason, "detail": detail, "where": topic})
 
-    def news(self, since: int = 0) -> Mapping[str, object]:
-        """What came after sequence number `since`; everything that is kept, for 0."""
-        touched = {name: board for name, board in self.models.items() if board.touched > since}
-        models = {name: board.news(since, self.sequence) for name, board in touched.items()}
+    def news(self, since: int = 0, only: str | None = None) -> Mapping[str, object]:
+        """What came after sequence number `since`; everything that is kept, for 0.
+
+        With `only`, a model's name, the others have no more than their status; the empty name, or that of a
+        model which isn't kept, is the first one's. Which one it is is told as `model`.
+        """
+        shown = None if only is None else self._or_first(only)
         told: dict[str, object] = {
             "sequence": self.sequence,
-            "models": {name: news for name, news in models.items() if news["parts"] or news["added"]},
+            "models": dict(self._of_models(since, None if only is None else {shown})),
+            "more_models": len(self._unseen),
         }
+        if only is not None:
+            told["model"] = shown
         if self._letters_at > since or since == 0:
             total = dict(sorted(self.letters.items(), key=lambda one: (-one[1], one[0])))
             told["letters"] = {"reasons": total, "newest": self._letters}
@@ -79,6 +91,20 @@ class Board:
             thresholds = {"open": self._drift.open_severity, "close": self._drift.close_severity}
             told["thresholds"] = thresholds
         return told
+
+    def _or_first(self, name: str) -> str | None:
+        return name if name in self.models else min(self.models, default=None)
+
+    def _of_models(
+        self, since: int, whole: Collection[str | None] | None
+    ) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """News of models of which there are any; all of it of those that are `whole` (None: of all)."""
+        for name, board in self.models.items():
+            if board.touched > since:
+                look = board.news if whole is None or name in whole else board.glance
+                news = look(since, self.sequence)
+                if news["parts"] or news["added"]:
+                    yield name, news
 
     def chain(self, event_id: str) -> Sequence[Line]:
         """The event and what led to it, newest first; empty if it is not known (any more)."""
@@ -89,14 +115,28 @@ class Board:
             known = self._lines.get(known.caused_by or "")
         return found
 
-    def _of(self, model: str) -> ModelBoard:
-        """The model's board; a new one is told what was said of every model before."""
+    def _of(self, model: str, written: int) -> ModelBoard | None:
+        """The model's board, None if there is no room; a new one is told what was said of every model."""
         board = self.models.get(model)
-        if board is None:
+        if board is None and self._has_room(written):
+            self._unseen.pop(model, None)
             board = self.models[model] = ModelBoard()
-            for event, written in self._for_all:
-                board.apply(event, self.sequence, written)
+            for event, at in self._for_all:
+                board.apply(event, self.sequence, at)
+        if board is None:
+            remember(self._unseen, model, None)
         return board
+
+    def _has_room(self, written: int) -> bool:
+        """Whether a model more can be kept; one that has long been silent makes room."""
+        if len(self.models) < MODELS:
+            return True
+        heard, silent = min((board.heard, name) for name, board in self.models.items())
+        if written - heard < SILENT_MS:
+            return False
+        self.models.pop(silent)
+        remember(self._unseen, silent, None)
+        return True
 
     def _letter(self, reason: str, shown: Mapping[str, object]) -> None:
         self.sequence += 1

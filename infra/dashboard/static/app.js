@@ -10,7 +10,7 @@ import { Log, alerts, cards, letters, rollout, versions } from "./panels.js";
 import { Store } from "./store.js";
 
 const HUES = 5;
-const chosen = { model: null, column: null, paused: false, tables: new Set() };
+const chosen = { column: null, paused: false, tables: new Set() };
 const store = new Store(() => schedule());
 const heatmap = new Heatmap(find("heat"), (column) => { chosen.column = column; schedule(true); });
 const errors = new ErrorChart(find("error"), find("error-readout"));
@@ -41,13 +41,14 @@ function draw() {
 }
 
 function board(names) {
-  if (!names.includes(chosen.model)) chosen.model = names[0];
   show(find("model"), names.map((name) => [name, store.models[name].status.word]), (all) =>
-    all.map(([name, word]) => make("option", { value: name, selected: name === chosen.model }, `${name} · ${word}`)));
-  find("model").value = chosen.model;
-  const model = store.models[chosen.model];
+    all.map(([name, word]) => make("option", { value: name, selected: name === store.model }, `${name} · ${word}`)));
+  find("more-models").textContent = store.moreModels ? `and ${store.moreModels} more models, for which the page has no room` : "";
+  find("model").value = store.model;
+  const model = store.models[store.model];
+  if (!model?.figures) return; // news of it are on their way
   const view = seen(model);
-  document.title = `${model.status.word} · ${chosen.model} · driftloop`;
+  document.title = `${model.status.word} · ${store.model} · driftloop`;
   cards(model, view.range[1]);
   deviations(model);
   besides(model);
@@ -55,7 +56,7 @@ function board(names) {
   versions(model);
   alerts(model);
   letters(store.letters);
-  log.draw(chosen.model, model.log);
+  log.draw(store.model, model.log);
   heat(model, view);
   errorRate(model, view);
   detail(model, view);
@@ -225,7 +226,7 @@ find("pause").addEventListener("click", () => {
   find("pause").setAttribute("aria-pressed", String(chosen.paused));
   schedule();
 });
-find("model").addEventListener("change", (event) => { [chosen.model, chosen.column] = [event.target.value, null]; schedule(true); });
+find("model").addEventListener("change", (event) => { chosen.column = null; store.choose(event.target.value).then(() => schedule(true)); });
 find("span").addEventListener("change", () => schedule(true));
 for (const button of document.querySelectorAll("[data-table]")) {
   button.setAttribute("aria-pressed", "false");

@@ -9,33 +9,54 @@ export class Store {
     this.alive = { caught_up: false, trouble: "", last_message: null };
     this.connected = false;
     this.clockAhead = 0;
+    /** The model that is known whole; of the others only the status is. Empty before there is any. */
+    this.model = "";
+    this.moreModels = 0;
+    this.turn = 0;
   }
 
-  /** Load everything, then follow; tries again for ever while the server is away. */
+  /** Know another model whole; resolves when it is. */
+  choose(model) {
+    this.model = model;
+    return this.start();
+  }
+
+  /** Load what there is, then follow; tries again for ever while the server is away. */
   async start() {
+    const turn = (this.turn += 1); // a newer start makes this one void
+    this.stream?.close();
     try {
-      const answer = await fetch("api/v1/snapshot");
+      const answer = await fetch(`api/v1/snapshot?model=${encodeURIComponent(this.model)}`);
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
       const snapshot = await answer.json();
+      if (turn !== this.turn) return;
+      this.model = snapshot.model ?? "";
       this.models = Object.create(null);
       this.about = { kafka: snapshot.kafka, thresholds: snapshot.thresholds, rows: snapshot.window_rows };
       this.merge(snapshot);
       this.follow(snapshot.id);
     } catch {
       this.lost();
-      setTimeout(() => this.start(), 1000);
+      setTimeout(() => { if (turn === this.turn) this.start(); }, 1000);
     }
   }
 
   follow(id) {
-    const stream = new EventSource(`api/v1/stream?after=${encodeURIComponent(id)}`);
+    const stream = this.stream = new EventSource(`api/v1/stream?after=${encodeURIComponent(id)}&model=${encodeURIComponent(this.model)}`);
     stream.onopen = () => { this.connected = true; this.changed(); };
     stream.onerror = () => {
       this.lost();
-      if (stream.readyState === EventSource.CLOSED) setTimeout(() => this.start(), 1000);
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => { if (stream === this.stream) this.start(); }, 1000);
     };
     stream.addEventListener("reset", () => { stream.close(); this.start(); });
-    stream.onmessage = (message) => { this.connected = true; this.merge(JSON.parse(message.data)); };
+    stream.onmessage = (message) => { this.connected = true; this.heard(JSON.parse(message.data)); };
+  }
+
+  /** Merge news; those of another model than the one that is known whole (it is gone, or was the first) begin anew. */
+  heard(news) {
+    this.model ||= news.model ?? "";
+    if (news.model === undefined || news.model === null || news.model === this.model) this.merge(news);
+    else this.start();
   }
 
   lost() {
@@ -55,6 +76,7 @@ export class Store {
       }
     }
     if (news.letters) this.letters = news.letters;
+    this.moreModels = news.more_models ?? this.moreModels;
     this.alive = { caught_up: news.caught_up, trouble: news.trouble, last_message: news.last_message };
     this.clockAhead = news.now - Date.now();
     this.changed();
