@@ -18,7 +18,7 @@ from infra.adapters.readers import reader_for
 from infra.bench import registry, traffic
 from infra.bench.table import Row
 from mlops_core.ports import ModelReader
-from schemas.settings import DriftSettings, PerformanceSettings, StoreSettings
+from schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
 from schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from streams import bases, codec
 from streams.agent import Agent, State
@@ -29,7 +29,7 @@ from streams.routes import Emitted
 ROWS = 100_000
 SINGLE_ROWS = 20_000
 BATCH_ROWS = 500
-MOST = 1000
+MOST = KafkaSettings().chunk_records
 """Records in a chunk."""
 
 

@@ -97,7 +97,7 @@ class Pairs(BaseModel):
         columns = len(self.columns)
         means = sums[:, :columns]
         variances = rows * sums[:, columns : 2 * columns] - means**2
-        first, second = np.array(self.pairs, dtype=np.int64).T
+        first, second = self._both
         together = rows * sums[:, 2 * columns :] - means[:, first] * means[:, second]
         with np.errstate(divide="ignore", invalid="ignore"):
             correlations = together / np.sqrt(variances[:, first].astype(np.float64) * variances[:, second])
@@ -108,11 +108,16 @@ class Pairs(BaseModel):
         return [np.array(one, dtype=np.float32) for one in self.scores]
 
     @cached_property
+    def _both(self) -> NDArray[np.int64]:
+        """Places in `columns` of each pair's first and of its second, shape (2, pairs)."""
+        return np.array(self.pairs, dtype=np.int64).reshape(-1, 2).T
+
+    @cached_property
     def _places(self) -> NDArray[np.int64]:
         """Where squares, then pairs, are among all products."""
         columns = len(self.columns)
         squares = np.arange(columns) * (columns + 1)
-        first, second = np.array(self.pairs, dtype=np.int64).T
+        first, second = self._both
         return np.concatenate([squares, first * columns + second])
 
     def _described(self, bins: Bins, starts: Sequence[int], stretch: int) -> Self:

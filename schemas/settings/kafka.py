@@ -25,8 +25,9 @@ class KafkaSettings(Group):
     """Seconds until a silent worker is given up. 6 is the least that Apache Kafka allows by default, and a
     short one matters on the embedded broker, where a first join waits half of it; Faust waits for no answer
     longer than 90."""
-    chunk_records: Annotated[Positive, Field(le=1_000_000)] = 1000
-    """Records handed to an agent at once: beyond this the gain per record is under 2 %."""
+    chunk_records: Annotated[Positive, Field(le=1_000_000)] = 3000
+    """Records handed to an agent at once, if so many wait: single events cost both stages of drift a seventh
+    less than with 1,000. A chunk of more than 1 MB ends before; 3,000 events of 300 bytes are about as much."""
     max_lag_seconds: Seconds = 300.0
     """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
 
