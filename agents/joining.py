@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agents.keeping import Strangers
 from agents.reading import runs
 from mlops_core.data.examples import Examples
 from mlops_core.data.join import LabelJoin, Orphan
 from mlops_core.data.rows import RowKind, Rows
+from mlops_core.ports import ModelReader
 from schemas.events import Span
 from schemas.records import Label
 from schemas.settings import PerformanceSettings
@@ -32,7 +34,9 @@ class JoiningAgent(WithoutEffects):
     steps = bases.MANY_STEPS
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
-    def __init__(self, settings: PerformanceSettings) -> None:
+    def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
+        """`registry` says which models there are, should clients make up too many."""
+        self._strangers = Strangers(registry)
         self._horizon = int(settings.horizon_hours * HOUR_MS)
         self._capacity = settings.waiting_rows
 
@@ -60,12 +64,18 @@ class JoiningAgent(WithoutEffects):
             met.append((model, _arrive(state, run.rows)))
         expired = state.expire()
         met.extend(expired.featureless.items())
+        orphans = [*expired.orphans]
         _measure(state, before, met)
+        for model in self._strangers.beyond(state.models):
+            given_up = state.forget(model)
+            metrics.forgotten(self.name, model)
+            met.extend(given_up.featureless.items())
+            orphans.extend(given_up.orphans)
         span = _span(chunk)
         for model, rows in met:
             for first in range(0, len(rows), ROWS_A_MESSAGE):
                 follows.extend(_told(model, span, rows[first : first + ROWS_A_MESSAGE]))
-        return follows + [_orphaned(chunk, orphan) for orphan in expired.orphans]
+        return follows + [_orphaned(chunk, orphan) for orphan in orphans]
 
 
 def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iterable[Met]) -> None:

@@ -1,7 +1,13 @@
-"""What is remembered of versions: of each model those with the newest traffic, however many models."""
+"""What is remembered: of each model the versions with the newest traffic, and the models that there are."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+from mlops_core.ports import ModelReader
+
+STRANGERS = 64
+"""Models that nobody registered of which a partition's rows are kept: a service that names one that is about
+to be registered is among the newest of them, one that makes up a name a row pushes out its own."""
 Known = TypeVar("Known")
 
 
@@ -16,3 +22,28 @@ def keep_newest(known: dict[tuple[str, str], Known], model: str, most: int) -> N
     versions = [key for key in known if key[0] == model]
     for key in versions[: max(len(versions) - most, 0)]:
         del known[key]
+
+
+class Strangers:
+    """Models that nobody registered: anybody can make up as many as there are letters."""
+
+    def __init__(self, registry: ModelReader) -> None:
+        self._registry = registry
+        self._registered: frozenset[str] = frozenset()
+
+    def beyond(self, models: Sequence[str]) -> Sequence[str]:
+        """Which of `models`, heard of last at the end, are to be let go of; never one that is registered.
+
+        The registry is asked only when there are too many that it wasn't known to have.
+
+        Raises:
+            Unavailable: it doesn't answer.
+        """
+        if len(self._among(models)) <= STRANGERS:
+            return ()
+        self._registered = frozenset(self._registry.models())
+        found = self._among(models)
+        return found[: max(len(found) - STRANGERS, 0)]
+
+    def _among(self, models: Sequence[str]) -> Sequence[str]:
+        return [model for model in models if model not in self._registered]

@@ -110,6 +110,15 @@ class Concept:
                 said += _resolved(own, summary.model, version, at, f"version {version} answers no more")
         return said
 
+    def left(self, known: Concepts, model: str, at: int) -> list[Event]:
+        """Ends of the episodes of a model that is let go of."""
+        said: list[Event] = []
+        for version, own in known.items():
+            said += _resolved(
+                own, model, version, at, "nobody registered the model, and there are too many such"
+            )
+        return said
+
     def dump(self, known: Concepts) -> Mapping[str, object]:
         """Fit for JSON."""
         return {

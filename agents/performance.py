@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 
 from agents.estimating import Estimates, Estimators
+from agents.keeping import Strangers
 from agents.listening import Concept, Concepts, Predicted
 from agents.reading import Binned, binned, decoded, staged
 from mlops_core import performance
@@ -17,7 +18,7 @@ from schemas import ids
 from schemas.events import Event, PerformanceMeasured, PostStratified
 from schemas.settings import PerformanceSettings
 from schemas.stages import Outcomes
-from streams import bases, topics
+from streams import bases, metrics, topics
 from streams.agent import WithoutEffects
 from streams.chunks import Chunk
 from streams.routes import Emitted
@@ -41,7 +42,7 @@ class Watched:
 
 
 State = dict[str, Watched]
-"""By model."""
+"""By model, the one that was heard of last at the end."""
 
 
 class PerformanceAgent(WithoutEffects):
@@ -54,6 +55,7 @@ class PerformanceAgent(WithoutEffects):
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
         self._estimates, self._concept = Estimates(registry, settings), Concept(settings)
         self._settings = settings
+        self._strangers = Strangers(registry)
 
     def fresh(self) -> State:
         """No model is watched."""
@@ -72,13 +74,18 @@ class PerformanceAgent(WithoutEffects):
         follows: list[Emitted] = []
         if chunk.topic == topics.SUMMARIES.name:
             for _, one in binned(chunk, follows, segments=False):  # their rows are among those of the whole
-                follows.extend(self._predicted(state.setdefault(one.summary.model, Watched()), one))
+                follows.extend(self._predicted(_own(state, one.summary.model), one))
             return follows
+        at = 0
         for _, rows in decoded(chunk, staged(Outcomes), follows):
-            watched = state.setdefault(rows.model, Watched())
+            at = max(rows.labelled_at)
+            watched = _own(state, rows.model)
             watched.waiting.append(rows)
             while watched.rows >= self._settings.window_labels:
                 follows.extend(self._closed(watched, rows.model))
+        for model in self._strangers.beyond(list(state)):
+            follows.extend(self._concept.left(state.pop(model).concepts, model, at))
+            metrics.forgotten(self.name, model)
         return follows
 
     def _closed(self, watched: Watched, model: str) -> list[Event]:
@@ -117,6 +124,12 @@ class PerformanceAgent(WithoutEffects):
             ),
             estimators=self._estimates.load(fields.get("estimators", {})),
         )
+
+
+def _own(state: State, model: str) -> Watched:
+    """What is known of the model, which is now the newest."""
+    state[model] = watched = state.pop(model, None) or Watched()
+    return watched
 
 
 def _cut(waiting: list[Outcomes], rows: int) -> tuple[Outcomes, list[Outcomes]]:

@@ -36,8 +36,9 @@ def _drift(settings: Settings) -> Agent[Any]:
 
 def _joining(settings: Settings) -> Agent[Any]:
     from agents.joining import JoiningAgent
+    from infra.adapters.readers import reader_for
 
-    return JoiningAgent(settings.performance)
+    return JoiningAgent(reader_for(settings.registry.tracking_uri), settings.performance)
 
 
 def _storing(settings: Settings) -> Agent[Any]:

@@ -1,6 +1,6 @@
 """What the decisions need from outside; adapters in `infra` offer it, one behaviour suite a port."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -90,6 +90,10 @@ class ModelReader(Protocol):
 
     def champion(self, model: str) -> str | None:
         """The version that holds the alias `champion`."""
+        ...
+
+    def models(self) -> Collection[str]:
+        """The names of all models that anybody registered."""
         ...
 
 

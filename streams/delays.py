@@ -40,6 +40,12 @@ class Histogram(Collector):
             self._counts[model] = self._counts.get(model, 0.0) + counts
             self._sums[model] = self._sums.get(model, 0.0) + float(values.sum())
 
+    def remove(self, model: str) -> None:
+        """Tell of the model no more."""
+        with self._lock:
+            self._counts.pop(model, None)
+            self._sums.pop(model, None)
+
     def collect(self) -> Iterator[Metric]:
         """As Prometheus wants it: each bucket holds those below it, too."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=["model"])

@@ -1,7 +1,7 @@
 """What agents and publishers count and measure, for Prometheus; `serve` is where it is read."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 from prometheus_client import REGISTRY, Counter, Gauge, start_http_server
@@ -32,12 +32,18 @@ _COVERAGE = Gauge(
     "Share of this process's predictions that have got their label; those that still wait count as without",
     ["model"],
 )
+_FORGOTTEN = Counter(
+    "driftloop_models_forgotten",
+    "Models that nobody registered, let go of because clients named too many others",
+    ["agent"],
+)
 _DELAY = Histogram(
     "driftloop_label_delay_seconds",
     "From a prediction to its label, in the time of the data",
     bounds=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400),
 )
 REGISTRY.register(_DELAY)
+_JOIN = ("predictions", "labels", "joined", "unlabelled", "orphans")
 _again: ContextVar[bool] = ContextVar("again", default=False)
 _seen: dict[str, dict[str, int]] = {}
 """By model: rows of the label join since this process began."""
@@ -101,7 +107,7 @@ def label_join(model: str, rows: Mapping[str, int]) -> None:
     if _again.get():
         return
     seen = _seen.setdefault(model, {})
-    for what in ("predictions", "labels", "joined", "unlabelled", "orphans"):
+    for what in _JOIN:
         seen[what] = seen.get(what, 0) + rows[what]
         _JOINED.labels(model, what).inc(rows[what])
     if seen["predictions"]:
@@ -112,6 +118,18 @@ def label_delays(model: str, seconds: Floats) -> None:
     """How long after their predictions labels came, shape (rows,)."""
     if not _again.get() and len(seconds):
         _DELAY.observe(model, seconds)
+
+
+def forgotten(agent: str, model: str) -> None:
+    """An agent let go of a model that nobody registered; its own figures are told no more."""
+    if not _again.get():
+        _FORGOTTEN.labels(agent).inc()
+    if _seen.pop(model, None) is not None:
+        for what in _JOIN:
+            _JOINED.remove(model, what)
+        with suppress(KeyError):  # no prediction of it came, or prometheus_client is older than 0.22
+            _COVERAGE.remove(model)
+        _DELAY.remove(model)
 
 
 def serve(host: str, port: int) -> int:

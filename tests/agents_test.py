@@ -48,6 +48,8 @@ from streams.chunks import Arrived, Chunk
 from tests.serving_rig import fitted
 
 MODEL = "flights"
+NOBODY = FolderReader(Path("nowhere"))
+"""A registry that would not answer: nobody asks it about a few models."""
 DRIFT = DriftDetected(
     id="d",
     at=10,
@@ -276,7 +278,7 @@ def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequen
 
 
 def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) -> None:
-    agent = JoiningAgent(PerformanceSettings())
+    agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.fresh()
     predictions, labels = joined(random, 10)
     assert agent.handle(state, chunk("predictions", predictions)) == []
@@ -288,7 +290,7 @@ def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) ->
 
 
 def test_a_single_prediction_and_label_join_like_a_batch() -> None:
-    agent = JoiningAgent(PerformanceSettings())
+    agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.fresh()
     one = Prediction(model=MODEL, version="1", id="a", at=1, score=0.5, features={"x": 1.0})
     agent.handle(state, chunk("predictions", one))
@@ -298,7 +300,7 @@ def test_a_single_prediction_and_label_join_like_a_batch() -> None:
 
 
 def outcomes(random: np.random.Generator, rows: int, flip: bool = False) -> Outcomes:
-    agent = JoiningAgent(PerformanceSettings())
+    agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.fresh()
     predictions, labels = joined(random, rows, flip)
     agent.handle(state, chunk("predictions", predictions))
@@ -538,7 +540,7 @@ def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name
 
 
 def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> None:
-    agent = JoiningAgent(PerformanceSettings())
+    agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.fresh()
     agent.handle(
         state,
@@ -615,7 +617,7 @@ class Away(FolderReader):
 
 def test_labels_are_counted_while_the_registry_is_away(tmp_path: Path, random: np.random.Generator) -> None:
     joining, agent = (
-        JoiningAgent(PerformanceSettings()),
+        JoiningAgent(NOBODY, PerformanceSettings()),
         PerformanceAgent(Away(tmp_path), PerformanceSettings()),
     )
     predictions, labels = joined(random, 500)

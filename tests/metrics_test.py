@@ -19,6 +19,7 @@ from streams.broker_log import QUIET_SECONDS, Seldom
 from streams.chunks import Arrived, Chunk
 from streams.delays import Histogram
 from streams.routes import Emitted
+from tests.agents_test import NOBODY
 from tests.consume_test import Cluster, worker
 
 BOUNDS = (1, 10, 60.5)
@@ -57,7 +58,7 @@ class Remembering(JoiningAgent):
     """Tells of which topics it was given chunks."""
 
     def __init__(self, settings: PerformanceSettings) -> None:
-        super().__init__(settings)
+        super().__init__(NOBODY, settings)
         self.handled: list[str] = []
 
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
@@ -86,7 +87,7 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
         ]
 
     async def handle() -> None:
-        loop = worker(cluster, JoiningAgent(PerformanceSettings()))  # type: ignore[arg-type]  # another state
+        loop = worker(cluster, JoiningAgent(NOBODY, PerformanceSettings()))  # type: ignore[arg-type]  # another state
         for chunk in chunks:
             await loop.consume(chunk)
 

@@ -174,6 +174,13 @@ def test_going_back_to_an_older_version_leaves_a_waiting_challenger_alone(
     assert holders(reader, candidate.model) == {"champion": "1", "challenger": "2"}
 
 
+def test_a_registered_model_is_among_the_models(
+    registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate
+) -> None:
+    registry.register(candidate)
+    assert candidate.model in reader.models()
+
+
 def test_a_tag_is_kept(registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate) -> None:
     registry.register(candidate)
     registry.tag(candidate.model, "1", "lifecycle", "rolled-back")
@@ -185,6 +192,7 @@ def test_a_model_that_nobody_registered_has_no_versions_and_no_champion(
 ) -> None:
     assert reader.versions(model_name) == []
     assert reader.champion(model_name) is None
+    assert model_name not in reader.models()
 
 
 @pytest.mark.parametrize("version", ["7", "newest"])

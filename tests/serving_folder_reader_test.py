@@ -33,6 +33,7 @@ def test_versions_are_listed_oldest_first_with_alias_and_tags(reader: FolderRead
     assert [(one.version, one.aliases) for one in reader.versions(NAME)] == [("9", ("champion",)), ("10", ())]
     assert reader.version(NAME, "10").tags == {"stage": "new"}
     assert reader.champion(NAME) == "9"
+    assert list(reader.models()) == [NAME]
 
 
 def test_a_model_that_nobody_saved_has_no_versions_and_no_champion(reader: FolderReader) -> None:

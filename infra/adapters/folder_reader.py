@@ -10,7 +10,7 @@ Names are quoted as in addresses; one that is longer than file systems allow was
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -69,9 +69,18 @@ class FolderReader:
         except FileNotFoundError:
             return None
 
-    def _version(self, model: str, version: str) -> Path:
+    def models(self) -> Collection[str]:
+        """The names of all models that were saved."""
+        self._look()
+        found = {path.parent.parent for path in self._folder.glob("*/*/about.json")}
+        return sorted(unquote(folder.name) for folder in found)
+
+    def _look(self) -> None:
         if not self._folder.is_dir():
             raise Unavailable(f"no folder at {self._folder}; is it mounted?")
+
+    def _version(self, model: str, version: str) -> Path:
+        self._look()
         folder = self._folder / _quoted(model) / _quoted(version)
         if not _possible(model, version) or not (folder / "about.json").is_file():
             known = ", ".join(self._names(model)) or "none"

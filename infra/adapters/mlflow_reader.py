@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from infra.adapters.mlflow_rest import Fields, MLflowRest
@@ -93,6 +93,10 @@ class MLflowReader:
     def champion(self, model: str) -> str | None:
         """The version that holds the alias `champion`."""
         return self.holder(model, "champion")
+
+    def models(self) -> Collection[str]:
+        """The names of all registered models."""
+        return [one["name"] for one in self._rest.pages("registered-models/search", "registered_models")]
 
     def holder(self, model: str, alias: str) -> str | None:
         """The version that holds an alias."""

@@ -53,7 +53,7 @@ def _collecting_as_workers_do() -> Iterator[None]:
 def _single(reader: ModelReader, rows: int) -> list[Row]:
     messages = [codec.encode(one) for one in traffic.singles(rows)]
     labels = [codec.encode(one) for one in traffic.labels(rows)]
-    agent = JoiningAgent(PerformanceSettings(waiting_rows=rows))
+    agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.fresh()
     _, summarising = _fed(SummarisingAgent(reader), messages, rows)
     _, waiting = _fed(agent, messages, rows, joined)
@@ -70,7 +70,7 @@ def _columnar(reader: ModelReader, rows: int) -> list[Row]:
     summaries, summarising = _fed(SummarisingAgent(reader), predictions, rows)
     _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries[:1], DriftSummary), rows)  # imports
     _, drift = _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries, DriftSummary), rows)
-    agent = JoiningAgent(PerformanceSettings(waiting_rows=rows))
+    agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.fresh()
     _, waiting = _fed(agent, predictions, rows, joined)
     follows, meeting = _fed(agent, labels, rows, joined)

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 from agents.joining import HOUR_MS, JoiningAgent
 from infra import wiring
+from infra.adapters.folder_reader import FolderReader
 from infra.bench import traffic, workers
 from infra.bench.memory import Memory
 from mlops_core.data.join import SWEEPS
@@ -31,7 +33,7 @@ CHUNK_MESSAGES = 14
 
 def main(rows: int) -> None:
     """Predictions, and their labels `LABEL_DELAY_MS` behind."""
-    agent = JoiningAgent(PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
+    agent = JoiningAgent(FolderReader(Path()), PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
     state, took = agent.fresh(), 0.0
     size = passed = 0
     gc.set_threshold(wiring.GARBAGE_AFTER, *gc.get_threshold()[1:])  # as workers do

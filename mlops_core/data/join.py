@@ -143,6 +143,10 @@ class _Room:
             del self.done[id_]
         return self._parted(leaving)
 
+    def cleared(self) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
+        """Everybody gives up, as in `sweep`."""
+        return self._parted([*self.predicted, *(id_ for id_ in self.labelled if id_ not in self.predicted)])
+
     def _parted(self, leaving: Iterable[str]) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
         bare, orphans = [], []
         for id_ in leaving:
@@ -246,6 +250,18 @@ class LabelJoin:
                     featureless[model] = _examples(bare)
         return Expired(orphans, featureless)
 
+    @property
+    def models(self) -> Sequence[str]:
+        """Those of whom something is kept, the one that was heard of last at the end."""
+        return list(self._rooms)
+
+    def forget(self, model: str) -> Expired:
+        """Let go of a model and all that waits for it, as if the horizon were over."""
+        room = self._rooms.pop(model)
+        bare, alone = room.cleared()
+        orphans = [Orphan(model, id_, label, at) for id_, (at, label) in alone]
+        return Expired(orphans, {model: _examples(bare)} if bare else {})
+
     def counts(self, model: str | None = None) -> Mapping[str, int]:
         """What became of everything so far, for one model or all of them.
 
@@ -276,9 +292,8 @@ class LabelJoin:
         return join
 
     def _room(self, model: str) -> _Room:
-        if model not in self._rooms:
-            self._rooms[model] = _Room()
-        return self._rooms[model]
+        self._rooms[model] = room = self._rooms.pop(model, None) or _Room()  # newest last
+        return room
 
 
 _COUNTS = (
