@@ -27,7 +27,7 @@ class KafkaSettings(Group):
     longer than 90."""
     chunk_records: Annotated[Positive, Field(le=1_000_000)] = 3000
     """Records handed to an agent at once, if so many wait: single events cost both stages of drift a seventh
-    less than with 1,000. A chunk of more than 1 MB ends before; 3,000 events of 300 bytes are about as much."""
+    less than with 1,000. A chunk ends at 1 MB anyway, and 3,000 events of 300 bytes are about as much."""
     max_lag_seconds: Seconds = 300.0
     """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
 
