@@ -218,7 +218,7 @@ class Loop(Generic[State]):
         A record that breaks the handler follows as a dead letter.
         """
         try:
-            return [self._outgoing(message) for message in self._agent.handle(live.state, chunk)], True
+            return self._said(self._agent.handle(live.state, chunk)), True
         except Temporary:
             raise
         # Broad, here and in `_persist`: what leaves this loop is lost, so whatever a record does to
@@ -236,16 +236,23 @@ class Loop(Generic[State]):
         good = self._agent.dump(live.state)
         for record in chunk.records:
             try:
-                said = self._agent.handle(live.state, chunk.only([record]))
-                follows += [self._outgoing(message) for message in said]
+                follows += self._said(self._agent.handle(live.state, chunk.only([record])))
                 good = self._agent.dump(live.state)
             except Temporary:
                 raise
             except Exception as error:
                 log.exception("record parked", extra={"topic": chunk.topic, "offset": record.offset})
                 live.state = self._agent.load(good)
-                follows.append(self._outgoing(parked(chunk, record, "handler failed", _short(error))))
+                follows += self._said([parked(chunk, record, "handler failed", _short(error))])
         return follows
+
+    def _said(self, follows: Sequence[routes.Emitted]) -> list[Outgoing]:
+        """As bytes; dead letters among them are counted, once all of them can be sent."""
+        made = [self._outgoing(message) for message in follows]
+        for message in follows:
+            if isinstance(message, DeadLetter):
+                metrics.parked(self._agent.name, message.reason)
+        return made
 
     def _outgoing(self, message: routes.Emitted) -> Outgoing:
         made = routes.outgoing(message, self._kafka)
@@ -339,7 +346,6 @@ class Loop(Generic[State]):
 
 def parked(chunk: Chunk, record: Arrived, reason: str, detail: str, row: int | None = None) -> DeadLetter:
     """A dead letter for one record (or one row of it)."""
-    metrics.parked(reason)
     where = (chunk.topic, chunk.partition, record.offset, -1 if row is None else row)
     return DeadLetter.of(
         record.value,

@@ -11,7 +11,11 @@ from streams.delays import Histogram
 
 _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's state", ["agent", "topic"])
 _RETRIED = Counter("driftloop_retries", "Attempts that failed and were tried again", ["agent"])
-_PARKED = Counter("driftloop_parked", "Records and rows that became dead letters", ["reason"])
+_PARKED = Counter(
+    "driftloop_parked",
+    "Records and rows that an agent made dead letters of; what two agents read, each of them counts",
+    ["agent", "reason"],
+)
 _DELIVERED = Counter("driftloop_published", "Messages that the broker acknowledged")
 _FAILED = Counter("driftloop_publish_given_up", "Messages that the broker never acknowledged")
 _WAITING = Gauge("driftloop_publish_waiting", "Rows and messages accepted and not acknowledged yet")
@@ -59,10 +63,9 @@ def retried(agent: str) -> None:
     _RETRIED.labels(agent).inc()
 
 
-def parked(reason: str) -> None:
-    """A record or row became a dead letter."""
-    if not _again.get():
-        _PARKED.labels(reason).inc()
+def parked(agent: str, reason: str) -> None:
+    """An agent made a dead letter of a record or row."""
+    _PARKED.labels(agent, reason).inc()
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client import Histogram as PrometheusHistogram
 
 from agents.joining import JoiningAgent
+from agents.summarising import SummarisingAgent
 from mlops_core.data.join import LabelJoin
+from schemas.dead_letters import DeadLetter
 from schemas.records import LabelBatch, PredictionBatch
 from schemas.settings import PerformanceSettings
 from streams import codec
@@ -83,7 +85,7 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
         return [
             REGISTRY.get_sample_value("driftloop_label_join_rows_total", joined),
             REGISTRY.get_sample_value("driftloop_label_delay_seconds_count", {"model": model}),
-            REGISTRY.get_sample_value("driftloop_parked_total", {"reason": "malformed"}),
+            REGISTRY.get_sample_value("driftloop_parked_total", {"agent": "joining", "reason": "malformed"}),
         ]
 
     async def handle() -> None:
@@ -137,3 +139,19 @@ def test_a_line_that_is_not_librdkafkas_passes() -> None:
     record = logging.LogRecord("kafka", logging.INFO, "", 0, "a plain sentence", None, None)
     seldom = Seldom()
     assert all(seldom.filter(record) for _ in range(3))
+
+
+def test_a_record_that_two_agents_park_is_one_letter_and_counted_by_each() -> None:
+    def counted(agent: str) -> float:
+        named = {"agent": agent, "reason": "malformed"}
+        return REGISTRY.get_sample_value("driftloop_parked_total", named) or 0.0
+
+    broken = Chunk("predictions", 0, [Arrived(0, 0, None, b"no JSON", {})])
+    letters: list[bytes] = []
+    for agent in (JoiningAgent(NOBODY, PerformanceSettings()), SummarisingAgent(NOBODY)):
+        cluster, before = Cluster(), counted(agent.name)
+        asyncio.run(worker(cluster, agent).consume(broken))  # type: ignore[arg-type]  # another state
+        assert counted(agent.name) == before + 1
+        letters += [one.value for one in cluster.published]
+    one, other = map(DeadLetter.model_validate_json, letters)
+    assert one.id == other.id
