@@ -21,6 +21,13 @@ KEPT = 8
 """Versions that are estimated; older ones have no traffic any more."""
 
 
+ASK_AGAIN = 16
+"""Times that a version which the registry didn't know is passed over before it is asked for again. Such a one
+is told of in each window of labels, and mostly never comes: it was deleted, or the name is wrong."""
+ABSENT = 1000
+"""Such versions that are remembered, the newest of them."""
+
+
 @dataclass
 class Estimating:
     """One version's estimator, and where its predictions are in a summary."""
@@ -46,6 +53,8 @@ class Estimates:
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
         self._registry = registry
         self._settings = settings
+        self._absent: dict[tuple[str, str], int] = {}
+        """How often each is still passed over; of this process alone, another one asks for itself."""
 
     def expected(self, known: Estimators, one: Binned) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
@@ -102,12 +111,24 @@ class Estimates:
         return own
 
     def _new(self, model: str, version: str) -> Estimating | None:
+        left = self._absent.pop((model, version), 0)
         try:
-            profile = self._registry.profile(model, version)
-        except (Unknown, Unavailable):  # labels are counted all the same; the next window asks again
+            profile = self._registry.profile(model, version) if not left else None
+        except Unknown:  # labels are counted all the same
+            profile, left = None, ASK_AGAIN + 1
+        except Unavailable:  # the next window asks again
+            return None
+        if profile is None:
+            self._pass_over((model, version), left - 1)
             return None
         estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
         return Estimating(estimator, len(profile.features))
+
+    def _pass_over(self, key: tuple[str, str], times: int) -> None:
+        if times:
+            self._absent[key] = times  # newest last
+        while len(self._absent) > ABSENT:
+            del self._absent[next(iter(self._absent))]
 
 
 def _said(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:
