@@ -11,17 +11,22 @@ to be registered is among the newest of them, one that makes up a name a row pus
 Known = TypeVar("Known")
 
 
-def keep_newest(known: dict[tuple[str, str], Known], model: str, most: int) -> None:
+def keep_newest(
+    known: dict[tuple[str, str], Known], model: str, most: int
+) -> list[tuple[tuple[str, str], Known]]:
     """Let go of the model's versions beyond `most`; those of `known` (model, version) come newest last.
+
+    Returns:
+        Those that were let go.
 
     >>> known = {("a", "1"): 0, ("b", "1"): 0, ("a", "2"): 0, ("a", "3"): 0}
     >>> keep_newest(known, "a", 2)
+    [(('a', '1'), 0)]
     >>> list(known)
     [('b', '1'), ('a', '2'), ('a', '3')]
     """
     versions = [key for key in known if key[0] == model]
-    for key in versions[: max(len(versions) - most, 0)]:
-        del known[key]
+    return [(key, known.pop(key)) for key in versions[: max(len(versions) - most, 0)]]
 
 
 class Strangers:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
+from agents.leaving import Left, Told
 from agents.reading import Binned
 from agents.silencing import Telling, Tellings, noted
 from mlops_core.drift import columns, sentences
@@ -35,8 +36,8 @@ class Watched:
     detector: DistributionDrift
     spans: list[Span] = field(default_factory=list)
     """Where the rows since the last window lie."""
-    detections: dict[str, str] = field(default_factory=dict)
-    """Column (or pair) with an open episode -> id of the event that said so."""
+    detections: dict[str, Told] = field(default_factory=dict)
+    """Column (or pair) with an open episode -> what was said of it."""
     columns: ColumnWatch = field(default_factory=ColumnWatch)
     segment: str = ""
     """As `country=FR`; empty for all rows."""
@@ -49,6 +50,15 @@ class Watched:
     """The micro-batch that the detector began with, of which all its events follow; empty in older states."""
     changes: int = 0
     """How often other columns came."""
+
+    def left(self, model: str, version: str, why: str) -> list[Left]:
+        """It and its segments, as streams that are watched no more."""
+        streams = [self, *self.segments.values()]
+        return [
+            Left(model=model, version=version, segment=one.segment, detections=dict(one.detections), why=why)
+            for one in streams
+            if one.detections
+        ]
 
 
 def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Emitted]:
@@ -133,7 +143,7 @@ def _detected(
         segment=watched.segment,
         share=watched.share,
     )
-    watched.detections.update((one.name, detection.id) for one in opened)
+    watched.detections.update((one.name, Told.of(detection.id, one)) for one in opened)
     return [evidence, detection]
 
 
@@ -156,11 +166,12 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
 
 
 def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClosed) -> Emitted:
+    told = watched.detections.pop(closed.name, None)
     return DriftResolved(
         id=_id(watched, summary, closed.index, "closed", closed.name),
         at=closed.at,
         model=summary.model,
-        caused_by=watched.detections.pop(closed.name, None),
+        caused_by=None if told is None else told.id,
         version=summary.version,
         kind=closed.kind,
         columns=closed.columns,

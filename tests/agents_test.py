@@ -207,7 +207,7 @@ def test_of_a_model_only_the_versions_with_the_newest_traffic_are_watched(
     for n, version in enumerate(versions):
         said = first.handle(binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
         second.handle(state, chunk("s", *(one for one in said if isinstance(one, DriftSummary))))
-    assert [version for _, version in state] == versions[-8:]
+    assert [version for _, version in state.watched] == versions[-8:]
 
 
 def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
@@ -264,8 +264,8 @@ def test_what_came_back_and_drifts_again_in_one_go_is_told_in_turn(
     changes = [one for one in events if isinstance(one, DriftDetected | DriftResolved)]
     assert [type(one) for one in changes] == [DriftDetected, DriftResolved, DriftDetected]
     assert changes[1].caused_by == changes[0].id
-    [watched] = state.values()
-    assert watched.detections == {"x": changes[2].id}
+    [watched] = state.watched.values()
+    assert {name: told.id for name, told in watched.detections.items()} == {"x": changes[2].id}
 
 
 def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequence[Record]:

@@ -1,23 +1,27 @@
 """A registry that was emptied counts from 1 again: version 1 may be another model, with other columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
-from agents.drift import DriftAgent
+from agents.drift import KEPT, DriftAgent
 from agents.performance import PerformanceAgent
 from agents.summarising import SummarisingAgent
+from agents.watching import State
 from infra.adapters import folder_reader
 from infra.adapters.folder_reader import FolderReader
 from mlops_core.data.profile import Profile
 from schemas.dead_letters import DeadLetter
-from schemas.events import DriftMeasured
+from schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from schemas.records import PredictionBatch
 from schemas.settings import DriftSettings, PerformanceSettings
 from schemas.stages import DriftSummary
 from streams import codec
 from streams.chunks import Arrived, Chunk
+from streams.routes import Emitted
 from tests.serving_rig import fitted
 
 
@@ -31,29 +35,29 @@ def now(tmp_path: Path) -> FolderReader:
     return registry(tmp_path / "now", "x", "y", "z")
 
 
-def registry(folder: Path, *names: str) -> FolderReader:
+def registry(folder: Path, *names: str, version: str = "1") -> FolderReader:
     rng = np.random.default_rng()
     profile = Profile.of({name: rng.normal(size=5000) for name in names}, rng.random(5000))
-    folder_reader.save(folder, "m", "1", fitted(), profile)
+    folder_reader.save(folder, "m", version, fitted(), profile)
     return FolderReader(folder)
 
 
-def predictions(rows: int, *names: str) -> Chunk:
+def predictions(rows: int, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
     rng = np.random.default_rng()
     batch = PredictionBatch(
         model="m",
-        version="1",
+        version=version,
         ids=[f"id-{row}" for row in range(rows)],
         at=list(range(rows)),
         scores=rng.random(rows).tolist(),
-        features={name: rng.normal(size=rows).tolist() for name in names},
+        features={name: rng.normal(moved, size=rows).tolist() for name in names},
     )
     return Chunk("predictions", 0, [Arrived(0, 1, None, codec.encode(batch), {})])
 
 
-def summaries(registry: FolderReader, *names: str) -> Chunk:
+def summaries(registry: FolderReader, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
     agent = SummarisingAgent(registry)
-    [said] = agent.handle(agent.fresh(), predictions(2048, *names))
+    [said] = agent.handle(agent.fresh(), predictions(2048, *names, version=version, moved=moved))
     assert isinstance(said, DriftSummary)
     return Chunk("drift-summaries", 0, [Arrived(0, 1, None, codec.encode(said), {})])
 
@@ -95,3 +99,76 @@ def test_summaries_of_the_former_are_parked_and_change_nothing(
 def test_nothing_is_estimated_from_summaries_of_the_former(former: FolderReader, now: FolderReader) -> None:
     agent = PerformanceAgent(now, PerformanceSettings())
     assert agent.handle(agent.fresh(), summaries(former, "x")) == []
+
+
+def drifting(agent: DriftAgent, state: State, registry: FolderReader) -> DriftDetected:
+    """Version 1 of the former, whose `x` is far from its training data."""
+    said = agent.handle(state, summaries(registry, "x", moved=2.0))
+    [found] = [one for one in said if isinstance(one, DriftDetected)]
+    return found
+
+
+def ends(said: Sequence[Emitted]) -> list[tuple[str | None, Sequence[str], str]]:
+    resolved = [one for one in said if isinstance(one, DriftResolved)]
+    return [(one.caused_by, one.columns, one.sentence) for one in resolved]
+
+
+def test_drift_of_the_former_is_told_to_be_over_after_a_restart(
+    former: FolderReader, now: FolderReader
+) -> None:
+    before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
+    state = before.fresh()
+    found = drifting(before, state, former)
+    waiting = after.load(before.dump(state))
+    said = after.handle(after.load(after.dump(waiting)), summaries(now, "x", "y", "z"))
+    assert ends(said) == [(found.id, ["x"], "version 1 was registered anew, with other columns")]
+    again = after.handle(waiting, summaries(now, "x", "y", "z"))
+    assert ends(again) == ends(said)
+    assert ends(after.handle(waiting, summaries(now, "x", "y", "z"))) == []
+
+
+def test_a_version_that_is_registered_anew_under_way_is_watched_anew(tmp_path: Path) -> None:
+    reader = registry(tmp_path, "x")
+    agent = DriftAgent(reader, DriftSettings())
+    state = agent.fresh()
+    found = drifting(agent, state, reader)
+    registry(tmp_path, "x", "y", "z")
+    said = agent.handle(state, summaries(reader, "x", "y", "z"))
+    assert ends(said) == [(found.id, ["x"], "version 1 was registered anew, with other columns")]
+    windows = [one for one in said if isinstance(one, DriftMeasured)]
+    assert [set(one.columns) for one in windows] == [{"x", "y", "z", "score"}] * 2
+
+
+def test_drift_of_a_version_that_is_no_longer_registered_is_told_to_be_over(
+    former: FolderReader, tmp_path: Path
+) -> None:
+    other = registry(tmp_path / "other", "x", version="2")
+    before, after = DriftAgent(former, DriftSettings()), DriftAgent(other, DriftSettings())
+    state = before.fresh()
+    found = drifting(before, state, former)
+    said = after.handle(after.load(before.dump(state)), summaries(other, "x", version="2"))
+    assert ends(said) == [(found.id, ["x"], "version 1 is no longer registered")]
+
+
+def test_drift_of_a_version_that_others_have_long_replaced_is_told_to_be_over(tmp_path: Path) -> None:
+    reader = registry(tmp_path, "x")
+    agent = DriftAgent(reader, DriftSettings())
+    state = agent.fresh()
+    found = drifting(agent, state, reader)
+    said: list[Emitted] = []
+    for version in map(str, range(2, KEPT + 2)):
+        registry(tmp_path, "x", version=version)
+        assert ends(said) == []
+        said = agent.handle(state, summaries(reader, "x", version=version))
+    assert ends(said) == [(found.id, ["x"], "version 1 answers no more")]
+
+
+def test_a_state_from_before_ends_were_told_is_read(former: FolderReader, now: FolderReader) -> None:
+    before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
+    state = before.fresh()
+    found = drifting(before, state, former)
+    [one] = orjson.loads(before.dump(state))["watched"]
+    old = {**one, "detections": {name: told["id"] for name, told in one["detections"].items()}}
+    loaded = after.load(orjson.dumps([old]))
+    assert ends(after.handle(loaded, summaries(now, "x", "y", "z")))[0][:2] == (found.id, ["x"])
+    assert before.load(orjson.dumps([old])).watched["m", "1"].detections["x"].id == found.id

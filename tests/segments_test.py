@@ -217,7 +217,7 @@ def test_every_row_of_a_segment_is_counted_once(tmp_path: Path, rng: np.random.G
 def test_all_streams_of_a_version_share_one_delta(tmp_path: Path, rng: np.random.Generator) -> None:
     agents = Agents(tmp_path, profiled(rng))
     fed(agents, rng, visits(rng, 2000))
-    (whole,) = agents.state.values()
+    (whole,) = agents.state.watched.values()
     deltas = {one.detector._hearing._plain._kind["delta"] for one in (whole, *whole.segments.values())}  # type: ignore[attr-defined]  # river's, inside
     assert len(whole.segments) == 3
     assert deltas == {SETTLED.delta / 4}
@@ -233,7 +233,7 @@ def test_a_segment_that_no_profile_has_is_parked(tmp_path: Path, rng: np.random.
     assert letter.detail == (
         "shop:1 has no segment 'country=XX'; possible: country=FR, country=DE, country=IT"
     )
-    assert list(agents.state) == [(MODEL, "1")]
+    assert list(agents.state.watched) == [(MODEL, "1")]
 
 
 def test_states_and_summaries_from_before_segments_are_read(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -106,6 +106,10 @@ class DistributionDrift:
         """Rows taken in so far."""
         return self._index * ROWS
 
+    def fits(self, counts: Counts) -> bool:
+        """Whether micro-batches, shape (k, columns, BINS_MAX), have as many columns."""
+        return counts.shape[1:] == (len(self._profile.columns), BINS_MAX)
+
     @property
     def index(self) -> int:
         """Micro-batches taken in so far."""
@@ -223,7 +227,7 @@ class DistributionDrift:
 
     def _check(self, counts: Counts, at: Times) -> None:
         expected = (len(self._profile.columns), BINS_MAX)
-        if counts.ndim != 3 or counts.shape[1:] != expected or at.shape != (len(counts), 2):
+        if counts.ndim != 3 or not self.fits(counts) or at.shape != (len(counts), 2):
             raise BadData(f"expected counts (k, {expected}) and at (k, 2), got {counts.shape} and {at.shape}")
         if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
             raise BadData(f"a micro-batch doesn't have {ROWS} rows in each column")
