@@ -18,12 +18,13 @@ from schemas.events import (
     ModelRegistered,
     PerformanceEstimated,
     PerformanceMeasured,
+    PostStratified,
     RetrainRefused,
     RolloutRolledBack,
     TrainingFailed,
     TrainingStarted,
 )
-from tests.story import Narrator, dead_letter
+from tests.story import STEP, Narrator, dead_letter
 
 MEASURED = (DriftMeasured, PerformanceMeasured, PerformanceEstimated)
 """What comes with every window, and is no decision."""
@@ -291,3 +292,29 @@ def test_a_model_that_has_long_been_silent_makes_room() -> None:
     assert "late" in board.models
     assert "model-0" not in board.models
     assert news(board)["more_models"] == 2
+
+
+def test_a_reference_is_the_first_labels_of_a_version_or_none_if_they_were_not_read() -> None:
+    narrator = Narrator()
+    told = narrator.first_version() + narrator.calm(6)
+    late = [
+        event for event in told if not (isinstance(event, MEASURED) and event.at < narrator.at - 3 * STEP)
+    ]
+    assert shown(board_of(told))["parts"]["figures"]["reference"] is not None
+    assert shown(board_of(late))["parts"]["figures"]["reference"] is None
+    promoted = narrator.retraining("2", "manual", error=0.05) + narrator.rollout(error=0.05)
+    assert shown(board_of(late + promoted))["parts"]["figures"]["reference"] is not None
+
+
+def test_labels_that_were_weighted_to_all_predictions_stand_beside_them() -> None:
+    narrator = Narrator()
+    told = narrator.first_version() + narrator.calm(1)
+    figures = PostStratified(error_rate=0.07, loss=0.05, covered=0.9)
+    weighted = [
+        one.model_copy(update={"poststratified": {"1": figures}})
+        if isinstance(one, PerformanceMeasured)
+        else one
+        for one in told
+    ]
+    [point] = shown(board_of(weighted))["added"]["points"]
+    assert point["weighted"] == {"1": {"error": 0.07, "loss": 0.05, "covered": 0.9}}

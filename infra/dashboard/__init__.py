@@ -1,5 +1,5 @@
 """The live page: events come in from Kafka, a board keeps the picture, browsers and Prometheus look at it.
 
-`state`, `model_board`, `lines` and `rings` are pure. `feed` is the only one that knows Kafka, `app` the
-only one that knows HTTP, `static` holds the page itself: plain HTML, CSS and ES modules, no build step.
+`feed` is the only one that knows Kafka, `app` and `metrics` the only ones that know HTTP; all others are pure.
+`static` holds the page itself: plain HTML, CSS and ES modules, no build step.
 """

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from infra.dashboard.drift_views import Deviating, Deviation
 from infra.dashboard.rings import renew
-from infra.dashboard.views import Deviating, Deviation
 from schemas import events
 
 VERSIONS_AT_ONCE, COLUMNS = 6, 60

@@ -6,9 +6,9 @@ is long open the evidence may be gone. Both are therefore joined whenever somebo
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from infra.dashboard.drift_views import Current, Pair, Reference, Segment, SegmentColumn, Shown
 from infra.dashboard.episodes import Episode
 from infra.dashboard.rings import renew
-from infra.dashboard.views import Current, Pair, Reference, Segment, SegmentColumn, Shown
 from schemas import events
 
 EVIDENCE, COLUMNS = 200, 8

@@ -73,9 +73,16 @@ def _drift(
         case events.DriftDetected():
             return "drift", "bad", event.sentence
         case events.DriftResolved():
-            how = event.sentence or f"{', '.join(event.columns) or 'the error'} back to reference"
+            how = event.sentence or _back(event.columns)
             within = f"for {event.segment}: " if event.segment else ""
             return "drift", "good", f"{within}{event.kind.value} drift is over: {how}"
+
+
+def _back(columns: Sequence[str]) -> str:
+    """How an episode ended: each column has an end of its own, and so have two that are a pair."""
+    if len(columns) == 2:
+        return f"{' and '.join(columns)} move together again"
+    return f"{', '.join(columns) or 'the error'} back to reference"
 
 
 def _labels(event: events.PerformanceMeasured | events.PerformanceEstimated) -> str:

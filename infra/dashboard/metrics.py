@@ -74,26 +74,26 @@ def _open_drift(board: Board) -> Iterator[Sample]:
 
 def _error_rates(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
-        for version, measured in model.last_measured.items():
+        for version, measured in model.labels.last.items():
             yield (name, version), measured.error
 
 
 def _losses(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
-        for version, measured in model.last_measured.items():
+        for version, measured in model.labels.last.items():
             yield (name, version), measured.loss
 
 
 def _estimated_losses(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
-        for version, one in model.estimated.items():
+        for version, one in model.labels.estimated.items():
             if one.loss is not None:
                 yield (name, version), one.loss.value
 
 
 def _trust(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
-        for version, one in model.estimated.items():
+        for version, one in model.labels.estimated.items():
             yield (name, version), float(one.trusted)
 
 
@@ -111,7 +111,7 @@ def _retrainings(board: Board) -> Iterator[Sample]:
 
 def _labelled(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
-        yield (name,), model.labelled
+        yield (name,), model.labels.labelled
 
 
 def _letters(board: Board) -> Iterator[Sample]:

@@ -4,32 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from infra.dashboard import evidence
+from infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
 from infra.dashboard.episodes import Episode
 from infra.dashboard.evidence import Evidence
+from infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
 from infra.dashboard.lines import line
 from infra.dashboard.retelling import Retelling
 from infra.dashboard.rings import Parts, Ring, renew
 from infra.dashboard.rollouts import ENDED
 from infra.dashboard.status import status
 from infra.dashboard.story import ALERTS, LOG, MARKS, Story
-from infra.dashboard.views import (
-    Current,
-    Deviating,
-    Expected,
-    Figures,
-    Measured,
-    Pair,
-    Point,
-    Reference,
-    Segment,
-    Shown,
-    Status,
-    Window,
-)
+from infra.dashboard.views import Expected, Figures, Measured, Status, Window
 from schemas import events
-from schemas.events import AnyEvent, Outcome
+from schemas.events import AnyEvent
 
-WINDOWS, POINTS = 720, 720
+WINDOWS = 720
 LIMITS = {
     "windows": WINDOWS,
     "points": POINTS,
@@ -39,9 +28,6 @@ LIMITS = {
     "alerts": ALERTS,
 }
 """How many items of a series a browser keeps, as the board does."""
-VERSIONS_AT_ONCE = 6
-REFERENCE_LABELS = 250
-"""A champion's first labels are its reference: as many as one window of the agents has by default."""
 
 
 class ModelBoard:
@@ -55,16 +41,9 @@ class ModelBoard:
         self._derived = -1
         self._parts = Parts()
         self._windows: Ring[Window] = Ring(WINDOWS)
-        self._points: Ring[Point] = Ring(POINTS)
-        self._estimates: Ring[Expected] = Ring(POINTS)
         self.columns: list[str] = []
         self._newest: dict[str, Mapping[str, events.ColumnDrift]] = {}
-        self.labelled = 0
-        self.last_measured: dict[str, Measured] = {}
-        self.estimated: dict[str, events.PerformanceEstimated] = {}
-        """The newest estimate of each version."""
-        self._first: dict[str, Outcome] = {}
-        self._classes = False
+        self.labels = Labels()
         self._evidence = Evidence()
         self._decided = Retelling()
 
@@ -78,10 +57,9 @@ class ModelBoard:
                 self._evidence.saw(event)
                 self._windows.add(stamp, self._window(event))
             case events.PerformanceMeasured():
-                self._points.add(stamp, self._point(event))
+                self.labels.measured(event, stamp)
             case events.PerformanceEstimated():
-                self._estimates.add(stamp, Expected.of(event))
-                renew(self.estimated, event.version, event, VERSIONS_AT_ONCE)
+                self.labels.expected(event, stamp)
             case _:
                 self._decided.add(event, line(event), written, stamp)
 
@@ -95,8 +73,8 @@ class ModelBoard:
         amended = 0 < since < self._decided.amended
         grown: Mapping[str, Ring[Any]] = {
             "windows": self._windows,
-            "points": self._points,
-            "estimates": self._estimates,
+            "points": self.labels.points,
+            "estimates": self.labels.estimates,
         }
         decided: Mapping[str, Ring[Any]] = self.story.series
         series = {name: ring.since(since) for name, ring in grown.items()}
@@ -195,7 +173,7 @@ class ModelBoard:
             self._parts.put(stamp, name, part)
 
     def _status(self) -> Status:
-        measured = bool(self._windows.items or self._points.items)
+        measured = bool(self._windows.items or self.labels.points.items)
         return status(self.story, self.drifting, self._evidence, len(self.columns), measured)
 
     def _window(self, event: events.DriftMeasured) -> Window:
@@ -211,25 +189,13 @@ class ModelBoard:
             [index for index, column in enumerate(known) if column is not None and column.drifted],
         )
 
-    def _point(self, event: events.PerformanceMeasured) -> Point:
-        self.labelled = max(self.labelled, event.labelled)
-        for version, outcome in event.versions.items():
-            self._classes |= outcome.errors > 0 or outcome.log_loss > 0
-            before = self._first.get(version, Outcome())
-            if before.rows < REFERENCE_LABELS:
-                self._first[version] = before + outcome
-            if outcome.rows:
-                self.last_measured[version] = Measured.of(outcome)
-        measured = {name: Measured.of(outcome) for name, outcome in event.versions.items() if outcome.rows}
-        return Point(event.since, event.until, measured)
-
     def _figures(self) -> Figures:
         champion = self.champion
-        last = self.last_measured.get(champion or "")
-        expected = self.estimated.get(champion or "")
-        first = self._first.get(champion or "")
-        reference = None if first is None or first.rows == 0 else Measured.of(first)
-        measure = "error" if self._classes else "loss"
+        last = self.labels.last.get(champion or "")
+        expected = self.labels.estimated.get(champion or "")
+        first = self.labels.reference(champion or "")
+        reference = None if first is None else Measured.of(first)
+        measure = self.labels.measure
         return Figures(
             measure=measure,
             champion=champion,
@@ -239,9 +205,9 @@ class ModelBoard:
             reference_rows=0 if first is None else first.rows,
             loss=None if last is None else last.loss,
             expected=None if expected is None else Expected.of(expected),
-            at=self._points.items[-1].until if self._points.items else None,
+            at=self.labels.points.items[-1].until if self.labels.points.items else None,
             rows_per_second=self._rate(),
-            labelled=self.labelled,
+            labelled=self.labels.labelled,
             rollout_outcomes=self._since_rollout(),
         )
 
@@ -259,7 +225,7 @@ class ModelBoard:
         if rollout is None:
             return {}
         sums: dict[str, list[float]] = {}
-        for point in self._points.items:
+        for point in self.labels.points.items:
             if point.until > rollout.started and (rollout.tone == "info" or point.until <= rollout.at):
                 for version, seen in point.versions.items():
                     kept = sums.setdefault(version, [0, 0.0, 0.0, 0.0])

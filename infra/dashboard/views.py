@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Self
 
 from infra.dashboard.lines import Tone
 from schemas import events
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -46,47 +44,6 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What a column looked like when its version was trained; the last share is that of missing values."""
-
-    version: str
-    shares: Sequence[float]
-    edges: Sequence[float]
-    categories: Sequence[str]
-
-    @classmethod
-    def of(cls, version: str, column: events.ColumnDrift) -> Self:
-        """The event's reference, rounded."""
-        return cls(version, _rounded(column.reference), list(column.edges), list(column.categories))
-
-
-@dataclass(frozen=True)
-class Current:
-    """What a column looks like in the newest window."""
-
-    severity: float
-    channel: str
-    drifted: bool
-    state: str
-    """stable, suspected, drifted or resolved."""
-    contribution: float
-    """Its share in the drift of all features."""
-    shares: Sequence[float]
-
-    @classmethod
-    def of(cls, column: events.ColumnDrift) -> Self:
-        """The event's figures, rounded."""
-        return cls(
-            severity=round(column.severity, 3),
-            channel=column.channel,
-            drifted=column.drifted,
-            state=column.state.value,
-            contribution=round(column.contribution, 3),
-            shares=_rounded(column.current),
-        )
-
-
-@dataclass(frozen=True)
 class Measured:
     """What labels said about one version in one window: mean per row."""
 
@@ -96,11 +53,27 @@ class Measured:
     residual: float
 
     @classmethod
-    def of(cls, outcome: events.Outcome) -> "Measured":
+    def of(cls, outcome: events.Outcome) -> Self:
         """Means of the sums; zeros where there are no rows."""
         rows = max(outcome.rows, 1)
         means = (outcome.errors / rows, outcome.loss / rows, outcome.residual / rows)
         return cls(outcome.rows, *(round(mean, 5) for mean in means))
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """What the same labels say of all predictions of late, whichever of them got labels: mean per row."""
+
+    error: float | None
+    loss: float
+    covered: float
+    """Share of the predictions in bins of the score that had labels."""
+
+    @classmethod
+    def of(cls, figures: events.PostStratified) -> Self:
+        """The event's figures, rounded."""
+        error = None if figures.error_rate is None else round(figures.error_rate, 5)
+        return cls(error, round(figures.loss, 5), round(figures.covered, 3))
 
 
 @dataclass(frozen=True)
@@ -110,6 +83,8 @@ class Point:
     since: int
     until: int
     versions: Mapping[str, Measured]
+    weighted: Mapping[str, Weighted]
+    """Of the versions of which enough is known."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +104,7 @@ class Expected:
     sentence: str
 
     @classmethod
-    def of(cls, event: events.PerformanceEstimated) -> "Expected":
+    def of(cls, event: events.PerformanceEstimated) -> Self:
         """The event's figures, rounded."""
         return cls(
             until=event.until,
@@ -150,94 +125,6 @@ def _middle(figure: events.Range | None) -> float | None:
 
 def _ends(figure: events.Range | None) -> Sequence[float] | None:
     return None if figure is None else [round(figure.low, 5), round(figure.high, 5)]
-
-
-@dataclass(frozen=True)
-class Shown(Generic[Row]):
-    """The first rows, and how many more there are."""
-
-    rows: Sequence[Row]
-    more: int
-
-    @classmethod
-    def of(cls, rows: Sequence[Row], most: int) -> Self:
-        """At most `most` of `rows`."""
-        return cls(rows[:most], max(len(rows) - most, 0))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two features that no longer move together as in training."""
-
-    id: str
-    """Of the detection."""
-    columns: tuple[str, str]
-    version: str
-    severity: float
-    """Distance of the correlations as Fisher's z."""
-    reference: float
-    """Correlation in training."""
-    current: float
-    """Correlation in the newest window that tells of the pair, else when it was detected."""
-    changed_at: int
-    at: int
-    """When it was detected."""
-
-
-@dataclass(frozen=True)
-class SegmentColumn:
-    """A column of a segment, as it was when its drift was detected; segments have no windows of their own."""
-
-    name: str
-    state: str
-    """drifted or resolved."""
-    severity: float
-    since: int | None
-    reference: Reference | None
-    """None where the evidence is not kept (any more)."""
-    current: Current | None
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Part of a model's traffic that drifted by itself."""
-
-    name: str
-    """As `country=FR`."""
-    version: str
-    share: float | None
-    """Of the training rows; None where the detection is not known any more."""
-    state: str
-    """drifted, or resolved once all its episodes are over."""
-    severity: float
-    """Of its worst column."""
-    since: int | None
-    """Estimate of when the oldest open change began."""
-    until: int | None
-    """When the last episode was over; None while one is open."""
-    columns: Sequence[SegmentColumn]
-    more: int
-    """Columns that are not listed."""
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A column that is not as in training."""
-
-    column: str
-    what: str
-    """missing, retyped or extra."""
-    since: int
-
-
-@dataclass(frozen=True)
-class Deviating:
-    """One version's columns that are not as in training."""
-
-    version: str
-    columns: Sequence[Deviation]
-    more: int
-    """Columns that are not listed."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +202,3 @@ class Figures:
     labelled: int
     rollout_outcomes: Mapping[str, Measured]
     """Per version, since the rollout began."""
-
-
-def _rounded(shares: Sequence[float]) -> list[float]:
-    return [round(share, 4) for share in shares]

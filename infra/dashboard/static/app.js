@@ -3,7 +3,7 @@
 import { ErrorChart, POOL, SeverityChart, errorLegend } from "./charts.js";
 import { find, make, show, table } from "./dom.js";
 import { STATES, Segments, deviations, pairs, stated } from "./episodes.js";
-import { duration, fixed, minute, percent } from "./format.js";
+import { duration, fixed, loss, minute, percent } from "./format.js";
 import { Heatmap, ranked } from "./heatmap.js";
 import { Histogram } from "./histogram.js";
 import { Log, alerts, cards, letters, rollout, versions } from "./panels.js";
@@ -116,15 +116,17 @@ function heat(model, view) {
 function errorRate(model, view) {
   const error = model.figures.measure === "error";
   find("error-title").textContent = error ? "Error rate by version" : "Squared error by version";
-  find("error-hint").textContent = `${error ? "share of wrong classes" : "mean square of label − score, in the label's unit squared"}, ${POOL} labels a point; strip above: traffic`;
+  find("error-hint").textContent = `${error ? "share of wrong classes" : "mean of (label − score)²"}, ${POOL} labels a point; strip above: traffic`;
   show(find("error-legend"), errorLegend(view, model.figures), (keys) => [
     ...keys.map(([name, text]) => make("span", { class: name }, text)),
     make("span", { class: "key mark" }, "drift detected")]);
   const shown = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.versions).map(([version, one]) =>
-    [minute(point.until), `v ${version}`, String(one.rows), percent(one.error), fixed(one.loss, 4), "labels"]));
+    [minute(point.until), `v ${version}`, String(one.rows), error ? percent(one.error) : "–", loss(one.loss), "labels"]));
+  const weighted = [...view.points].reverse().slice(0, 100).flatMap((point) => Object.entries(point.weighted).map(([version, one]) =>
+    [minute(point.until), `v ${version}`, "–", error ? percent(one.error) : "–", loss(one.loss), `labels, weighted to all predictions (${percent(one.covered)} covered)`]));
   const expected = [...view.estimates].reverse().slice(0, 100).filter((one) => one.loss !== null).map((one) =>
-    [minute(one.until), `v ${one.version}`, String(one.rows), percent(one.error), fixed(one.loss, 4), one.trusted ? "estimate" : "untrusted estimate"]);
-  const newest = [...shown, ...expected].sort(([one], [other]) => other.localeCompare(one));
+    [minute(one.until), `v ${one.version}`, String(one.rows), error ? percent(one.error) : "–", loss(one.loss), one.trusted ? "estimate" : "untrusted estimate"]);
+  const newest = [...shown, ...weighted, ...expected].sort(([one], [other]) => other.localeCompare(one));
   if (!tabled("error", () => table(["Until", "Version", "Rows", "Error rate", "Squared error", "From"], newest, [2, 3, 4]))) {
     errors.draw(model, view);
   }

@@ -1,7 +1,7 @@
 // Lines over time with uPlot: per-version error with traffic and drift marks, and one column's severity.
 
 import { colour } from "./dom.js";
-import { day, fixed, iso, minute, percent } from "./format.js";
+import { day, fixed, iso, loss, minute, percent } from "./format.js";
 
 const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000];
 /** Labels that a drawn error rate stands on at least: a standard error of about 0.03. */
@@ -106,7 +106,7 @@ export class ErrorChart {
   }
 
   format() {
-    return this.measure === "error" ? percent : (value) => fixed(value, 4);
+    return this.measure === "error" ? percent : loss;
   }
 
   options(versions, champion) {

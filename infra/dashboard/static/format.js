@@ -11,6 +11,8 @@ export const stamp = (ms) => iso(ms).slice(0, 19).replace("T", " ");
 
 export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
 export const fixed = (x, digits = 3) => (x === null || x === undefined ? "–" : x.toFixed(digits));
+/** A loss in whatever unit the label has: four digits that count. */
+export const loss = (x) => (x === null || x === undefined ? "–" : String(+x.toPrecision(4)));
 export const percent = (x) => (x === null || x === undefined ? "–" : `${(100 * x).toFixed(1)} %`);
 export const signed = (x) => (x === null || x === undefined ? "–" : (x < 0 ? "−" : "+") + Math.abs(x).toFixed(3));
 

@@ -1,19 +1,19 @@
 // Panels made of words and tables.
 
 import { find, make, pill, show, table } from "./dom.js";
-import { clock, count, day, duration, fixed, percent, rate, signed, stamp } from "./format.js";
+import { clock, count, day, duration, fixed, loss, percent, rate, signed, stamp } from "./format.js";
 
 /** The six figures on top. */
 export function cards(model, newest) {
   const { status, pipeline, figures } = model;
   const error = figures.measure === "error";
-  const value = error ? percent : (number) => fixed(number, 4);
+  const value = error ? percent : loss;
   const [number, unit] = rate(figures.rows_per_second);
   const since = figures.champion_since === null ? "served before this page looked" : `since ${stamp(figures.champion_since).slice(0, 16)}`;
   const shown = [
     ["Status", status.word, "", status.tone, status.detail + (status.since && newest - status.since > 0 ? `, for ${duration(newest - status.since)}` : "")],
-    [error ? "Error rate (prequential)" : "Squared error (prequential)", value(figures.value), "", worse(figures),
-      [...awaited(figures, value), figures.reference === null ? "no labels yet" : `reference ${value(figures.reference)}, loss ${fixed(figures.loss)}`].join("; ")],
+    [error ? "Error rate (prequential)" : "Squared error", value(figures.value), "", worse(figures),
+      [...awaited(figures, value), figures.value === null ? "no labels yet" : figures.reference === null ? "its first labels are too long ago" : `reference ${value(figures.reference)}${error ? `, loss ${fixed(figures.loss)}` : ""}`].join("; ")],
     ["Throughput", number, unit, "plain", "of the data's own time"],
     ["Labels", count(figures.labelled), "", "plain", figures.at === null ? "none has met its prediction" : `newest ${stamp(figures.at).slice(0, 16)}`],
     ["Champion", figures.champion === null ? "–" : `v ${figures.champion}`, "", "plain", since],
@@ -41,11 +41,11 @@ export function rollout(model) {
   show(find("rollout-phase"), now && [now.phase, now.tone], (said) => (said ? pill(...said) : []));
   show(find("rollout-title"), now && [now.version, now.stable], (said) =>
     !said ? "Rollout" : `Rollout of v ${said[0]}${said[1] ? ` beside v ${said[1]}` : ""}`);
-  show(find("rollout"), now && [now, model.figures.rollout_outcomes], (said) =>
+  show(find("rollout"), now && [now, model.figures.rollout_outcomes, model.figures.measure], (said) =>
     said ? rolled(...said) : make("p", { class: "nothing" }, "No version has been rolled out yet."));
 }
 
-function rolled(now, outcomes) {
+function rolled(now, outcomes, measure) {
   const ended = now.tone !== "info";
   const { reached } = now;
   const state = (share) => now.phase === "promoted" || share < reached ? "done"
@@ -56,15 +56,15 @@ function rolled(now, outcomes) {
     ...now.steps.map((share) => make("li", { class: state(share), title: words[state(share)], "aria-current": state(share) === "now" ? "step" : null }, `${share} %${signs[state(share)]}`)));
   const fill = make("div", { class: ended ? now.tone : null });
   fill.style.width = `${reached}%`;
-  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), checks(now, outcomes), spoken(now)];
+  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), checks(now, outcomes, measure), spoken(now)];
 }
 
-function checks(now, outcomes) {
+function checks(now, outcomes, measure) {
   const [stable, canary] = [outcomes[now.stable], outcomes[now.version]];
   const verdict = now.verdict ?? {};
   const rows = [
-    ["Error rate", percent(stable?.error), percent(canary?.error)],
-    ["Squared error", fixed(verdict.stable_loss ?? stable?.loss), fixed(verdict.canary_loss ?? canary?.loss)],
+    ...(measure === "error" ? [["Error rate", percent(stable?.error), percent(canary?.error)]] : []),
+    ["Squared error", loss(verdict.stable_loss ?? stable?.loss), loss(verdict.canary_loss ?? canary?.loss)],
     ["Labels at the last look", count(verdict.stable_rows), count(verdict.canary_rows)],
   ];
   if (verdict.low !== undefined && verdict.low !== null) {
