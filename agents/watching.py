@@ -124,7 +124,7 @@ class Watching:
         )
 
     def _settled(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
-        settings, calibration = settled(self._settings, model, profile.watched)
+        settings, calibration = settled(self._settings, model, profile.watched, self._detector)
         if calibration is None and profile.segments:
             delta = settings.delta / (1 + len(profile.segments))
             settings = settings.model_copy(update={"delta": delta})

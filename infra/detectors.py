@@ -4,12 +4,26 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from mlops_core.drift.calibration import measured
 from mlops_core.drift.detector import DetectorFactory
 from mlops_core.errors import Impossible
+from schemas.settings import DriftSettings
 
 GROUP = "driftloop.detectors"
 """Entry points whose value is a `DetectorFactory`."""
 _OURS = {"adwin": ("mlops_core.drift.adwins", "adwin"), "cusum": ("mlops_core.drift.cusum", "Cusums")}
+
+
+def chosen(settings: DriftSettings) -> DetectorFactory:
+    """The factory that the settings name.
+
+    Raises:
+        Impossible: nobody brought it, or there is a budget and nobody measured it; what is possible.
+    """
+    found = detector(settings.detector)
+    if settings.false_alarms is not None:
+        measured(settings, found)
+    return found
 
 
 def detector(name: str) -> DetectorFactory:

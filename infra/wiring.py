@@ -28,10 +28,10 @@ def _summarising(settings: Settings) -> Agent[Any]:
 def _drift(settings: Settings) -> Agent[Any]:
     from agents.drift import DriftAgent
     from infra.adapters.readers import reader_for
-    from infra.detectors import detector
+    from infra.detectors import chosen
 
     reader = reader_for(settings.registry.tracking_uri)
-    return DriftAgent(reader, settings.drift, detector(settings.drift.detector))
+    return DriftAgent(reader, settings.drift, chosen(settings.drift))
 
 
 def _joining(settings: Settings) -> Agent[Any]:
@@ -105,12 +105,12 @@ def check(settings: Settings) -> None:
     """Look whether what the settings name for the agents is there, before anything is started.
 
     Raises:
-        Impossible: a detector or trainer that nobody brought; what there is.
+        Impossible: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
     """
     from infra import trainers
-    from infra.detectors import detector
+    from infra.detectors import chosen
 
-    detector(settings.drift.detector)
+    chosen(settings.drift)
     trainers.check(settings.training)
 
 

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra import wiring
+from infra.detectors import chosen
+from mlops_core.data.profile import Profile
+from mlops_core.drift import OnlineDrift
 from mlops_core.drift.calibration import MEASURED, calibrated, settled
+from mlops_core.drift.cusum import Cusums
+from mlops_core.errors import Impossible
 from schemas.budgets import Budget
 from schemas.settings import DriftSettings, Settings, SettingsError
 
@@ -76,6 +83,45 @@ def test_the_environment_can_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None
 def test_without_a_budget_delta_stays_as_it_is() -> None:
     settings = DriftSettings(delta=1e-5)
     assert settled(settings, "churn", 20) == (settings, None)
+
+
+BUDGET = DriftSettings(false_alarms="1 in 3M rows")
+
+
+class Unmeasured(Cusums):
+    """Nobody knows what its deltas promise."""
+
+
+class Measured(Cusums):
+    """Its author counted."""
+
+    false_episodes = ((1e-2, 40.0), (1e-6, 0.01))
+
+
+def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
+    profile = Profile.of({"x": np.arange(100.0)}, np.linspace(0, 1, 100))
+    why = r"the detector Unmeasured nobody measured .*possible: `drift.delta` .* `adwin`, .* `false_episodes`"
+    with pytest.raises(Impossible, match=why):
+        settled(BUDGET, "churn", 20, Unmeasured)
+    with pytest.raises(Impossible, match=why):
+        OnlineDrift(profile, drift=BUDGET, detector=Unmeasured)
+    with pytest.raises(Impossible, match="of the detector cusum nobody measured"):
+        chosen(BUDGET.model_copy(update={"detector": "cusum"}))
+    assert settled(DriftSettings(), "churn", 20, Unmeasured)[1] is None, "a delta it may have"
+    assert chosen(DriftSettings(detector="cusum")) is Cusums
+
+
+def test_a_budget_is_refused_before_anything_is_started() -> None:
+    settings = Settings.load(drift={"detector": "cusum", "false_alarms": {"churn": "1 in 3M rows"}})
+    with pytest.raises(Impossible, match="drift.false_alarms"):
+        wiring.check(settings)
+
+
+def test_a_detector_may_say_what_its_author_measured() -> None:
+    found, calibration = settled(BUDGET, "churn", 20, Measured)
+    assert calibration is not None
+    assert calibration.kept
+    assert 1e-6 < found.delta < 1e-5, "1 / 60 false episodes of a column in a million rows"
 
 
 @given(st.floats(1e3, 1e10), st.integers(1, 5000))

@@ -5,14 +5,22 @@ the severity was enough too. How often that is follows from delta, and was measu
 watched multiplies it. Rows are what counts: a budget told by the day is one of rows at the traffic it names.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
 
+from mlops_core.drift.adwins import adwin
+from mlops_core.drift.detector import DetectorFactory
+from mlops_core.errors import Impossible
 from schemas.budgets import Budget
 from schemas.settings import DriftSettings
 
-MEASURED: tuple[tuple[float, float], ...] = (
+Table = Sequence[tuple[float, float]]
+"""Deltas from the largest to the least, two or more, and how many false episodes each has at most, per column
+and a million rows."""
+
+MEASURED: Table = (
     (1e-1, 5.6),
     (3e-2, 3.1),
     (1e-2, 1.6),
@@ -40,10 +48,10 @@ class Calibration:
     """The same for a person."""
 
 
-def calibrated(budget: Budget, columns: int) -> Calibration:
+def calibrated(budget: Budget, columns: int, table: Table = MEASURED) -> Calibration:
     """The largest delta, and so the shortest delay, that keeps `budget` with `columns` watched, at least one.
 
-    A pair of columns, or a column of a segment, counts as a column.
+    A pair of columns, or a column of a segment, counts as a column. `table` is the detector's.
 
     >>> calibrated(Budget.parse("1 in 3M rows"), columns=20).sentence
     '`1 in 3M rows` of 20 columns: delta 3.3e-06, one false alarm in 3,000,000 rows or more'
@@ -51,8 +59,9 @@ def calibrated(budget: Budget, columns: int) -> Calibration:
     False
     """
     wanted = 1e6 / (budget.rows_per_alarm * columns)
-    delta = _delta_at(wanted)
-    rows = 1e6 / (_rate_at(delta) * columns)
+    ascending = sorted(table)
+    delta = _interpolated(wanted, [(rate, delta) for delta, rate in ascending])
+    rows = 1e6 / (_interpolated(delta, ascending) * columns)
     kept = rows >= budget.rows_per_alarm * (1 - 1e-9)
     said = f"`{budget.text}` of {columns:,} columns"
     expected = f"one false alarm in {_rounded(rows)} rows or more"
@@ -62,26 +71,42 @@ def calibrated(budget: Budget, columns: int) -> Calibration:
     return Calibration(delta, rows, kept, f"{said} {why}")
 
 
-def settled(settings: DriftSettings, model: str, columns: int) -> tuple[DriftSettings, Calibration | None]:
-    """The settings of one model, its budget turned into delta; and how that went, if it has a budget."""
+def settled(
+    settings: DriftSettings, model: str, columns: int, detector: DetectorFactory = adwin
+) -> tuple[DriftSettings, Calibration | None]:
+    """The settings of one model, its budget turned into delta; and how that went, if it has a budget.
+
+    Raises:
+        Impossible: a budget, for a `detector` of which nobody measured what its deltas promise.
+    """
     budget = settings.budget_of(model)
     if budget is None:
         return settings, None
-    found = calibrated(budget, columns)
+    found = calibrated(budget, columns, measured(settings, detector))
     return settings.model_copy(update={"delta": found.delta}), found
 
 
-def _delta_at(rate: float) -> float:
-    """The delta with this rate of false episodes; between those measured on a line in logarithms."""
-    return _interpolated(rate, [(per_million, delta) for delta, per_million in reversed(MEASURED)])
+def measured(settings: DriftSettings, detector: DetectorFactory) -> Table:
+    """What was measured of the detector: of ADWIN by us, of another by whoever gave it `false_episodes`.
 
-
-def _rate_at(delta: float) -> float:
-    return _interpolated(delta, list(reversed(MEASURED)))
+    Raises:
+        Impossible: nothing was.
+    """
+    if detector is adwin:
+        return MEASURED
+    table: Table | None = getattr(detector, "false_episodes", None)
+    if not table:
+        name = settings.detector if settings.detector != "adwin" else getattr(detector, "__name__", "it")
+        raise Impossible(
+            f"drift.false_alarms: of the detector {name} nobody measured how many false alarms a delta has; "
+            "possible: `drift.delta` instead of a budget, the detector `adwin`, or a detector with a table "
+            "`false_episodes` (mlops_core/drift/detector.py)"
+        )
+    return table
 
 
 def _interpolated(x: float, points: list[tuple[float, float]]) -> float:
-    """At `x`, on the line through ascending points in logarithms; beyond them, the nearest."""
+    """At `x`, on the line in logarithms through points, which ascend; beyond them, the nearest."""
     x = min(max(x, points[0][0]), points[-1][0])
     for (low, at_low), (high, at_high) in pairwise(points):
         if x <= high:

@@ -51,7 +51,11 @@ class Detector(Protocol):
 
 
 class DetectorFactory(Protocol):
-    """Makes a fresh detector; a class may be one."""
+    """Makes a fresh detector; a class may be one.
+
+    For `drift.false_alarms` it may also have `false_episodes`, a `calibration.Table` of what was measured of
+    its deltas; without one, a budget is refused.
+    """
 
     def __call__(self, channels: int, delta: float) -> Detector:
         """For `channels`, with `delta` as the chance that it calls a value a change by mistake, or less."""

@@ -76,11 +76,13 @@ class OnlineDrift:
 
         Raises:
             BadData: `drift.detector` names none of ours, and no `detector` is given.
+            Impossible: a budget, for a detector of which nobody measured what its deltas promise.
         """
-        self._drift, self.calibration = settled(drift or DriftSettings(), EVERY_MODEL, profile.watched)
+        asked = drift or DriftSettings()
+        self._profile, self._detector = profile, detector or _ours(asked.detector)
+        self._drift, self.calibration = settled(asked, EVERY_MODEL, profile.watched, self._detector)
         if self.calibration is not None and not self.calibration.kept:
             warnings.warn(self.calibration.sentence, stacklevel=2)
-        self._profile, self._detector = profile, detector or _ours(self._drift.detector)
         self._performance = performance or PerformanceSettings()
         self._summariser = Summariser(len(profile.columns))
         self.distribution = DistributionDrift(profile, self._drift, self._detector)
