@@ -31,9 +31,6 @@ from mlops_core.errors import BadData
 from schemas.events import ColumnDrift, DriftKind
 from schemas.settings import DriftSettings
 
-_COLUMN = ColumnDrift(severity=0.0, channel="", drifted=False, reference=(), current=())
-"""Copied with the fields that differ, which takes a third of the time of `model_construct`."""
-
 
 class DistributionDrift:
     """Compares a version's stream with its profile.
@@ -82,6 +79,7 @@ class DistributionDrift:
             self._dependence = Dependence(profile.names, profile.pairs, settings, detector)
         self._heard = {"detector": settings.detector, "season": _named(self._season)}
         """Who listens to what: a state of other detectors, or of other values, is none of ours."""
+        self._as_trained = [self._column(place) for place in range(len(profile.columns))]
         self._times = RecentTimes(stride=1)
         columns = len(profile.columns)
         self._counts = np.empty((0, columns, BINS_MAX), dtype=np.uint8)
@@ -251,6 +249,8 @@ class DistributionDrift:
         """What is due in the last `spans` micro-batches of each column; None: the reference as a whole."""
         if self._rolling is not None:
             return self._rolling.due
+        if self._season is None:
+            return None
         by_span = {int(span): self._channels.due(times[-span:]) for span in np.unique(spans)}
         dues = [due for due in (by_span[int(span)] for span in spans) if due is not None]
         if not dues:
@@ -321,23 +321,33 @@ class DistributionDrift:
         shared = contribution.contributions(sharing.max(axis=1), self._weights).tolist()
         is_open, states = self._episodes.open.tolist(), self._episodes.states
         for column in chosen:
-            profile, names = self._profile.columns[column], self._channels.names[column]
-            yield _COLUMN.model_copy(
-                update={
-                    "severity": largest[column],
-                    "channel": names[worst[column]] if worst[column] < len(names) else "shape",
-                    "drifted": is_open[column],
-                    "state": states[column],
-                    "kind": self._kind(column),
-                    "contribution": shared[column],
-                    "reference": profile.shares
-                    if due is None
-                    else tuple(due.shares[column, : profile.null + 1].tolist()),
-                    "current": tuple(shares[column][: profile.null + 1]),
-                    "edges": profile.edges,
-                    "categories": profile.bin_names,
-                }
-            )
+            as_trained, names = self._as_trained[column], self._channels.names[column]
+            bins = len(as_trained.reference)
+            told = {
+                "severity": largest[column],
+                "channel": names[worst[column]] if worst[column] < len(names) else "shape",
+                "drifted": is_open[column],
+                "state": states[column],
+                "contribution": shared[column],
+                "current": tuple(shares[column][:bins]),
+            }
+            if due is not None:
+                told["reference"] = tuple(due.shares[column, :bins].tolist())
+            yield as_trained.model_copy(update=told)
+
+    def _column(self, place: int) -> ColumnDrift:
+        """What never changes about a column."""
+        profile = self._profile.columns[place]
+        return ColumnDrift(
+            severity=0.0,
+            channel="",
+            drifted=False,
+            kind=self._kind(place),
+            reference=profile.shares,
+            current=(),
+            edges=profile.edges,
+            categories=profile.bin_names,
+        )
 
     def _kind(self, column: int) -> DriftKind:
         return DriftKind.FEATURE if column < len(self._profile.features) else DriftKind.PREDICTION
