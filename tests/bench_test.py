@@ -177,6 +177,12 @@ def test_memory_is_flat_if_the_second_half_needs_no_more_than_the_second_tenth()
     assert [row.met for row in growth.memory_told("it", 100, growing)] == [None, False]
 
 
+def test_what_fills_for_a_third_of_the_rows_and_is_flat_then_does_not_grow() -> None:
+    filling = [(rows, min(rows, 33)) for rows in range(1, 101)]
+    assert Memory.of(filling).growth > 2
+    assert Memory.of(filling, full=0.33).growth == 1
+
+
 def test_lasting_traffic_repeats_values_but_never_an_id() -> None:
     said = traffic.lasting(2 * traffic.BASE_ROWS, partitions=4)
     batches = [one for one in said.records if isinstance(one, PredictionBatch)]

@@ -46,11 +46,12 @@ def main(rows: int) -> None:
         took += time.process_time() - began
         samples.append((number, workers.resident_bytes(os.getpid())))
     counts = state.counts()
+    bound = traffic.LABEL_DELAY_MS + HORIZON_MS * (SWEEPS + 1) // SWEEPS
     said = {
         "labels": counts["joined"] / took,
         "kept": counts["waiting"] + counts["waiting_labels"] + counts["remembered"],
-        "bound": traffic.LABEL_DELAY_MS + HORIZON_MS * (SWEEPS + 1) // SWEEPS,
-        "memory": asdict(Memory.of(samples)),
+        "bound": bound,
+        "memory": asdict(Memory.of(samples, full=min(max(0.1, bound / rows), 0.4))),
     }
     print(json.dumps(said))  # noqa: T201
 
