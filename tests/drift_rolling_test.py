@@ -6,11 +6,14 @@ import pytest
 from mlops_core.data.profile import Profile
 from mlops_core.drift.distribution import DistributionDrift
 from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
+from mlops_core.drift.rolling import Rolling
+from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from schemas.settings import DriftSettings, Settings, SettingsError
 
 ROLLING = DriftSettings(reference="rolling", rolling_rows=8192)
 TRAINING = DriftSettings()
+SETTLED = ROLLING.model_copy(update={"delta": 1e-8})
+"""So that a fresh seed a run meets no false alarm."""
 
 
 @pytest.fixture
@@ -87,3 +90,52 @@ def test_a_state_that_did_not_roll_begins_with_the_training_data(
     assert rolling.rows == 4096
     assert rolling._rolling is not None
     assert rolling._rolling.due.shares[0].tolist() == [*profile.columns[0].shares]
+
+
+def couple(rng: np.random.Generator, rows: int, correlation: float) -> dict[str, np.ndarray]:
+    left = rng.normal(size=rows)
+    return {"left": left, "right": correlation * left + np.sqrt(1 - correlation**2) * rng.normal(size=rows)}
+
+
+def parted(rng: np.random.Generator, settings: DriftSettings, restart: bool = False) -> list[Verdict]:
+    """Of two features that move together as in training for 32 windows, and then otherwise for ever."""
+    profile = Profile.of(couple(rng, 20_000, 0.8), np.resize([0.25, 0.75], 20_000))
+    before, after = couple(rng, 32_768, 0.8), couple(rng, 61_440, 0.2)
+    stream = {name: np.concatenate([before[name], after[name]]) for name in before}
+    rows = len(stream["left"])
+    bins = profile.bins(stream, np.resize([0.25, 0.75], rows), rows)
+    drift, summariser, found = DistributionDrift(profile, settings), Summariser(3), []
+    for first in range(0, rows, 8192):
+        if restart:
+            drift = DistributionDrift.load(drift.dump(), profile, settings)
+        part = slice(first, first + 8192)
+        found += drift.update(*summariser.add(bins[part], np.arange(rows)[part], profile.pairs))
+    return [one for one in found if isinstance(one, PairOpened | PairClosed)]
+
+
+def test_a_pair_that_parts_is_told_and_then_accepted(rng: np.random.Generator) -> None:
+    opened, closed = parted(rng, SETTLED)
+    assert isinstance(opened, PairOpened)
+    assert isinstance(closed, PairClosed)
+    assert opened.at < 32_768 + 8192
+    assert opened.drift.reference == pytest.approx(0.8, abs=0.1)
+    assert 1.0 * 8192 < closed.at - 32_768 < 4 * 8192
+    training = SETTLED.model_copy(update={"reference": "training"})
+    assert [type(one) for one in parted(rng, training)] == [PairOpened]
+
+
+def test_a_pair_rolls_on_after_a_restart(rng: np.random.Generator) -> None:
+    seed = int(rng.integers(2**31))
+    once = parted(np.random.default_rng(seed), SETTLED)
+    assert parted(np.random.default_rng(seed), SETTLED, restart=True) == once
+
+
+def test_a_state_from_before_pairs_rolled_goes_on(profile: Profile, rng: np.random.Generator) -> None:
+    weights = np.zeros((2, 33, 3))
+    rolling, counts = Rolling(profile, weights, 8192), rng.multinomial(1024, np.ones(33) / 33, 2)
+    rolling.follow(counts)
+    former = {"rolling_shares": rolling.due.shares, "rolling_newest": counts}
+    again = Rolling(profile, weights, 8192).restored(former)
+    for one in (rolling, again):
+        one.follow(counts)
+    assert np.array_equal(again.due.shares, rolling.due.shares)

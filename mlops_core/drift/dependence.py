@@ -4,7 +4,8 @@ Over each 256 rows a pair's correlation becomes Fisher's z (1915, Biometrika 10:
 reference's, times the root of the rows, is about standard normal; that feeds one more detector a pair.
 ADWIN takes its bound from the values themselves, so that rows which depend on each other over time, whose
 correlations scatter more, raise it. A pair stays silent while one of its columns has an open episode, which
-says more, or is part of an open pair: one broken column breaks all its pairs.
+says more, or is part of an open pair: one broken column breaks all its pairs. With a reference that rolls,
+severities are against the stream's own earlier groups, as those of columns are.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from mlops_core.drift.channels import SURE
 from mlops_core.drift.detector import SCALE, DetectorFactory
 from mlops_core.drift.episodes import Episodes, Mask
 from mlops_core.drift.microbatches import ROWS, Groups
+from mlops_core.drift.rolling import RollingMean
 from mlops_core.drift.times import RecentTimes
 from mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, PairVerdict
 from schemas.events import PairDrift
@@ -44,6 +46,9 @@ class Dependence:
         self._columns = np.array([[pairs.columns[one] for one in pair] for pair in pairs.pairs])
         self._names = [(names[one], names[other]) for one, other in self._columns.tolist()]
         self._fisher = np.array(pairs.fisher)
+        self._rolling = None
+        if settings.reference == "rolling":
+            self._rolling = RollingMean(self._fisher, settings.rolling_rows)
         apart = np.array(pairs.apart).T
         self._usual = np.where(apart > SURE / np.sqrt([[GROUP], [STRETCH]]), apart, 0.0)
         self._groups = max(settings.window_rows // GROUP, 1)
@@ -86,9 +91,12 @@ class Dependence:
         now = self._index * _EIGHT
         for pair, changed in self._alarms.pop(self._index, ()):
             self._episodes.alarm(pair, changed * _EIGHT, now)
+        history = self._sums[: len(self._sums) - waiting]
+        if self._rolling is not None and self._index % self._groups == 0:
+            newest = history[-self._groups :]
+            self._rolling.follow(self._known(newest), len(newest) * GROUP)
         if not self._episodes.awake:
             return []
-        history = self._sums[: len(self._sums) - waiting]
         spans = np.maximum(self._episodes.spans(now) // _EIGHT, 1)
         severities, fishers = self._severities(history, spans)
         opened, closed = self._episodes.judge(severities, now, self._silenced(drifting))
@@ -114,6 +122,7 @@ class Dependence:
             "times": self._times.kept,
             "detector": np.frombuffer(self._detector.dump(), dtype=np.uint8),
             **self._episodes.state(),
+            **({} if self._rolling is None else self._rolling.state()),
         }
         return packing.packed(meta, arrays)
 
@@ -125,6 +134,8 @@ class Dependence:
         self._index, self._sums = meta["index"], arrays["sums"]
         self._times = RecentTimes(1, arrays["times"], self._index)
         self._episodes.restore(arrays)
+        if self._rolling is not None:
+            self._rolling.restored(arrays)
         self._detector.load(arrays["detector"].tobytes())
 
     def _silenced(self, drifting: Mask) -> Mask:
@@ -133,16 +144,24 @@ class Dependence:
         silenced: Mask = taken[self._columns].any(axis=1)
         return silenced
 
+    @property
+    def _reference(self) -> Floats:
+        return self._fisher if self._rolling is None else self._rolling.level
+
+    def _known(self, groups: NDArray[np.int64]) -> Floats:
+        """Fisher's z of each pair over `groups`; where there is none, as in the reference."""
+        [found] = self._pairs.fishers(groups.sum(axis=0)[None], len(groups) * GROUP)
+        return np.where(np.isnan(found), self._reference, found)
+
     def _severities(self, history: NDArray[np.int64], spans: NDArray[np.int64]) -> tuple[Floats, Floats]:
         """Severity and Fisher's z of each pair over the last `spans` groups."""
-        fishers, usual = self._fisher.copy(), self._usual[0].copy()
+        fishers, usual = self._reference.copy(), self._usual[0].copy()
         for span in np.unique(spans[spans > 0]):
             chosen, rows = spans == span, int(span) * GROUP
-            found = self._pairs.fishers(history[-span:].sum(axis=0)[None], rows)[0]
-            fishers[chosen] = np.where(np.isnan(found), self._fisher, found)[chosen]
+            fishers[chosen] = self._known(history[-span:])[chosen]
             short = np.clip((STRETCH / rows - 1) / 3, 0.0, 1.0)  # 1 at 256 rows, 0 at 1,024
             usual[chosen] = (short * self._usual[0] + (1 - short) * self._usual[1])[chosen]
-        return np.maximum(np.abs(fishers - self._fisher) - usual, 0.0), fishers
+        return np.maximum(np.abs(fishers - self._reference) - usual, 0.0), fishers
 
     def _opened(
         self, pair: int, severities: Floats, fishers: Floats, spans: NDArray[np.int64], index: int, at: int
@@ -161,6 +180,6 @@ class Dependence:
             columns=self._names[pair],
             severity=float(severities[pair]),
             drifted=bool(self._episodes.open[pair]),
-            reference=float(np.tanh(self._fisher[pair])),
+            reference=float(np.tanh(self._reference[pair])),
             current=float(np.tanh(fishers[pair])),
         )
