@@ -1,6 +1,9 @@
 """Promises of the page's server, over HTTP and a real broker."""
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 
 from infra.brokers import Broker
 from infra.brokers.embedded import EmbeddedBroker
+from infra.processes import Child, free_port, listening
 from schemas.events import RolloutRolledBack
 from streams import admin, topics
 from streams.publisher import Publisher
@@ -163,3 +167,28 @@ def test_an_unreachable_cluster_makes_the_page_unhealthy_with_the_address() -> N
         )
         assert answer is not None
         assert answer.status_code == 503
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
+def test_a_page_that_somebody_looks_at_ends_at_once_and_quietly(
+    signalled: signal.Signals, embedded_broker: Broker, tmp_path: Path
+) -> None:
+    port, log = free_port(), tmp_path / "page.log"
+    told = {"kafka": {"bootstrap": embedded_broker.bootstrap}, "dashboard": {"port": port}}
+    (tmp_path / "settings.json").write_text(json.dumps(told))
+    command = [sys.executable, "-m", "infra.cli", "--settings", str(tmp_path / "settings.json"), "dashboard"]
+    page = Child.start("page", command, log=log)
+    try:
+        eventually(lambda: listening(port), "the page listens")
+        address = f"http://127.0.0.1:{port}/api/v1"
+        known = httpx.get(f"{address}/snapshot").json()["id"]
+        with httpx.stream("GET", f"{address}/stream", params={"after": known}) as looking:
+            lines = looking.iter_lines()
+            assert next(lines) == "retry: 1000"
+            os.kill(page.pid, signalled)
+            for _ in lines:
+                pass  # to its proper end: a connection that is cut raises
+        eventually(lambda: not page.alive, "the page has ended", seconds=8)
+    finally:
+        page.stop()
+    assert log.read_text() == ""

@@ -54,14 +54,19 @@ class Running:
 
 
 @contextmanager
-def serving(bootstrap: str, prefix: str | None = None, created: bool = True) -> Iterator[Running]:
-    """Serve the page for the broker at `bootstrap`, with topics of its own (there already, if `created`)."""
+def serving(
+    bootstrap: str, prefix: str | None = None, created: bool = True, port: int | None = None
+) -> Iterator[Running]:
+    """Serve the page for the broker at `bootstrap`, with topics of its own (there already, if `created`).
+
+    On any free port, unless one is given. Its streams end as soon as the server is told to.
+    """
     kafka = KafkaSettings(bootstrap=bootstrap, prefix=prefix or f"page-{uuid.uuid4().hex[:8]}-")
     if created:
         admin.create_topics(kafka)
-    port = free_port()
+    port = port or free_port()
     config = uvicorn.Config(
-        build(Settings(kafka=kafka)),
+        build(Settings(kafka=kafka), lambda: server.should_exit),
         host="127.0.0.1",
         port=port,
         log_level="warning",

@@ -15,7 +15,7 @@ delta is computed when it has taken the last, so nothing queues up for it.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from schemas.settings import Settings
 STATIC = Path(__file__).parent / "static"
 VENDOR = Path(uplot.__file__).parent / "static"
 TICK_SECONDS, HEARTBEAT_SECONDS = 0.25, 15.0
+GRACE_SECONDS = 2
+"""For open answers when the server stops; a stream ends within a tick."""
 GUARDS = {
     b"content-security-policy": b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
     b"x-content-type-options": b"nosniff",
@@ -52,10 +54,13 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def build(settings: Settings) -> Starlette:
-    """The app; it begins to read Kafka when it starts, and stops when it ends."""
+def build(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> Starlette:
+    """The app; it begins to read Kafka when it starts, and stops when it ends.
+
+    A server says `stopping` before it waits for its connections: streams then end by themselves.
+    """
     feed = Feed(settings.kafka, Board(settings.drift))
-    page = Page(feed, settings)
+    page = Page(feed, settings, stopping)
 
     @asynccontextmanager
     async def reading(_app: Starlette) -> AsyncIterator[None]:
@@ -82,14 +87,23 @@ def build(settings: Settings) -> Starlette:
 def run(settings: Settings) -> None:
     """Serve the page until SIGINT or SIGTERM (`driftloop dashboard`)."""
     at = settings.dashboard
-    uvicorn.run(build(settings), host=at.host, port=at.port, log_level="warning", timeout_graceful_shutdown=1)
+    app = build(settings, lambda: server.should_exit)
+    config = uvicorn.Config(
+        app, host=at.host, port=at.port, log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS
+    )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):  # raised again by the server once all is closed
+        server.run()
+    if not server.started:
+        raise SystemExit(3)  # as uvicorn itself: it has said why
 
 
 class Page:
     """The handlers, over one feed."""
 
-    def __init__(self, feed: Feed, settings: Settings) -> None:
+    def __init__(self, feed: Feed, settings: Settings, stopping: Callable[[], bool]) -> None:
         self._feed = feed
+        self._stopping = stopping
         self._settings = settings
         self._run = secrets.token_hex(4)
         self._registry = metrics.registry(feed.read)
@@ -141,7 +155,7 @@ class Page:
             yield b"event: reset\ndata: {}\n\n"
             return
         cursor, said, quiet = int(number), self._alive(), 0.0
-        while True:
+        while not self._stopping():
             sequence, news = self._encoded(cursor, only)
             alive = self._alive()
             if sequence > cursor or _changed(said, alive):

@@ -1,7 +1,7 @@
 // What drifts beside single columns: pairs of features, segments, columns that are not as in training.
 
 import { find, make, pill, show, table } from "./dom.js";
-import { brief, count, fixed, minute, percent } from "./format.js";
+import { brief, count, fixed, iso, minute, percent } from "./format.js";
 
 const FEW = 6;
 
@@ -104,7 +104,7 @@ export class Segments {
       table(["Segment", "Worst column", "Severity", "State", "Since"], shown.map((row) => [
         this.button(row.name + (row.version === champion ? "" : ` · v ${row.version}`), key(row), row === chosen, () => { [this.chosen, this.column] = [key(row), null]; }),
         { text: row.columns[0]?.name ?? "–", class: "name" }, row.until === null ? fixed(row.severity, 2) : "–",
-        stated(row.state), make("time", { title: minute(row.until ?? row.since) }, brief(row.until ?? row.since))]), [2]),
+        stated(row.state), moment(row.until ?? row.since)]), [2]),
       hidden ? this.rest(rows, hidden, more) : ""]);
   }
 
@@ -132,6 +132,8 @@ export class Segments {
     return button;
   }
 }
+
+const moment = (ms) => make("time", { datetime: iso(ms), title: minute(ms) }, brief(ms));
 
 /** What changed in a segment's column, and about when. */
 function told({ name, current, since }) {
