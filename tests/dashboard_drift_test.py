@@ -69,6 +69,19 @@ def test_of_pairs_that_share_columns_each_leaves_by_itself(narrator: Narrator, c
     assert parts(told)["status"]["word"] == "OK"
 
 
+def test_pairs_of_a_detection_that_ends_as_one_leave_together(
+    narrator: Narrator, calm: list[AnyEvent]
+) -> None:
+    told = calm + parted(narrator, {**PARTED, ("a", "b"): (0.5, 0.1)})
+    detected = told[-1]
+    told += rejoined(narrator, detected, ("a", "b"))
+    [ended] = rejoined(narrator, detected, ("temperature", "distance"))
+    columns = ["temperature", "pressure", "distance", "seats"]
+    told.append(ended.model_copy(update={"columns": columns, "sentence": "version 2 answers no more"}))
+    assert parts(told)["pairs"]["rows"] == []
+    assert parts(told)["status"]["word"] == "OK"
+
+
 def test_a_pairs_correlation_is_that_of_the_newest_window(narrator: Narrator, calm: list[AnyEvent]) -> None:
     told = calm + parted(narrator, PARTED)
     names = ("temperature", "pressure")

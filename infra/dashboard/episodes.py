@@ -16,7 +16,7 @@ class Episode:
 
     detected: events.DriftDetected
     over: Sequence[frozenset[str]] = ()
-    """What of it was resolved: a column, or the two of a pair."""
+    """What of it was resolved together: a column, the two of a pair, or all of a version that went."""
 
     @property
     def left(self) -> Sequence[str]:
@@ -26,7 +26,7 @@ class Episode:
 
     @property
     def of_pairs(self) -> bool:
-        """Whether a pair of it was resolved."""
+        """Whether several columns of it were resolved together, which those of a pair are."""
         return any(len(one) > 1 for one in self.over)
 
 

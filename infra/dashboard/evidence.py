@@ -44,7 +44,11 @@ class Evidence:
         """The pairs of a detection that have not come together again, as they were seen then."""
         seen = self.of(episode)
         known = {} if seen is None else {one.columns: one for one in seen.pairs.values()}
-        return {names: one for names, one in known.items() if frozenset(names) not in episode.over}
+        return {
+            names: one
+            for names, one in known.items()
+            if not any(over.issuperset(names) for over in episode.over)
+        }
 
     def bears_out(self, episode: Episode) -> bool:
         """Whether anything of it is open still."""
