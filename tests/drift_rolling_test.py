@@ -44,7 +44,7 @@ def test_a_change_that_stays_is_told_and_then_accepted(rng: np.random.Generator,
     assert isinstance(opened, Opened)
     assert isinstance(closed, Closed)
     assert opened.at < 8192 + 400
-    assert 1.0 * 8192 < closed.at - 8192 < 2.8 * 8192
+    assert 1.0 * 8192 < closed.at - 8192 < 4 * 8192
     assert [type(one) for one in changes(watch(profile, stream, TRAINING))] == [Opened]
 
 
