@@ -90,7 +90,7 @@ class DriftAgent(WithoutEffects):
         quiet = silencing.silenced(whole.tellings, watched.detector.names, whole.detector.open, summary)
         return [
             event
-            for event in told(watched, one, quiet)
+            for event in told(watched, one, quiet if quiet.any() else None)
             if not isinstance(event, DriftMeasured) or event.partial
         ]
 
