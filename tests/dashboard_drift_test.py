@@ -123,6 +123,9 @@ def test_segments_that_drift_come_first_and_those_that_are_over_say_since_when(
     first, second = parts(told)["segments"]["rows"]
     assert (first["name"], first["until"]) == ("carrier=UA", None)
     assert (second["name"], second["state"], second["until"]) == ("carrier=VX", "resolved", narrator.at)
+    [column] = second["columns"]
+    assert (column["name"], column["state"]) == ("distance", "resolved")
+    assert column["current"]["severity"] > 0.8
 
 
 def test_a_segment_of_two_columns_is_over_when_both_are(narrator: Narrator, calm: list[AnyEvent]) -> None:

@@ -30,13 +30,22 @@ class Episode:
         return any(len(one) > 1 for one in self.over)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """The last end of a segment's drift."""
+
+    event: events.DriftResolved
+    episode: Episode | None
+    """None if its detection isn't known."""
+
+
 class Episodes:
     """Takes in detections and their ends, in order."""
 
     def __init__(self) -> None:
         self._open: dict[str, Episode] = {}
-        self.ended: dict[tuple[str, str], events.DriftResolved] = {}
-        """What was resolved last, by version and segment."""
+        self._ended: dict[tuple[str, str], Ended] = {}
+        """By version and segment."""
 
     def detected(self, event: events.DriftDetected) -> None:
         """An episode opens."""
@@ -49,24 +58,25 @@ class Episodes:
         says that there are three.
         """
         known = self._open.get(event.caused_by or "")
-        if known is not None:
-            rest = Episode(known.detected, (*known.over, frozenset(event.columns)))
-            self._open[known.detected.id] = rest
+        rest = None if known is None else Episode(known.detected, (*known.over, frozenset(event.columns)))
+        if rest is not None:
+            self._open[rest.detected.id] = rest
             if not rest.left and not rest.of_pairs:
-                self._open.pop(known.detected.id)
+                self._open.pop(rest.detected.id)
         if event.segment:
-            renew(self.ended, (event.version, event.segment), event, ENDED)
+            renew(self._ended, (event.version, event.segment), Ended(event, rest), ENDED)
 
     def only(self, version: str | None) -> None:
         """Let go of versions that serve no more."""
         self._open = {name: one for name, one in self._open.items() if one.detected.version == version}
-        self.ended = {key: one for key, one in self.ended.items() if key[0] == version}
+        self._ended = {key: one for key, one in self._ended.items() if key[0] == version}
 
     def open(self, versions: Collection[str] | None = None) -> Sequence[Episode]:
         """Those of `versions` (None: of all), oldest first."""
         known = self._open.values()
         return [one for one in known if versions is None or one.detected.version in versions]
 
-    def over(self, versions: Collection[str] | None = None) -> Sequence[events.DriftResolved]:
+    def ended(self, versions: Collection[str] | None = None) -> Sequence[Ended]:
         """The last ends of segments' drift, of `versions` (None: of all)."""
-        return [one for one in self.ended.values() if versions is None or one.version in versions]
+        known = self._ended.values()
+        return [one for one in known if versions is None or one.event.version in versions]

@@ -7,7 +7,7 @@ is long open the evidence may be gone. Both are therefore joined whenever somebo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from infra.dashboard.drift_views import Current, Pair, Reference, Segment, SegmentColumn, Shown
-from infra.dashboard.episodes import Episode
+from infra.dashboard.episodes import Ended, Episode
 from infra.dashboard.rings import renew
 from schemas import events
 
@@ -65,16 +65,14 @@ def pairs(evidence: Evidence, episodes: Iterable[Episode]) -> Shown[Pair]:
     return Shown.of(sorted(found.values(), key=lambda one: (-one.severity, one.columns)), ROWS)
 
 
-def segments(
-    evidence: Evidence, episodes: Iterable[Episode], ended: Iterable[events.DriftResolved]
-) -> Shown[Segment]:
+def segments(evidence: Evidence, episodes: Iterable[Episode], ended: Iterable[Ended]) -> Shown[Segment]:
     """Segments with open drift, worst first; then those whose drift is over, the last first."""
     of: dict[tuple[str, str], list[Episode]] = {}
     for one in episodes:
         if one.detected.segment:
             of.setdefault((one.detected.version, one.detected.segment), []).append(one)
     drifting = [_segment(evidence, own) for own in of.values()]
-    over = [_over(one) for one in ended if (one.version, one.segment) not in of]
+    over = [_over(evidence, one) for one in ended if (one.event.version, one.event.segment) not in of]
     drifting.sort(key=lambda one: (-one.severity, one.name))
     over.sort(key=lambda one: (-(one.until or 0), one.name))
     return Shown.of([*drifting, *over], ROWS)
@@ -124,6 +122,21 @@ def _columns(evidence: Evidence, episode: Episode) -> Iterator[SegmentColumn]:
         )
 
 
-def _over(event: events.DriftResolved) -> Segment:
-    columns = [SegmentColumn(name, "resolved", 0.0, None, None, None) for name in event.columns]
-    return Segment(event.segment, event.version, None, "resolved", 0.0, None, event.at, columns[:COLUMNS], 0)
+def _over(evidence: Evidence, ended: Ended) -> Segment:
+    """A segment that is back; what was seen of it is told as long as it is known."""
+    event, episode = ended.event, ended.episode
+    if episode is not None:
+        columns = list(_columns(evidence, episode))
+    else:
+        columns = [SegmentColumn(name, "resolved", 0.0, None, None, None) for name in event.columns]
+    return Segment(
+        name=event.segment,
+        version=event.version,
+        share=None if episode is None else round(episode.detected.share, 4),
+        state="resolved",
+        severity=0.0,
+        since=None,
+        until=event.at,
+        columns=columns[:COLUMNS],
+        more=max(len(columns) - COLUMNS, 0),
+    )

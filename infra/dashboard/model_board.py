@@ -117,11 +117,8 @@ class ModelBoard:
     @property
     def segments(self) -> Shown[Segment]:
         """Segments of the versions that serve, those that drift first; empty if none was ever told of."""
-        serving = self._serving
-        over = [
-            one for one in self.story.episodes.ended.values() if serving is None or one.version in serving
-        ]
-        return evidence.segments(self._evidence, self.drifting, over)
+        ended = self.story.episodes.ended(self._serving)
+        return evidence.segments(self._evidence, self.drifting, ended)
 
     @property
     def deviations(self) -> Sequence[Deviating]:
@@ -153,7 +150,6 @@ class ModelBoard:
     def _derive(self, stamp: int) -> None:
         if self._derived == self.touched:
             return
-        self._derived = self.touched
         version, newest = self._shown()
         parts = {
             "status": self._status(),
@@ -171,6 +167,7 @@ class ModelBoard:
         }
         for name, part in parts.items():
             self._parts.put(stamp, name, part)
+        self._derived = self.touched
 
     def _status(self) -> Status:
         measured = bool(self._windows.items or self.labels.points.items)

@@ -119,7 +119,8 @@ export class Segments {
   detail(segment, column) {
     show(find("segment-columns"), [segment, column.name], () => [
       make("p", { class: "names" }, make("b", {}, segment.name),
-        make("span", { class: "hint" }, segment.share === null ? ` over since ${minute(segment.until)}` : ` ${percent(segment.share)} of the training rows`)),
+        make("span", { class: "hint" }, ` ${[segment.share === null ? null : `${percent(segment.share)} of the training rows`,
+          segment.until === null ? null : `over since ${minute(segment.until)}`].filter(Boolean).join(", ")}`)),
       table(["Column", "Severity", "State"], segment.columns.map((one) => [
         this.button(one.name, `column ${one.name}`, one === column, () => { this.column = one.name; }),
         one.since === null ? "–" : fixed(one.severity, 2), stated(one.state)]), [1]),
@@ -136,9 +137,9 @@ export class Segments {
 const moment = (ms) => make("time", { datetime: iso(ms), title: minute(ms) }, brief(ms));
 
 /** What changed in a segment's column, and about when. */
-function told({ name, current, since }) {
-  if (since === null) return `${name} is back`;
-  return `${name}: ${current ? `${current.channel}, ` : ""}since ${minute(since)}`;
+function told({ name, state, current, since }) {
+  const when = since === null ? "" : `since ${minute(since)}`;
+  return state === "resolved" ? `${name}: ${when ? `${when}, now ` : ""}back` : `${name}: ${current ? `${current.channel}, ` : ""}${when}`;
 }
 
 const key = (row) => JSON.stringify([row.version, row.name]);
