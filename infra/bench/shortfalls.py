@@ -20,13 +20,13 @@ SHORTFALLS = (
     Shortfall(
         ("single events: ours", "columnar messages of 500", "columnar: ours"),
         """\
-**Drift**, by a profile of a worker that works off a backlog: of a columnar row's time a third goes into
-taking its message apart (JSON 13 %, lists to checked arrays 17 %, freeing them 3 %), a sixth into bins and
-micro-batches, 35 % into stage two (river's ADWIN 17 %, telling windows of 23 columns 10 %, pairs of features
-4 %); fetching, Faust, publishing and the memories share the rest. Of a single event's time 10 %
-are aiokafka's fetching and as much makes records chunks, JSON takes 15 %, columns 15 %, stage two 20 %.
-What is left to gain is in the format: Arrow instead of JSON would save 1 us at 1,000 rows a message and
-costs more at 100 ([decision 8](decisions/0008-batches-are-columnar-json.md)).""",
+**Drift**, by a profile of a worker that works off a backlog: of a columnar row's time half goes into stage
+two (river's ADWIN 25 %, which looks at each channel once in 32 rows; telling windows 14 %, pairs of features
+6 %), a tenth into taking its message apart, 17 % into bins, micro-batches and their summary;
+fetching, Faust, publishing and the memories share the rest. What is left to gain is ADWIN's: looking only
+every second time would halve its cost, and find changes some 16 rows later; that was not tried. Of a single
+event's time 16 % are JSON, which the bare loop has as well, 19 % make columns of it, 10 % are aiokafka's
+fetching, 7 % make records chunks, stage two takes 19 %.""",
     ),
     Shortfall(
         ("`publish` of records against", "`publish` of records, columnar, against", "`publish_batch`"),
