@@ -84,7 +84,7 @@ def test_a_request_says_what_was_seen_and_how_much_there_is_to_learn() -> None:
     assert request.reason == "miles moved by 0.6 standard deviations; 5,000 new labels"
 
 
-@pytest.mark.parametrize("kind", DriftKind)
+@pytest.mark.parametrize("kind", [kind for kind in DriftKind if kind is not DriftKind.COLUMNS])
 def test_only_concept_drift_makes_the_rows_before_it_useless(kind: DriftKind) -> None:
     _, request = decide(LABELLED, alarm(kind=kind), SETTINGS)
     assert isinstance(request, RetrainRequested)
