@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_core.data.categorical import Categorical
-from mlops_core.data.features import Column
+from mlops_core.data.features import Column, Kind
+from mlops_core.data.profile import ColumnProfile
 from schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
 from streams import blocks, codec, packing, rows
 from streams.blocks import LEAST_ROWS, MAGIC, Block
@@ -180,6 +181,47 @@ def test_many_rows_travel_as_a_block_and_few_as_json() -> None:
 
     assert all(value.startswith(MAGIC) for value in sent(LEAST_ROWS))
     assert all(value.startswith(b"{") for value in sent(LEAST_ROWS - 1))
+
+
+def many_rows(rows: int, city: str = "JFK") -> PredictionBatch:
+    return PredictionBatch(
+        model="m",
+        version="1",
+        ids=[f"id-{row}" for row in range(rows)],
+        at=list(range(rows)),
+        scores=[row / rows for row in range(rows)],
+        features={"city": [f"{city}{row % 3}" for row in range(rows)], "miles": [None, 1.5] * (rows // 2)},
+    )
+
+
+def test_a_batch_that_was_spooled_whole_is_sent_as_it_would_have_been() -> None:
+    batch = many_rows(LEAST_ROWS)
+    [spooled] = packing.whole(batch, "predictions")
+    again = codec.decode_record(spooled.value)
+    assert isinstance(again, PredictionBatch)
+    sent, later = (list(packing.packed(one, "predictions", partitions=3)) for one in (batch, again))
+    assert [(one.partition, one.key, one.value) for one in later] == [
+        (one.partition, one.key, one.value) for one in sent
+    ]
+
+
+def test_a_block_that_is_too_large_for_kafka_is_cut() -> None:
+    batch = many_rows(1 << 16)  # eight bytes a value, so 22 columns are 11 MB
+    wide = batch.model_copy(update={"features": {f"x{n}": batch.features["miles"] for n in range(20)}})
+    messages = list(packing.packed(wide, "predictions", partitions=1))
+    assert len(messages) > 1
+    assert all(len(one.value) <= packing.LARGEST_VALUE for one in messages)
+    found = [run.rows for one in messages for run in read(one.value).runs]
+    assert [one for rows in found for one in rows.ids] == batch.ids
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=8, max_size=30), st.sampled_from(list(Kind)))
+def test_text_as_codes_falls_into_the_bins_of_the_text(values: list[str | None], kind: Kind) -> None:
+    coded = Categorical.of(values)
+    assert coded is not None
+    known: Column = ["a", "b", "a"] if kind is Kind.CATEGORICAL else [1.0, 2.0]
+    column = ColumnProfile.of("x", kind, known)
+    assert column.bins(coded).tolist() == column.bins(values).tolist()
 
 
 def test_what_json_has_no_word_for_is_refused_as_without_a_block() -> None:
