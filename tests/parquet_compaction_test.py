@@ -338,7 +338,7 @@ class Folder(RuleBasedStateMachine):
 
 
 TestFolder = Folder.TestCase
-TestFolder.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestFolder.settings = hypothesis_settings(max_examples=40, stateful_step_count=25)
 
 COMPACTOR = """
 import sys

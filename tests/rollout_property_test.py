@@ -214,4 +214,4 @@ class Shell(RuleBasedStateMachine):
 
 
 ShellTest = Shell.TestCase
-ShellTest.settings = hypothesis_settings(max_examples=100, stateful_step_count=40, deadline=None)
+ShellTest.settings = hypothesis_settings(max_examples=100, stateful_step_count=40)

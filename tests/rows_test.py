@@ -250,7 +250,7 @@ def told(features: Any) -> tuple[tuple[str, object], ...]:
     return tuple((name, plain(value)) for name, value in sorted(features, key=itemgetter(0)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(often(singles(), batches() | ODD), max_size=12) | st.lists(batches(), max_size=3))
 def test_the_fast_way_and_the_models_accept_the_same_and_read_the_same(messages: Sequence[object]) -> None:
     found = decode(*messages)

@@ -73,7 +73,7 @@ def batch() -> Batch:
 
 
 @given(changes=CHANGES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(changes=[(("drift", "reference"), "rolling"), (("drift", "rolling_rows"), 1)])
 @example(changes=[(("publisher", "delivery_timeout"), 0.001)])
 @example(changes=[(("retraining", "window_rows"), 500), (("training", "holdout"), 0.1)])
