@@ -130,6 +130,15 @@ def test_a_restart_amid_checks_changes_nothing(rng: np.random.Generator) -> None
         assert [*parts, *again.update(counts[cut:], at[cut:])] == whole
 
 
+def test_an_alarm_after_a_silence_points_to_no_row_that_was_told_of() -> None:
+    episodes = Episodes.fresh(WINDOW, 0.25, 0.125, np.full(1, 10**9))
+    for now in range(40, 51):
+        episodes.judge(np.ones(1), now, silenced=np.ones(1, dtype=np.bool_))
+    episodes.alarm(0, changed=20, now=52)
+    assert [episodes.judge(np.ones(1), now)[0] for now in range(52, 56)] == [[], [], [0], []]
+    assert episodes.changed[0] == 54
+
+
 @pytest.mark.parametrize("nonsense", ["3 of 2", "0 of 1", "1 of 99", "twice"])
 def test_a_confirmation_that_cannot_be_is_refused(nonsense: str) -> None:
     with pytest.raises(SettingsError, match="drift.confirm"):

@@ -13,11 +13,14 @@ import numpy as np
 
 from mlops_core.data.features import Floats
 from mlops_core.data.profile import Profile
-from mlops_core.drift.channels import SURE, Channels
+from mlops_core.drift.channels import SHAPE_BATCHES, SURE, Channels
 from mlops_core.drift.episodes import Indices
+from mlops_core.drift.microbatches import ROWS
 
 _UNLIKELY = SURE**2 / 2
 """Bennett's exponent: where many small rows add up, that of `SURE` standard errors."""
+_SHAPED = SHAPE_BATCHES * ROWS
+"""Rows from which on a shape counts: with 4 in each of 32 bins, chance exceeds its bound once in 250."""
 
 
 @dataclass(frozen=True)
@@ -66,5 +69,5 @@ class Chance:
         bits = (1 + excess) * np.log1p(excess) - excess
         some = np.where(self.largest > 0, self.largest, np.inf)
         plain = either * self.spread / some * bits >= _UNLIKELY
-        shape = severities[:, -1:] ** 2 * either >= self.shape[:, None]
+        shape = (severities[:, -1:] ** 2 * either >= self.shape[:, None]) & (rows[:, None] >= _SHAPED)
         return np.where(np.concatenate([plain, shape], axis=1), severities, 0.0)

@@ -54,6 +54,8 @@ class Episodes:
     """When the next check is."""
     resolved: Mask
     """Closed since the last window."""
+    begins: Indices
+    """From where each column's rows are its own to tell: somebody else told of those before."""
     leads: Indices
     """The column that speaks for each, mostly itself: while its episode is open, the other opens none."""
     waits: Mask
@@ -90,6 +92,7 @@ class Episodes:
             heard=at.copy(),
             due=at.copy(),
             resolved=no.copy(),
+            begins=at.copy(),
             leads=leads,
             waits=(leads != np.arange(columns)) | within,
         )
@@ -112,7 +115,7 @@ class Episodes:
 
     def alarm(self, column: int, changed: int, now: int) -> None:
         """The detector says that `column` changed at micro-batch `changed`."""
-        self.changed[column], self.noticed[column] = changed, now
+        self.changed[column], self.noticed[column] = max(changed, self.begins[column]), now
         self.alarmed[column] = self.watched[column] = True
 
     def spans(self, now: int) -> Indices:
@@ -139,7 +142,8 @@ class Episodes:
         if silenced is not None:
             reached &= ~silenced
             # Who silenced it has told of these rows: as many as a severity needs must come after them.
-            self.changed = np.where(silenced & ~self.open, now + min(_LEAST, self.window), self.changed)
+            self.begins = np.where(silenced, now + min(_LEAST, self.window), self.begins)
+            self.changed = np.where(silenced & ~self.open, self.begins, self.changed)
         opening = self._confirmed(reached, now)
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
@@ -170,5 +174,5 @@ class Episodes:
             setattr(self, name, arrays.get(name, getattr(self, name)))  # older states know fewer
 
 
-_STATE = ("open", "watched", "alarmed", "changed", "noticed", "heard", "due", "resolved")
+_STATE = ("open", "watched", "alarmed", "changed", "noticed", "heard", "due", "resolved", "begins")
 _NAMED = (DriftState.DRIFTED, DriftState.SUSPECTED, DriftState.RESOLVED, DriftState.STABLE)
