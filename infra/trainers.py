@@ -82,7 +82,6 @@ def _place(place: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]  # as the training process does, and why
     try:
         _kind(sys.argv[1])
     except Impossible as said:

@@ -86,14 +86,19 @@ class ProcessRunner:
             drift=self._settings.drift,
         )
         spare, self._spare = self._spare, None
-        process = spare if spare is not None and spare.returncode is None else await _started(warm=False)
+        process = spare if spare is not None and spare.returncode is None else await self._started()
         try:
             with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
                 return await run(job, Path(folder), process)
         finally:
             if self._settings.training.warm:
                 with contextlib.suppress(OSError):  # only the next training would have been quicker
-                    self._spare = await _started(warm=True)
+                    self._spare = await self._started("--warm")
+
+    async def _started(self, *options: str) -> Process:
+        """A process to train in; with `--warm`, it imports everything while it waits."""
+        ours = ["--ours"] if self._settings.training.trainer == trainers.OURS else []
+        return await _spawned(*options, *ours)
 
 
 async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
@@ -188,15 +193,15 @@ def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfi
     )
 
 
-async def _started(warm: bool) -> Process:
-    """A training process that waits for its folder; a warm one imports everything meanwhile."""
+async def _spawned(*options: str) -> Process:
+    """A training process that waits for its folder."""
     tether = [str(Path(processes.__file__)), str(os.getpid())] if sys.platform == "linux" else []
     start = ["-S", *tether, sys.executable] if tether else []
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *start,
-        *("-m", "infra.training_process", *(["--warm"] if warm else [])),
+        *("-m", "infra.training_process", *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=None,
@@ -228,11 +233,12 @@ def _tail(file: Path, lines: int) -> str:
     return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
 
 
-def main(warm: bool) -> int:
-    """The process; returns its exit code."""
-    # xgboost imports scikit-learn where it finds it: seconds of CPU for something that training never uses.
-    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
-    if warm:
+def main(options: Sequence[str]) -> int:
+    """The process; returns its exit code. `--warm`: import everything at once; `--ours`: our own trainer."""
+    if "--ours" in options:
+        # xgboost imports scikit-learn where it finds it: seconds of CPU for something that ours never uses.
+        sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+    if "--warm" in options:
         _import_everything()
     told = sys.stdin.readline().strip()
     if not told:
@@ -265,4 +271,4 @@ def _import_everything() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(warm="--warm" in sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
