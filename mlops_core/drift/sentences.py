@@ -15,6 +15,8 @@ _LEAST_DEVIATION = 0.2
 """Where nearly all values were one, a deviation is none; that of a 1 % event stands in."""
 _FEW = 12
 """Values that are told one by one, at most, as that many categories are."""
+_AS_MUCH = 0.001
+"""Shares that changed as much, as far as one can tell: a profile's are rounded."""
 _MISSING = 0.05
 """Further missing values, as a share, from which they are told of beside what else changed."""
 _KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
@@ -141,9 +143,10 @@ def _spread(before: Floats, now: Floats) -> str:
 
 def _flag(edges: Sequence[float], before: Floats, now: Floats) -> str:
     """Of two values, or of one: the share of what changed most; of equals a value, the last, which is 1."""
-    changes = np.round(np.abs(now - before), 9).tolist()
+    changes = np.abs(now - before)
     last = len(changes) - 1
-    place = max([*range(last - 1, 0, -1), last, 0], key=changes.__getitem__)
+    most = changes.max() - _AS_MUCH
+    place = next(place for place in (*range(last - 1, 0, -1), last, 0) if changes[place] >= most)
     return f"{_interval(edges, place)} in {_percent(before[place])} -> {_percent(now[place])} of rows"
 
 
