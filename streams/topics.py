@@ -49,7 +49,9 @@ SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of eac
 EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions that met their labels, by model")
 METRICS = Topic(
-    "metrics", Plane.CONTROL, "windows: DriftMeasured, PerformanceMeasured, PerformanceEstimated, by model"
+    "metrics",
+    Plane.CONTROL,
+    "windows: DriftMeasured, PerformanceMeasured, PerformanceEstimated, TrafficMeasured, by model",
 )
 DRIFT = Topic(
     "drift-events", Plane.CONTROL, "DriftDetected, DriftResolved, ColumnsChanged, by model", 90 * DAY_MS
@@ -87,6 +89,7 @@ OF_EVENT: Mapping[type[events.Event], Topic] = {
     events.DriftMeasured: METRICS,
     events.PerformanceMeasured: METRICS,
     events.PerformanceEstimated: METRICS,
+    events.TrafficMeasured: METRICS,
     events.DriftDetected: DRIFT,
     events.DriftResolved: DRIFT,
     events.ColumnsChanged: DRIFT,

@@ -30,7 +30,7 @@ def line(event: AnyEvent) -> Line:
     return Line(event.id, event.at, event.type, badge, tone, text, event.caused_by)
 
 
-def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: PLR0911  # a row a kind of event
+def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911  # a row a kind of event
     match event:
         case events.ColumnsChanged():
             return "columns", "warn" if event.severity == "warning" else "plain", event.sentence
@@ -38,6 +38,8 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: PLR0911  # a row 
             return _drift(event)
         case events.PerformanceMeasured() | events.PerformanceEstimated():
             return "labels", "plain", _labels(event)
+        case events.TrafficMeasured():
+            return "traffic", "plain", f"{sum(one.calls for one in event.versions.values())} calls"
         case events.RetrainRequested() | events.RetrainRefused():
             return _retraining(event)
         case events.AlertRaised():

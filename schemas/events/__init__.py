@@ -40,6 +40,7 @@ from schemas.events.rollout import (
     RolloutStarted,
     VerdictEvidence,
 )
+from schemas.events.traffic import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
 from schemas.events.training import (
     GateEvidence,
     RetrainRefused,
@@ -57,6 +58,7 @@ AnyEvent = (
     | ColumnsChanged
     | PerformanceMeasured
     | PerformanceEstimated
+    | TrafficMeasured
     | RetrainRequested
     | RetrainRefused
     | TrainingStarted
@@ -79,6 +81,7 @@ AnyEvent = (
 
 __all__ = (
     "EVERY_MODEL",
+    "LATENCY_BOUNDS",
     "AlertRaised",
     "AnyEvent",
     "ColumnDrift",
@@ -113,9 +116,12 @@ __all__ = (
     "RolloutRolledBack",
     "RolloutStarted",
     "Span",
+    "Traffic",
+    "TrafficMeasured",
     "TrainingCompleted",
     "TrainingFailed",
     "TrainingRefused",
     "TrainingStarted",
     "VerdictEvidence",
+    "latency_bucket",
 )
