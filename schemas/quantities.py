@@ -39,6 +39,8 @@ Chance = Annotated[Real, Field(ge=1e-12, lt=1)]
 """Of being wrong by luck; below the least, a promise in rows is longer than any stream."""
 Seconds = Annotated[Real, Field(ge=0.001, le=2_000_000)]
 """From a ms, which Kafka's clients count in and take 0 for `ever`, to as many as they hold in 31 bits."""
+Minutes = Annotated[Real, Field(ge=0.001, le=600_000_000)]
+"""As hours."""
 Hours = Annotated[Real, Field(ge=0.001, le=10_000_000)]
 """From some seconds to a thousand years."""
 Days = Annotated[Real, Field(ge=0.001, le=400_000)]

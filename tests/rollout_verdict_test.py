@@ -9,7 +9,7 @@ from mlops_core.rollout.verdict import Evidence, difference, judge
 from schemas.events import Outcome, VerdictEvidence
 from schemas.settings import RolloutSettings
 
-SETTINGS = RolloutSettings()
+SETTINGS = RolloutSettings(steps=(1, 5, 10, 25, 50, 100))
 Losses = Callable[[np.random.Generator, int], NDArray[np.float64]]
 
 

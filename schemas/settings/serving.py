@@ -5,22 +5,50 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.quantities import AtLeastZero, Chance, Folder, Host, Port, Positive, Registry, Seconds, Steps
+from schemas.quantities import (
+    AtLeastZero,
+    Chance,
+    Folder,
+    Host,
+    Minutes,
+    Port,
+    Positive,
+    Real,
+    Registry,
+    Seconds,
+    Steps,
+)
 from schemas.settings.group import Group
 
 
 class RolloutSettings(Group):
     """How a new version gets traffic."""
 
-    steps: Steps = (1, 5, 10, 25, 50, 100)
+    steps: Steps = (10, 50)
     """The canary's shares of traffic, in percent, rising. It takes all of it once the last one is passed, so
-    that `[10, 50]` asks nothing of the hours at 100 %."""
+    that `[10, 50]` asks nothing of the hours at 100 %. 10 % first, so that a broken version fails few
+    requests; then 50 %, so that it has borne load."""
+    min_requests: Positive = 150
+    """Predictions of the canary that a step needs before it is passed: 300 over the two default steps. They
+    find 5 points more of failed requests, or twice the latency, almost always; 1 point more of failed
+    requests is only found for sure with 1,000. A failure may be called before."""
+    step_minutes: Minutes = 60.0
+    """Minutes after which a step without enough requests is reported, once, as an alert. It stays held: a
+    version that nobody asked is never promoted for it, and never rolled back."""
+    latency_ratio: Annotated[Real, Field(ge=1, le=1000)] = 1.5
+    """A canary whose p95 or p99 is more than this many times stable's, on the same span, is called worse once
+    that is no chance. 1.5, so that one twice as slow is well beyond it: exactly at the ratio a canary is
+    called worse half of the time."""
+    error_tolerance: Annotated[Real, Field(ge=0, lt=1)] = 0.005
+    """How much more of its calls (a share) a canary may seem to fail than stable and still go on. 0.005: of
+    150 calls none may fail, of 200 one."""
     min_labels: Positive = 300
     """Labelled rows of the canary at a step before a verdict other than `fail` is spoken."""
     tolerance: AtLeastZero = 0.01
     """How much worse (mean squared error of the score) a canary may look and still go on."""
     alpha: Chance = 0.01
-    """Chance that a canary as good as stable is ever called worse, over the whole rollout."""
+    """Chance that a canary as good as stable is ever called worse, over the whole rollout: once by labels,
+    and once by requests (errors, latency and agreement together)."""
     ready_timeout: Seconds = 60.0
     """Seconds a new version has to become ready."""
 

@@ -1,0 +1,209 @@
+"""Does the canary run as well as stable? Judged from requests: failures, latency, and agreement of scores.
+
+Looked at about every second, with one chance of being wrong for the whole rollout: a canary that runs like
+stable is called worse with a probability of at most `rollout.alpha` (0.01), of which failures get half and
+p95, p99 and agreement a sixth each. Each of the four tests is always valid (`counting`), and evidence is
+taken within each step, where both versions have the same span of time, and multiplied over steps.
+
+- Failures: of all failed calls, more are the canary's than its share of the calls explains.
+- Latency: of all calls slower than stable's p95 (or p99), more are the canary's than its share explains,
+  and its own quantile is more than `rollout.latency_ratio` times stable's.
+- Agreement: more than 1 % of the scores served differ from the scores recomputed from the same features.
+
+A failed test fails at any moment. To pass, a step needs `min_requests` predictions, and estimates within the
+tolerances; an estimate beyond them that is no proof yet holds until it is either. Two biases are known and
+accepted: latency is per call, so where one request is split into many rows for stable and few for the canary
+the canary looks faster; and the calls of one entity count as independent.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlops_core.rollout import requests, waits
+from mlops_core.rollout.requests import Agreement, Step
+from mlops_core.rollout.verdict import Word, named
+from schemas.events import Traffic, VerdictEvidence
+from schemas.records import Millis
+from schemas.settings import RolloutSettings
+
+IDLE_MS = 60_000
+"""A shorter pause between two requests is not reported."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, and what the canary waits for."""
+
+    evidence: VerdictEvidence
+    requests_left: int = 0
+    """Predictions of the canary that are missing, about."""
+    seconds_left: float | None = None
+    """How long they take at the rate of the step so far; None where that is unknown."""
+    overdue: bool = False
+    """The step has lasted `rollout.step_minutes` and lacks requests: worth an alert, once."""
+
+
+def judge(
+    steps: Sequence[Step],
+    agreement: Agreement,
+    names: tuple[str, str],
+    settings: RolloutSettings,
+    now: Millis,
+) -> Judgement:
+    """The verdict at the last of `steps`, of which there is at least one.
+
+    `names`: version of canary and stable. `now`: wall clock (UTC, ms). `fail`: surely worse. `hold`: too
+    few requests, or an estimate beyond the tolerance that may be chance. `error`: after
+    `rollout.step_minutes`, the canary has its requests, and stable has none to compare with.
+    """
+    called = (named(names[0]), named(names[1]))
+    worse = _worse(steps, agreement, called, settings)
+    if worse:
+        return Judgement(_evidence(steps, "fail", worse))
+    return (
+        _short(steps, called, settings, now)
+        or _incomparable(steps, called, settings, now)
+        or _doubtful(steps, called, settings, now)
+        or Judgement(_evidence(steps, "pass", _summary(steps[-1], agreement, called)))
+    )
+
+
+def _worse(
+    steps: Sequence[Step], agreement: Agreement, names: tuple[str, str], settings: RolloutSettings
+) -> str:
+    """Why the canary is surely worse; empty where it isn't."""
+    if sum(requests.failures(step) for step in steps) > math.log(2 / settings.alpha):
+        return f"{_failing(steps, names)}: surely more"
+    sure = math.log(6 / settings.alpha)
+    for quantile in requests.QUANTILES:
+        slower = _slower(steps[-1], quantile, names, settings)
+        if slower and sum(requests.slow_calls(step, quantile) for step in steps) > sure:
+            return f"{slower}: surely slower"
+    if agreement.rows >= requests.COMPARED and requests.disagreement(agreement) > sure:
+        return (
+            f"{names[0]} serves other scores than the model gives for the same features: "
+            f"{agreement.disagreeing:,} of {agreement.rows:,} differ, by up to {agreement.largest:.3g}"
+        )
+    return ""
+
+
+def _short(
+    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+) -> Judgement | None:
+    step = steps[-1]
+    missing = settings.min_requests - step.canary.predictions
+    if missing <= 0:
+        return None
+    overdue = now - step.since >= settings.step_minutes * 60_000
+    had = (
+        f"{names[0]} has {step.canary.predictions:,} of {settings.min_requests:,} requests at {step.share} %"
+    )
+    left = _seconds(step, missing, now)
+    wait = _idle(step, now) or waits.eta(missing, left)
+    sentence = f"{had}: {wait}"
+    if overdue:
+        sentence += f"; the step has lasted longer than {settings.step_minutes:g} minutes"
+    return Judgement(_evidence(steps, "hold", sentence), missing, left, overdue)
+
+
+def _incomparable(
+    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+) -> Judgement | None:
+    step = steps[-1]
+    if step.stable.calls or step.share == 100:
+        return None
+    late = now - step.since >= settings.step_minutes * 60_000
+    sentence = (
+        f"{names[0]} can't be compared: {names[1]} has had no request since {waits.clock(step.since)}, "
+        f"when the canary got {step.share} %; the canary has served {step.canary.predictions:,} requests"
+    )
+    return Judgement(_evidence(steps, "error" if late else "hold", sentence))
+
+
+def _doubtful(
+    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+) -> Judgement | None:
+    """A hold where an estimate is beyond its tolerance."""
+    excess = requests.excess(steps)
+    if excess > settings.error_tolerance:
+        calls = sum(step.canary.calls for step in steps)
+        left = math.ceil(calls * (excess / max(settings.error_tolerance, 1e-4) - 1))
+        seconds = _seconds(steps[-1], left, now)
+        sentence = (
+            f"{_failing(steps, names)}: {settings.error_tolerance:.2%} more than {names[1]} are allowed; "
+            f"held, as it may be chance; passes after {waits.eta(left, seconds)} "
+            f"if it fails no more often than {names[1]}"
+        )
+        return Judgement(_evidence(steps, "hold", sentence), left, seconds)
+    for quantile in requests.QUANTILES:
+        slower = _slower(steps[-1], quantile, names, settings)
+        if slower:
+            left = max(steps[-1].canary.calls // 4, 1)
+            seconds = _seconds(steps[-1], left, now)
+            sentence = (
+                f"{slower}: above the {settings.latency_ratio:g} times that are allowed, and not yet sure; "
+                f"held for {waits.eta(left, seconds)}"
+            )
+            return Judgement(_evidence(steps, "hold", sentence), left, seconds)
+    return None
+
+
+def _slower(step: Step, quantile: float, names: tuple[str, str], settings: RolloutSettings) -> str:
+    """How the quantiles compare, where the canary's is beyond the ratio; empty where it isn't, or unknown."""
+    if min(step.canary.timed, step.stable.timed) < round(requests.TAIL / (1 - quantile)):
+        return ""
+    mine, theirs = step.canary.quantile(quantile), step.stable.quantile(quantile)
+    if mine <= settings.latency_ratio * theirs:
+        return ""
+    name = f"p{quantile * 100:g}"
+    return f"{names[0]} answers in {mine:.3g} ms ({name}) where {names[1]} takes {theirs:.3g} ms"
+
+
+def _failing(steps: Sequence[Step], names: tuple[str, str]) -> str:
+    mine = sum((step.canary for step in steps), Traffic())
+    theirs = sum((step.stable for step in steps), Traffic())
+    return f"{names[0]} failed {_failed(mine)}, {names[1]} {_failed(theirs)}"
+
+
+def _failed(traffic: Traffic) -> str:
+    late = f", {traffic.timeouts:,} by timeout" if traffic.timeouts else ""
+    share = traffic.failures / traffic.calls if traffic.calls else 0.0
+    return f"{traffic.failures:,} of {traffic.calls:,} calls ({share:.1%}{late})"
+
+
+def _summary(step: Step, agreement: Agreement, names: tuple[str, str]) -> str:
+    said = (
+        f"{names[0]} served {step.canary.predictions:,} requests at {step.share} %: {_failing([step], names)}"
+    )
+    if step.canary.timed and step.stable.timed:
+        mine, theirs = step.canary.quantile(0.95), step.stable.quantile(0.95)
+        said += f"; p95 {mine:.3g} ms against {theirs:.3g} ms"
+    if agreement.rows:
+        said += f"; {agreement.rows - agreement.disagreeing:,} of {agreement.rows:,} scores agree"
+    return said
+
+
+def _idle(step: Step, now: Millis) -> str:
+    """Since when the canary got no request; empty where the pause is no longer than usual."""
+    last = step.since if step.asked is None else step.asked
+    usual = (now - step.since) / max(step.canary.calls, 1)
+    if step.canary.calls and now - last < max(IDLE_MS, 10 * usual):
+        return ""
+    return f"no request since {waits.clock(last)} ({waits.duration((now - last) / 1000)}): held"
+
+
+def _seconds(step: Step, requests: int, now: Millis) -> float | None:
+    """How long so many more predictions of the canary take."""
+    if not step.canary.predictions:
+        return None
+    return max(now - step.since, 1) / 1000 * requests / step.canary.predictions
+
+
+def _evidence(steps: Sequence[Step], outcome: Word, sentence: str) -> VerdictEvidence:
+    return VerdictEvidence(
+        outcome=outcome,
+        sentence=sentence,
+        canary_rows=sum(step.canary.predictions for step in steps),
+        stable_rows=sum(step.stable.predictions for step in steps),
+    )

@@ -1,0 +1,87 @@
+"""What was counted while the canary had a share of the traffic, and the evidence that is in it.
+
+The functions return logarithms of evidence that is always valid (`counting`) and may be added over steps.
+"""
+
+from collections.abc import Sequence
+
+from mlops_core.rollout.counting import log_evidence
+from schemas.events import Part, Traffic, TrafficMeasured
+from schemas.records import Millis
+
+QUANTILES = (0.95, 0.99)
+TAIL = 3
+"""Calls above a quantile that its estimate rests on: p95 is judged from 60 calls, p99 from 300."""
+DISAGREEING = 0.01
+"""Share of scores that may differ from the recomputed ones: rows whose features were corrected meanwhile."""
+COMPARED = 50
+"""Rows before a disagreement is called."""
+
+
+class Agreement(Part):
+    """Scores served against scores that an agent computed from the same features; sums, which add up."""
+
+    rows: int = 0
+    disagreeing: int = 0
+    largest: float = 0.0
+    """Largest absolute difference."""
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(
+            rows=self.rows + other.rows,
+            disagreeing=self.disagreeing + other.disagreeing,
+            largest=max(self.largest, other.largest),
+        )
+
+
+class Step(Part):
+    """Requests while the canary had one share of the traffic. Times are wall clock (UTC, ms)."""
+
+    share: int
+    """The canary's percent of the traffic."""
+    since: Millis
+    """When that share was set."""
+    canary: Traffic = Traffic()
+    stable: Traffic = Traffic()
+    asked: Millis | None = None
+    """End of the newest span with a call to the canary."""
+
+    def plus(self, measured: TrafficMeasured, canary: str, stable: str) -> "Step":
+        """With another span; the same where the span began before the share was set."""
+        if measured.since < self.since:
+            return self
+        mine = measured.versions.get(canary, Traffic())
+        theirs = measured.versions.get(stable, Traffic())
+        asked = max(self.asked or 0, measured.until) if mine.calls else self.asked
+        sums = {"canary": self.canary + mine, "stable": self.stable + theirs}
+        return self.model_copy(update={**sums, "asked": asked})
+
+
+def failures(step: Step) -> float:
+    """Log of the evidence that the canary fails more calls than stable."""
+    calls = step.canary.calls + step.stable.calls
+    failures = step.canary.failures + step.stable.failures
+    return log_evidence(step.canary.failures, failures, step.canary.calls / calls) if calls else 0.0
+
+
+def slow_calls(step: Step, quantile: float) -> float:
+    """Log of the evidence that the canary has more calls above stable's quantile than stable has."""
+    if not (step.canary.timed and step.stable.timed):
+        return 0.0
+    place = step.stable.place(quantile)
+    slow = step.canary.slower(place)
+    share = step.canary.timed / (step.canary.timed + step.stable.timed)
+    return log_evidence(slow, slow + step.stable.slower(place), share)
+
+
+def disagreement(agreement: Agreement) -> float:
+    """Log of the evidence that more than 1 % of the rows disagree."""
+    return log_evidence(agreement.disagreeing, agreement.rows, DISAGREEING)
+
+
+def excess(steps: Sequence[Step]) -> float:
+    """Share of failed calls of the canary - stable's, within steps, weighted by the canary's calls."""
+    compared = [step for step in steps if step.canary.calls and step.stable.calls]
+    calls = sum(step.canary.calls for step in compared)
+    expected = sum(step.stable.failures / step.stable.calls * step.canary.calls for step in compared)
+    return (sum(step.canary.failures for step in compared) - expected) / calls if calls else 0.0
