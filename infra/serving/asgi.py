@@ -47,6 +47,8 @@ class Answer:
     status: int
     body: bytes
     kind: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Beside type and length; for the router, not for clients."""
 
 
 class Refused(Exception):
@@ -60,9 +62,9 @@ class Refused(Exception):
 Handle = Callable[[Request], Awaitable[Answer]]
 
 
-def answer(content: object, status: int = 200) -> Answer:
+def answer(content: object, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """JSON of `content`."""
-    return Answer(status, orjson.dumps(content))
+    return Answer(status, orjson.dumps(content), headers=headers)
 
 
 def refusal(error: Refused) -> Answer:
@@ -151,7 +153,8 @@ async def _body(receive: Receive) -> bytes:
 
 
 async def _send(send: Send, given: Answer) -> None:
-    headers = [(b"content-type", given.kind), (b"content-length", str(len(given.body)).encode())]
+    length = (b"content-length", str(len(given.body)).encode())
+    headers = [(b"content-type", given.kind), length, *given.headers]
     await send({"type": "http.response.start", "status": given.status, "headers": headers})
     await send({"type": "http.response.body", "body": given.body})
 

@@ -165,6 +165,10 @@ class Fleet:
             raise Refused(404, f"model {model!r} is not served here; there is {known}")
         return served
 
+    def shared(self, model: str) -> bool:
+        """Whether several versions share the model's traffic."""
+        return len(self.models.get(model, Served()).weights) > 1
+
     @property
     def ready(self) -> bool:
         """Whether every version with traffic can answer."""

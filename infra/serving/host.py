@@ -20,6 +20,7 @@ from infra.serving.asgi import Answer, Handle, Refused, Request
 from infra.serving.fleet import Fleet
 from infra.serving.keeper import Launch
 from infra.serving.router import Router, client_session
+from infra.serving.traffic import Reports
 from mlops_core.errors import Unavailable
 from schemas.settings import Settings
 
@@ -43,7 +44,8 @@ class Host:
         launch = Launch(settings.registry.tracking_uri, settings.kafka, settings.publisher, folder / "logs")
         async with client_session() as session:
             fleet = Fleet(launch, session, folder / "plan.json")
-            router = Router(fleet, session, CollectorRegistry())
+            reports = Reports(settings.kafka, settings.publisher, fleet.shared)
+            router = Router(fleet, session, CollectorRegistry(), reports.tally)
             admin = Admin(fleet, settings.serving.host)
 
             async def handle(request: Request) -> Answer:
@@ -51,10 +53,13 @@ class Host:
 
             fleet.restore()
             self._handle = handle
+            reporting = asyncio.create_task(reports.run())
             try:
                 yield
             finally:
-                await fleet.close()
+                reporting.cancel()
+                await asyncio.wait([reporting])
+                await asyncio.gather(fleet.close(), asyncio.to_thread(reports.close))
 
 
 async def _not_yet(_: Request) -> Answer:

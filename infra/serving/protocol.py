@@ -16,6 +16,8 @@ import orjson
 from infra.serving.asgi import Refused
 from schemas.records import Value
 
+ROWS_HEADER = "x-driftloop-rows"
+"""Of a replica's answer: how many rows it scored."""
 MAX_ROWS = 100_000
 LONGEST_NAME = 200
 LAST_MILLI = 1 << 53

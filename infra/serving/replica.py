@@ -90,7 +90,7 @@ class Replica:
         match request.method, request.path:
             case "POST", ("predict",):
                 scored = self._score(protocol.read_predict(request.body, now))
-                return asgi.answer(protocol.predict_answer(scored))
+                return asgi.answer(protocol.predict_answer(scored), headers=_counted(scored))
             case "POST", ("v2", "models", model, "infer"):
                 return self._inferred(model, request.body, now)
             case "POST", ("v2", "models", model, "versions", version, "infer") if version == self.version:
@@ -100,7 +100,8 @@ class Replica:
 
     def _inferred(self, model: str, body: bytes, now: int) -> Answer:
         rows, request = protocol.read_infer(model, body, now)
-        return asgi.answer(protocol.infer_answer(self._score(rows), request))
+        scored = self._score(rows)
+        return asgi.answer(protocol.infer_answer(scored, request), headers=_counted(scored))
 
     def _score(self, rows: Rows) -> Scored:
         loaded = self._able(rows.model)
@@ -146,6 +147,11 @@ class Replica:
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
             case _:
                 raise asgi.no_page(request, PAGES)
+
+
+def _counted(scored: Scored) -> tuple[tuple[bytes, bytes], ...]:
+    """The header by which the router knows how many rows were scored, without reading the answer."""
+    return ((protocol.ROWS_HEADER.encode(), str(len(scored.ids)).encode()),)
 
 
 def metadata(model: str, version: str, spec: FeatureSpec) -> dict[str, object]:

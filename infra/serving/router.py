@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
@@ -20,9 +21,10 @@ from infra.serving import asgi, protocol
 from infra.serving.asgi import Answer, Refused, Request
 from infra.serving.fleet import Fleet, Served
 from infra.serving.keeper import Keeper
-from infra.serving.protocol import Rows, Scored
+from infra.serving.protocol import ROWS_HEADER, Rows, Scored
 from infra.serving.replica import LATENCY_BUCKETS
 from infra.serving.split import Split
+from infra.serving.traffic import Failure, Tally
 
 FORWARD_SECONDS = 10.0
 """A replica that takes longer counts as failed."""
@@ -35,11 +37,27 @@ _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([^"\\]{1,200})"')
 """A body that names its model first need not be read to be passed on; the replica reads it all."""
 
 
-class Router:
-    """Answers clients with the fleet's replicas."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a call to a replica."""
 
-    def __init__(self, fleet: Fleet, session: aiohttp.ClientSession, registry: CollectorRegistry) -> None:
+    answer: Answer | None
+    """None if there is none."""
+    failure: Failure = ""
+    rows: int = 0
+    """Rows that the replica scored."""
+    seconds: float | None = None
+    """How long the answer took, or the timeout; None where there was an error."""
+
+
+class Router:
+    """Answers clients with the fleet's replicas; `tally` counts every call to one."""
+
+    def __init__(
+        self, fleet: Fleet, session: aiohttp.ClientSession, registry: CollectorRegistry, tally: Tally
+    ) -> None:
         self._fleet = fleet
+        self._tally = tally
         self._session = session
         self._registry = registry
         self._requests = Counter(
@@ -142,31 +160,43 @@ class Router:
 
     async def _try(self, served: Served, model: str, version: str, page: str, body: bytes) -> Answer | None:
         revision = served.revisions.get(version)
+        asked = False
         for keeper in revision.pair() if revision else ():
             if not keeper.ready:
                 continue  # it was the first of the pair, too, and just didn't answer
-            given = await self._forward("POST", keeper, page, body)
-            failed = given is None or given.status >= 500
-            self._forwards.labels(model, version, "failed" if failed else "answered").inc()
-            if not failed:
-                return given
+            asked = True
+            reply = await self._forward("POST", keeper, page, body)
+            self._tally.count(model, version, rows=reply.rows, seconds=reply.seconds, failure=reply.failure)
+            self._forwards.labels(model, version, "failed" if reply.failure else "answered").inc()
+            if not reply.failure:
+                return reply.answer
+        if not asked:
+            self._tally.count(model, version, failure="error")
         return None
 
-    async def _forward(self, method: str, keeper: Keeper, page: str, body: bytes = b"") -> Answer | None:
-        """A replica's answer; None if there is none."""
+    async def _forward(self, method: str, keeper: Keeper, page: str, body: bytes = b"") -> Reply:
+        """What a replica answers."""
         keeper.in_flight += 1
+        began = time.perf_counter()
         try:
             async with self._session.request(
                 method, keeper.url + page, data=body or None, headers=_JSON
             ) as reply:
-                return Answer(reply.status, await reply.read(), reply.content_type.encode())
-        except (aiohttp.ClientConnectorError, TimeoutError):  # nobody there, or hanging
+                given = Answer(reply.status, await reply.read(), reply.content_type.encode())
+                rows = int(reply.headers.get(ROWS_HEADER, 0))
+        except TimeoutError:  # hanging
             keeper.suspect()
-            return None
+            return Reply(None, "timeout", seconds=time.perf_counter() - began)
+        except aiohttp.ClientConnectorError:  # nobody there
+            keeper.suspect()
+            return Reply(None, "error")
         except (aiohttp.ClientError, OSError):  # the connection broke, which says little about the next one
-            return None
+            return Reply(None, "error")
         finally:
             keeper.in_flight -= 1
+        if given.status >= 500:
+            return Reply(given, "error")
+        return Reply(given, rows=rows, seconds=time.perf_counter() - began)
 
     async def _pinned(self, method: str, model: str, version: str, request: Request) -> Answer:
         """Ask one version and no other, with or without traffic of its own: to try it, or look at it."""
@@ -176,9 +206,9 @@ class Router:
             raise Refused(404, f"{model}:{version} is not served here; there is {known}")
         page = "/" + "/".join(quote(part, safe="") for part in request.path)
         for keeper in revision.pair():
-            given = await self._forward(method, keeper, page, request.body)
-            if given is not None:
-                return given
+            reply = await self._forward(method, keeper, page, request.body)
+            if reply.answer is not None:
+                return reply.answer
         raise Refused(503, f"no replica of {model}:{version} answers just now; it is {revision.state}")
 
     def _open(self, model: str) -> tuple[Served, Split]:
