@@ -73,8 +73,15 @@ def _stream(
     with Baselines(stream, training, given.cache / "loop-bench", given.processes) as baselines:
         for strategy in given.strategy.split(","):
             folder = given.folder / f"{stream.name}-{strategy}"
-            rest = (given.broker, given.seed, given.request_rows, settings)
-            options = Options(folder, strategy, *rest)
+            options = Options(
+                folder=folder,
+                strategy=strategy,
+                broker=given.broker,
+                seed=given.seed,
+                request_rows=given.request_rows,
+                partitions=given.partitions,
+                settings=settings,
+            )
             replayed = replay(stream, options, terminal.say, _shown(stream, terminal))
             replays.append(replayed)
             terminal.say(_done(replayed))
@@ -159,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--broker", default="embedded", help="embedded, kafka or external")
     add("--request-rows", type=int, default=100, help="rows of one request")
+    add("--partitions", type=int, default=1, help="of each topic; more cost time")
     add(
         "--elec",
         type=Path,
