@@ -190,8 +190,8 @@ def test_a_training_counts_as_many_fits_as_it_says(event: Mapping[str, int], fit
 def test_a_short_run_through_the_whole_system_writes_the_page_and_its_figures(tmp_path: Path) -> None:
     place = tmp_path / "loop-quality.md"
     folders = ["--folder", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
-    asked = ["--data", "stable", "--rows", "3000", "--seed", str(SEED), "--check", *folders]
-    assert main([str(place), *asked]) == 1  # no goal of 100,000 rows is met within 3,000
+    asked = ["--data", "stable", "--rows", "3000", "--seed", str(SEED), *folders]
+    assert main([str(place), *asked]) == 0
     stream = json.loads(place.with_suffix(".json").read_text())["streams"][0]
     assert stream["not_at_rest"] == stream["failed_rows"] == {"champion": 0}
     lines = {line["name"]: line for line in stream["lines"]}

@@ -93,16 +93,18 @@ def _stream(
 
 def _shown(stream: Stream, terminal: Terminal) -> Callable[[int, Facts], None]:
     """Draws the progress: rows, what the loop did, time to go."""
-    began, coming = time.monotonic(), len(stream) - stream.warm
+    coming, first = len(stream) - stream.warm, list[tuple[float, float]]()
 
     def show(asked: int, facts: Facts) -> None:
-        done = (asked - stream.warm) / coming
-        passed = time.monotonic() - began
+        done, now = (asked - stream.warm) / coming, time.monotonic()
+        if not first:
+            first.append((done, now))  # the time before it is that of starting the system
+        [(done_then, then)] = first
+        left = (now - then) * (1 - done) / max(done - done_then, 1e-9)
         bar = "#" * round(20 * done) + "." * (20 - round(20 * done))
         loop = f"{facts.trainings - 1} trainings, {facts.promotions} promoted, {facts.rollbacks} rolled back"
-        left = passed / done - passed
         rows = f"{asked - stream.warm:,} of {coming:,} rows"
-        terminal.progress(f"{stream.name} {bar} {rows}; {loop}; {passed:.0f} s, {left:.0f} s to go")
+        terminal.progress(f"{stream.name} {bar} {rows}; {loop}; {left:.0f} s to go")
 
     return show
 

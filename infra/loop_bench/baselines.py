@@ -89,8 +89,11 @@ class Baselines:
         self._fits: dict[tuple[int, int], Future[Fitted | None]] = {}
         self._pool: ProcessPoolExecutor | None = None
         self._processes = processes
-        if any(self._kept(name) is None for name in WINDOWS):
-            self._start([window(tick, rows) for rows in WINDOWS.values() for tick in self._ticks])
+        for name, rows in WINDOWS.items():
+            if self._kept(name) is None:
+                self._start([window(tick, rows) for tick in self._ticks])
+        if self._kept(GATE) is None:
+            self._start([one for tick in self._ticks for one in _challengers(tick)])
 
     def results(self, first: Fitted) -> Mapping[str, Baseline]:
         """All baselines, once they are computed; `first` is the loop's first model."""
@@ -121,7 +124,7 @@ class Baselines:
         return Baseline(scores, len(windows), len(serving))
 
     def _gate(self, first: Fitted) -> Baseline:
-        windows = [[window(tick, rows, GATE_ROWS) for rows in WINDOWS.values()] for tick in self._ticks]
+        windows = [_challengers(tick) for tick in self._ticks]
         self._start([one for both in windows for one in both])
         serving, champion = [(self._stream.warm, first)], first
         for tick, both in zip(self._ticks, windows, strict=True):
@@ -179,6 +182,11 @@ def admit(
     best, scores = min(scored, key=lambda pair: float(np.square(labels - pair[1]).mean()))
     incumbent = Incumbent("champion", _scores(stream, champion, first, last))
     return best if gate.compare(labels, scores, incumbent, training).passed else None
+
+
+def _challengers(tick: Tick) -> list[tuple[int, int]]:
+    """The windows that the gate's challengers of that moment learn from."""
+    return [window(tick, rows, GATE_ROWS) for rows in WINDOWS.values()]
 
 
 def _scored(stream: Stream, serving: Sequence[tuple[int, Fitted]]) -> Floats:

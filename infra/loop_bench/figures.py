@@ -121,8 +121,8 @@ def goals(found: Compared, strategy: str, loop: Figures) -> Iterator[Goal]:
     name = found.stream.name
     least = LEAST_SHARE[strategy].get(name)
     if least is not None:
-        reached = loop.share if loop.share is not None else float("nan")
-        yield Goal(f"share >= {least:.0%}", f"{reached:.0%}", reached >= least)
+        reached = "none, no cron gained anything" if loop.share is None else f"{loop.share:.0%}"
+        yield Goal(f"share >= {least:.0%}", reached, loop.share is not None and loop.share >= least)
     if strategy != "champion":
         return
     if name in MOST_FITS:
