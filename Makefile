@@ -5,7 +5,7 @@ STAMP := $(VENV)/.ready
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e chaos bench bench-drift demo docs lock clean
+.PHONY: help setup check test e2e chaos bench bench-drift bench-loop demo docs lock clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: setup ## what the data plane costs, as ratios inside one run; writes docs
 
 bench-drift: setup ## how good drift detection is, on streams with known changes (ten minutes; ARGS=--quick)
 	$(BIN)/python -m infra.drift_bench docs/drift-quality.md $(ARGS)
+
+bench-loop: setup ## what the loop is worth beside cron jobs, on six streams (an hour; ARGS='--data elec --rows 5000')
+	$(BIN)/python -m infra.loop_bench docs/loop-quality.md $(ARGS)
 
 demo: setup ## the loop closes on a year of flights (five to ten minutes; ARGS=--fast for two to four)
 	$(BIN)/driftloop demo $(ARGS)

@@ -196,8 +196,8 @@ class Loop(Generic[State]):
             chunk.partition, lambda: asyncio.to_thread(self._source.remember, chunk.partition, entry)
         )
         await self._publish(chunk.partition, outbox)
-        metrics.applied(self._agent.name, chunk.topic, len(chunk.records))
         self._perform_what_is_asked(chunk.partition, live)
+        metrics.applied(self._agent.name, chunk.topic, len(chunk.records))
 
     def _due(self, live: Live[State]) -> bool:
         """Whether the whole state is to be written."""
@@ -336,7 +336,10 @@ class Loop(Generic[State]):
             self._performing.pop(key).cancel()
         for name, effect in wanted.items():
             if (partition, name) not in self._performing:
-                self._performing[partition, name] = asyncio.create_task(self._perform(partition, effect))
+                task = asyncio.create_task(self._perform(partition, effect))
+                metrics.performing(self._agent.name, 1)
+                task.add_done_callback(lambda _: metrics.performing(self._agent.name, -1))
+                self._performing[partition, name] = task
 
     async def _perform(self, partition: int, effect: object) -> None:
         """Carry out one effect to the end; what follows is published, and comes back as an event."""

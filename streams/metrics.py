@@ -10,6 +10,7 @@ from mlops_core.data.features import Floats
 from streams.delays import Histogram
 
 _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's state", ["agent", "topic"])
+_PERFORMING = Gauge("driftloop_effects_performing", "Effects that an agent is carrying out", ["agent"])
 _RETRIED = Counter("driftloop_retries", "Attempts that failed and were tried again", ["agent"])
 _PARKED = Counter(
     "driftloop_parked",
@@ -56,6 +57,11 @@ _seen: dict[str, dict[str, int]] = {}
 def applied(agent: str, topic: str, records: int) -> None:
     """Records became part of an agent's state."""
     _APPLIED.labels(agent, topic).inc(records)
+
+
+def performing(agent: str, change: int) -> None:
+    """An effect began (+1), or it ended and Kafka has acknowledged what followed from it (-1)."""
+    _PERFORMING.labels(agent).inc(change)
 
 
 def retried(agent: str) -> None:

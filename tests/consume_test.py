@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from mlops_core.errors import Unavailable
 from schemas.dead_letters import DeadLetter
@@ -291,6 +292,31 @@ async def test_an_effect_that_runs_is_not_started_twice() -> None:
     await asyncio.sleep(0)
     loop.forget_all()
     assert agent.performed == [7, 8]
+
+
+async def test_an_effect_counts_as_being_performed_until_it_has_ended_or_is_cancelled() -> None:
+    done = asyncio.Event()
+
+    class Waiting(Effects):
+        name = "waiting"
+
+        async def perform(self, effect: object) -> list[Emitted]:
+            await done.wait()
+            return []
+
+    def performing() -> float | None:
+        return REGISTRY.get_sample_value("driftloop_effects_performing", {"agent": "waiting"})
+
+    loop, other = worker(Cluster(), Waiting()), worker(Cluster(), Waiting())
+    await loop.consume(Chunk("labels", 0, records([b"7"])))
+    await other.consume(Chunk("labels", 0, records([b"8"])))
+    assert performing() == 2
+    other.forget_all()
+    await asyncio.sleep(0.01)
+    assert performing() == 1
+    done.set()
+    await asyncio.sleep(0.01)
+    assert performing() == 0
 
 
 @given(st.lists(st.integers(0, 100), max_size=12))
