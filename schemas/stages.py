@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from schemas import columns as column
 from schemas import halfbytes
-from schemas.events import Part, Span
+from schemas.events import Agreement, Part, Span
 from schemas.records import Millis, Name, Value
 
 Texts = Annotated[Sequence[str], column.text(Sequence[str])]
@@ -156,6 +156,34 @@ class LabelledExamples(Outcomes):
     def _columns(self) -> Iterator[tuple[str, Sequence[object]]]:
         yield from super()._columns()
         yield from ((f"features.{name}", values) for name, values in self.features.items())
+
+
+class PairedLosses(Part):
+    """Losses of several versions of a model on the same labelled rows of one partition: sums, which add up."""
+
+    model: Name
+    span: Span
+    """The records that brought the rows."""
+    loss: Literal["squared error", "absolute error"]
+    versions: Sequence[Name]
+    rows: Annotated[int, Field(ge=0)]
+    sums: Sequence[float]
+    """Sum of losses per version."""
+    products: Sequence[float]
+    """Sums of products of the losses of each two versions, row by row: of shape (versions, versions). The
+    variance of any pair's difference follows from them, whichever version is champion by then."""
+    since: Millis
+    until: Millis
+    """Times of the first and last label."""
+    agreement: Mapping[str, Agreement] = Field(default_factory=dict)
+    unscored: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_sum_per_version(self) -> Self:
+        count = len(self.versions)
+        if len(self.sums) != count or len(self.products) != count * count:
+            raise ValueError(f"{count} versions have {len(self.sums)} sums and {len(self.products)} products")
+        return self
 
 
 def _bytes(name: str, packed: str) -> bytes:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops_core.rollout.operations import judge
-from mlops_core.rollout.requests import Agreement, Step
+from mlops_core.rollout.requests import Step
+from schemas.events import Agreement
 from schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured
 from schemas.settings import RolloutSettings
 

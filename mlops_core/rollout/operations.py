@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops_core.rollout import requests, waits
-from mlops_core.rollout.requests import Agreement, Step
+from mlops_core.rollout.requests import Step
 from mlops_core.rollout.verdict import Word, named
-from schemas.events import Traffic, VerdictEvidence
+from schemas.events import Agreement, Traffic, VerdictEvidence
 from schemas.records import Millis
 from schemas.settings import RolloutSettings
 

@@ -6,7 +6,7 @@ The functions return logarithms of evidence that is always valid (`counting`) an
 from collections.abc import Sequence
 
 from mlops_core.rollout.counting import log_evidence
-from schemas.events import Part, Traffic, TrafficMeasured
+from schemas.events import Agreement, Part, Traffic, TrafficMeasured
 from schemas.records import Millis
 
 QUANTILES = (0.95, 0.99)
@@ -16,22 +16,6 @@ DISAGREEING = 0.01
 """Share of scores that may differ from the recomputed ones: rows whose features were corrected meanwhile."""
 COMPARED = 50
 """Rows before a disagreement is called."""
-
-
-class Agreement(Part):
-    """Scores served against scores that an agent computed from the same features; sums, which add up."""
-
-    rows: int = 0
-    disagreeing: int = 0
-    largest: float = 0.0
-    """Largest absolute difference."""
-
-    def __add__(self, other: "Agreement") -> "Agreement":
-        return Agreement(
-            rows=self.rows + other.rows,
-            disagreeing=self.disagreeing + other.disagreeing,
-            largest=max(self.largest, other.largest),
-        )
 
 
 class Step(Part):

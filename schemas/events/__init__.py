@@ -40,6 +40,15 @@ from schemas.events.rollout import (
     RolloutStarted,
     VerdictEvidence,
 )
+from schemas.events.selection import (
+    Agreement,
+    ChallengerPassedOver,
+    ChallengerProven,
+    EvidenceMeasured,
+    MemberEvidence,
+    PairEvidence,
+    PoolChanged,
+)
 from schemas.events.traffic import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
 from schemas.events.training import (
     GateEvidence,
@@ -76,14 +85,21 @@ AnyEvent = (
     | RolloutPromoted
     | RolloutRolledBack
     | RolloutFailed
+    | EvidenceMeasured
+    | ChallengerProven
+    | PoolChanged
+    | ChallengerPassedOver
     | AlertRaised
 )
 
 __all__ = (
     "EVERY_MODEL",
     "LATENCY_BOUNDS",
+    "Agreement",
     "AlertRaised",
     "AnyEvent",
+    "ChallengerPassedOver",
+    "ChallengerProven",
     "ColumnDrift",
     "ColumnsChanged",
     "DeployRequested",
@@ -93,13 +109,17 @@ __all__ = (
     "DriftResolved",
     "DriftState",
     "Event",
+    "EvidenceMeasured",
     "GateEvidence",
+    "MemberEvidence",
     "ModelRegistered",
     "Outcome",
     "PairDrift",
+    "PairEvidence",
     "Part",
     "PerformanceEstimated",
     "PerformanceMeasured",
+    "PoolChanged",
     "PostStratified",
     "Range",
     "RetrainRefused",

@@ -1,0 +1,305 @@
+"""One model's challengers: which versions are compared, what labels say of them, and which one is proven.
+
+Registered versions join the pool; labelled rows move its weights and proofs; a proven version is proposed for
+a rollout. Versions that cannot be scored here (their features don't travel, or the registry can't give the
+model) are proposed at once, for a canary that its own labels judge.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlops_core.rollout.selection import Pool, Span
+from mlops_core.rollout.verdict import named
+from schemas import ids
+from schemas.events import (
+    Agreement,
+    AnyEvent,
+    ChallengerPassedOver,
+    ChallengerProven,
+    Event,
+    EvidenceMeasured,
+    ModelRegistered,
+    PairEvidence,
+    PoolChanged,
+    RolloutFailed,
+    RolloutPromoted,
+    RolloutRolledBack,
+    RolloutStarted,
+)
+from schemas.settings import RolloutSettings
+from schemas.stages import PairedLosses
+
+OVERTAKING = 5.0
+"""A version replaces one that is proposed already when its weight is so many times as large."""
+
+
+@dataclass
+class Challengers:
+    """What is known of one model's versions."""
+
+    model: str
+    pool: Pool = field(default_factory=Pool)
+    champion: str | None = None
+    previous: str | None = None
+    canary: str | None = None
+    """The version that a rollout gives traffic to."""
+    proposed: str | None = None
+    """The version that was proposed last and whose rollout has not ended."""
+    origins: dict[str, str] = field(default_factory=dict)
+    """Version -> id of the event that registered it."""
+    by_hand: list[str] = field(default_factory=list)
+    """Versions that a person has to deploy."""
+    span: Span | None = None
+    """Rows that wait until there are enough for a span."""
+    agreement: dict[str, Agreement] = field(default_factory=dict)
+    unscored: dict[str, str] = field(default_factory=dict)
+    """Version -> why it can't be scored."""
+    labelled: int = 0
+    """Labelled rows in all spans so far."""
+
+
+def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> list[Event]:
+    """Events that follow from a registration or from the end of a rollout; `known` is changed."""
+    match event:
+        case ModelRegistered():
+            return _registered(known, event, settings)
+        case RolloutStarted():
+            known.canary = event.version
+            known.pool.admit(event.version)
+            return [_pool(known, event, f"{named(event.version)} is being rolled out")]
+        case RolloutPromoted():
+            return _promoted(known, event, settings)
+        case RolloutRolledBack() | RolloutFailed():
+            known.canary = known.proposed = None
+            if event.version != known.champion:
+                _forget(known, event.version)
+            return [_pool(known, event, f"{named(event.version)} left: {event.sentence}")]
+        case _:
+            return []
+
+
+def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
+    """Events that follow from labelled rows of one partition; `known` is changed."""
+    for version, one in losses.agreement.items():
+        known.agreement[version] = known.agreement.get(version, Agreement()) + one
+    known.unscored = {
+        version: why for version, why in losses.unscored.items() if version in known.pool.versions
+    }
+    unmeasurable = _unmeasurable(known, losses, settings)
+    if not losses.rows or known.champion is None:
+        return unmeasurable
+    span = Span.of(losses)
+    events: list[Event] = []
+    if known.span is not None and known.span.versions != span.versions:
+        events += _closed(known, losses, settings)  # the pool changed
+    known.span = span if known.span is None else known.span.plus(span)
+    if known.span.rows >= settings.span_labels:
+        events += _closed(known, losses, settings)
+    return [*unmeasurable, *events]
+
+
+def dump(known: Challengers) -> dict[str, Any]:
+    """Fit for JSON."""
+    fields = {**vars(known), "pool": known.pool.dump(), "span": None}
+    fields["agreement"] = {version: one.model_dump() for version, one in known.agreement.items()}
+    if known.span is not None:
+        span = vars(known.span)
+        fields["span"] = {
+            **span,
+            "sums": span["sums"].tolist(),
+            "products": span["products"].ravel().tolist(),
+        }
+    return fields
+
+
+def load(fields: Mapping[str, Any]) -> Challengers:
+    """Back from `dump`."""
+    known = Challengers(**{**fields, "pool": Pool.load(fields["pool"]), "span": None})
+    known.agreement = {version: Agreement.model_validate(one) for version, one in fields["agreement"].items()}
+    if fields["span"] is not None:
+        one = fields["span"]
+        waiting = PairedLosses.model_construct(**one)
+        known.span = Span.of(waiting)
+    return known
+
+
+def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
+    if event.version in known.origins:
+        return []
+    known.origins[event.version] = event.id
+    if event.rollout == "manual":
+        known.by_hand.append(event.version)
+    known.pool.admit(event.version)
+    return [*_evicted(known, event, settings), _pool(known, event, f"{named(event.version)} was registered")]
+
+
+def _evicted(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
+    """Versions that make room."""
+    events: list[Event] = []
+    kept = [known.champion, known.previous, known.canary, known.proposed, event.version]
+    while len(known.pool.members) > settings.pool:
+        weakest = known.pool.weakest([version for version in kept if version])
+        if weakest is None:
+            break
+        weight = known.pool.members_evidence()[weakest].weight
+        _forget(known, weakest)
+        events.append(
+            ChallengerPassedOver.following(
+                event,
+                id=ids.derived(event.id, "ChallengerPassedOver", weakest),
+                version=weakest,
+                by=event.version,
+                sentence=f"{named(weakest)} is compared no longer: of {settings.pool} versions it had the "
+                f"smallest weight ({weight:.2%}), and {named(event.version)} needs its place",
+            )
+        )
+    return events
+
+
+def _forget(known: Challengers, version: str) -> None:
+    known.pool.remove(version)
+    known.span = None
+    known.by_hand = [one for one in known.by_hand if one != version]
+
+
+def _promoted(known: Challengers, event: RolloutPromoted, settings: RolloutSettings) -> list[Event]:
+    known.previous = known.champion if known.champion != event.version else known.previous
+    known.champion = event.version
+    known.canary = known.proposed = None
+    known.by_hand = [version for version in known.by_hand if version != event.version]
+    known.pool.admit(event.version)
+    known.pool.restart(event.version)
+    return [_pool(known, event, f"{named(event.version)} is champion")]
+
+
+def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
+    """A span is complete: move weights and proofs, publish them, and propose who is proven."""
+    span, champion = known.span, known.champion
+    assert span is not None
+    assert champion is not None
+    known.span = None
+    known.labelled += span.rows
+    known.pool.observe(span, champion, settings, losses.loss)
+    pairs = known.pool.pairs_evidence(champion, settings)
+    weights = known.pool.members_evidence()
+    leader = max(weights, key=lambda version: weights[version].weight)
+    measured = EvidenceMeasured(
+        id=ids.derived(known.model, "evidence", known.labelled, *known.pool.versions),
+        at=span.until,
+        model=known.model,
+        champion=champion,
+        leader=leader,
+        rows=span.rows,
+        labelled=known.labelled,
+        since=span.since,
+        until=span.until,
+        loss=losses.loss,
+        members=weights,
+        pairs=pairs,
+        agreement=known.agreement,
+        unscored=known.unscored,
+        sentence=_sentence(champion, leader, weights[leader].weight, pairs, settings),
+    )
+    known.agreement = {}
+    return [measured, *_proposed(known, measured, settings)]
+
+
+def _proposed(known: Challengers, measured: EvidenceMeasured, settings: RolloutSettings) -> list[Event]:
+    proven = known.pool.proven(measured.champion, settings)
+    if proven is None or proven == known.proposed or proven in known.by_hand:
+        return []
+    if known.proposed in measured.members:
+        before = measured.members[known.proposed or ""].weight
+        if measured.members[proven].weight < OVERTAKING * before:
+            return []
+    known.proposed = proven
+    pair = measured.pairs.get(proven)
+    return [
+        ChallengerProven(
+            id=ids.derived(measured.id, "ChallengerProven", proven),
+            at=measured.at,
+            model=known.model,
+            caused_by=known.origins.get(proven, measured.id),
+            version=proven,
+            champion=measured.champion,
+            evidence="paired",
+            pair=pair,
+            sentence=_proof(proven, measured.champion, pair),
+        )
+    ]
+
+
+def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
+    """Where versions can't be scored, the newest of them gets a canary, if the settings allow it."""
+    if not known.unscored or settings.evidence == "paired" or known.proposed is not None:
+        return []
+    champion = known.champion
+    waiting = [
+        version
+        for version in known.pool.versions
+        if version not in (champion, known.previous, *known.by_hand)
+        and (version in known.unscored or champion in known.unscored)
+    ]
+    if champion is None or not waiting:
+        return []
+    version = waiting[-1]
+    known.proposed = version
+    why = known.unscored.get(version) or known.unscored.get(champion, "")
+    sentence = f"{named(version)} is judged by the labels of its own requests: {why}"
+    return [
+        ChallengerProven(
+            id=ids.derived(
+                known.model, "ChallengerProven", version, known.origins.get(version, ""), "canary"
+            ),
+            at=losses.until,
+            model=known.model,
+            caused_by=known.origins.get(version),
+            version=version,
+            champion=champion,
+            evidence="canary",
+            sentence=sentence,
+        )
+    ]
+
+
+def _pool(known: Challengers, cause: Event, sentence: str) -> PoolChanged:
+    return PoolChanged.following(
+        cause,
+        versions=known.pool.versions,
+        champion=known.champion,
+        canary=known.canary,
+        sentence=sentence,
+    )
+
+
+def _sentence(
+    champion: str, leader: str, weight: float, pairs: Mapping[str, PairEvidence], settings: RolloutSettings
+) -> str:
+    """Who leads, by how much, and what is missing."""
+    if leader == champion:
+        return f"champion {named(champion)} leads with {weight:.0%} of the weight"
+    pair = pairs.get(leader)
+    if pair is None:
+        return f"{named(leader)} leads with {weight:.0%} of the weight"
+    said = (
+        f"{named(leader)} leads with {weight:.0%} of the weight: loss {pair.gain:.4f} below champion "
+        f"{named(champion)}'s on {pair.rows:,} labels ({pair.low:+.4f} to {pair.high:+.4f})"
+    )
+    if pair.proof >= settings.proof:
+        return f"{said}, proven at {_odds(pair.proof)} to 1"
+    wait = f"about {pair.needed:,} more labels" if pair.needed else "more labels"
+    return f"{said}, {_odds(pair.proof)} to 1 of {settings.proof:g} to 1: needs {wait}"
+
+
+def _proof(version: str, champion: str, pair: PairEvidence | None) -> str:
+    if pair is None:
+        return f"{named(version)} predicts better than champion {named(champion)}"
+    return (
+        f"{named(version)} predicts better than champion {named(champion)}: loss {pair.gain:.4f} lower on "
+        f"{pair.rows:,} labels, {_odds(pair.proof)} to 1"
+    )
+
+
+def _odds(odds: float) -> str:
+    return f"{odds:.1f}" if odds < 10 else f"{min(odds, 1e6):,.0f}"

@@ -1,0 +1,313 @@
+"""Which version of a model leads, from the losses of all of them on every labelled row.
+
+Two measures are kept for a *pool* of versions (the champion, its predecessors, challengers):
+
+- *Weights by fixed share.* A version's weight is multiplied by exp(-rate x loss) per labelled row, and a small
+  share of all weight is spread evenly per 100 rows. So evidence is forgotten at the pace of change, and an old
+  champion that is right again can return. The weighted average of the pool's scores (a *blend*) has a squared
+  error at most (ln(pool) + switches x ln(pool x rows / switches)) / rate above that of the best sequence of
+  versions with that many switches, for losses in [0, 1].
+- *Proof by restarted betting.* For an ordered pair (champion, challenger) and a bet b, the product over spans
+  of exp(b x D - psi(b) x Q), with D the sum of the loss differences of a span, Q the sum of their squares and
+  psi(b) = -ln(1 - b) - b, is a supermartingale wherever the challenger is no better: each factor is at most
+  the fair bet 1 + b x d for d >= -1 (Fan's inequality). The product begins again at 1 whenever it falls
+  below (a CUSUM in the evidence), and bets are averaged. Without an advantage, the expected number of spans
+  until the average exceeds c is at least c: an *e-detector*. It may be looked at at any time.
+
+A challenger is *proven* when its weight is `weight_ratio` times the champion's and its proof is above
+`proof`. Weights alone promote equal versions six times in 10,000 labels, proofs alone are slow after a change;
+together they promoted equals 0.1 to 0.4 times.
+
+Sources: Herbster and Warmuth, "Tracking the best expert", Machine Learning 32 (1998); Fan, Grama and Liu,
+"Exponential inequalities for martingales with applications", EJP 20 (2015), Proposition 4.1; Shin, Ramdas and
+Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", NEJSDS 2 (2024).
+"""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from mlops_core.data.features import Floats
+from mlops_core.rollout.verdict import radius
+from schemas.events import MemberEvidence, PairEvidence
+from schemas.settings import RolloutSettings
+from schemas.stages import PairedLosses
+
+BETS = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
+"""Bets that are averaged: each is best for one ratio of gain to variance, and a factor of 2 is near enough."""
+PSI = -np.log1p(-BETS) - BETS
+MOST = 60.0
+"""Logarithm of evidence beyond which no more is counted, so that it can be undone after a change."""
+SHARE_ROWS = 100
+"""Labelled rows to which `rollout.share` refers."""
+TYPICAL = 4.0
+"""Absolute errors are divided by so many times their usual size: then they are like a squared error of
+classes, of which 0.25 is what a coin gets."""
+FADING = 0.9
+"""Part of the usual size of absolute errors that is kept from one span to the next."""
+
+
+@dataclass
+class Member:
+    """One version of the pool."""
+
+    version: str
+    log_weight: float
+    rows: int = 0
+    loss: float = 0.0
+    """Sum of losses, in their own unit."""
+
+
+@dataclass
+class Span:
+    """Losses of several versions on the same rows, as arrays; spans of the same versions add up."""
+
+    versions: tuple[str, ...]
+    rows: int
+    sums: Floats
+    products: Floats
+    since: int
+    until: int
+
+    @classmethod
+    def of(cls, losses: PairedLosses) -> "Span":
+        """From the message of one partition."""
+        count = len(losses.versions)
+        return cls(
+            tuple(losses.versions),
+            losses.rows,
+            np.array(losses.sums, dtype=np.float64),
+            np.array(losses.products, dtype=np.float64).reshape(count, count),
+            losses.since,
+            losses.until,
+        )
+
+    def plus(self, other: "Span") -> "Span":
+        """With the rows of another span of the same versions."""
+        return Span(
+            self.versions,
+            self.rows + other.rows,
+            self.sums + other.sums,
+            self.products + other.products,
+            min(self.since, other.since),
+            max(self.until, other.until),
+        )
+
+
+@dataclass
+class Pool:
+    """Weights and proofs of one model's versions."""
+
+    members: list[Member] = field(default_factory=list)
+    proofs: Floats = field(default_factory=lambda: np.zeros((0, 0, len(BETS))))
+    """Log of the evidence that column j is better than row i, per bet: shape (members, members, bets)."""
+    pairs: Floats = field(default_factory=lambda: np.zeros((0, 0, 3)))
+    """Rows, sum and sum of squares of loss i - loss j since both are compared: (members, members, 3)."""
+    usual: float | None = None
+    """Mean absolute error of the champion of late; None before the first span, and for squared errors."""
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions, oldest member first."""
+        return tuple(member.version for member in self.members)
+
+    def place(self, version: str) -> int:
+        """Where a version is in all arrays."""
+        return self.versions.index(version)
+
+    @property
+    def weights(self) -> Floats:
+        """Weights that add up to 1."""
+        logs = np.array([member.log_weight for member in self.members])
+        return _normalised(logs)
+
+    def admit(self, version: str) -> None:
+        """A new member, with the mean weight of those that are there."""
+        if version in self.versions:
+            return
+        logs = np.array([member.log_weight for member in self.members])
+        mean = float(np.log(np.exp(logs - logs.max()).mean()) + logs.max()) if len(logs) else 0.0
+        self.members.append(Member(version, mean))
+        self.proofs = _grown(self.proofs)
+        self.pairs = _grown(self.pairs)
+
+    def remove(self, version: str) -> None:
+        """The version is no longer compared."""
+        if version not in self.versions:
+            return
+        place = self.place(version)
+        self.members.pop(place)
+        for axis in (0, 1):
+            self.proofs = np.delete(self.proofs, place, axis)
+            self.pairs = np.delete(self.pairs, place, axis)
+
+    def restart(self, champion: str) -> None:
+        """Count the rows of the intervals anew: another version is champion. Proofs go on."""
+        place = self.place(champion)
+        self.pairs[place, :, :] = 0
+        self.pairs[:, place, :] = 0
+
+    def observe(self, span: Span, champion: str, settings: RolloutSettings, loss: str) -> None:
+        """Take a span into weights and proofs; members that were not scored keep their part."""
+        scored = [version for version in span.versions if version in self.versions]
+        if not span.rows or not scored:
+            return
+        theirs = np.array([span.versions.index(version) for version in scored])
+        mine = np.array([self.place(version) for version in scored])
+        sums, products = span.sums[theirs], span.products[np.ix_(theirs, theirs)]
+        for place, total in zip(mine.tolist(), sums.tolist(), strict=True):
+            self.members[place].rows += span.rows
+            self.members[place].loss += total
+        scale = self._scale(sums, scored, champion, span.rows) if loss == "absolute error" else 1.0
+        sums, products = sums / scale, products / scale**2
+        self._weigh(mine, sums, span.rows, settings)
+        self._prove(mine, sums, products, span.rows)
+
+    def proof(self, worse: str, better: str) -> float:
+        """Evidence, as odds, that `better` predicts better than `worse` of late."""
+        return math.exp(self._log_proof(self.place(worse), self.place(better)))
+
+    def proven(self, champion: str, settings: RolloutSettings) -> str | None:
+        """The version that should take over from the champion, if one is proven better."""
+        if champion not in self.versions or len(self.members) < 2:
+            return None
+        weights, now = self.weights, self.place(champion)
+        proven = [
+            place
+            for place in range(len(self.members))
+            if weights[place] > settings.weight_ratio * weights[now]
+            and self._log_proof(now, place) > math.log(settings.proof)
+        ]
+        return self.members[max(proven, key=lambda place: weights[place])].version if proven else None
+
+    def weakest(self, kept: Sequence[str]) -> str | None:
+        """The member with the smallest weight that isn't in `kept`."""
+        weights = self.weights
+        free = [place for place, version in enumerate(self.versions) if version not in kept]
+        return self.versions[min(free, key=lambda place: weights[place])] if free else None
+
+    def members_evidence(self) -> Mapping[str, MemberEvidence]:
+        """Weights and mean losses, for an event."""
+        return {
+            member.version: MemberEvidence(
+                weight=round(float(weight), 6), loss=member.loss / max(member.rows, 1), rows=member.rows
+            )
+            for member, weight in zip(self.members, self.weights, strict=True)
+        }
+
+    def pairs_evidence(self, champion: str, settings: RolloutSettings) -> Mapping[str, PairEvidence]:
+        """Each other member against the champion, for an event."""
+        if champion not in self.versions:
+            return {}
+        now = self.place(champion)
+        return {
+            member.version: self._pair(now, place, settings)
+            for place, member in enumerate(self.members)
+            if place != now and self.pairs[now, place, 0] > 1
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """Fit for JSON."""
+        return {
+            "members": [vars(member) for member in self.members],
+            "proofs": _packed(self.proofs),
+            "pairs": _packed(self.pairs),
+            "usual": self.usual,
+        }
+
+    @classmethod
+    def load(cls, fields: Mapping[str, Any]) -> "Pool":
+        """Back from `dump`."""
+        members = [Member(**one) for one in fields["members"]]
+        count = len(members)
+        return cls(
+            members,
+            _unpacked(fields["proofs"], (count, count, len(BETS))),
+            _unpacked(fields["pairs"], (count, count, 3)),
+            fields["usual"],
+        )
+
+    def _scale(self, sums: Floats, scored: Sequence[str], champion: str, rows: int) -> float:
+        """The size that absolute errors are divided by; it follows the champion's of earlier spans."""
+        place = scored.index(champion) if champion in scored else int(np.argmin(sums))
+        mean = float(sums[place]) / rows
+        usual = mean if self.usual is None else self.usual
+        self.usual = FADING * usual + (1 - FADING) * mean
+        return max(TYPICAL * usual, 1e-12)
+
+    def _weigh(self, mine: Floats, sums: Floats, rows: int, settings: RolloutSettings) -> None:
+        logs = np.array([member.log_weight for member in self.members])
+        before = _normalised(logs)[mine].sum()
+        logs[mine] -= settings.learning_rate * sums
+        if len(mine) < len(logs):  # the others keep the part of the weight that they had
+            after = np.exp(logs[mine] - logs[mine].max())
+            others = np.setdiff1d(np.arange(len(logs)), mine)
+            parts = _normalised(logs)[others]
+            whole = np.empty(len(logs))
+            whole[mine] = np.log(after / after.sum() * before)
+            whole[others] = np.log(np.maximum(parts / max(parts.sum(), 1e-300) * (1 - before), 1e-300))
+            logs = whole
+        weights = _normalised(logs)
+        spread = min(settings.share * rows / SHARE_ROWS, 1.0)
+        weights = (1 - spread) * weights + spread / len(weights)
+        for member, weight in zip(self.members, weights.tolist(), strict=True):
+            member.log_weight = math.log(weight)
+
+    def _prove(self, mine: Floats, sums: Floats, products: Floats, rows: int) -> None:
+        """Evidence of each ordered pair of scored members."""
+        places = np.ix_(mine, mine)
+        gains = sums[:, None] - sums[None, :]
+        own = np.diag(products)
+        squares = np.maximum(own[:, None] - 2 * products + own[None, :], 0.0)
+        grown = np.maximum(self.proofs[places], 0.0) + BETS * gains[..., None] - PSI * squares[..., None]
+        self.proofs[places] = np.minimum(grown, MOST)
+        self.pairs[places] += np.stack([np.full_like(gains, rows), gains, squares], axis=-1)
+
+    def _log_proof(self, worse: int, better: int) -> float:
+        logs = self.proofs[worse, better]
+        largest = float(logs.max())
+        return largest + math.log(float(np.exp(logs - largest).mean()))
+
+    def _pair(self, champion: int, challenger: int, settings: RolloutSettings) -> PairEvidence:
+        rows, total, squares = self.pairs[champion, challenger].tolist()
+        gain = total / rows
+        spread = max(squares / rows - gain**2, 1e-12)
+        half = math.sqrt(spread) * radius(rows, settings.alpha, settings.min_labels)
+        proof = self._log_proof(champion, challenger)
+        speed = gain**2 / (2 * spread) if gain > 0 else 0.0
+        missing = max(math.log(settings.proof) - proof, 0.0)
+        unit = 1.0 if self.usual is None else TYPICAL * self.usual
+        return PairEvidence(
+            rows=int(rows),
+            gain=gain * unit,
+            low=(gain - half) * unit,
+            high=(gain + half) * unit,
+            proof=math.exp(proof),
+            against=math.exp(self._log_proof(challenger, champion)),
+            needed=math.ceil(missing / speed) if speed > 1e-6 else None,
+        )
+
+
+def _normalised(logs: Floats) -> Floats:
+    weights = np.exp(logs - logs.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _grown(array: Floats) -> Floats:
+    """With one more row and column of zeros."""
+    return np.pad(array, ((0, 1), (0, 1), (0, 0)))
+
+
+def _packed(array: Floats) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+
+
+def _unpacked(data: str, shape: tuple[int, ...]) -> Floats:
+    return np.frombuffer(base64.b64decode(data), dtype=np.float64).reshape(shape).copy()
+
+
+Loss = Literal["squared error", "absolute error"]
