@@ -147,6 +147,14 @@ class Target(Protocol):
         """Split traffic: percent per version, 100 in all. No request is dropped by it."""
         ...
 
+    async def blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
+        """Have scores averaged over versions, by weight; no weights: each version serves its own again.
+
+        The versions need no replicas; at most 8 have weight. With `version`: only where that one serves, in
+        place of the model's blend.
+        """
+        ...
+
     async def retire(self, model: str, version: str) -> None:
         """Take the version down once nothing is sent to it; unknown versions are fine."""
         ...

@@ -3,12 +3,15 @@
     PUT    /admin/models/MODEL/versions/VERSION  {"replicas": 1}   200 ready, 202 starting, 422 can't serve
     PUT    /admin/models/MODEL/weights           {"1": 90, "2": 10}
     DELETE /admin/models/MODEL/versions/VERSION                    409 while it has traffic
+    PUT    /admin/models/MODEL/blend             {"1": 0.25, "3": 0.75}; {} ends it
+    PUT    /admin/models/MODEL/versions/VERSION/blend  the same for one version that serves
     GET    /admin/models, /admin/models/MODEL
 
 Every call states what should be, so repeating one is harmless.
 """
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -17,18 +20,24 @@ from infra.serving import asgi
 from infra.serving.asgi import Answer, Refused, Request
 from infra.serving.fleet import Fleet, Revision, Served, State
 from infra.serving.plan import Replicas
+from schemas.records import Name
 
 T = TypeVar("T")
 _STATUS = {State.READY: 200, State.STARTING: 202, State.BROKEN: 422}
 _ENSURE: TypeAdapter[dict[str, Replicas]] = TypeAdapter(
     dict[Annotated[str, Field(pattern="^replicas$")], Replicas]
 )
-_WEIGHTS: TypeAdapter[dict[str, int]] = TypeAdapter(
-    dict[str, Annotated[int, Field(ge=0, le=100, strict=True)]]
+_WEIGHTS: TypeAdapter[Mapping[str, int]] = TypeAdapter(
+    Mapping[str, Annotated[int, Field(ge=0, le=100, strict=True)]]
+)
+_BLEND: TypeAdapter[Mapping[str, float]] = TypeAdapter(
+    Mapping[Name, Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]]
 )
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 PAGES = (
-    "GET /admin/models, PUT and DELETE /admin/models/MODEL/versions/VERSION, PUT /admin/models/MODEL/weights"
+    "GET /admin/models, PUT and DELETE /admin/models/MODEL/versions/VERSION, "
+    "PUT /admin/models/MODEL/weights, PUT /admin/models/MODEL/blend, "
+    "PUT /admin/models/MODEL/versions/VERSION/blend"
 )
 
 
@@ -47,19 +56,29 @@ class Admin:
                 return asgi.answer({name: _described(served) for name, served in self._fleet.models.items()})
             case "GET", ("models", model):
                 return asgi.answer(_described(self._fleet.served(model)))
+            case "DELETE", ("models", model, "versions", version):
+                await self._fleet.retire(model, version)
+                return asgi.answer({"retired": version})
             case "PUT", ("models", model, "versions", version):
                 replicas = _read(_ENSURE, request.body or b"{}").get("replicas", 1)
                 revision = self._fleet.ensure(model, version, replicas)
                 return asgi.answer(_told(revision), _STATUS[revision.state])
-            case "DELETE", ("models", model, "versions", version):
-                await self._fleet.retire(model, version)
-                return asgi.answer({"retired": version})
-            case "PUT", ("models", model, "weights"):
-                weights: dict[str, int] = _read(_WEIGHTS, request.body)
-                self._fleet.weigh(model, weights)
-                return asgi.answer(_described(self._fleet.served(model)))
+            case "PUT", ("models", model, *where):
+                return self._weighed(model, where, request)
             case _:
                 raise asgi.no_page(request, PAGES)
+
+    def _weighed(self, model: str, where: list[str], request: Request) -> Answer:
+        match where:
+            case ["weights"]:
+                self._fleet.weigh(model, _read(_WEIGHTS, request.body))
+            case ["blend"]:
+                self._fleet.set_blend(model, _read(_BLEND, request.body))
+            case ["versions", version, "blend"]:
+                self._fleet.set_blend(model, _read(_BLEND, request.body), version)
+            case _:
+                raise asgi.no_page(request, PAGES)
+        return asgi.answer(_described(self._fleet.served(model)))
 
     def _only_here(self, request: Request) -> None:
         """Neither other machines, nor a proxy on behalf of them, nor a web page by a name of its own."""
@@ -81,6 +100,7 @@ def _described(served: Served) -> dict[str, object]:
         version: {
             **_told(revision),
             "weight": served.weights.get(version, 0),
+            "blend": dict(served.blends.get(version, served.blend)),
             "replicas": [
                 {"url": keeper.url, "pid": keeper.pid, "ready": keeper.ready, "in_flight": keeper.in_flight}
                 for keeper in revision.keepers
@@ -88,7 +108,7 @@ def _described(served: Served) -> dict[str, object]:
         }
         for version, revision in served.revisions.items()
     }
-    return {"versions": versions, "weights": dict(served.weights)}
+    return {"versions": versions, "weights": dict(served.weights), "blend": dict(served.blend)}
 
 
 def _told(revision: Revision) -> dict[str, object]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
+from infra.serving import blend
 from infra.serving import plan as plans
 from infra.serving.asgi import Refused
 from infra.serving.keeper import MAX_CRASHES, Keeper, Launch
@@ -79,6 +80,13 @@ class Served:
     revisions: dict[str, Revision] = field(default_factory=dict)
     split: Split | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
+    blend: Mapping[str, float] = field(default_factory=dict)
+    blends: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """As in the plan."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The blend of each version that has one of its own, as a header's value."""
+    header: str = ""
+    """That of all others; empty without a blend."""
 
     def instead(self, version: str) -> str | None:
         """Who answers when `version` fails: of the others with traffic, the one with the most."""
@@ -136,6 +144,24 @@ class Fleet:
         self._keep(self._plan.with_weights(model, weights))
         self._split(model)
 
+    def set_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
+        """Have scores averaged from the next request on, of all versions or of one; no weights: no more.
+
+        Raises:
+            Refused: 409 for a model or version that isn't served, 422 for weights that can't be.
+        """
+        served = self.models.get(model, Served())
+        if not served.revisions or (version is not None and version not in served.revisions):
+            raise Refused(
+                409, f"{model}{f':{version}' if version else ''} is not served; it can't have a blend"
+            )
+        try:
+            weights = blend.normalised(weights)
+        except ValueError as error:
+            raise Refused(422, str(error)) from error
+        self._keep(self._plan.with_blend(model, weights, version))
+        self._split(model)
+
     async def retire(self, model: str, version: str) -> None:
         """Take the version down when its last answer is given; unknown ones are fine.
 
@@ -185,14 +211,18 @@ class Fleet:
             self._end_later(surplus)
 
     def _split(self, model: str) -> None:
-        weights = self._plan.model(model).weights
-        self.models[model].weights = weights
-        self.models[model].split = Split.of(weights) if weights else None
+        planned, served = self._plan.model(model), self.models[model]
+        served.weights, served.blend, served.blends = planned.weights, planned.blend, planned.blends
+        served.split = Split.of(planned.weights) if planned.weights else None
+        served.header = blend.written(planned.blend)
+        served.headers = {version: blend.written(own) for version, own in planned.blends.items()}
 
     def _forget(self, model: str, version: str) -> None:
         self._keep(self._plan.without_version(model, version))
         del self.models[model].revisions[version]
-        if not self.models[model].revisions:
+        if self.models[model].revisions:
+            self._split(model)
+        else:
             del self.models[model]
 
     def _keep(self, changed: Plan) -> None:

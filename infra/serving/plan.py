@@ -1,15 +1,16 @@
-"""What should be served: versions with their replicas, and weights. Kept in a file, swapped as a whole."""
+"""What should be served: versions with their replicas, weights, blends. Kept in a file, swapped whole."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlops_core.errors import Impossible
 from schemas.records import Name
 
+T = TypeVar("T")
 Replicas = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -23,6 +24,11 @@ class ModelPlan(_Part):
     versions: Mapping[Name, Replicas] = Field(default_factory=dict)
     weights: Mapping[Name, int] = Field(default_factory=dict)
     """Percent per version, 100 in all; empty while nobody serves."""
+    blend: Mapping[Name, float] = Field(default_factory=dict)
+    """Weight per version, 1 in all: every score is the average of these versions' scores, whichever version
+    serves. Empty: each version serves its own."""
+    blends: Mapping[Name, Mapping[Name, float]] = Field(default_factory=dict)
+    """Blends of single versions, by the version that serves; they take the place of `blend`."""
 
 
 class Plan(_Part):
@@ -37,25 +43,37 @@ class Plan(_Part):
 
     def with_version(self, model: str, version: str, replicas: int) -> "Plan":
         """The plan in which the version has that many replicas."""
-        known = self.model(model)
-        versions = {**known.versions, version: replicas}
-        return self._with(model, ModelPlan(versions=versions, weights=known.weights))
+        return self._with(model, versions={**self.model(model).versions, version: replicas})
 
     def without_version(self, model: str, version: str) -> "Plan":
-        """The plan without the version."""
+        """The plan without the version; blends keep it, as they need its model and not its replicas."""
         known = self.model(model)
-        versions = {name: replicas for name, replicas in known.versions.items() if name != version}
-        weights = {name: weight for name, weight in known.weights.items() if name != version}
-        return self._with(model, ModelPlan(versions=versions, weights=weights))
+        return self._with(
+            model,
+            versions=_without(known.versions, version),
+            weights=_without(known.weights, version),
+            blends=_without(known.blends, version),
+        )
 
     def with_weights(self, model: str, weights: Mapping[str, int]) -> "Plan":
         """The plan with these shares; versions without a share are left out of them."""
-        shares = {version: weight for version, weight in weights.items() if weight}
-        return self._with(model, ModelPlan(versions=self.model(model).versions, weights=shares))
+        return self._with(model, weights={version: weight for version, weight in weights.items() if weight})
 
-    def _with(self, model: str, changed: ModelPlan) -> "Plan":
+    def with_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> "Plan":
+        """The plan with this blend, of all versions or of one; empty: without it."""
+        if version is None:
+            return self._with(model, blend=dict(weights))
+        others = _without(self.model(model).blends, version)
+        return self._with(model, blends=others | ({version: dict(weights)} if weights else {}))
+
+    def _with(self, model: str, **changes: object) -> "Plan":
+        changed = self.model(model).model_copy(update=changes)
         models = {**self.models, model: changed}
         return Plan(models={name: plan for name, plan in models.items() if plan.versions})
+
+
+def _without(mapping: Mapping[str, T], version: str) -> dict[str, T]:
+    return {name: value for name, value in mapping.items() if name != version}
 
 
 def load(path: Path) -> Plan:

@@ -13,9 +13,9 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -23,12 +23,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from infra.serving import asgi, protocol
 from infra.serving.asgi import Answer, Refused, Request
+from infra.serving.blend import BLEND_HEADER
+from infra.serving.blend import read as read_blend
+from infra.serving.loading import Loaded, loaded
 from infra.serving.protocol import Rows, Scored
 from infra.serving.publications import Publications
+from infra.serving.scorers import Scorers
 from mlops_core.data.features import FeatureSpec, Kind
-from mlops_core.errors import Broken, Permanent, Temporary
-from mlops_core.ports import Fitted, ModelReader
-from schemas.records import PredictionBatch, Value
+from mlops_core.errors import Permanent, Temporary
+from schemas.records import PredictionBatch
 from schemas.settings import KafkaSettings, PublisherSettings
 
 CANNOT_SERVE = 3
@@ -39,25 +42,29 @@ PAGES = "POST /predict, /v2/models/MODEL/infer; GET /v2/models/MODEL, /v2/health
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 log = logging.getLogger(__name__)
-Score = Callable[[Mapping[str, Sequence[Value]], int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model that can answer."""
-
-    spec: FeatureSpec
-    score: Score
+_BLEND = BLEND_HEADER.encode()
 
 
 class Replica:
-    """Answers for one version of one model; `loaded` is None until it can."""
+    """Answers for one version of one model; `loaded` is None until it can.
 
-    def __init__(self, model: str, version: str, kafka: KafkaSettings, publisher: PublisherSettings) -> None:
+    `load` loads a version of the model, as the function of this module does; it is called in threads.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        kafka: KafkaSettings,
+        publisher: PublisherSettings,
+        load: Callable[[str], Loaded],
+    ) -> None:
         self.model = model
         self.version = version
         self.loaded: Loaded | None = None
         self._registry = CollectorRegistry()
+        self._load = load
+        self._others = Scorers(version, load, self._registry)
         self._publications = Publications(kafka, publisher, self._registry)
         self._requests = Counter(
             "driftloop_replica_requests", "Requests answered, by status", ["status"], registry=self._registry
@@ -81,6 +88,20 @@ class Replica:
         self._seconds.observe(time.perf_counter() - began)
         return given
 
+    async def start(self) -> None:
+        """Load beside the listening, asking again while the registry is away. Raises as `load` does."""
+        while self.loaded is None:
+            try:
+                self.loaded = await asyncio.to_thread(self._load, self.version)
+            except Temporary as error:
+                log.warning("the registry is away, asking again: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+        log.info("ready")
+
+    def stop_loading(self) -> None:
+        """Load no further versions of a blend."""
+        self._others.close()
+
     def close(self) -> None:
         """Hand the last answers to Kafka."""
         self._publications.close(FLUSH_SECONDS)
@@ -89,27 +110,29 @@ class Replica:
         now = time.time_ns() // 1_000_000
         match request.method, request.path:
             case "POST", ("predict",):
-                scored = self._score(protocol.read_predict(request.body, now))
+                scored = self._score(protocol.read_predict(request.body, now), request.headers.get(_BLEND))
                 return asgi.answer(protocol.predict_answer(scored), headers=_counted(scored))
             case "POST", ("v2", "models", model, "infer"):
-                return self._inferred(model, request.body, now)
+                return self._inferred(model, request, now)
             case "POST", ("v2", "models", model, "versions", version, "infer") if version == self.version:
-                return self._inferred(model, request.body, now)
+                return self._inferred(model, request, now)
             case _:
                 raise asgi.no_page(request, PAGES)
 
-    def _inferred(self, model: str, body: bytes, now: int) -> Answer:
-        rows, request = protocol.read_infer(model, body, now)
-        scored = self._score(rows)
-        return asgi.answer(protocol.infer_answer(scored, request), headers=_counted(scored))
+    def _inferred(self, model: str, request: Request, now: int) -> Answer:
+        rows, identity = protocol.read_infer(model, request.body, now)
+        scored = self._score(rows, request.headers.get(_BLEND))
+        return asgi.answer(protocol.infer_answer(scored, identity), headers=_counted(scored))
 
-    def _score(self, rows: Rows) -> Scored:
+    def _score(self, rows: Rows, blend: bytes | None) -> Scored:
         loaded = self._able(rows.model)
         _fitting(loaded.spec, rows)
         scores = loaded.score(rows.features, len(rows))
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise Refused(500, f"{self.model}:{self.version} gave no finite score for row {row}")
+        if blend is not None:
+            scores = self._others.blended(read_blend(blend), scores, rows.features)
         self._rows.inc(len(rows))
         listed: list[float] = scores.tolist()
         self._publications.offer(
@@ -164,27 +187,6 @@ def metadata(model: str, version: str, spec: FeatureSpec) -> dict[str, object]:
     return {"name": model, "versions": [version], "platform": "xgboost", "inputs": inputs, "outputs": outputs}
 
 
-def load(reader: ModelReader, model: str, version: str) -> Loaded:
-    """The version, having answered a row of nothing but missing values.
-
-    Raises:
-        Unknown, Unavailable: as the reader does.
-        Broken: it can be read, and doesn't score.
-    """
-    from mlops_core.training.scoring import Scorer
-
-    fitted: Fitted = reader.fitted(model, version)
-    try:
-        scorer = Scorer(fitted)
-        smoke = scorer({}, 1)
-    except ValueError as error:  # xgboost's own error is one, too
-        reason = str(error).partition("\n")[0]  # a C++ stack trace follows
-        raise Broken(f"{model}:{version} can't be loaded: {reason}") from error
-    if not np.isfinite(smoke).all():
-        raise Broken(f"{model}:{version} gives no finite score, even for a row without values")
-    return Loaded(fitted.features, scorer)
-
-
 def _fitting(spec: FeatureSpec, rows: Rows) -> None:
     """Refuse what the model would silently take for missing."""
     if not any(feature.name in rows.features for feature in spec.features):
@@ -197,38 +199,21 @@ def _fitting(spec: FeatureSpec, rows: Rows) -> None:
             raise Refused(422, f"feature {feature.name!r}, row {row}: {wrong}")
 
 
-async def _load_until_done(replica: Replica, tracking_uri: str) -> None:
-    """Load beside the listening, asking again while the registry is away. Raises as `load` does."""
-    while replica.loaded is None:
-        try:
-            replica.loaded = await asyncio.to_thread(_loaded, tracking_uri, replica.model, replica.version)
-        except Temporary as error:
-            log.warning("the registry is away, asking again: %s", error)
-            await asyncio.sleep(RETRY_SECONDS)
-    log.info("ready")
-
-
-def _loaded(tracking_uri: str, model: str, version: str) -> Loaded:
-    # xgboost imports scikit-learn where it finds it: 4 s of CPU for something that scoring never uses.
-    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
-    from infra.adapters.readers import reader_for
-
-    return load(reader_for(tracking_uri), model, version)
-
-
 async def _serve(asked: argparse.Namespace) -> None:
     """Listen, load, answer, drain. Raises what ended the loading, if that failed."""
     kafka = KafkaSettings.model_validate_json(asked.kafka)
     publisher = PublisherSettings.model_validate_json(asked.publisher)
-    replica = Replica(asked.model, asked.version, kafka, publisher)
+    load = partial(loaded, asked.tracking_uri, asked.model)
+    replica = Replica(asked.model, asked.version, kafka, publisher, load)
     loading: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
     async def life() -> AsyncIterator[None]:
-        loading.append(asyncio.create_task(_load_until_done(replica, asked.tracking_uri)))
+        loading.append(asyncio.create_task(replica.start()))
         loading[0].add_done_callback(_end_if_failed)
         yield
         loading[0].cancel()
+        replica.stop_loading()
         await asyncio.to_thread(replica.close)
 
     listener = asgi.listen(asked.host, asked.port)

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from infra.serving import asgi, protocol
 from infra.serving.asgi import Answer, Refused, Request
+from infra.serving.blend import BLEND_HEADER
 from infra.serving.fleet import Fleet, Served
 from infra.serving.keeper import Keeper
 from infra.serving.protocol import ROWS_HEADER, Rows, Scored
@@ -165,7 +166,9 @@ class Router:
             if not keeper.ready:
                 continue  # it was the first of the pair, too, and just didn't answer
             asked = True
-            reply = await self._forward("POST", keeper, page, body)
+            reply = await self._forward(
+                "POST", keeper, page, body, served.headers.get(version, served.header)
+            )
             self._tally.count(model, version, rows=reply.rows, seconds=reply.seconds, failure=reply.failure)
             self._forwards.labels(model, version, "failed" if reply.failure else "answered").inc()
             if not reply.failure:
@@ -174,13 +177,18 @@ class Router:
             self._tally.count(model, version, failure="error")
         return None
 
-    async def _forward(self, method: str, keeper: Keeper, page: str, body: bytes = b"") -> Reply:
+    async def _forward(
+        self, method: str, keeper: Keeper, page: str, body: bytes = b"", blend: str = ""
+    ) -> Reply:
         """What a replica answers."""
         keeper.in_flight += 1
         began = time.perf_counter()
         try:
             async with self._session.request(
-                method, keeper.url + page, data=body or None, headers=_JSON
+                method,
+                keeper.url + page,
+                data=body or None,
+                headers={**_JSON, BLEND_HEADER: blend} if blend else _JSON,
             ) as reply:
                 given = Answer(reply.status, await reply.read(), reply.content_type.encode())
                 rows = int(reply.headers.get(ROWS_HEADER, 0))

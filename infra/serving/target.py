@@ -48,11 +48,19 @@ class LocalTarget:
         """
         if sum(weights.values()) != 100:
             raise Impossible(f"weights of {model} sum to 100, not {dict(weights)}")
-        reply = await self._call("PUT", f"/admin/models/{quote(model, safe='')}/weights", dict(weights))
-        if reply.status_code == httpx.codes.CONFLICT:
-            raise Unavailable(_error(reply))
-        if reply.is_error:
-            raise Impossible(_error(reply))
+        await self._put(f"/admin/models/{quote(model, safe='')}/weights", weights)
+
+    async def blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
+        """Have scores averaged over versions, by weight; no weights: each version serves its own again.
+
+        With `version`: only where that one serves, in place of the model's blend.
+
+        Raises:
+            Impossible: the weights are no weights, or of more than 8 versions.
+            Unavailable: the model or version isn't served (any more), or the host doesn't answer.
+        """
+        whose = f"/admin/models/{quote(model, safe='')}" if version is None else _version(model, version)
+        await self._put(f"{whose}/blend", weights)
 
     async def retire(self, model: str, version: str) -> None:
         """Take the version down, once its last answers are given.
@@ -71,6 +79,13 @@ class LocalTarget:
         if reply.status_code == httpx.codes.NOT_FOUND:
             return ()
         return f"{self.url}/v2/models/{quote(model, safe='')}/infer", f"{self.url}/predict"
+
+    async def _put(self, page: str, weights: Mapping[str, float]) -> None:
+        reply = await self._call("PUT", page, dict(weights))
+        if reply.status_code == httpx.codes.CONFLICT:
+            raise Unavailable(_error(reply))
+        if reply.is_error:
+            raise Impossible(_error(reply))
 
     async def _call(self, method: str, page: str, body: object = None) -> httpx.Response:
         try:

@@ -10,8 +10,8 @@ from schemas.events import Agreement, Part, Traffic, TrafficMeasured
 from schemas.records import Millis
 
 QUANTILES = (0.95, 0.99)
-TAIL = 3
-"""Calls above a quantile that its estimate rests on: p95 is judged from 60 calls, p99 from 300."""
+TAIL = 5
+"""Calls above a quantile that its estimate rests on: p95 is judged from 100 calls, p99 from 500."""
 DISAGREEING = 0.01
 """Share of scores that may differ from the recomputed ones: rows whose features were corrected meanwhile."""
 COMPARED = 50
