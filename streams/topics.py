@@ -47,6 +47,8 @@ FEATURES = Topic("features", Plane.DATA, "feature rows, by prediction id")
 LABELS = Topic("labels", Plane.DATA, "ground truth, by prediction id")
 SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of each partition, by model")
 EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
+LOSSES = Topic("paired-losses", Plane.CONTROL, "losses of all versions on the same labelled rows, by model")
+POOLS = Topic("pools", Plane.DATA, "PoolChanged, in every partition: which versions are scored", 90 * DAY_MS)
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions that met their labels, by model")
 METRICS = Topic(
     "metrics",
@@ -58,7 +60,12 @@ DRIFT = Topic(
 )
 RETRAINING = Topic("retrain-requests", Plane.CONTROL, "RetrainRequested, RetrainRefused", 90 * DAY_MS)
 TRAINING = Topic("training-events", Plane.CONTROL, "TrainingStarted/Completed/Refused/Failed", 90 * DAY_MS)
-MODELS = Topic("model-events", Plane.CONTROL, "ModelRegistered, by model", 90 * DAY_MS)
+MODELS = Topic(
+    "model-events",
+    Plane.CONTROL,
+    "ModelRegistered, ChallengerProven, ChallengerPassedOver, by model",
+    90 * DAY_MS,
+)
 DEPLOYMENT = Topic("deployment-events", Plane.CONTROL, "Rollout..., by model", 90 * DAY_MS)
 COMMANDS = Topic("lifecycle-commands", Plane.CONTROL, "DeployRequested, RolloutCommanded", 90 * DAY_MS)
 ALERTS = Topic("alerts", Plane.CONTROL, "AlertRaised, by model", 90 * DAY_MS)
@@ -71,6 +78,8 @@ ALL = (
     SUMMARIES,
     EXAMPLES,
     OUTCOMES,
+    LOSSES,
+    POOLS,
     METRICS,
     DRIFT,
     RETRAINING,
@@ -110,6 +119,10 @@ OF_EVENT: Mapping[type[events.Event], Topic] = {
     events.RolloutPromoted: DEPLOYMENT,
     events.RolloutRolledBack: DEPLOYMENT,
     events.RolloutFailed: DEPLOYMENT,
+    events.EvidenceMeasured: METRICS,
+    events.ChallengerProven: MODELS,
+    events.ChallengerPassedOver: MODELS,
+    events.PoolChanged: POOLS,
     events.AlertRaised: ALERTS,
 }
 

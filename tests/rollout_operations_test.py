@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from mlops_core.rollout.counting import log_evidence
 from mlops_core.rollout.operations import Judgement, judge
 from mlops_core.rollout.requests import Step
-from schemas.events import Agreement
-from schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
+from schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured, latency_bucket
 from schemas.settings import RolloutSettings
 from tests.simulated_rollouts import NAMES, Ended, Version, heavy, heavy_tail, roll_out, twice
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from mlops_core.rollout.operations import judge
 from mlops_core.rollout.requests import Step
-from schemas.events import Agreement
-from schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured
+from schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured
 from schemas.settings import RolloutSettings
 
 Milliseconds = Callable[[np.random.Generator, int], NDArray[np.float64]]

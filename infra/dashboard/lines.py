@@ -40,6 +40,12 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911  # 
             return "labels", "plain", _labels(event)
         case events.TrafficMeasured():
             return "traffic", "plain", f"{sum(one.calls for one in event.versions.values())} calls"
+        case events.EvidenceMeasured():
+            return "evidence", "plain", event.sentence
+        case events.ChallengerProven():
+            return "challenger", "good", event.sentence
+        case events.PoolChanged() | events.ChallengerPassedOver():
+            return "challenger", "plain", event.sentence
         case events.RetrainRequested() | events.RetrainRefused():
             return _retraining(event)
         case events.AlertRaised():
