@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from mlops_core.drift.microbatches import Counts, Groups, Times
 from schemas import ids
 from schemas.events import AnyEvent
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from streams import codec, rows
 from streams.chunks import Arrived, Chunk
 from streams.consume import parked
@@ -18,7 +18,7 @@ from streams.routes import Emitted
 from streams.rows import Refused, Run
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
-Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples)
+Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)
 
 
 def decoded(

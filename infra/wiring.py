@@ -55,6 +55,19 @@ def _performance(settings: Settings) -> Agent[Any]:
     return PerformanceAgent(reader_for(settings.registry.tracking_uri), settings.performance)
 
 
+def _scoring(settings: Settings) -> Agent[Any]:
+    from agents.scoring import ScoringAgent
+    from infra.adapters.readers import reader_for
+
+    return ScoringAgent(reader_for(settings.registry.tracking_uri))
+
+
+def _selection(settings: Settings) -> Agent[Any]:
+    from agents.selection import SelectionAgent
+
+    return SelectionAgent(settings.rollout)
+
+
 def _retraining(settings: Settings) -> Agent[Any]:
     from agents.retraining import RetrainingAgent
 
@@ -93,6 +106,8 @@ AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {
     "joining": _joining,
     "storing": _storing,
     "performance": _performance,
+    "scoring": _scoring,
+    "selection": _selection,
     "retraining": _retraining,
     "training": _training,
     "deployment": _deployment,

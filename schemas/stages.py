@@ -159,7 +159,7 @@ class LabelledExamples(Outcomes):
 
 
 class PairedLosses(Part):
-    """Losses of several versions of a model on the same labelled rows of one partition: sums, which add up."""
+    """Losses of several versions of a model on the same labelled rows of a partition: sums, which add up."""
 
     model: Name
     span: Span

@@ -1,13 +1,14 @@
 """What an agent is to the consuming loop: topics, a state, and functions. It never touches Kafka itself."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from streams.chunks import Chunk
 from streams.routes import Emitted
 from streams.topics import Topic
 
 State = TypeVar("State")
+State_contra = TypeVar("State_contra", contravariant=True)
 
 
 class Agent(Protocol[State]):
@@ -62,6 +63,23 @@ class Agent(Protocol[State]):
         """Carry out one effect (doing it twice must be harmless); what it returns gets published.
 
         Cancelled when the state no longer asks for it. `Temporary` is tried again with back-off.
+        """
+        ...
+
+
+@runtime_checkable
+class Resolving(Protocol[State_contra]):
+    """An agent that needs more than its state: others are asked, or much is computed, before `handle`.
+
+    What `resolve` returns is handed to `handle` as `chunk.resolved`. Records that are handled again after a
+    crash come without it: what followed from them was published then. So it may decide what is returned,
+    never how the state changes.
+    """
+
+    async def resolve(self, state: State_contra, chunk: Chunk) -> object:
+        """What `handle` needs for the chunk; off the event loop, and without changing the state.
+
+        `Temporary` is tried again with back-off, like that of `handle`.
         """
         ...
 

@@ -53,6 +53,8 @@ class Chunk:
     topic: str
     partition: int
     records: Sequence[Arrived]
+    resolved: object = None
+    """What the agent looked up for these records before `handle`; None where they are handled again."""
 
     @property
     def first(self) -> int:

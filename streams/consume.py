@@ -14,7 +14,7 @@ import traceback
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from mlops_core.errors import Temporary
@@ -22,7 +22,7 @@ from schemas import ids
 from schemas.dead_letters import DeadLetter
 from schemas.settings import KafkaSettings
 from streams import bases, metrics, routes, topics
-from streams.agent import Agent, State
+from streams.agent import Agent, Resolving, State
 from streams.chunks import Arrived, Chunk
 from streams.outgoing import Outgoing
 from streams.publisher import Publisher
@@ -218,7 +218,8 @@ class Loop(Generic[State]):
         A record that breaks the handler follows as a dead letter.
         """
         try:
-            return self._said(self._agent.handle(live.state, chunk)), True
+            resolved = await self._resolved(live.state, chunk)
+            return self._said(self._agent.handle(live.state, resolved)), True
         except Temporary:
             raise
         # Broad, here and in `_persist`: what leaves this loop is lost, so whatever a record does to
@@ -229,14 +230,21 @@ class Loop(Generic[State]):
             live.state = self._agent.load(live.snapshot.state)
         else:
             live.state = (await asyncio.to_thread(self._remembered, chunk.partition)).state
-        return self._one_by_one(live, chunk), False
+        return await self._one_by_one(live, chunk), False
 
-    def _one_by_one(self, live: Live[State], chunk: Chunk) -> list[Outgoing]:
+    async def _resolved(self, state: State, chunk: Chunk) -> Chunk:
+        """The chunk with what the agent looks up for it."""
+        if not isinstance(self._agent, Resolving):
+            return chunk
+        return replace(chunk, resolved=await self._agent.resolve(state, chunk))
+
+    async def _one_by_one(self, live: Live[State], chunk: Chunk) -> list[Outgoing]:
         follows: list[Outgoing] = []
         good = self._agent.dump(live.state)
         for record in chunk.records:
             try:
-                follows += self._said(self._agent.handle(live.state, chunk.only([record])))
+                alone = await self._resolved(live.state, chunk.only([record]))
+                follows += self._said(self._agent.handle(live.state, alone))
                 good = self._agent.dump(live.state)
             except Temporary:
                 raise
@@ -248,17 +256,17 @@ class Loop(Generic[State]):
 
     def _said(self, follows: Sequence[routes.Emitted]) -> list[Outgoing]:
         """As bytes; dead letters among them are counted, once all of them can be sent."""
-        made = [self._outgoing(message) for message in follows]
+        made = [one for message in follows for one in self._outgoing(message)]
         for message in follows:
             if isinstance(message, DeadLetter):
                 metrics.parked(self._agent.name, message.reason)
         return made
 
-    def _outgoing(self, message: routes.Emitted) -> Outgoing:
-        made = routes.outgoing(message, self._kafka)
-        if len(made.value) > topics.MAX_MESSAGE_BYTES - OVERHEAD:
+    def _outgoing(self, message: routes.Emitted) -> list[Outgoing]:
+        made = routes.copies(message, self._kafka)
+        if len(made[0].value) > topics.MAX_MESSAGE_BYTES - OVERHEAD:
             raise ValueError(
-                f"a {type(message).__name__} of {len(made.value):,} bytes is too large for Kafka"
+                f"a {type(message).__name__} of {len(made[0].value):,} bytes is too large for Kafka"
             )
         return made
 
@@ -344,7 +352,7 @@ class Loop(Generic[State]):
     async def _perform(self, partition: int, effect: object) -> None:
         """Carry out one effect to the end; what follows is published, and comes back as an event."""
         follows = await self._persist(partition, lambda: self._agent.perform(effect))
-        await self._publish(partition, [self._outgoing(message) for message in follows])
+        await self._publish(partition, [one for message in follows for one in self._outgoing(message)])
 
 
 def parked(chunk: Chunk, record: Arrived, reason: str, detail: str, row: int | None = None) -> DeadLetter:

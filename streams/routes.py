@@ -1,15 +1,28 @@
 """What a handler returns is what gets published: which topic and key each kind of message has."""
 
+from dataclasses import replace
+
 from pydantic import BaseModel
 
 from schemas.dead_letters import DeadLetter
-from schemas.events import Event
+from schemas.events import Event, PoolChanged
 from schemas.settings import KafkaSettings
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from streams import codec, topics
 from streams.outgoing import Outgoing
 
-Emitted = Event | DriftSummary | LabelledExamples | Outcomes | DeadLetter
+Emitted = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter
+
+
+def copies(message: Emitted, kafka: KafkaSettings) -> list[Outgoing]:
+    """The Kafka messages that carry what a handler returned: one, or one in each partition (a broadcast).
+
+    `PoolChanged` is about one model whose rows lie in every partition of the data plane.
+    """
+    made = outgoing(message, kafka)
+    if not isinstance(message, PoolChanged):
+        return [made]
+    return [replace(made, partition=partition) for partition in range(topics.POOLS.partitions(kafka))]
 
 
 def outgoing(message: Emitted, kafka: KafkaSettings) -> Outgoing:
@@ -30,6 +43,8 @@ def _route(message: BaseModel) -> tuple[topics.Topic, str]:
             return topics.EXAMPLES, message.model
         case Outcomes():
             return topics.OUTCOMES, message.model
+        case PairedLosses():
+            return topics.LOSSES, message.model
         case DeadLetter():
             return topics.DEAD_LETTERS, message.topic
         case _:

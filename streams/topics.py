@@ -120,6 +120,7 @@ OF_EVENT: Mapping[type[events.Event], Topic] = {
     events.RolloutRolledBack: DEPLOYMENT,
     events.RolloutFailed: DEPLOYMENT,
     events.EvidenceMeasured: METRICS,
+    events.AgreementMeasured: METRICS,
     events.ChallengerProven: MODELS,
     events.ChallengerPassedOver: MODELS,
     events.PoolChanged: POOLS,

@@ -30,7 +30,7 @@ def line(event: AnyEvent) -> Line:
     return Line(event.id, event.at, event.type, badge, tone, text, event.caused_by)
 
 
-def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911  # a row a kind of event
+def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PLR0912  # a row a kind of event
     match event:
         case events.ColumnsChanged():
             return "columns", "warn" if event.severity == "warning" else "plain", event.sentence
@@ -42,6 +42,9 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911  # 
             return "traffic", "plain", f"{sum(one.calls for one in event.versions.values())} calls"
         case events.EvidenceMeasured():
             return "evidence", "plain", event.sentence
+        case events.AgreementMeasured():
+            said = f"{event.agreement.disagreeing:,} of {event.agreement.rows:,} scores of v {event.version}"
+            return "agreement", "plain", f"{said} differ from recomputed ones"
         case events.ChallengerProven():
             return "challenger", "good", event.sentence
         case events.PoolChanged() | events.ChallengerPassedOver():

@@ -13,7 +13,7 @@ from mlops_core.rollout.selection import Pool, Span
 from mlops_core.rollout.verdict import named
 from schemas import ids
 from schemas.events import (
-    Agreement,
+    AgreementMeasured,
     AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
@@ -52,7 +52,6 @@ class Challengers:
     """Versions that a person has to deploy."""
     span: Span | None = None
     """Rows that wait until there are enough for a span."""
-    agreement: dict[str, Agreement] = field(default_factory=dict)
     unscored: dict[str, str] = field(default_factory=dict)
     """Version -> why it can't be scored."""
     labelled: int = 0
@@ -69,7 +68,7 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
             known.pool.admit(event.version)
             return [_pool(known, event, f"{named(event.version)} is being rolled out")]
         case RolloutPromoted():
-            return _promoted(known, event, settings)
+            return _promoted(known, event)
         case RolloutRolledBack() | RolloutFailed():
             known.canary = known.proposed = None
             if event.version != known.champion:
@@ -81,12 +80,10 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
 
 def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
     """Events that follow from labelled rows of one partition; `known` is changed."""
-    for version, one in losses.agreement.items():
-        known.agreement[version] = known.agreement.get(version, Agreement()) + one
     known.unscored = {
         version: why for version, why in losses.unscored.items() if version in known.pool.versions
     }
-    unmeasurable = _unmeasurable(known, losses, settings)
+    unmeasurable = [*_agreement(losses), *_unmeasurable(known, losses, settings)]
     if not losses.rows or known.champion is None:
         return unmeasurable
     span = Span.of(losses)
@@ -99,10 +96,23 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
     return [*unmeasurable, *events]
 
 
+def _agreement(losses: PairedLosses) -> list[Event]:
+    span = losses.span
+    return [
+        AgreementMeasured(
+            id=ids.derived(losses.model, "agreement", version, span.topic, span.partition, span.first),
+            at=losses.until,
+            model=losses.model,
+            version=version,
+            agreement=one,
+        )
+        for version, one in losses.agreement.items()
+    ]
+
+
 def dump(known: Challengers) -> dict[str, Any]:
     """Fit for JSON."""
     fields = {**vars(known), "pool": known.pool.dump(), "span": None}
-    fields["agreement"] = {version: one.model_dump() for version, one in known.agreement.items()}
     if known.span is not None:
         span = vars(known.span)
         fields["span"] = {
@@ -116,7 +126,6 @@ def dump(known: Challengers) -> dict[str, Any]:
 def load(fields: Mapping[str, Any]) -> Challengers:
     """Back from `dump`."""
     known = Challengers(**{**fields, "pool": Pool.load(fields["pool"]), "span": None})
-    known.agreement = {version: Agreement.model_validate(one) for version, one in fields["agreement"].items()}
     if fields["span"] is not None:
         one = fields["span"]
         waiting = PairedLosses.model_construct(**one)
@@ -163,7 +172,7 @@ def _forget(known: Challengers, version: str) -> None:
     known.by_hand = [one for one in known.by_hand if one != version]
 
 
-def _promoted(known: Challengers, event: RolloutPromoted, settings: RolloutSettings) -> list[Event]:
+def _promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
     known.previous = known.champion if known.champion != event.version else known.previous
     known.champion = event.version
     known.canary = known.proposed = None
@@ -197,11 +206,9 @@ def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
         loss=losses.loss,
         members=weights,
         pairs=pairs,
-        agreement=known.agreement,
         unscored=known.unscored,
         sentence=_sentence(champion, leader, weights[leader].weight, pairs, settings),
     )
-    known.agreement = {}
     return [measured, *_proposed(known, measured, settings)]
 
 

@@ -2,9 +2,9 @@
 
 Two measures are kept for a *pool* of versions (the champion, its predecessors, challengers):
 
-- *Weights by fixed share.* A version's weight is multiplied by exp(-rate x loss) per labelled row, and a small
-  share of all weight is spread evenly per 100 rows. So evidence is forgotten at the pace of change, and an old
-  champion that is right again can return. The weighted average of the pool's scores (a *blend*) has a squared
+- *Weights by fixed share.* A version's weight is multiplied by exp(-rate x loss) per labelled row, and a
+  small share of all weight is spread evenly per 100 rows. So evidence is forgotten at the pace of change, and
+  an old champion that is right again can return. The weighted average of the pool's scores (a *blend*) has a squared
   error at most (ln(pool) + switches x ln(pool x rows / switches)) / rate above that of the best sequence of
   versions with that many switches, for losses in [0, 1].
 - *Proof by restarted betting.* For an ordered pair (champion, challenger) and a bet b, the product over spans
@@ -15,8 +15,8 @@ Two measures are kept for a *pool* of versions (the champion, its predecessors, 
   until the average exceeds c is at least c: an *e-detector*. It may be looked at at any time.
 
 A challenger is *proven* when its weight is `weight_ratio` times the champion's and its proof is above
-`proof`. Weights alone promote equal versions six times in 10,000 labels, proofs alone are slow after a change;
-together they promoted equals 0.1 to 0.4 times.
+`proof`. Weights alone promote equal versions six times in 10,000 labels, proofs alone are slow after a
+change; together they promoted equals 0.1 to 0.4 times.
 
 Sources: Herbster and Warmuth, "Tracking the best expert", Machine Learning 32 (1998); Fan, Grama and Liu,
 "Exponential inequalities for martingales with applications", EJP 20 (2015), Proposition 4.1; Shin, Ramdas and
@@ -38,7 +38,7 @@ from schemas.settings import RolloutSettings
 from schemas.stages import PairedLosses
 
 BETS = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
-"""Bets that are averaged: each is best for one ratio of gain to variance, and a factor of 2 is near enough."""
+"""Bets that are averaged: each is best for one ratio of gain to variance; a factor of 2 is near enough."""
 PSI = -np.log1p(-BETS) - BETS
 MOST = 60.0
 """Logarithm of evidence beyond which no more is counted, so that it can be undone after a change."""

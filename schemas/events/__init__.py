@@ -42,6 +42,7 @@ from schemas.events.rollout import (
 )
 from schemas.events.selection import (
     Agreement,
+    AgreementMeasured,
     ChallengerPassedOver,
     ChallengerProven,
     EvidenceMeasured,
@@ -86,6 +87,7 @@ AnyEvent = (
     | RolloutRolledBack
     | RolloutFailed
     | EvidenceMeasured
+    | AgreementMeasured
     | ChallengerProven
     | PoolChanged
     | ChallengerPassedOver
@@ -96,6 +98,7 @@ __all__ = (
     "EVERY_MODEL",
     "LATENCY_BOUNDS",
     "Agreement",
+    "AgreementMeasured",
     "AlertRaised",
     "AnyEvent",
     "ChallengerPassedOver",

@@ -74,11 +74,17 @@ class EvidenceMeasured(Event):
     members: Mapping[str, MemberEvidence]
     pairs: Mapping[str, PairEvidence]
     """Each other version of the pool against the champion."""
-    agreement: Mapping[str, Agreement] = {}
-    """Of each version that served rows of the span."""
     unscored: Mapping[str, str] = {}
     """Versions that could not be scored, and why: the canary's own labels judge them."""
     sentence: str
+
+
+class AgreementMeasured(Event):
+    """Scores that a canary served were computed again from the same features."""
+
+    type: Literal["AgreementMeasured"] = "AgreementMeasured"
+    version: Name
+    agreement: Agreement
 
 
 class ChallengerProven(Event):

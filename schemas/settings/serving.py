@@ -49,15 +49,15 @@ class RolloutSettings(Group):
     """What proves a challenger. `paired`: its losses on every labelled row, beside the champion's. `canary`:
     the labels of its own requests. `auto`: paired, and canary where a version can't be scored by an agent."""
     pool: Annotated[Positive, Field(ge=3, le=16)] = 8
-    """Versions of a model that are compared: champion, predecessors, challengers. With 8, versions from before
-    the last change are still there when it is undone; each costs 1 to 3 us of CPU a labelled row."""
+    """Versions of a model that are compared: champion, predecessors, challengers. With 8, versions from
+    before the last change are still there when it is undone; each costs 1 to 3 us of CPU a labelled row."""
     span_labels: Positive = 100
     """Labelled rows between two looks at weights and proofs."""
     weight_ratio: Annotated[Real, Field(ge=1)] = 20.0
     """How many times the champion's weight a challenger needs; 20 and 5 differ little."""
     proof: Annotated[Real, Field(ge=1)] = 10.0
-    """Odds of the evidence that a challenger is better (`PairEvidence.proof`) before it is rolled out. With 10
-    and `weight_ratio` 20, two equal versions change places less than once in 10,000 labels."""
+    """Odds of the evidence that a challenger is better (`PairEvidence.proof`) before it is rolled out. With
+    10 and `weight_ratio` 20, two equal versions change places less than once in 10,000 labels."""
     learning_rate: Annotated[Real, Field(gt=0, le=10)] = 2.0
     """Of the weights: 2 is the largest for which squared errors in [0, 1] have the bound in
     `mlops_core.rollout.selection`."""

@@ -1,0 +1,119 @@
+"""Scores every labelled row with every version of the model's pool: paired losses, for the selection.
+
+Also compares the scores that a canary served with those recomputed from the same features.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from agents.reading import decoded, events, staged
+from mlops_core.data.examples import Examples
+from mlops_core.errors import Permanent
+from mlops_core.ports import ModelReader, Task
+from mlops_core.rollout import losses
+from mlops_core.training.scoring import Scorer
+from schemas.events import PoolChanged, Span
+from schemas.stages import LabelledExamples, PairedLosses
+from streams import bases, rows, topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+Pools = dict[str, PoolChanged]
+"""The newest word on each model's pool."""
+SCORERS = 64
+"""Models in memory, a megabyte or so each."""
+
+
+class ScoringAgent(WithoutEffects):
+    """Its state is which versions are scored; scores decide what it publishes, never its state."""
+
+    name = "scoring"
+    steps = bases.MANY_STEPS
+    topics = (topics.EXAMPLES, topics.PREDICTIONS, topics.POOLS)
+
+    def __init__(self, registry: ModelReader) -> None:
+        self._registry = registry
+        self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
+
+    def fresh(self) -> Pools:
+        """No model is scored."""
+        return {}
+
+    def dump(self, state: Pools) -> bytes:
+        """JSON by model."""
+        return orjson.dumps({model: pool.model_dump() for model, pool in state.items()})
+
+    def load(self, data: bytes) -> Pools:
+        """Back from `dump`."""
+        return {model: PoolChanged.model_validate(one) for model, one in orjson.loads(data).items()}
+
+    async def resolve(self, state: Pools, chunk: Chunk) -> object:
+        """Losses and agreement of the chunk's rows, computed in a thread."""
+        pools = dict(state)
+        match chunk.topic:
+            case topics.EXAMPLES.name if pools:
+                return await asyncio.to_thread(lambda: list(self._losses(pools, chunk)))
+            case topics.PREDICTIONS.name if any(pool.canary for pool in pools.values()):
+                return await asyncio.to_thread(lambda: list(self._agreement(pools, chunk)))
+            case _:
+                return []
+
+    def handle(self, state: Pools, chunk: Chunk) -> list[Emitted]:
+        """What was resolved; a pool that changed is taken over."""
+        follows: list[Emitted] = []
+        if chunk.topic == topics.POOLS.name:
+            for event in events(chunk, follows):
+                if isinstance(event, PoolChanged):
+                    state[event.model] = event
+            return follows
+        resolved = chunk.resolved
+        return resolved if isinstance(resolved, list) else []
+
+    def _losses(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
+        # Unreadable records are parked by the storing agent, which reads the same topic.
+        for _, part in decoded(chunk, staged(LabelledExamples), []):
+            pool = pools.get(part.model)
+            if pool is not None and len(pool.versions) > 1:
+                span = _span(chunk)
+                scorers, unscored = self._scorers_of(pool)
+                yield losses.paired(part.model, span, Examples.of(part), scorers, unscored)
+
+    def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
+        for run in rows.decode(chunk.records).runs:
+            pool = pools.get(run.rows.model)
+            if pool is None or pool.canary is None or run.rows.version != pool.canary:
+                continue
+            scorers, _ = self._scorers_of(pool, only=pool.canary)
+            if scorers and run.rows.features:
+                yield losses.agreement(_span(chunk), run.rows, scorers[pool.canary][1])
+
+    def _scorers_of(
+        self, pool: PoolChanged, only: str = ""
+    ) -> tuple[Mapping[str, tuple[Task, Scorer]], Mapping[str, str]]:
+        """Scorers by version, and why others have none. Raises Unavailable."""
+        known: dict[str, tuple[Task, Scorer]] = {}
+        unscored: dict[str, str] = {}
+        for version in [only] if only else pool.versions:
+            try:
+                known[version] = self._scorer(pool.model, version)
+            except (Permanent, ValueError) as error:
+                unscored[version] = str(error).partition("\n")[0][:200]
+        return known, unscored
+
+    def _scorer(self, model: str, version: str) -> tuple[Task, Scorer]:
+        key = model, version
+        if key not in self._scorers:
+            fitted = self._registry.fitted(model, version)
+            self._scorers[key] = fitted.task, Scorer(fitted)
+        self._scorers.move_to_end(key)
+        while len(self._scorers) > SCORERS:
+            self._scorers.popitem(last=False)
+        return self._scorers[key]
+
+
+def _span(chunk: Chunk) -> Span:
+    return Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)

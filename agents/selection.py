@@ -1,0 +1,53 @@
+"""Merges paired losses over partitions, and proposes the versions that are proven better."""
+
+import orjson
+
+from agents.reading import decoded, events, staged
+from mlops_core.rollout import challengers
+from mlops_core.rollout.challengers import Challengers
+from schemas.settings import RolloutSettings
+from schemas.stages import PairedLosses
+from streams import bases, topics
+from streams.agent import WithoutEffects
+from streams.chunks import Chunk
+from streams.routes import Emitted
+
+State = dict[str, Challengers]
+"""By model."""
+
+
+class SelectionAgent(WithoutEffects):
+    """One pool of versions a model."""
+
+    name = "selection"
+    steps = bases.MANY_STEPS
+    topics = (topics.LOSSES, topics.MODELS, topics.DEPLOYMENT)
+
+    def __init__(self, settings: RolloutSettings) -> None:
+        self._settings = settings
+
+    def fresh(self) -> State:
+        """No model is known."""
+        return {}
+
+    def dump(self, state: State) -> bytes:
+        """JSON by model."""
+        return orjson.dumps({model: challengers.dump(known) for model, known in state.items()})
+
+    def load(self, data: bytes) -> State:
+        """Back from `dump`."""
+        return {model: challengers.load(fields) for model, fields in orjson.loads(data).items()}
+
+    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+        """Evidence, proofs, and pools that changed."""
+        follows: list[Emitted] = []
+        found: list[Emitted] = []
+        if chunk.topic == topics.LOSSES.name:
+            for _, losses in decoded(chunk, staged(PairedLosses), follows):
+                known = state.setdefault(losses.model, Challengers(losses.model))
+                found += challengers.observe(known, losses, self._settings)
+            return follows + found
+        for event in events(chunk, follows):
+            known = state.setdefault(event.model, Challengers(event.model))
+            found += challengers.handle(known, event, self._settings)
+        return follows + found

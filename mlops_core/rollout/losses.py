@@ -1,0 +1,79 @@
+"""Losses of several versions on the same labelled rows, and agreement of served with recomputed scores."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mlops_core.data.examples import Examples
+from mlops_core.data.features import Column, Floats
+from mlops_core.data.rows import Rows
+from mlops_core.ports import Task
+from schemas.events import Agreement, Span
+from schemas.stages import PairedLosses
+
+Score = Callable[[Mapping[str, Column], int], Floats]
+"""Columns and how many rows -> scores of shape (rows,)."""
+ROUNDING = 1e-4
+"""Difference of two scores, relative to max(1, |score|), that is rounding: models compute in float32."""
+FEATURELESS = "its labelled rows come without features"
+
+
+def paired(
+    model: str,
+    span: Span,
+    examples: Examples,
+    scorers: Mapping[str, tuple[Task, Score]],
+    unscored: Mapping[str, str],
+) -> PairedLosses:
+    """Sums of losses and of their products over the rows; versions whose scores are not finite are left out.
+
+    Of classes the loss is the squared error of the score, of numbers |label - score|.
+    """
+    rows = examples[np.isfinite(examples.labels)]
+    why = dict(unscored)
+    if not rows.features:
+        why |= dict.fromkeys(scorers, FEATURELESS)
+        rows = rows[:0]
+    regression = any(task is Task.REGRESSION for task, _ in scorers.values())
+    found: dict[str, Floats] = {}
+    for version, (_, score) in scorers.items() if len(rows) else ():
+        scores = score(rows.features, len(rows))
+        if np.isfinite(scores).all():
+            residuals = np.abs(rows.labels - scores)
+            found[version] = residuals if regression else residuals**2
+        else:
+            why[version] = "it gave a score that is no finite number"
+    losses = np.array(list(found.values())).reshape(len(found), -1)
+    times = rows.labelled_at if len(rows) else examples.labelled_at
+    return PairedLosses(
+        model=model,
+        span=span,
+        loss="absolute error" if regression else "squared error",
+        versions=list(found),
+        rows=len(rows) if found else 0,
+        sums=losses.sum(axis=1).tolist(),
+        products=(losses @ losses.T).ravel().tolist(),
+        since=int(times.min()) if len(times) else 0,
+        until=int(times.max()) if len(times) else 0,
+        unscored=why,
+    )
+
+
+def agreement(span: Span, served: Rows, score: Score) -> PairedLosses:
+    """How far the scores that a version served are from `score` of the same features; no losses."""
+    again = score(served.features, len(served))
+    apart = np.abs(served.values - again)
+    beyond = apart > ROUNDING * np.maximum(1.0, np.abs(again))
+    compared = Agreement(rows=len(served), disagreeing=int(beyond.sum()), largest=float(apart.max(initial=0)))
+    return PairedLosses(
+        model=served.model,
+        span=span,
+        loss="squared error",
+        versions=(),
+        rows=0,
+        sums=(),
+        products=(),
+        since=int(served.at.min()),
+        until=int(served.at.max()),
+        agreement={served.version: compared},
+    )
