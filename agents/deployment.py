@@ -6,6 +6,7 @@ every restart; the report comes back as an event, and so moves the rollout on.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mlops_core.rollout import desk, machine
 from mlops_core.rollout.desk import Desk
 from mlops_core.rollout.effects import (
     REPORTED,
+    Blend,
     Crown,
     Effect,
     EnsureRevision,
@@ -92,7 +94,13 @@ class DeploymentAgent:
 
     def outstanding(self, state: Desks) -> Mapping[str, object]:
         """One piece of work a model, named by what it depends on; the same name is the same work."""
-        return {_name(one): _work(one) for one in state.values() if one.champion or one.open}
+        works = {_name(one): _work(one) for one in state.values() if one.champion or one.open}
+        blends = {one.model: desk.blended(one) for one in state.values() if one.champion}
+        return works | {
+            f"{model} answers with {dict(blend.weights)}": Work(model, (blend,), None)
+            for model, blend in blends.items()
+            if blend is not None
+        }
 
     async def perform(self, effect: object) -> list[Emitted]:
         """Make it so, in order; what can't be is reported rather than tried for ever."""
@@ -103,7 +111,8 @@ class DeploymentAgent:
                     await self._carry_out(one)
             except Permanent as error:
                 return await _obstructed(effect, str(error))
-        return [machine.performed(effect.reports)] if effect.reports else []
+        clock = int(time.time() * 1000)
+        return [machine.performed(effect.reports, clock)] if effect.reports else []
 
     def _new_desk(self, model: str) -> Desk:
         """A model that is new here may have had a champion before there was an agent."""
@@ -118,6 +127,8 @@ class DeploymentAgent:
                 await self._target.ensure(model, version, replicas)
             case ShiftTraffic(model, weights):
                 await self._target.shift(model, weights)
+            case Blend(model, weights, version):
+                await self._target.blend(model, weights, version)
             case Retire(model, version):
                 await self._target.retire(model, version)
             case Crown(model, version):

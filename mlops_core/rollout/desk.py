@@ -1,30 +1,36 @@
 """One model's rollouts: which is open, what waits, what serves. An event comes in, events follow.
 
 One rollout at a time; it finishes before the next begins, so that a verdict compares two versions and
-never three. Of what waits, only the newest is worth its turn: a newer registration passes the older one
-over, a newer request of a person the older request; the person's goes first.
+never three. A challenger's rollout begins when it is proven better than the champion (`ChallengerProven`); a
+model's first version, and where `rollout.evidence` is `canary` every version, when it is registered. Of what
+waits, only the newest is worth its turn, and a proof only against the champion of today; a person's request
+goes first, and what a person has pinned is passed by nobody.
 
 Whoever performs effects keeps to this order, so that a crash anywhere loses nothing: handle the event,
 publish what follows, store the desk, perform `effects(desk.open)` if its `place` is new, and hand the
 report back in as an event. After a start: perform `standing(desk)`, then `effects(desk.open)`, and report.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mlops_core import errors
-from mlops_core.rollout import machine
-from mlops_core.rollout.effects import REPORTED, Effect, EnsureRevision, ShiftTraffic
+from mlops_core.rollout import machine, operations
+from mlops_core.rollout.effects import REPORTED, Blend, Effect, EnsureRevision, ShiftTraffic
 from mlops_core.rollout.machine import Rollout
 from mlops_core.rollout.states import TERMINAL, Phase, Signal
-from mlops_core.rollout.verdict import judge
+from mlops_core.rollout.verdict import judge, named
 from schemas import ids
 from schemas.events import (
+    AgreementMeasured,
     AlertRaised,
     AnyEvent,
+    ChallengerPassedOver,
+    ChallengerProven,
     DeployRequested,
     Event,
+    EvidenceMeasured,
     ModelRegistered,
     Part,
     PerformanceMeasured,
@@ -32,13 +38,22 @@ from schemas.events import (
     RolloutCommanded,
     RolloutObstructed,
     RolloutPerformed,
+    TrafficMeasured,
     VerdictEvidence,
 )
 from schemas.records import Millis
 from schemas.settings import RolloutSettings
 
-Wanted = Annotated[ModelRegistered | DeployRequested, Field(discriminator="type")]
+Wanted = Annotated[ModelRegistered | DeployRequested | ChallengerProven, Field(discriminator="type")]
 """What asks for a rollout."""
+ORDER = ("DeployRequested", "ChallengerProven", "ModelRegistered")
+"""Whose turn comes first."""
+MEASUREMENTS = (TrafficMeasured, EvidenceMeasured, AgreementMeasured, PerformanceMeasured)
+"""Too many to be remembered by id; each is counted for the rollout that is open."""
+SMALLEST_WEIGHT = 0.01
+"""A version with a smaller weight takes no part in a blend: it would cost more than it changes."""
+MOVED = 0.02
+"""Weights of a blend are changed when as much weight in all has moved."""
 FINISHED = 20
 """Rollouts that are remembered with their evidence."""
 SEEN = 256
@@ -61,7 +76,11 @@ class Desk(Part):
     """Of the champion; a registered version gets as many."""
     open: Rollout | None = None
     queue: tuple[Wanted, ...] = ()
-    """At most a person's request and a registration, in this order."""
+    """At most one of each kind, in the order of `ORDER`."""
+    pinned: bool = False
+    """Whether a person keeps the champion, and the weights of a blend, as they are."""
+    blend: dict[str, float] = Field(default_factory=dict)
+    """Weights with which the pool answers; empty where the champion answers alone."""
     finished: tuple[Rollout, ...] = ()
     """Oldest first."""
     measured_until: Millis = 0
@@ -80,22 +99,45 @@ def handle(desk: Desk, event: AnyEvent, settings: RolloutSettings) -> tuple[Desk
     """
     if event.model != desk.model:
         raise errors.Impossible(f"the desk of {desk.model} got {event.type} {event.id} of {event.model}")
+    if isinstance(event, MEASUREMENTS):
+        return _counted(desk, event, settings)
     if event.id in desk.seen:
         return desk, []
     desk = desk.model_copy(update={"seen": (*desk.seen, event.id)[-SEEN:]})
     # A training takes its time, and the data goes on meanwhile: nothing happens before what was measured.
     event = event.model_copy(update={"at": max(event.at, desk.measured_until)})
     match event:
-        case ModelRegistered() | DeployRequested():
+        case ModelRegistered() | DeployRequested() | ChallengerProven():
             return _wanted(desk, event, settings)
         case RolloutPerformed() | RolloutObstructed():
             return _reported(desk, event, settings)
-        case PerformanceMeasured():
-            return _measured(desk, event, settings)
         case RolloutCommanded():
-            return _commanded(desk, event)
+            return _commanded(desk, event, settings)
         case _:
             return desk, []
+
+
+def _counted(desk: Desk, event: Event, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
+    match event:
+        case PerformanceMeasured():
+            return _measured(desk, event, settings)
+        case TrafficMeasured():
+            return _traffic(desk, event, settings)
+        case EvidenceMeasured():
+            return _evidence(desk, event, settings)
+        case AgreementMeasured():
+            rollout = desk.open
+            if rollout is not None and rollout.version == event.version:
+                agreement = rollout.agreement + event.agreement
+                desk = desk.model_copy(update={"open": rollout.model_copy(update={"agreement": agreement})})
+            return desk, []
+        case _:
+            return desk, []
+
+
+def blended(desk: Desk) -> Blend | None:
+    """How answers are to be averaged; None where nothing was ever blended."""
+    return Blend(desk.model, desk.blend) if desk.blend else None
 
 
 def standing(desk: Desk) -> tuple[Effect, ...]:
@@ -109,17 +151,23 @@ def standing(desk: Desk) -> tuple[Effect, ...]:
 
 def _wanted(desk: Desk, event: Wanted, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
     """Queue it, and start it if nothing is open."""
-    if isinstance(event, ModelRegistered) and (_known(desk, event.version) or event.rollout == "manual"):
+    if isinstance(event, ModelRegistered) and not _rolls_out(desk, event, settings):
         return desk, []
     if desk.open and desk.open.version == event.version and desk.open.phase not in TERMINAL:
         return desk, [_note(event, f"{desk.open.who} is already on its way: it is {desk.open.phase}")]
     queue = {one.type: one for one in desk.queue} | {event.type: event}
-    over = [one for one in desk.queue if one.type == event.type]
-    notes = [_note(one, f"{desk.model}:{one.version} is passed over for {event.version}") for one in over]
-    ordered = tuple(queue[kind] for kind in ("DeployRequested", "ModelRegistered") if kind in queue)
+    over = [one for one in desk.queue if one.type == event.type and one.version != event.version]
+    notes = [_passed_over(one, event.version, "it is newer") for one in over]
+    ordered = tuple(queue[kind] for kind in ORDER if kind in queue)
     changes = {"queue": ordered, "tried": (*desk.tried, event.version)[-TRIED:]}
     desk, events = _next(desk.model_copy(update=changes), event, settings)
     return desk, [*notes, *events]
+
+
+def _rolls_out(desk: Desk, event: ModelRegistered, settings: RolloutSettings) -> bool:
+    """Whether a registration is a reason to roll it out: later versions have to be proven first."""
+    unproven = desk.champion is not None and settings.evidence != "canary"
+    return not (_known(desk, event.version) or event.rollout == "manual" or unproven)
 
 
 def _known(desk: Desk, version: str) -> bool:
@@ -129,22 +177,30 @@ def _known(desk: Desk, version: str) -> bool:
 
 def _next(desk: Desk, trigger: Event, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
     """Start what waits, if nothing is open. The way back to the previous champion has no steps."""
-    if desk.open or not desk.queue:
+    held = desk.pinned and desk.queue and not isinstance(desk.queue[0], DeployRequested)
+    if desk.open or not desk.queue or held:
         return desk, []
     request, *waiting = desk.queue
     desk = desk.model_copy(update={"queue": tuple(waiting)})
+    if isinstance(request, ChallengerProven) and request.champion != desk.champion:
+        why = f"it was proven against {named(request.champion)}, and another version is champion now"
+        note: Event = _passed_over(request, desk.champion, why)
+        desk, events = _next(desk, trigger, settings)
+        return desk, [note, *events]
     if request.version == desk.champion:
         note = _note(request, f"{desk.model}:{request.version} is already champion")
         desk, events = _next(desk, trigger, settings)
         return desk, [note, *events]
-    asked = isinstance(request, DeployRequested)
+    back = not isinstance(request, ModelRegistered) and request.version == desk.previous
     rollout, events = machine.start(
         request,
         stable=desk.champion,
-        steps=() if asked and request.version == desk.previous else settings.steps,
+        steps=() if back else settings.steps,
         replicas=request.replicas if isinstance(request, DeployRequested) else desk.replicas,
         spare=(desk.previous,) if desk.previous and desk.previous != request.version else (),
         at=trigger.at,
+        paired=isinstance(request, ChallengerProven) and request.evidence == "paired",
+        blend=settings.strategy == "blend",
     )
     return desk.model_copy(update={"open": rollout}), events
 
@@ -172,12 +228,12 @@ def _performed(desk: Desk, rollout: Rollout, event: RolloutPerformed) -> tuple[D
     signal = machine.onward(rollout, Signal.PERFORMED) if warm else Signal.PERFORMED
     moved, events = machine.advance(rollout, signal, event)
     if rollout.phase is Phase.CANARY:
-        moved = machine.counting(moved, desk.measured_until)
+        moved = machine.counting(moved, desk.measured_until, event.performed_at)
     return _moved(desk, moved, events)
 
 
 def _measured(desk: Desk, event: PerformanceMeasured, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
-    """Judge the canary; while it is paused its evidence grows, and nobody judges."""
+    """Judge the canary by its labels; while it is paused its evidence grows, and nobody judges."""
     desk = desk.model_copy(update={"measured_until": event.until})
     rollout = desk.open
     if rollout is None or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
@@ -189,22 +245,92 @@ def _measured(desk: Desk, event: PerformanceMeasured, settings: RolloutSettings)
     if rollout.phase is Phase.PAUSED:
         return _moved(desk, kept, [])
     verdict = judge(grown.evidence, rollout.version, rollout.stable or "", settings)
-    return _moved(desk, *machine.advance(kept, _signal(kept, verdict), event, verdict))
+    if rollout.proof == "paired" and verdict.outcome != "fail":
+        return _moved(desk, kept, [])  # its losses on all rows say more than the few labels of its own
+    return _judged(desk, kept, event, verdict, "labels")
 
 
-def _signal(rollout: Rollout, verdict: VerdictEvidence) -> Signal:
+def _traffic(desk: Desk, event: TrafficMeasured, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
+    """Judge the canary by its requests; while it is paused they are counted, and nobody judges."""
+    rollout = desk.open
+    if rollout is None or not rollout.requests or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
+        return desk, []
+    *before, now = rollout.requests
+    counted = now.plus(event, rollout.version, rollout.stable or "")
+    grown = rollout.model_copy(update={"requests": (*before, counted)})
+    if rollout.phase is Phase.PAUSED or rollout.since is None:
+        return _moved(desk, grown, [])
+    names = (rollout.version, rollout.stable or "")
+    judgement = operations.judge(grown.requests, grown.agreement, names, settings, event.until)
+    alerts: list[Event] = []
+    if judgement.overdue:
+        grown, alerts = machine.overdue(grown, judgement.evidence.sentence)
+    # The time of a request is the machine's; what follows happens at the time of the data.
+    trigger = event.model_copy(update={"at": desk.measured_until})
+    desk, events = _judged(desk, grown, trigger, judgement.evidence, "requests")
+    return desk, [*alerts, *events]
+
+
+def _evidence(desk: Desk, event: EvidenceMeasured, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
+    """Take over the weights of a blend; take a canary back that predicts surely worse."""
+    if settings.strategy == "blend" and not desk.pinned:
+        desk = desk.model_copy(update={"blend": _blend(desk.blend, event)})
+    rollout = desk.open
+    if rollout is None or rollout.phase is not Phase.CANARY or event.champion != rollout.stable:
+        return desk, []
+    pair = event.pairs.get(rollout.version)
+    if pair is None or pair.gain >= 0 or pair.against < 1 / settings.alpha:
+        return desk, []
+    verdict = VerdictEvidence(
+        outcome="fail",
+        sentence=(
+            f"{named(rollout.version)} lost {-pair.gain:.4f} more per prediction than "
+            f"{named(event.champion)} on the same {pair.rows:,} labelled rows"
+        ),
+        canary_rows=pair.rows,
+        stable_rows=pair.rows,
+        low=-pair.high,
+        high=-pair.low,
+    )
+    return _moved(desk, *machine.advance(rollout, Signal.FAILED, event, verdict))
+
+
+def _blend(before: dict[str, float], event: EvidenceMeasured) -> dict[str, float]:
+    """Weights to answer with; the ones before where little has moved."""
+    kept = {version: one.weight for version, one in event.members.items() if one.weight >= SMALLEST_WEIGHT}
+    total = sum(kept.values())
+    now = {version: round(weight / total, 4) for version, weight in kept.items()}
+    moved = sum(abs(now.get(version, 0.0) - before.get(version, 0.0)) for version in {*now, *before})
+    return now if moved >= MOVED or set(now) - set(before) else before
+
+
+def _judged(
+    desk: Desk,
+    rollout: Rollout,
+    trigger: Event,
+    verdict: VerdictEvidence,
+    about: Literal["requests", "labels"],
+) -> tuple[Desk, list[Event]]:
+    """What a verdict about the canary's requests, or about its labels, leads to."""
     match verdict.outcome:
         case "pass":
-            return machine.onward(rollout, Signal.PASSED)
+            rollout = machine.passing(rollout, about)
+            if not machine.complete(rollout):
+                return _moved(desk, rollout, [])
+            signal = machine.onward(rollout, Signal.PASSED)
         case "fail":
-            return Signal.FAILED
+            signal = Signal.FAILED
         case "hold":
-            return Signal.HELD
+            signal = Signal.HELD
         case "error":
-            return Signal.PAUSED if rollout.errors + 1 >= UNMEASURABLE else Signal.HELD
+            signal = Signal.PAUSED if rollout.errors + 1 >= UNMEASURABLE else Signal.HELD
+    return _moved(desk, *machine.advance(rollout, signal, trigger, verdict))
 
 
-def _commanded(desk: Desk, event: RolloutCommanded) -> tuple[Desk, list[Event]]:
+def _commanded(desk: Desk, event: RolloutCommanded, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
+    if event.action in (RolloutAction.PIN, RolloutAction.UNPIN):
+        pinned = event.action is RolloutAction.PIN
+        return _next(desk.model_copy(update={"pinned": pinned}), event, settings)
     if desk.open is None:
         return desk, [_note(event, f"{desk.model} has no rollout in progress: got {event.action}")]
     try:
@@ -224,6 +350,8 @@ def _ordered(rollout: Rollout, action: RolloutAction) -> Signal:
             return machine.resumed(rollout)
         case RolloutAction.ABORT:
             return Signal.ABORTED
+        case RolloutAction.PIN | RolloutAction.UNPIN:
+            raise errors.Impossible(f"{action} is about the model, not about a rollout")
 
 
 def _moved(desk: Desk, rollout: Rollout, events: list[Event]) -> tuple[Desk, list[Event]]:
@@ -240,6 +368,17 @@ def _closed(desk: Desk, event: Event, settings: RolloutSettings) -> tuple[Desk, 
     """The last phase is settled: the next in the queue has its turn."""
     finished = (*desk.finished, *([desk.open] if desk.open else []))[-FINISHED:]
     return _next(desk.model_copy(update={"open": None, "finished": finished}), event, settings)
+
+
+def _passed_over(request: Wanted, by: str | None, why: str) -> ChallengerPassedOver:
+    """A request that will not be rolled out, and the version that takes its place."""
+    instead = f" for {named(by)}" if by else ""
+    return ChallengerPassedOver.following(
+        request,
+        version=request.version,
+        by=by,
+        sentence=f"{named(request.version)} is passed over{instead}: {why}",
+    )
 
 
 def _note(cause: Event, sentence: str) -> AlertRaised:

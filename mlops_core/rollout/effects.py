@@ -58,7 +58,17 @@ class Tag:
     value: str
 
 
-Effect = EnsureRevision | ShiftTraffic | Crown | Retire | Tag
+@dataclass(frozen=True)
+class Blend:
+    """Have answers be the weighted average of several versions; no weights: each version answers alone."""
+
+    model: str
+    weights: Mapping[str, float]
+    version: str | None = None
+    """Only where this version serves; None: wherever no other blend is set."""
+
+
+Effect = Blend | EnsureRevision | ShiftTraffic | Crown | Retire | Tag
 
 
 def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase, a return
@@ -69,9 +79,11 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
         case Phase.WARMING:
             return (ensure,)
         case Phase.CANARY | Phase.PAUSED:
-            return (ensure, *_shift(rollout, rollout.share))
+            alone = Blend(model, {version: 1.0}, version)
+            return (ensure, *((alone,) if rollout.blend else ()), *_shift(rollout, rollout.share))
         case Phase.PROMOTING:
-            return (ensure, *_shift(rollout, 100), Crown(model, version))
+            together = (Blend(model, {}, version),) if rollout.blend else ()
+            return (ensure, *_shift(rollout, 100), *together, Crown(model, version))
         case Phase.PROMOTED:
             return tuple(Retire(model, spare) for spare in rollout.spare)
         case Phase.REVERTING:

@@ -5,14 +5,17 @@ event is caused by the one before it in the rollout's own chain, which begins at
 `DeployRequested` that asked for it; `rollout.because` keeps in words what else had a part in it.
 """
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from mlops_core.rollout import states
+from mlops_core.rollout.requests import Step
 from mlops_core.rollout.states import Phase, Signal
 from mlops_core.rollout.verdict import Evidence, named
 from schemas import ids
 from schemas.events import (
+    Agreement,
     AlertRaised,
+    ChallengerProven,
     DeployRequested,
     Event,
     ModelRegistered,
@@ -62,8 +65,20 @@ class Rollout(Part):
     """Why it is in this phase, as a sentence."""
     since: Millis | None = None
     """Windows that begin from here on count; None until the step's shift of traffic was performed."""
+    proof: Literal["paired", "canary"] = "canary"
+    """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
+    blend: bool = False
+    """Whether the stable version answers with a blend; then the canary answers alone until it is champion."""
     evidence: tuple[Evidence, ...] = ()
     """What labels said, one a step."""
+    requests: tuple[Step, ...] = ()
+    """What was counted of its requests, one a step whose traffic was shifted."""
+    agreement: Agreement = Agreement()
+    """Its scores against those recomputed from the same features."""
+    passed: tuple[Literal["requests", "labels"], ...] = ()
+    """Verdicts that were good at this step."""
+    overdue: bool = False
+    """Whether it was reported that the step lacks requests."""
     verdict: VerdictEvidence | None = None
     """The last one, spoken or not."""
     quiet: int = 0
@@ -88,12 +103,15 @@ class Rollout(Part):
 
 
 def start(
-    request: ModelRegistered | DeployRequested,
+    request: ModelRegistered | DeployRequested | ChallengerProven,
     stable: str | None,
     steps: tuple[int, ...],
     replicas: int = 1,
     spare: tuple[str, ...] = (),
     at: Millis = 0,
+    *,
+    paired: bool = False,
+    blend: bool = False,
 ) -> tuple[Rollout, list[Event]]:
     """The rollout that `request` asks for; `at` is when its turn came. Without stable there are no steps."""
     rollout = Rollout(
@@ -104,10 +122,13 @@ def start(
         spare=spare,
         replicas=replicas,
         steps=steps if stable else (),
+        proof="paired" if paired else "canary",
+        blend=blend,
         cause=request.id,
         at=max(request.at, at),
     )
-    return _told(rollout, RolloutStarted, steps=rollout.steps, sentence=_intention(rollout))
+    fields = {"steps": rollout.steps, "evidence": rollout.proof}
+    return _told(rollout, RolloutStarted, **fields, sentence=_intention(rollout, request))
 
 
 def advance(
@@ -151,9 +172,25 @@ def resumed(rollout: Rollout) -> Signal:
     return Signal.PROVEN if rollout.phase is Phase.PAUSED and not rollout.steps else Signal.RESUMED
 
 
-def counting(rollout: Rollout, since: Millis) -> Rollout:
-    """With windows that begin at `since` or later counting for its step."""
-    return rollout.model_copy(update={"since": since})
+def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
+    """With what comes from now on counting for its step.
+
+    Windows of labels count from `since` on (time of the data), requests from `clock` on (wall clock).
+    """
+    before = rollout.requests[: rollout.step - 1]
+    steps = (*before, Step(share=rollout.share, since=clock))
+    return rollout.model_copy(update={"since": since, "requests": steps})
+
+
+def passing(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
+    """With one more good verdict at this step."""
+    return rollout.model_copy(update={"passed": tuple(dict.fromkeys((*rollout.passed, verdict)))})
+
+
+def complete(rollout: Rollout) -> bool:
+    """Whether nothing that has to be good at this step is missing."""
+    wanted = {"requests"} if rollout.proof == "paired" else {"requests", "labels"}
+    return wanted <= set(rollout.passed)
 
 
 def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
@@ -170,9 +207,9 @@ def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
     return rollout.model_copy(update={"evidence": (*before, now.plus(canary, stable))})
 
 
-def performed(rollout: Rollout) -> RolloutPerformed:
-    """The report that the effects of its phase were carried out."""
-    return _event(rollout, RolloutPerformed, phase=rollout.phase, step=rollout.step)
+def performed(rollout: Rollout, clock: Millis = 0) -> RolloutPerformed:
+    """The report that the effects of its phase were carried out; `clock` is the wall clock (UTC, ms)."""
+    return _event(rollout, RolloutPerformed, phase=rollout.phase, step=rollout.step, performed_at=clock)
 
 
 def obstructed(rollout: Rollout, error: str) -> RolloutObstructed:
@@ -187,7 +224,14 @@ def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
         return rollout
     step = rollout.step + 1 if signal is Signal.PASSED else max(rollout.step, 1)
     fresh = tuple(Evidence(share=share) for share in rollout.steps[len(rollout.evidence) : step])
-    changes = {"step": step, "since": None, "errors": 0, "evidence": rollout.evidence + fresh}
+    changes = {
+        "step": step,
+        "since": None,
+        "errors": 0,
+        "evidence": rollout.evidence + fresh,
+        "passed": (),
+        "overdue": False,
+    }
     return rollout.model_copy(update=changes)
 
 
@@ -238,8 +282,22 @@ def _alarm(rollout: Rollout) -> AlertRaised:
     return _following(rollout, AlertRaised, severity="critical", sentence=sentence)
 
 
-def _intention(rollout: Rollout) -> str:
-    """What a rollout that starts is going to do."""
+def overdue(rollout: Rollout, sentence: str) -> tuple[Rollout, list[Event]]:
+    """The alert, once a step, that it waits for requests longer than it should."""
+    if rollout.overdue:
+        return rollout, []
+    said = _following(rollout, AlertRaised, severity="warning", sentence=f"{rollout.who}: {sentence}")
+    return rollout.model_copy(update={"overdue": True}), [said]
+
+
+def _intention(rollout: Rollout, request: ModelRegistered | DeployRequested | ChallengerProven) -> str:
+    """What a rollout that starts is going to do, and why."""
+    return (
+        f"{request.sentence}; {_plan(rollout)}" if isinstance(request, ChallengerProven) else _plan(rollout)
+    )
+
+
+def _plan(rollout: Rollout) -> str:
     if not rollout.steps:
         return f"{named(rollout.version)} is to serve everything at once"
     steps = ", ".join(str(step) for step in rollout.steps)

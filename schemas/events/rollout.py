@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.events.drift import DriftKind
 from schemas.events.envelope import Event, Part
-from schemas.records import Name
+from schemas.records import Millis, Name
 
 
 class ModelRegistered(Event):
@@ -37,6 +37,9 @@ class RolloutAction(StrEnum):
 
     PAUSE = "pause"
     RESUME = "resume"
+    PIN = "pin"
+    """Keep the champion, and the weights of a blend, until unpinned; proven challengers wait."""
+    UNPIN = "unpin"
     ABORT = "abort"
 
 
@@ -63,6 +66,8 @@ class RolloutStarted(RolloutEvent):
     """A version is on its way."""
 
     type: Literal["RolloutStarted"] = "RolloutStarted"
+    evidence: Literal["paired", "canary"] = "canary"
+    """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
     steps: Sequence[int]
     """The canary's shares of traffic to come, in percent."""
 
@@ -73,6 +78,8 @@ class RolloutPerformed(RolloutEvent):
     type: Literal["RolloutPerformed"] = "RolloutPerformed"
     phase: str
     step: int
+    performed_at: Millis = 0
+    """Wall clock (UTC, ms): requests that were counted from then on are those of the step."""
 
 
 class RolloutObstructed(RolloutEvent):
