@@ -102,7 +102,7 @@ class Rollout(Part):
         return self.id, self.phase, self.step
 
 
-def start(
+def start(  # noqa: PLR0913 - all that a rollout begins with
     request: ModelRegistered | DeployRequested | ChallengerProven,
     stable: str | None,
     steps: tuple[int, ...],

@@ -5,8 +5,8 @@ Two measures are kept for a *pool* of versions (the champion, its predecessors, 
 - *Weights by fixed share.* A version's weight is multiplied by exp(-rate x loss) per labelled row, and a
   small share of all weight is spread evenly per 100 rows. So evidence is forgotten at the pace of change, and
   an old champion that is right again can return. The weighted average of the pool's scores (a *blend*) has a
-  squared error at most (ln(pool) + switches x ln(pool x rows / switches)) / rate above that of the best sequence of
-  versions with that many switches, for losses in [0, 1].
+  squared error at most (ln(pool) + switches x ln(pool x rows / switches)) / rate above that of the best
+  sequence of versions with that many switches, for losses in [0, 1].
 - *Proof by restarted betting.* For an ordered pair (champion, challenger) and a bet b, the product over spans
   of exp(b x D - psi(b) x Q), with D the sum of the loss differences of a span, Q the sum of their squares and
   psi(b) = -ln(1 - b) - b, is a supermartingale wherever the challenger is no better: each factor is at most
