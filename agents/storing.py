@@ -1,9 +1,9 @@
 """Writes labelled examples to the offline store, exactly once in effect.
 
-A segment's rows follow from the topic alone (so many rows, or an hour of the data and a second of Kafka's time,
-from where the last one ended), and its name from where they come from and from their ids; so whoever writes it again after a crash
-writes the same, and the store knows the name. A topic that was made anew counts from 0 again, and its
-segments are others all the same.
+A segment's rows follow from the topic alone (so many rows, or an hour of the data and a second of Kafka's
+time, from where the last one ended), and its name from where they come from and from their ids; so whoever
+writes it again after a crash writes the same, and the store knows the name. A topic that was made anew counts
+from 0 again, and its segments are others all the same.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """How far agents are behind, seen from outside: a group's committed offsets against the ends of its topics.
 
-A worker's own view (`streams.lag`) ends with the worker. Kafka's offsets stand still while an agent is dead and
-the ends grow, so this view needs no agent. Offsets are committed once a second, so the records since the look
-before are no backlog: an agent is behind once it has not done what was there a look ago.
+A worker's own view (`streams.lag`) ends with the worker. While an agent is dead, Kafka's committed offsets
+stand still and the ends grow, so this view needs no agent. Offsets are committed once a second, so records that
+came since the look before are no backlog: an agent is behind once it has not done what was there a look ago.
+The embedded broker says as a partition's end where its last batch begins: records are then a lower bound.
 """
 
 import time
@@ -25,8 +26,8 @@ from schemas.settings import KafkaSettings
 from streams import broker_log, ranges, rows
 from streams.chunks import Arrived
 
-ANSWER_SECONDS = 5.0
-FETCH_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+FETCH_SECONDS = 1.0
 FETCH_BYTES = 65_536
 """Of a partition at once: one record is wanted."""
 
@@ -84,7 +85,7 @@ class Backlogs:
         self._consumer.close()
 
     def offsets(self) -> tuple[Mapping[str, Offsets], Offsets]:
-        """What each agent's group has committed, and the ends of all these partitions. Raises KafkaException."""
+        """What each agent has committed, and the ends of all these partitions. Raises KafkaException."""
         asked = {
             name: self._admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=ANSWER_SECONDS
@@ -138,8 +139,8 @@ class Backlogs:
 def overdue(done: Offsets, before: Offsets) -> Offsets:
     """The offset that is waited for in each place where not even the end of the look before was reached.
 
-    >>> overdue({("predictions", 0): 70, ("predictions", 1): 40}, {("predictions", 0): 60, ("predictions", 1): 60})
-    {('predictions', 1): 40}
+    >>> overdue({("labels", 0): 70, ("labels", 1): 40}, {("labels", 0): 60, ("labels", 1): 60})
+    {('labels', 1): 40}
     """
     return {place: offset for place, offset in done.items() if offset < before.get(place, 0)}
 
@@ -163,8 +164,10 @@ def backlog(
 def data_time(value: bytes | None) -> int | None:
     """The newest time that a record of any topic has, in the time of the data (UTC, ms); None if it has none.
 
-    >>> data_time(b'{"type":"label","model":"m","id":"1","at":7,"label":1}'), data_time(b'{"times":[[1,2],[3,4]]}')
-    (7, 4)
+    >>> data_time(b'{"type":"label","model":"m","id":"1","at":7,"label":1}')
+    7
+    >>> data_time(b'{"times":[[1,2],[3,4]]}'), data_time(b'{"at":[1],"labelled_at":[5,3]}'), data_time(b"?")
+    (4, 5, None)
     """
     found = rows.decode([Arrived(0, 0, None, value, {})]).runs
     if found:

@@ -19,7 +19,7 @@ WINDOW_ROWS = 1024
 
 def read(ahead: Sequence[float], seed: int = 1) -> Iterator[int]:
     """Times of half-hourly rows over partitions of which each is read so many rows ahead, and unsteadily."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - no secret
     left = [(row + dice.uniform(-400, 400) - ahead[row % len(ahead)], row) for row in range(80_000)]
     heapq.heapify(left)
     while left:
@@ -28,7 +28,7 @@ def read(ahead: Sequence[float], seed: int = 1) -> Iterator[int]:
 
 def windows(times: Iterator[int], version: str = "1") -> Sequence[Window]:
     """Windows of `WINDOW_ROWS` rows in the order in which they were read."""
-    found = []
+    found: list[Window] = []
     while len(found) < LATELY:
         own = list(itertools.islice(times, WINDOW_ROWS))
         found.append(Window(min(own), max(own), version, len(own), [], []))

@@ -1,8 +1,8 @@
-"""What single requests cost the whole loop: router, replica, broker and all agents, each label 500 rows later.
+"""What single requests cost the whole loop: router, replica, broker, agents; each label 500 rows later.
 
     python -m infra.bench.load [--rows 12000] [--rate 0] [--folder DIR]
 
-The stack runs as `driftloop up --broker kafka` starts it; the client is a process of its own, and is not counted.
+The stack runs as `driftloop up --broker kafka` starts it. The client is another process and isn't counted.
 """
 
 import argparse
@@ -73,12 +73,15 @@ def rows_of(found: Loaded) -> list[Row]:
     """The rows of the page."""
     total = sum(found.cpu.values())
     return [
-        Row.at_least("single requests through router, replica and loop", found.answered / found.seconds, "a second", 400),
+        Row.at_least("single requests, answered", found.answered / found.seconds, "a second", 400),
         Row("— asked and not answered", found.asked - found.answered, f"of {found.asked}"),
         Row.at_most("— until the agents had done all of them", found.backlog, "s", 10),
         Row("— CPU of all processes but the client", total / found.answered * 1e6, "us/row"),
-        *(Row(f"— of which {name}", spent / found.answered * 1e6, "us/row") for name, spent in found.cpu.items()),
-    ]  # fmt: skip
+        *(
+            Row(f"— of which {name}", spent / found.answered * 1e6, "us/row")
+            for name, spent in found.cpu.items()
+        ),
+    ]
 
 
 def run(folder: Path, rows: int, rate: float, hook: Sequence[str] = ()) -> Loaded:
@@ -101,7 +104,8 @@ def run(folder: Path, rows: int, rate: float, hook: Sequence[str] = ()) -> Loade
         if beside is not None:
             beside.wait()
         watch.close()
-    return Loaded(said["asked"], said["answered"], said["seconds"], cpu, backlog, waiting, os.getloadavg()[0])
+    asked, answered = int(said["asked"]), int(said["answered"])
+    return Loaded(asked, answered, said["seconds"], cpu, backlog, waiting, os.getloadavg()[0])
 
 
 def processes() -> Mapping[str, int]:
@@ -146,13 +150,20 @@ async def _first_model(stack: Stack) -> None:
     mlops = MLOpsPipeline(stack.settings)
     trained = await mlops.train_model(ModelConfig(name=MODEL), DataConfig())
     if trained.model_id is None:
-        raise workers.TooSlow(f"no first model: {trained.errors}")
+        raise workers.TooSlow("the gate refused the first model")
     await mlops.deploy_model(trained.model_id, DeploymentConfig())
 
 
 def _ask(stack: Stack, first: int, rows: int, rate: float) -> Mapping[str, float]:
     settings = stack.settings
-    arguments = [settings.serving.url, settings.kafka.model_dump_json(), MODEL, str(first), str(rows), str(rate)]
+    arguments = [
+        settings.serving.url,
+        settings.kafka.model_dump_json(),
+        MODEL,
+        str(first),
+        str(rows),
+        str(rate),
+    ]
     command = [sys.executable, "-m", "infra.bench.load_client", *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if answer.returncode:
@@ -185,7 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print what a load came to."""
     parser = argparse.ArgumentParser(prog="python -m infra.bench.load")
     parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--rate", type=float, default=0.0, help="requests a second; 0: as fast as answers come")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="requests a second; 0: as fast as answers come"
+    )
     parser.add_argument("--folder", type=Path, help="keep the stack's folder here")
     parser.add_argument("--hook", default="", help="a command to run with the agents' process id")
     asked = parser.parse_args(arguments)

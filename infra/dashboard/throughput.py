@@ -1,7 +1,7 @@
 """Rows a second in the data's own time, from windows whose partitions were read at different paces.
 
-A window has rows of all partitions. Where one partition is read days ahead of another, the window spans these days
-besides its rows' own time, so rows over its span say too little. How the window's middle moves from window to
+A window has rows of all partitions. Where one partition is read days ahead of another, the window spans these
+days besides its rows' own time, so rows over its span say too little. How the middle moves from window to
 window does not depend on that distance: what one partition runs ahead, the rows of the others lack.
 """
 
