@@ -1,7 +1,7 @@
 """How far agents are behind, seen from outside: a group's committed offsets against the ends of its topics.
 
-A worker's own view (`streams.lag`) ends with the worker. While an agent is dead, Kafka's committed offsets
-stand still and the ends grow, so this view needs no agent. Offsets are committed once a second, so records that
+A worker's own view (`streams.lag`) ends with the worker. While an agent is dead, its committed offsets stand
+still and the ends grow, so this view needs no agent. Offsets are committed once a second, so records that
 came since the look before are no backlog: an agent is behind once it has not done what was there a look ago.
 The embedded broker says as a partition's end where its last batch begins: records are then a lower bound.
 """

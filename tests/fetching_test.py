@@ -117,6 +117,7 @@ async def test_a_partition_that_is_read_again_is_committed_and_read_on(
     kafka: KafkaSettings, held: Held, app: faust.App
 ) -> None:
     held.free = True
+    app.consumer.scheduler.size = 1  # each record is a chunk
     place = (topics.name_of(topics.LABELS, kafka), 0)
     backlogs = Backlogs(kafka, [held.name])
 
