@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from infra.dashboard import evidence
+from infra.dashboard import evidence, throughput
 from infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
 from infra.dashboard.episodes import Episode
 from infra.dashboard.evidence import Evidence
@@ -19,6 +19,8 @@ from schemas import events
 from schemas.events import AnyEvent
 
 WINDOWS = 720
+LATELY = 60
+"""Windows of all versions together from which throughput is computed."""
 LIMITS = {
     "windows": WINDOWS,
     "points": POINTS,
@@ -203,19 +205,10 @@ class ModelBoard:
             loss=None if last is None else last.loss,
             expected=None if expected is None else Expected.of(expected),
             at=self.labels.points.items[-1].until if self.labels.points.items else None,
-            rows_per_second=self._rate(),
+            rows_per_second=throughput.rows_per_second(self._windows.items[-LATELY:]),
             labelled=self.labels.labelled,
             rollout_outcomes=self._since_rollout(),
         )
-
-    def _rate(self) -> float | None:
-        """Rows a second in the newest window of each version that answered lately; None if unknown."""
-        newest: dict[str, Window] = {window.version: window for window in self._windows.items[-20:]}
-        if not newest:
-            return None
-        start = max(newest.values(), key=lambda window: window.until).since
-        rates = [_rows_per_second(window) for window in newest.values() if window.until >= start]
-        return round(sum(rates), 4)
 
     def _since_rollout(self) -> Mapping[str, Measured]:
         rollout = self.story.rollouts.current
@@ -237,7 +230,3 @@ class ModelBoard:
 
 def _valued(measured: Measured, measure: str) -> float:
     return measured.error if measure == "error" else measured.loss
-
-
-def _rows_per_second(window: Window) -> float:
-    return window.rows / max((window.until - window.since) / 1000, 0.001)
