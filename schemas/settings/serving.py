@@ -89,6 +89,9 @@ class ServingSettings(Group):
     """0 takes a free port and prints it."""
     replicas: Annotated[Positive, Field(le=1000)] = 1
     """Replica processes a version."""
+    report_seconds: Seconds = 1.0
+    """Seconds between two reports of a model's requests while versions share its traffic (ten times as many
+    while one serves): a verdict is at most that late."""
     folder: Folder = Path(".driftloop/serving")
     """Where the traffic table is kept, so that a restart changes nothing."""
 
