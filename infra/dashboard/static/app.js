@@ -197,9 +197,9 @@ function live() {
   find("live").className = tone;
   if (find("live-words").textContent !== word) find("live-words").textContent = word;
   find("live-age").textContent = lag === null ? "nothing read yet" : `newest message ${lag < 10 ? `${lag.toFixed(1)} s` : duration(1000 * lag)} ago`;
-  const { sentence, tone } = alive.agents ?? { sentence: "", tone: "plain" };
-  find("live-agents").className = tone;
-  if (find("live-agents").textContent !== sentence) find("live-agents").textContent = sentence;
+  const pace = alive.agents ?? { sentence: "", tone: "plain" };
+  find("live-agents").className = pace.tone;
+  if (find("live-agents").textContent !== pace.sentence) find("live-agents").textContent = pace.sentence;
 }
 
 function themed(theme) {
