@@ -42,7 +42,7 @@ class RolloutSettings(Group):
     error_tolerance: Annotated[Real, Field(ge=0, lt=1)] = 0.005
     """How much more of its calls (a share) a canary may seem to fail than stable and still go on. 0.005: of
     150 calls none may fail, of 200 one."""
-    strategy: Literal["champion", "blend"] = "champion"
+    strategy: Literal["champion", "blend"] = "blend"
     """`champion`: one version answers. `blend`: the average of the pool's scores, weighted by how well each
     version predicts of late; the version with the proof is champion all the same."""
     evidence: Literal["auto", "paired", "canary"] = "auto"
