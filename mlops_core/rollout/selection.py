@@ -32,7 +32,7 @@ import numpy as np
 
 from mlops_core.data.features import Floats
 from mlops_core.rollout.verdict import radius
-from schemas.events import MemberEvidence, PairEvidence
+from schemas.events import GateEvidence, MemberEvidence, PairEvidence
 from schemas.settings import RolloutSettings
 from schemas.stages import PairedLosses
 
@@ -133,6 +133,21 @@ class Pool:
         self.members.append(Member(version, mean))
         self.proofs = _grown(self.proofs)
         self.pairs = _grown(self.pairs)
+
+    def credit(self, version: str, champion: str, gate: GateEvidence, settings: RolloutSettings) -> None:
+        """Count the rows of the gate in the proof of `version` against `champion`.
+
+        They count for no more than a proof: weights have to agree on labels that came after. Losses above 1
+        (squared errors of numbers in their own unit) don't count: the bets are for losses in [0, 1].
+        """
+        if gate.squares is None or gate.champion_loss is None or champion not in self.versions:
+            return
+        if max(gate.champion_loss, gate.challenger_loss) > 1 or gate.squares > gate.rows:
+            return
+        gain = (gate.champion_loss - gate.challenger_loss) * gate.rows
+        logs = BETS * gain - PSI * gate.squares
+        most = math.log(settings.proof)
+        self.proofs[self.place(champion), self.place(version)] = np.clip(logs, 0.0, most)
 
     def remove(self, version: str) -> None:
         """The version is no longer compared."""
