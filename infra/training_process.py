@@ -159,7 +159,7 @@ def completed(job: Job, version: Registered) -> list[Event]:
         gate=GateEvidence.model_validate_json(tags["gate"]),
     )
     named = {"version": version.version, "run_id": version.run_id, "rollout": job.request.rollout}
-    return [ended, ModelRegistered.following(ended, **named)]
+    return [ended, ModelRegistered.following(ended, **named, gate=ended.gate)]
 
 
 def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | GateEvidence:

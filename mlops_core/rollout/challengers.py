@@ -149,6 +149,8 @@ def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSet
     if event.rollout == "manual":
         known.by_hand.append(event.version)
     known.pool.admit(event.version)
+    if event.gate is not None and event.gate.champion is not None:
+        known.pool.credit(event.version, event.gate.champion, event.gate, settings)
     return [*_evicted(known, event, settings), _pool(known, event, f"{named(event.version)} was registered")]
 
 

@@ -61,6 +61,7 @@ def compare(
         low=low,
         high=high,
         margin=settings.margin,
+        squares=float(np.square(gain).sum()),
     )
 
 

@@ -51,6 +51,8 @@ class GateEvidence(Part):
     """Lower end of the bootstrap interval of champion loss - challenger loss (above 0: surely better)."""
     high: float | None = None
     margin: float = 0.0
+    squares: float | None = None
+    """Sum over the rows of (champion loss - challenger loss) squared: with it the rows count in the proof."""
 
 
 class TrainingCompleted(Event):
