@@ -19,7 +19,7 @@ def retrain(settings: Settings, model: str, rows: int | None) -> str:
         **_envelope(model),
         reason="asked for by hand",
         trigger="manual",
-        rows=rows or settings.retraining.window_rows,
+        rows=rows or max(settings.retraining.windows),
     )
     _publish(settings.kafka, request)
     return f"asked for a challenger of {model} [{request.id[:8]}]; what comes of it is on the page"
