@@ -140,13 +140,10 @@ def train(job: Job) -> list[Event]:
         name: registry.answering(request.model, fit.answer(request, name)) for name in fit.names(request)
     }
     evidence, fits = None, 0
-    for name, version in known.items():
-        if version is not None:
+    for version in known.values():
+        if version is not None:  # a crash came between two versions, or after the last of them
             ended += completed(job, registry.nominate(version))
-    if ended:  # a crash came between two versions, or after the last of them
-        missing = [name for name, version in known.items() if version is None]
-    else:
-        missing = list(known)
+    missing = [name for name, version in known.items() if version is None]
     try:
         training = _Training(job, reader, ParquetStore(job.store))
         for name, rows in training.windows(missing):

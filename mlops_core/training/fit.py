@@ -50,8 +50,8 @@ class Champion:
 def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
     """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
 
-    After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise. Which
-    it was, labels tell. `examples` are ordered by `at`. The names are those of `names(request)`; windows that
+    After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
+    Which it was, labels tell. `examples` are ordered by `at`. The names are those of `names(request)`; windows that
     would have the rows of a larger one, or too few, are left out.
     """
     found = {
@@ -93,7 +93,7 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     """The challenger that learns from `examples`, or the evidence with which the gate refused it.
 
     The gate sees a model of the older rows; what is registered is fitted once more on all of them
-    (`training.refit`). Its profile learns what `drift` names: how the hours of a season differ, how segments do.
+    (`training.refit`). Its profile learns what `drift` names: how hours of a season differ, how segments do.
 
     Raises:
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.

@@ -62,7 +62,7 @@ class RetrainingState(Part):
     trained_seconds: float = 0.0
     """How long the last training took."""
     doubled: int = 0
-    """Labelled rows, history included, when all of them were learned from last; 0 before the first training."""
+    """Labelled rows, history included, when all were learned from last; 0 before the first training."""
     in_flight: RetrainRequested | None = None
     """The request whose training hasn't ended."""
     failures: int = 0
@@ -180,7 +180,7 @@ def _due(state: RetrainingState, event: Event, settings: RetrainingSettings) -> 
 def _planned(
     state: RetrainingState, evidence: DriftDetected, settings: RetrainingSettings
 ) -> RetrainingState:
-    """The alarm is due; after a change of the truth its follow-ups are, too, and those of the last are not."""
+    """The alarm is due; after a change of the truth its follow-ups are, too, and no longer the last ones."""
     if evidence.kind is not DriftKind.CONCEPT:
         return state.model_copy(update={"pending": evidence})
     changed = state.labelled - (evidence.rows or 0)
@@ -246,7 +246,7 @@ WAITS: Sequence[Reason] = (_unlabelled_change, _busy, _cooling, _unlabelled)
 
 
 def _needed(state: RetrainingState, settings: RetrainingSettings) -> int:
-    """New labels between two trainings: enough to teach something, and to be worth the last training's cost."""
+    """New labels between two trainings: enough to teach something, and worth the last training's cost."""
     by_share = settings.new_share * state.known
     by_cost = settings.idle_ratio * 1000 * state.trained_seconds * state.rate
     return int(max(settings.min_new_labels, by_share, by_cost))

@@ -62,12 +62,12 @@ class TrainingSettings(Group):
     holdout: Annotated[Real, Field(ge=0.01, le=0.9)] = 0.2
     """The newest share of the window, kept from training, on which the gate compares."""
     margin: AtLeastZero = 0.02
-    """A challenger is refused if it is surely worse than the champion by more than this (mean squared error of
-    the score) on the newest rows. No more is refused: a version gets no traffic before labels prove it, and
-    some that were worse yesterday are right tomorrow."""
+    """A challenger is refused if it is surely worse than the champion by more than this (mean squared error
+    of the score) on the newest rows. No more is refused: a version gets no traffic before labels prove it,
+    and some that were worse yesterday are right tomorrow."""
     refit: bool = True
-    """Fit once more on all rows, the newest included, after the gate. Without, the newest fifth would never be
-    learned from: on electricity data that costs a fifth of what the loop gains."""
+    """Fit once more on all rows, the newest included, after the gate. Without, the newest fifth would never
+    be learned from: on electricity data that costs a fifth of what the loop gains."""
     confidence: Share = 0.95
     """Of the two-sided bootstrap interval whose upper end the margin is held against."""
     timeout: Seconds = 3600.0
