@@ -4,6 +4,7 @@ Also compares the scores that a canary served with those recomputed from the sam
 """
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
@@ -37,6 +38,7 @@ class ScoringAgent(WithoutEffects):
 
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
+        self._lock = threading.Lock()
         self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
 
     def fresh(self) -> Pools:
@@ -75,10 +77,10 @@ class ScoringAgent(WithoutEffects):
 
     def _losses(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
         # Unreadable records are parked by the storing agent, which reads the same topic.
-        for _, part in decoded(chunk, staged(LabelledExamples), []):
+        for record, part in decoded(chunk, staged(LabelledExamples), []):
             pool = pools.get(part.model)
             if pool is not None and len(pool.versions) > 1:
-                span = _span(chunk)
+                span = _span(chunk, record.offset, record.offset)
                 scorers, unscored = self._scorers_of(pool)
                 yield losses.paired(part.model, span, Examples.of(part), scorers, unscored)
 
@@ -89,7 +91,9 @@ class ScoringAgent(WithoutEffects):
                 continue
             scorers, _ = self._scorers_of(pool, only=pool.canary)
             if scorers and run.rows.features:
-                yield losses.agreement(_span(chunk), run.rows, scorers[pool.canary][1])
+                places = [chunk.records[place].offset for place in run.places]
+                span = _span(chunk, min(places), max(places))
+                yield losses.agreement(span, run.rows, scorers[pool.canary][1])
 
     def _scorers_of(
         self, pool: PoolChanged, only: str = ""
@@ -106,14 +110,16 @@ class ScoringAgent(WithoutEffects):
 
     def _scorer(self, model: str, version: str) -> tuple[Task, Scorer]:
         key = model, version
-        if key not in self._scorers:
-            fitted = self._registry.fitted(model, version)
-            self._scorers[key] = fitted.task, Scorer(fitted)
-        self._scorers.move_to_end(key)
-        while len(self._scorers) > SCORERS:
-            self._scorers.popitem(last=False)
-        return self._scorers[key]
+        with self._lock:  # partitions resolve in several threads
+            if key not in self._scorers:
+                fitted = self._registry.fitted(model, version)
+                self._scorers[key] = fitted.task, Scorer(fitted)
+            self._scorers.move_to_end(key)
+            while len(self._scorers) > SCORERS:
+                self._scorers.popitem(last=False)
+            return self._scorers[key]
 
 
-def _span(chunk: Chunk) -> Span:
-    return Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
+def _span(chunk: Chunk, first: int, last: int) -> Span:
+    """The records that brought the rows of one message."""
+    return Span(topic=chunk.topic, partition=chunk.partition, first=first, last=last)

@@ -24,7 +24,7 @@ Rinaldo, "E-detectors: a nonparametric framework for sequential change detection
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -185,15 +185,18 @@ class Pool:
         """Evidence, as odds, that `better` predicts better than `worse` of late."""
         return math.exp(self._log_proof(self.place(worse), self.place(better)))
 
-    def proven(self, champion: str, settings: RolloutSettings) -> str | None:
-        """The version that should take over from the champion, if one is proven better."""
+    def proven(
+        self, champion: str, settings: RolloutSettings, without: Collection[str] = ()
+    ) -> str | None:
+        """The version that should take over from the champion, if one beside `without` is proven better."""
         if champion not in self.versions or len(self.members) < 2:
             return None
         weights, now = self.weights, self.place(champion)
         proven = [
             place
-            for place in range(len(self.members))
-            if weights[place] > settings.weight_ratio * weights[now]
+            for place, version in enumerate(self.versions)
+            if version not in without
+            and weights[place] > settings.weight_ratio * weights[now]
             and self._log_proof(now, place) > math.log(settings.proof)
         ]
         return self.members[max(proven, key=lambda place: weights[place])].version if proven else None
