@@ -39,7 +39,6 @@ from tests.desk_events import (
     open_,
     registered,
     said,
-    served,
     window,
 )
 
@@ -229,7 +228,7 @@ def test_a_first_version_resumed_from_a_pause_goes_straight_to_promotion() -> No
 
 @pytest.mark.parametrize("windows", [0, 1])
 def test_an_abort_reverts_from_anywhere(windows: int) -> None:
-    desk, _ = told(canary(), *good(0)[:2 * windows], said(RolloutAction.ABORT))
+    desk, _ = told(canary(), *good(0)[: 2 * windows], said(RolloutAction.ABORT))
     _, follows = performed(desk)
     (back,) = follows
     assert isinstance(back, RolloutRolledBack)

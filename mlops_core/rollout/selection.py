@@ -185,9 +185,7 @@ class Pool:
         """Evidence, as odds, that `better` predicts better than `worse` of late."""
         return math.exp(self._log_proof(self.place(worse), self.place(better)))
 
-    def proven(
-        self, champion: str, settings: RolloutSettings, without: Collection[str] = ()
-    ) -> str | None:
+    def proven(self, champion: str, settings: RolloutSettings, without: Collection[str] = ()) -> str | None:
         """The version that should take over from the champion, if one beside `without` is proven better."""
         if champion not in self.versions or len(self.members) < 2:
             return None
