@@ -33,7 +33,7 @@ FIRST_ROWS = 5_000
 WARM_ROWS, ROWS = 1_500, 10_000
 LOOK_SECONDS = 0.5
 PATIENCE = 120.0
-SETTINGS = {"retraining": {"cooldown_hours": 10_000_000.0}}
+SETTINGS = {"retraining": {"cooldown_hours": 10_000_000.0, "doubling": False}}
 """No training, which would be measured with the rows and is not paid a row."""
 PROCESSES = {
     "router": ("infra.cli", "serve"),

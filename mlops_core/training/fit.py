@@ -5,7 +5,8 @@ are the nearest thing to its future.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +27,14 @@ from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.quantities import Season
-from schemas.records import Millis
 from schemas.settings import DriftSettings, TrainingSettings
 
+SINCE = "since the change"
+"""The window of what came after a change."""
 MIN_FRESH = 1000
 """Rows after a change that may be worth a fit of their own."""
 MOST_FRESH = 0.8
-"""Share of the window from which on a second fit would be the first one again."""
+"""Share of the largest window from which on a fit would be that of the window again."""
 SAMPLE_ROWS = 5
 """Rows that show the registry what the matrix looks like."""
 
@@ -45,6 +47,39 @@ class Champion:
     fitted: Fitted
 
 
+def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
+    """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
+
+    After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
+    Which it was, labels tell. `examples` are ordered by `at`. The names are those of `names(request)`; windows that
+    would have the rows of a larger one, or too few, are left out.
+    """
+    found = {
+        name: examples[-rows:]
+        for name, rows in zip(names(request), sorted(request.windows or (request.rows,)), strict=False)
+    }
+    if request.since is not None and request.windows:
+        fresh = examples[examples.at >= request.since]
+        if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(examples):
+            found[SINCE] = fresh
+    lengths = Counter(len(rows) for rows in found.values())
+    longest = {len(rows): name for name, rows in found.items()}
+    return {
+        name: rows for name, rows in found.items() if lengths[len(rows)] == 1 or longest[len(rows)] == name
+    }
+
+
+def names(request: RetrainRequested) -> Sequence[str]:
+    """Names of all windows that a request may lead to, the shortest first."""
+    rows = [str(rows) for rows in sorted(request.windows or (request.rows,))]
+    return [*rows, SINCE] if request.since is not None and request.windows else rows
+
+
+def answer(request: RetrainRequested, window: str) -> str:
+    """Under which name the registry keeps the version of one window of a request."""
+    return f"{request.id}/{window}"
+
+
 def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     request: RetrainRequested,
     model: ModelConfig,
@@ -53,24 +88,27 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     trainer: Trainer,
     settings: TrainingSettings,
     drift: DriftSettings | None = None,
+    window: str = "",
 ) -> Candidate | GateEvidence:
-    """The challenger that `request` asks for, or the evidence with which the gate refused it.
+    """The challenger that learns from `examples`, or the evidence with which the gate refused it.
 
-    Its profile learns what `drift` names: how the hours of a season differ, how segments do.
+    The gate sees a model of the older rows; what is registered is fitted once more on all of them
+    (`training.refit`). Its profile learns what `drift` names: how hours of a season differ, how segments do.
 
     Raises:
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
     task, drift = Task(model.task), drift or DriftSettings()
     older, newest = _parted(examples, task, settings.holdout)
-    fits = [trainer.fit(rows, task, model.hyperparameters) for rows in lessons(older, request.since)]
-    fitted, scores = _best([(one, trainer.scores(one, newest)) for one in fits], newest)
+    judged = trainer.fit(older, task, model.hyperparameters)
+    scores = trainer.scores(judged, newest)
     incumbent = None
     if champion is not None:
         incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest))
     evidence = gate.compare(newest.labels, scores, incumbent, settings)
     if not evidence.passed:
         return evidence
+    fitted = trainer.fit(examples, task, model.hyperparameters) if settings.refit else judged
     profile = _profile(examples, (fitted, scores), task, settings, drift)
     return Candidate(
         model=request.model,
@@ -78,28 +116,10 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
         profile=profile,
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
-        request=request.id,
+        request=answer(request, window or names(request)[-1]),
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
         tags={**_tags(request, model, examples), **_learned_tags(examples, profile, drift)},
     )
-
-
-def lessons(older: Examples, since: Millis | None) -> Iterator[Examples]:
-    """What to learn from: the whole window, and, where the truth changed, also only what came after.
-
-    After an abrupt change the old rows teach the past; after a change that was none, the few new ones teach
-    noise. Which it was, the newest rows tell.
-    """
-    yield older
-    if since is not None:
-        fresh = older[older.labelled_at >= since]
-        if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(older) and float(np.ptp(fresh.labels)) > 0:
-            yield fresh
-
-
-def _best(fits: Sequence[tuple[Fitted, Floats]], newest: Examples) -> tuple[Fitted, Floats]:
-    """The fit with the least squared error on the newest rows, and its scores."""
-    return min(fits, key=lambda one: float(np.square(newest.labels - one[1]).mean()))
 
 
 def reference(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
