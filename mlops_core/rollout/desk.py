@@ -60,9 +60,10 @@ SEEN = 256
 """Events that are recognised when they are delivered again; a redelivery is never far behind."""
 TRIED = 1000
 """Versions whose registration is never again a reason to roll them out."""
-PINNED, UNPINNED = "a person pinned the champion", "a person unpinned the champion"
 UNMEASURABLE = 3
 """Windows in a row without a measurement until a person is asked."""
+PINNED, UNPINNED = "a person pinned the champion", "a person unpinned the champion"
+"""Why a rollout is paused, and why it goes on."""
 
 
 class Desk(Part):
