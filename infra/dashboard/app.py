@@ -59,7 +59,7 @@ def build(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> S
 
     A server says `stopping` before it waits for its connections: streams then end by themselves.
     """
-    feed = Feed(settings.kafka, Board(settings.drift))
+    feed = Feed(settings.kafka, Board(settings.drift, settings.rollout))
     page = Page(feed, settings, stopping)
 
     @asynccontextmanager
