@@ -61,5 +61,6 @@ def _envelope(model: str) -> dict[str, str | int]:
 
 
 def publish(kafka: KafkaSettings, event: Event) -> None:
+    """Put an event on its topic; returns once Kafka has it."""
     with Publisher(kafka) as publisher:
         publisher.publish_event(event)

@@ -10,23 +10,33 @@ from infra.dashboard.model_board import WINDOWS
 from infra.dashboard.state import MODELS, SILENT_MS, Board
 from schemas.events import (
     EVERY_MODEL,
+    AgreementMeasured,
     AlertRaised,
     AnyEvent,
     DriftDetected,
     DriftMeasured,
     DriftResolved,
+    EvidenceMeasured,
     ModelRegistered,
     PerformanceEstimated,
     PerformanceMeasured,
     PostStratified,
     RetrainRefused,
     RolloutRolledBack,
+    TrafficMeasured,
     TrainingFailed,
     TrainingStarted,
 )
 from tests.story import STEP, Narrator, dead_letter
 
-MEASURED = (DriftMeasured, PerformanceMeasured, PerformanceEstimated)
+MEASURED = (
+    DriftMeasured,
+    PerformanceMeasured,
+    PerformanceEstimated,
+    EvidenceMeasured,
+    AgreementMeasured,
+    TrafficMeasured,
+)
 """What comes with every window, and is no decision."""
 
 
@@ -146,6 +156,7 @@ def test_the_table_says_what_became_of_each_version_and_why_it_was_trained(story
     rows = shown(board_of(story))["parts"]["versions"]
     told = [(row["version"], row["state"], row["trigger"]) for row in rows]
     assert told == [
+        ("4", "registered", "follow-up"),
         ("3", "rolled back", "follow-up"),
         ("2", "champion", "concept"),
         ("1", "previous", "by hand"),

@@ -137,7 +137,7 @@ def test_a_request_that_is_read_after_its_version_still_names_the_trigger() -> N
     late = [*(one for one in story if one not in requests), *requests]
     board = board_of([(one, story.index(one)) for one in late])
     rows = shown(board)["models"]["flights"]["parts"]["versions"]
-    assert [row["trigger"] for row in rows] == ["follow-up", "concept", "by hand"]
+    assert [row["trigger"] for row in rows] == ["follow-up", "follow-up", "concept", "by hand"]
 
 
 def test_what_was_settled_long_ago_stays_when_later_topics_come_late() -> None:

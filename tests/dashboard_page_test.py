@@ -23,7 +23,7 @@ from tests.story import Narrator, dead_letter
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-SIZES = ((400, 860), (1280, 950), (1600, 1000))
+SIZES = ((390, 860), (1280, 950), (1600, 1000))
 WIDE = SIZES[1]
 MINUS = "\N{MINUS SIGN}"
 
@@ -119,9 +119,9 @@ def test_a_rollback_shows_where_it_stopped_and_why(page: Page) -> None:
 
 def test_the_versions_say_what_became_of_them(page: Page) -> None:
     rows = page.locator("#versions tbody tr")
-    expect(rows).to_have_count(3)
-    expect(rows.nth(0)).to_contain_text("rolled back")
-    expect(rows.nth(1)).to_contain_text("champion")
+    expect(rows).to_have_count(4)
+    expect(rows.nth(1)).to_contain_text("rolled back")
+    expect(rows.nth(2)).to_contain_text("champion")
 
 
 def test_selecting_an_event_shows_what_led_to_it(page: Page) -> None:
@@ -137,11 +137,11 @@ def test_selecting_a_column_shows_its_detail(page: Page) -> None:
 
 def test_every_drawing_is_named_and_can_be_read_as_a_table(page: Page) -> None:
     canvases = page.locator("canvas:visible")
-    expect(canvases).to_have_count(5)
+    expect(canvases).to_have_count(8)
     for n in range(canvases.count()):
         assert canvases.nth(n).get_attribute("role") == "img"
         assert canvases.nth(n).get_attribute("aria-label")
-    for name in ("heat", "error", "detail", "score"):
+    for name in ("heat", "compared", "error", "detail", "score"):
         page.locator(f"[data-table={name}]").click()
         expect(page.locator(f"#{name}-table tbody tr").first).to_be_visible()
 

@@ -1,4 +1,4 @@
-"""A model's life as its events tell it: calm windows, drift, retraining, a promotion, a rollback.
+"""A model's life as its events tell it: calm windows, drift, retraining, proofs, a promotion, a rollback.
 
     narrator = Narrator("flights")
     events = narrator.whole_story()      # everything, in the order in which it happened
@@ -20,6 +20,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.events import (
     AlertRaised,
     AnyEvent,
+    ChallengerProven,
     ColumnDrift,
     DriftDetected,
     DriftKind,
@@ -45,12 +46,15 @@ from schemas.events import (
     TrainingStarted,
     VerdictEvidence,
 )
+from tests.selection_story import Pooled, Requested
 
 Rolled = TypeVar("Rolled", bound=RolloutEvent)
 START = 1_772_409_600_000
 """2026-03-02 00:00:00 UTC."""
 STEP = 10 * 60 * 1000
 WINDOW_ROWS, BINS = 1024, 32
+PROVEN_STEPS = (10, 50)
+"""Shares of a canary that its requests judge."""
 STEPS = (1, 5, 10, 25, 50, 100)
 NUMERIC: Mapping[str, tuple[float, float]] = {
     "score": (0.32, 0.12),
@@ -87,6 +91,8 @@ class Narrator:
     """Columns that are off, by how many reference standard deviations."""
     labelled: int = 0
     offset: int = 0
+    clock: int = START
+    """Wall clock (UTC, ms): only requests go by it."""
     window: DriftMeasured | None = None
     performance: PerformanceMeasured | None = None
 
@@ -94,30 +100,44 @@ class Narrator:
         self._random = random.Random(self.seed)  # noqa: S311  # a story, not a secret
         self._evidence: DriftDetected | None = None
         self._usual = self.error
+        self.pooled = Pooled(self.model, self.seed)
+        self.gains: dict[str, float] = {}
+        """How much less than usual a version loses a row."""
         self.registered = ModelRegistered(
             id=ids.derived(self.model, "1"), at=self.at, model=self.model, version="1", run_id=_run("1")
         )
 
     def whole_story(self) -> list[AnyEvent]:
-        """A first version, drift, a refused and a granted retraining, a promotion, a rollback."""
+        """A first version, drift, a refused and a granted retraining, a proof and a promotion by requests.
+
+        Then a version that is no better, judged by the labels of its requests and rolled back, and one that
+        is worse and only loses weight.
+        """
         told = self.first_version()
         told += self.calm(40)
         told += self.drift({"prior_delay": 0.62, "temperature": -0.45}, error=0.112, windows=14)
         told += self.refusal("cooldown: 18.2 of 24 h since the last training")
         told += self.calm(5)
         told += self.retraining("2", "concept", error=0.058)
-        told += self.rollout(error=0.058)
-        told += self.calm(30)
+        told += self.proof(gain=0.012)
+        told += self.proven_rollout(error=0.058)
+        told += self.calm(24)
         told += self.retraining("3", "follow-up", error=0.057)
+        told += self.unscored("its features don't travel with the examples")
         told += self.rollout(error=0.131, until=10)
         told += self.calm(12)
+        told += self.retraining("4", "follow-up", error=0.062)
+        self.gains["4"] = -0.006
+        told += self.calm(16)
         told += self.drift({"wind_speed": 0.41}, error=0.066, windows=6)
         return told
 
     def first_version(self) -> list[AnyEvent]:
         """Version 1 is registered by hand and becomes champion."""
         started = self._rolled(RolloutStarted, self.registered, steps=STEPS)
-        return [self.registered, started, self._rolled(RolloutPromoted, started)]
+        promoted = self._rolled(RolloutPromoted, started)
+        self._to_pool(self.registered, promoted)
+        return [self.registered, started, promoted]
 
     def calm(
         self, windows: int, shares: Mapping[str, int] | None = None, canary_error: float = 0.0
@@ -131,6 +151,7 @@ class Narrator:
             told += [self._measured(other) for other in shares or {} if other != self.version]
             self.performance = self._labels(shares or {self.version: 100}, canary_error)
             told += [self.performance, self._expected()]
+            told += self.pooled.scored(self.at - STEP, self.at, self.gains)
         return told
 
     def drift(self, moved: Mapping[str, float], error: float, windows: int) -> list[AnyEvent]:
@@ -203,7 +224,62 @@ class Narrator:
         )
         self.registered = ModelRegistered.following(completed, version=version, run_id=_run(version))
         self._evidence = None
+        self._to_pool(self.registered)
         return [requested, started, completed, self.registered]
+
+    def proof(self, gain: float) -> list[AnyEvent]:
+        """Labels compare the registered version, which loses `gain` less a row, until it is proven."""
+        self.gains[self.registered.version] = gain
+        told: list[AnyEvent] = []
+        while not any(isinstance(event, ChallengerProven) for event in told):
+            told += self.calm(1)
+        return told
+
+    def unscored(self, reason: str) -> list[AnyEvent]:
+        """The registered version can't be scored, so that the labels of its own requests have to judge."""
+        version = self.registered.version
+        self.pooled.known.pool.remove(version)
+        sentence = f"v{version} is judged by the labels of its own requests: {reason}"
+        fields = {"version": version, "champion": self.version, "evidence": "canary"}
+        return [ChallengerProven.following(self.registered, at=self.at, sentence=sentence, **fields)]
+
+    def proven_rollout(self, error: float, until: int | None = None, slower: float = 1.0) -> list[AnyEvent]:
+        """The registered version is proven, and its requests are judged at 10 % and at 50 %.
+
+        With `until` (seconds) the story ends after so many of the first step. A canary that is `slower` is
+        rolled back.
+        """
+        names = (self.registered.version, self.version)
+        started = self._rolled(RolloutStarted, self.registered, steps=PROVEN_STEPS, evidence="paired")
+        warm = self._rolled(RolloutPerformed, started, phase="warming", step=0, performed_at=self.clock)
+        told: list[AnyEvent] = [started, warm]
+        cause: Event = warm
+        verdict: VerdictEvidence | None = None
+        for step, share in enumerate(PROVEN_STEPS, 1):
+            said = {"verdict": verdict, "sentence": _said(verdict)}
+            advanced = self._rolled(RolloutAdvanced, cause, step=step, weight=share, **said)
+            shifted = self._rolled(
+                RolloutPerformed, advanced, phase="canary", step=step, performed_at=self.clock
+            )
+            requests = Requested(self.model, names, share, self.clock)
+            told += [advanced, shifted, *requests.answered(until or 12, slower=slower)]
+            held = self._rolled(
+                RolloutHeld,
+                shifted,
+                step=step,
+                weight=share,
+                verdict=requests.verdict,
+                sentence=requests.verdict.sentence,
+            )
+            told += [held, *self.calm(1, {self.version: 100 - share, names[0]: share}, error)]
+            told += requests.recomputed(self.at, 9 * share)
+            if until:
+                return told
+            told += requests.answered(60, slower=slower)
+            self.clock, verdict, cause = requests.now, requests.verdict, held
+            if verdict.outcome == "fail":
+                break
+        return told + self._ended(cause, error, verdict, until=100 if slower == 1 else share)
 
     def rollout(self, error: float, until: int = 100) -> list[AnyEvent]:
         """The registered version, from 1 % to everything; rolled back at `until` %, if that is less."""
@@ -260,9 +336,11 @@ class Narrator:
         told = {"verdict": verdict, "sentence": _said(verdict)}
         if until == 100:
             promoted = self._rolled(RolloutPromoted, cause, **told)
+            self._to_pool(promoted)
             self.version, self.error, self.moved = promoted.version, error, {}
             return [promoted]
         ended = self._rolled(RolloutRolledBack, cause, **told)
+        self._to_pool(ended)
         sentence = f"{self.model}: v {ended.version} was rolled back at {until} %: {_said(verdict)}"
         return [ended, AlertRaised.following(ended, severity="critical", sentence=sentence)]
 
@@ -271,6 +349,10 @@ class Narrator:
         event_id = ids.derived(cause.id, kind.__name__, self.registered.version)
         common = {"rollout": self.registered.id, "version": self.registered.version, "stable": stable}
         return kind.following(cause, id=event_id, at=self.at, **common, **fields)
+
+    def _to_pool(self, *events: AnyEvent) -> None:
+        for event in events:
+            self.pooled.heard(event)
 
     def _verdict(self, error: float, weight: int, until: int) -> VerdictEvidence:
         canary, stable = self.registered.version, self.version

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from infra.dashboard.model_board import LATELY, ModelBoard
+from infra.dashboard.figures import LATELY
+from infra.dashboard.model_board import ModelBoard
 from infra.dashboard.throughput import rows_per_second
 from infra.dashboard.views import Window
 from schemas.events import DriftMeasured

@@ -61,7 +61,7 @@ def build(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> S
 
     A server says `stopping` before it waits for its connections: streams then end by themselves.
     """
-    feed = Feed(settings.kafka, Board(settings.drift))
+    feed = Feed(settings.kafka, Board(settings.drift, settings.rollout))
     agents = Agents(settings.kafka, AGENTS)
     page = Page(feed, agents, settings, stopping)
 

@@ -1,15 +1,15 @@
 """From Kafka to the board: one thread that reads every event topic, without a group.
 
-Decisions are read from the beginning of their topics, windows from the last `WINDOWS_TAIL` of a partition
-(the board keeps fewer). Topics are read independently of each other; the board puts decisions in their order
-by the broker's timestamps. What was read is held for a moment all the same (at the start: until all is read),
-and applied in that order, so that little has to be told again.
+Decisions are read from the beginning of their topics, measurements from the last `METRICS_TAIL` of a
+partition (the board keeps fewer). Topics are read independently of each other; the board puts decisions in
+their order by the broker's timestamps. What was read is held for a moment all the same (at the start: until
+all is read), and applied in that order, so that little has to be told again.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,7 +25,11 @@ from streams import broker_log, codec, topics
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-WINDOWS_TAIL = 5_000
+METRICS_TAIL = 30_000
+"""Messages of a partition of the metrics topic that are read at the start, or at least looked at."""
+TAILS: Mapping[bytes, int] = {b"DriftMeasured": 10_000, b"TrafficMeasured": 1_000}
+"""Kinds that are left out if they are further than this from the end: a window is large, and counts of
+requests come every second and say nothing after an hour."""
 POLL_SECONDS, LOOK_SECONDS, ANSWER_SECONDS = 0.05, 3.0, 5.0
 HOLD_SECONDS = 0.3
 """How long a message waits for an earlier one from another partition; a person doesn't notice."""
@@ -71,6 +75,8 @@ class Feed:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._assigned: set[tuple[str, int]] = set()
+        self._ends: dict[tuple[str, int], int] = {}
+        """Where each partition ended when it was assigned."""
         self._at_end: set[tuple[str, int]] = set()
         self._held: list[Read] = []
         self._caught_up = False
@@ -168,7 +174,8 @@ class Feed:
 
     def _from_where(self, consumer: Consumer, name: str, partition: int) -> TopicPartition:
         low, high = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=ANSWER_SECONDS)
-        tail = high - WINDOWS_TAIL if self._names[name] is topics.METRICS else low
+        self._ends[name, partition] = high
+        tail = high - METRICS_TAIL if self._names[name] is topics.METRICS else low
         return TopicPartition(name, partition, max(low, tail))
 
     def _received(self, message: Message) -> None:
@@ -182,6 +189,8 @@ class Feed:
             return
         at = message.timestamp()[1]
         self._last_message = max(self._last_message or 0, at)
+        if self._too_old(message):
+            return
         try:
             self._take(self._names[message.topic()], message)
         except codec.Unreadable as unreadable:
@@ -190,6 +199,14 @@ class Feed:
         except ValidationError as invalid:
             detail = str(invalid)
             self.read(lambda board: board.unreadable(message.topic(), "invalid", detail, at))
+
+    def _too_old(self, message: Message) -> bool:
+        """Whether a measurement is so far from the end of its topic that it isn't worth decoding."""
+        if self._names[message.topic()] is not topics.METRICS:
+            return False
+        before = self._ends[message.topic(), message.partition()] - message.offset()
+        value = message.value() or b""
+        return any(before > tail and b'"type":"%s"' % kind in value for kind, tail in TAILS.items())
 
     def _take(self, topic: topics.Topic, message: Message) -> None:
         if topic is topics.DEAD_LETTERS:

@@ -54,8 +54,8 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PL
         case events.AlertRaised():
             return "alert", ALERT_TONES[event.severity], f"{event.severity}: {event.sentence}"
         case events.ModelRegistered():
-            then = "rolls out now" if event.rollout == "automatic" else "waits for a person to deploy it"
-            return "model", "info", f"v {event.version} registered; it {then}"
+            by_hand = "" if event.rollout == "automatic" else "; it waits for a person to deploy it"
+            return "model", "info", f"v {event.version} registered{by_hand}"
         case events.DeployRequested():
             return "command", "info", f"deploy v {event.version} on {_count(event.replicas, 'replica')}"
         case events.RolloutCommanded():

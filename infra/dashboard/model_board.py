@@ -3,28 +3,31 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from infra.dashboard import evidence, throughput
+from infra.dashboard import evidence
+from infra.dashboard.comparison import LOOKS, Comparison, on_its_way
 from infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
 from infra.dashboard.episodes import Episode
 from infra.dashboard.evidence import Evidence
+from infra.dashboard.figures import figures
 from infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
 from infra.dashboard.lines import line
+from infra.dashboard.requests import Counted
 from infra.dashboard.retelling import Retelling
-from infra.dashboard.rings import Parts, Ring, renew
-from infra.dashboard.rollouts import ENDED
+from infra.dashboard.rings import Parts, Ring, Thinned, renew
+from infra.dashboard.running import Running, running
 from infra.dashboard.status import status
 from infra.dashboard.story import ALERTS, LOG, MARKS, Story
-from infra.dashboard.views import Expected, Figures, Measured, Status, Window
+from infra.dashboard.views import Status, Window
 from schemas import events
 from schemas.events import AnyEvent
+from schemas.settings import RolloutSettings
 
 WINDOWS = 720
-LATELY = 60
-"""Windows of all versions together from which throughput is computed."""
 LIMITS = {
     "windows": WINDOWS,
     "points": POINTS,
     "estimates": POINTS,
+    "looks": LOOKS,
     "marks": MARKS,
     "log": LOG,
     "alerts": ALERTS,
@@ -35,7 +38,8 @@ LIMITS = {
 class ModelBoard:
     """Applies events of one model; what changed since a stamp can be asked for at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, rollout: RolloutSettings | None = None) -> None:
+        self._settings = rollout or RolloutSettings()
         self.touched = 0
         """The stamp of the newest event."""
         self.heard = 0
@@ -47,6 +51,8 @@ class ModelBoard:
         self._newest: dict[str, Mapping[str, events.ColumnDrift]] = {}
         self.labels = Labels()
         self._evidence = Evidence()
+        self._comparison = Comparison(self._settings)
+        self._requests = Counted()
         self._decided = Retelling()
 
     def apply(self, event: AnyEvent, stamp: int, written: int) -> None:
@@ -62,6 +68,12 @@ class ModelBoard:
                 self.labels.measured(event, stamp)
             case events.PerformanceEstimated():
                 self.labels.expected(event, stamp)
+            case events.EvidenceMeasured():
+                self._comparison.measured(event, stamp)
+            case events.AgreementMeasured():
+                self._comparison.agreed(event)
+            case events.TrafficMeasured():
+                self._requests.measured(event)
             case _:
                 self._decided.add(event, line(event), written, stamp)
 
@@ -72,20 +84,22 @@ class ModelBoard:
         that were told already.
         """
         self._derive(stamp)
-        amended = 0 < since < self._decided.amended
-        grown: Mapping[str, Ring[Any]] = {
+        looks = self._comparison.looks
+        series: Mapping[str, Ring[Any] | Thinned[Any]] = {
             "windows": self._windows,
             "points": self.labels.points,
             "estimates": self.labels.estimates,
+            "looks": looks,
+            **self.story.series,
         }
-        decided: Mapping[str, Ring[Any]] = self.story.series
-        series = {name: ring.since(since) for name, ring in grown.items()}
-        series |= {name: ring.since(0 if amended else since) for name, ring in decided.items()}
+        whole = [*self.story.series] if 0 < since < self._decided.amended else []
+        whole += ["looks"] if 0 < since < looks.amended else []
+        added = {name: kept.since(0 if name in whole else since) for name, kept in series.items()}
         told: dict[str, object] = {
             "parts": self._parts.since(since),
-            "added": {name: items for name, items in series.items() if items},
+            "added": {name: items for name, items in added.items() if items},
         }
-        return {**told, "whole": list(decided)} if amended else told
+        return {**told, "whole": whole} if whole else told
 
     def glance(self, since: int, stamp: int) -> Mapping[str, object]:
         """No more than the status, if that changed after `since`."""
@@ -136,11 +150,10 @@ class ModelBoard:
     @property
     def _serving(self) -> Collection[str] | None:
         """The champion, and a version on its way; None as long as nobody knows who serves."""
-        rollout = self.story.rollouts.current
+        rollout = on_its_way(self.story.rollouts)
         if self.story.rollouts.champion is None:
             return None
-        on_its_way = rollout is not None and rollout.phase not in ENDED
-        return {self.story.rollouts.champion, *([rollout.version] if rollout and on_its_way else [])}
+        return {self.story.rollouts.champion, *([rollout.version] if rollout else [])}
 
     def _shown(self) -> tuple[str, Mapping[str, events.ColumnDrift]]:
         """The version whose columns are shown: the champion, or the last one that was measured."""
@@ -156,11 +169,13 @@ class ModelBoard:
         parts = {
             "status": self._status(),
             "pipeline": self.story.pipeline,
-            "figures": self._figures(),
+            "figures": figures(self.champion, self.labels, self.story.rollouts, self._windows.items),
             "pairs": self.pairs,
             "segments": self.segments,
             "deviations": self.deviations,
             "rollout": self.story.rollouts.current,
+            "running": self._running(),
+            "pool": self._comparison.pool(self.story.rollouts),
             "versions": self.story.rollouts.table,
             "columns": list(self.columns),
             "references": {name: Reference.of(version, one) for name, one in newest.items()},
@@ -188,45 +203,5 @@ class ModelBoard:
             [index for index, column in enumerate(known) if column is not None and column.drifted],
         )
 
-    def _figures(self) -> Figures:
-        champion = self.champion
-        last = self.labels.last.get(champion or "")
-        expected = self.labels.estimated.get(champion or "")
-        first = self.labels.reference(champion or "")
-        reference = None if first is None else Measured.of(first)
-        measure = self.labels.measure
-        return Figures(
-            measure=measure,
-            champion=champion,
-            champion_since=self.story.rollouts.champion_since,
-            value=None if last is None else _valued(last, measure),
-            reference=None if reference is None else _valued(reference, measure),
-            reference_rows=0 if first is None else first.rows,
-            loss=None if last is None else last.loss,
-            expected=None if expected is None else Expected.of(expected),
-            at=self.labels.points.items[-1].until if self.labels.points.items else None,
-            rows_per_second=throughput.rows_per_second(self._windows.items[-LATELY:]),
-            labelled=self.labels.labelled,
-            rollout_outcomes=self._since_rollout(),
-        )
-
-    def _since_rollout(self) -> Mapping[str, Measured]:
-        rollout = self.story.rollouts.current
-        if rollout is None:
-            return {}
-        sums: dict[str, list[float]] = {}
-        for point in self.labels.points.items:
-            if point.until > rollout.started and (rollout.tone == "info" or point.until <= rollout.at):
-                for version, seen in point.versions.items():
-                    kept = sums.setdefault(version, [0, 0.0, 0.0, 0.0])
-                    for index, mean in enumerate((1.0, seen.error, seen.loss, seen.residual)):
-                        kept[index] += mean * seen.rows
-        return {
-            version: Measured(int(n), *(round(value / n, 5) for value in rest))
-            for version, (n, *rest) in sums.items()
-            if version in (rollout.version, rollout.stable)
-        }
-
-
-def _valued(measured: Measured, measure: str) -> float:
-    return measured.error if measure == "error" else measured.loss
+    def _running(self) -> Running:
+        return running(self.story.rollouts, self._requests, self._comparison, self._settings)

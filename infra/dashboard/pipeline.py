@@ -16,6 +16,7 @@ WORDS: Mapping[type[events.Event], str] = {
     events.TrainingRefused: "No new version",
     events.TrainingFailed: "Failed",
     events.ModelRegistered: "Registered",
+    events.ChallengerProven: "Proven v {event.version}",
     events.RolloutStarted: "Warming up",
     events.RolloutAdvanced: "Canary {event.weight} %",
     events.RolloutHeld: "Canary {event.weight} %",
@@ -28,6 +29,7 @@ ENDS = (
     events.RetrainRefused,
     events.TrainingRefused,
     events.TrainingFailed,
+    events.ModelRegistered,  # from here on labels compare it, for as long as it takes
     events.RolloutPromoted,
     events.RolloutRolledBack,
     events.RolloutFailed,

@@ -45,6 +45,33 @@ class Ring(Generic[Item]):
         return self._items.maxlen or 0
 
 
+class Thinned(Generic[Item]):
+    """At most `size` items from the first to the newest: when full, every second of the older half goes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.amended = 0
+        """The stamp at which items were last removed: who looked before that must look at all again."""
+        self._items: list[tuple[int, Item]] = []
+
+    def add(self, stamp: int, item: Item) -> None:
+        """Append; older items become sparser."""
+        self._items.append((stamp, item))
+        if len(self._items) > self.size:
+            half = len(self._items) // 2
+            self._items = [*self._items[:half:2], *self._items[half:]]
+            self.amended = stamp
+
+    def since(self, stamp: int) -> Sequence[Item]:
+        """Items that came after `stamp`, oldest first."""
+        return [item for came, item in self._items if came > stamp]
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """Everything kept, oldest first."""
+        return self.since(-1)
+
+
 class Parts:
     """Named values; each remembers when it last became another one."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from infra.dashboard.lines import Line, Tone
-from infra.dashboard.rings import Ring
+from infra.dashboard.rings import Ring, renew
 from infra.dashboard.views import Rollout, Traffic, Version
 from schemas import events
 from schemas.events import AnyEvent
@@ -17,7 +17,10 @@ STATE_TONES: Mapping[str, Tone] = {
     "rolled back": "bad",
     "failed": "bad",
     "waiting": "warn",
+    "proven": "info",
 }
+UNDECIDED = ("trained", "registered", "waiting", "proven")
+"""States of a version that has not been rolled out."""
 PHASES: Mapping[type[events.Event], tuple[str, Tone]] = {
     events.RolloutAdvanced: ("canary", "info"),
     events.RolloutHeld: ("holding", "info"),
@@ -42,6 +45,8 @@ class Rollouts:
         self.champion_since: int | None = None
         self._versions: dict[str, Version] = {}
         self._triggers: dict[str, str] = {}
+        self._proofs: dict[str, events.ChallengerProven] = {}
+        """The newest proof of each version."""
 
     @property
     def table(self) -> Sequence[Version]:
@@ -62,6 +67,11 @@ class Rollouts:
                 self._trained(event)
             case events.ModelRegistered():
                 self._note(event.version, event, "registered" if event.rollout == "automatic" else "waiting")
+            case events.ChallengerProven():
+                self._proven(event)
+            case events.ChallengerPassedOver():
+                if (known := self._versions.get(event.version)) and known.state in UNDECIDED:
+                    self._note(event.version, event, "passed over")
             case events.RolloutEvent():
                 self._rolled(event, said, stamp)
             case _:
@@ -86,6 +96,11 @@ class Rollouts:
             at=event.at,
         )
 
+    def _proven(self, event: events.ChallengerProven) -> None:
+        renew(self._proofs, event.version, event, VERSIONS)
+        if event.version != self.champion:
+            self._note(event.version, event, "proven" if event.evidence == "paired" else "not comparable")
+
     def _note(self, version: str, event: events.Event, state: str) -> Version:
         known = self._versions.get(version)
         if known is None:
@@ -107,18 +122,21 @@ class Rollouts:
 
     def _begin(self, event: events.RolloutEvent, stamp: int) -> None:
         steps = list(event.steps) if isinstance(event, events.RolloutStarted) else []
+        proof = self._proofs.get(event.version)
         self.current = Rollout(
-            event.rollout,
-            event.version,
-            event.stable,
-            steps,
-            0,
-            0,
-            "warming up",
-            "info",
-            "",
-            event.at,
-            event.at,
+            id=event.rollout,
+            version=event.version,
+            stable=event.stable,
+            steps=steps,
+            weight=0,
+            reached=0,
+            phase="warming up",
+            tone="info",
+            sentence="",
+            started=event.at,
+            at=event.at,
+            evidence="canary" if proof is None else proof.evidence,
+            because="" if proof is None else proof.sentence,
         )
         if event.stable is not None and self.champion is None:
             self._crown(event.stable, event, stamp)
@@ -160,7 +178,9 @@ def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout
     rollout = replace(rollout, phase=phase, tone=tone, sentence=told, at=event.at)
     match event:
         case events.RolloutStarted():
-            return replace(rollout, steps=list(event.steps))
+            return replace(rollout, steps=list(event.steps), evidence=event.evidence)
+        case events.RolloutPerformed():
+            return _shifted(rollout, event)
         case events.RolloutAdvanced() | events.RolloutHeld():
             verdict = event.verdict or rollout.verdict
             reached = max(rollout.reached, event.weight)
@@ -170,3 +190,11 @@ def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout
             return replace(rollout, weight=weight, verdict=event.verdict or rollout.verdict)
         case _:
             return rollout
+
+
+def _shifted(rollout: Rollout, event: events.RolloutPerformed) -> Rollout:
+    """A phase was carried out: a canary's step begins, or the newest one is over."""
+    if event.phase == "canary":
+        return replace(rollout, shifted=event.performed_at or None, shifted_until=None)
+    over = rollout.shifted is not None and rollout.shifted_until is None
+    return replace(rollout, shifted_until=event.performed_at) if over else rollout

@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from infra.dashboard.lines import Line, line
 from infra.dashboard.model_board import ModelBoard
-from infra.dashboard.rings import remember
+from infra.dashboard.rings import bound, remember
 from infra.dashboard.story import LOG
 from schemas.dead_letters import DeadLetter
-from schemas.events import EVERY_MODEL, AnyEvent
-from schemas.settings import DriftSettings
+from schemas.events import EVERY_MODEL, AgreementMeasured, AnyEvent, TrafficMeasured
+from schemas.settings import DriftSettings, RolloutSettings
 
 LETTERS = 50
+COUNTS = 5_000
+"""Counts of requests and of scores that are remembered by id."""
 MODELS = 100
 """Models that are kept at once: with 720 windows of 20 columns each has about 2 MB. Others are counted."""
 SILENT_MS = 3_600_000
@@ -29,14 +31,17 @@ class Board:
     Two boards that were given the same topics show the same, if each topic was read in its own order.
     """
 
-    def __init__(self, drift: DriftSettings | None = None) -> None:
+    def __init__(self, drift: DriftSettings | None = None, rollout: RolloutSettings | None = None) -> None:
         self.sequence = 0
         self.models: dict[str, ModelBoard] = {}
         self.letters: Counter[str] = Counter()
         """Dead letters by reason; what the page itself could not read counts as `unreadable here`."""
         self._drift = drift or DriftSettings()
+        self._rollout = rollout or RolloutSettings()
         self._for_all: deque[tuple[AnyEvent, int]] = deque(maxlen=LOG)
         self._lines: dict[str, Line] = {}
+        self._counts: dict[str, None] = {}
+        """Ids of counts, which come every second, lead to nothing by themselves and need no line."""
         self._unseen: dict[str, None] = {}
         """Models that spoke and for which there is no room."""
         self._letter_ids: dict[str, None] = {}
@@ -45,9 +50,13 @@ class Board:
 
     def apply(self, event: AnyEvent, written: int) -> None:
         """Take in one event; `written` (ms) is the broker's timestamp, which orders decisions."""
-        if event.id in self._lines:
+        if event.id in self._lines or event.id in self._counts:
             return
-        remember(self._lines, event.id, line(event))
+        if isinstance(event, TrafficMeasured | AgreementMeasured):
+            self._counts[event.id] = None
+            bound(self._counts, COUNTS)
+        else:
+            remember(self._lines, event.id, line(event))
         self.sequence += 1
         if event.model == EVERY_MODEL:
             self._for_all.append((event, written))
@@ -120,7 +129,7 @@ class Board:
         board = self.models.get(model)
         if board is None and self._has_room(written):
             self._unseen.pop(model, None)
-            board = self.models[model] = ModelBoard()
+            board = self.models[model] = ModelBoard(self._rollout)
             for event, at in self._for_all:
                 board.apply(event, self.sequence, at)
         if board is None:

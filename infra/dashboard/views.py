@@ -164,6 +164,14 @@ class Rollout:
     started: int
     at: int
     verdict: events.VerdictEvidence | None = None
+    evidence: str = "canary"
+    """What judges its predictions: `paired` losses on all labelled rows, or the labels of the `canary`."""
+    because: str = ""
+    """The sentence of its proof; empty where nothing was to be proven."""
+    shifted: int | None = None
+    """When the newest step's share was set (wall clock, ms)."""
+    shifted_until: int | None = None
+    """When that share was taken back, or all traffic given; None while the step lasts."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from infra.demo.summary import Facts
 from schemas.events import (
     AnyEvent,
     ChallengerProven,
+    DeployRequested,
     DriftDetected,
     Event,
     ModelRegistered,
@@ -160,7 +161,8 @@ class Narrative:
                 self._trainings.discard(event.caused_by or "")
                 self._sabotage(event)
             case ModelRegistered() if event.version == self._sabotaged:
-                commands.deploy(self._settings, event.model, event.version)
+                request = DeployRequested.following(event, version=event.version)
+                commands.publish(self._settings.kafka, request)
             case RolloutStarted():
                 self._rollouts[event.rollout] = False
             case RolloutAdvanced():
@@ -181,10 +183,8 @@ class Narrative:
             self._armed.touch()
         else:
             self._sabotaged = ended.version
-            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back, and labels")
-            self._terminal.say(
-                " would never let it serve; somebody deploys it by hand all the same: watch it)"
-            )
+            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back. Labels would")
+            self._terminal.say(" never let it serve; it is deployed by hand all the same: watch it)")
 
     def _line(self, event: AnyEvent) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:

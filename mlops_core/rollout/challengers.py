@@ -301,9 +301,10 @@ def _sentence(
     pair = pairs.get(leader)
     if pair is None:
         return f"{named(leader)} leads with {weight:.0%} of the weight"
+    side = "below" if pair.gain >= 0 else "above"
     said = (
-        f"{named(leader)} leads with {weight:.0%} of the weight: loss {pair.gain:.4f} below champion "
-        f"{named(champion)}'s on {pair.rows:,} labels ({pair.low:+.4f} to {pair.high:+.4f})"
+        f"{named(leader)} leads with {weight:.0%} of the weight: loss {abs(pair.gain):.4f} {side} champion "
+        f"{named(champion)}'s on {pair.rows:,} labels (gain {pair.low:+.4f} to {pair.high:+.4f})"
     )
     if pair.proof >= settings.proof:
         return f"{said}, proven at {_odds(pair.proof)} to 1"

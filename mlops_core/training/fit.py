@@ -51,7 +51,7 @@ def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examp
     """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
 
     After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
-    Which it was, labels tell. `examples` are ordered by `at`. The names are those of `names(request)`; windows that
+    Which it was, labels tell. `examples` are ordered by `at`; names are those of `names`. Windows that
     would have the rows of a larger one, or too few, are left out.
     """
     found = {

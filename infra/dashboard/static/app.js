@@ -1,15 +1,16 @@
 // The page: one store, one selected model, everything drawn from it.
 
 import { ErrorChart, POOL, SeverityChart, errorLegend } from "./charts.js";
+import { Compared } from "./compared.js";
 import { find, make, show, table } from "./dom.js";
 import { STATES, Segments, deviations, pairs, stated } from "./episodes.js";
 import { duration, fixed, loss, minute, percent } from "./format.js";
 import { Heatmap, ranked } from "./heatmap.js";
 import { Histogram } from "./histogram.js";
-import { Log, alerts, cards, letters, rollout, versions } from "./panels.js";
+import { Log, alerts, cards, headline, letters, rollout, versions } from "./panels.js";
 import { Store } from "./store.js";
 
-const HUES = 5;
+const HUES = 8;
 const chosen = { column: null, paused: false, tables: new Set() };
 const store = new Store(() => schedule());
 const heatmap = new Heatmap(find("heat"), (column) => { chosen.column = column; schedule(true); });
@@ -18,6 +19,7 @@ const severity = new SeverityChart(find("detail-series"));
 const bins = new Histogram(find("detail-bins"));
 const score = new Histogram(find("score"));
 const segments = new Segments(new Histogram(find("segment")), () => schedule(true));
+const compared = new Compared(() => schedule(true));
 const log = new Log(find("log"));
 
 let due = false;
@@ -49,6 +51,7 @@ function board(names) {
   if (!model?.figures) return; // news of it are on their way
   const view = seen(model);
   document.title = `${model.status.word} · ${store.model} · driftloop`;
+  headline(model);
   cards(model, view.range[1]);
   deviations(model);
   besides(model);
@@ -57,6 +60,7 @@ function board(names) {
   alerts(model);
   letters(store.letters);
   log.draw(store.model, model.log);
+  compared.draw(model, view, tabled);
   heat(model, view);
   errorRate(model, view);
   detail(model, view);
@@ -86,9 +90,23 @@ function seen(model) {
     windows: model.windows.filter((one) => within(one) && reigned(model, one)).sort((a, b) => a.until - b.until),
     points: model.points.filter(within).sort((a, b) => a.until - b.until),
     estimates: model.estimates.filter((one) => within(one) && one.version === model.figures.champion).sort((a, b) => a.until - b.until),
-    hues: new Map([...new Set([...model.points.flatMap((one) => Object.keys(one.versions)), ...model.versions.map((one) => one.version)])]
-      .sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((version, n) => [version, n % HUES])),
+    looks: model.looks.filter((one) => one.at >= range[0]),
+    hues: hues(model),
   };
+}
+
+/** A colour for each version, the same everywhere: its turn's, unless another of the compared ones has that. */
+function hues(model) {
+  const seen = [...model.points.flatMap((one) => Object.keys(one.versions)), ...model.looks.flatMap((one) => Object.keys(one.weights)),
+    ...model.versions.map((one) => one.version)];
+  const turns = new Map([...new Set(seen)].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((version, n) => [version, n % HUES]));
+  const taken = new Set();
+  for (const { version } of [...(model.pool?.versions ?? [])].sort((a, b) => a.version.localeCompare(b.version, "en", { numeric: true }))) {
+    const free = [...Array(HUES).keys()].map((n) => (turns.get(version) + n) % HUES).find((hue) => !taken.has(hue));
+    if (free !== undefined) turns.set(version, free);
+    taken.add(turns.get(version));
+  }
+  return turns;
 }
 
 /** Whether a window is of the version that was champion then: a canary has a reference of its own. */

@@ -1,12 +1,12 @@
 // Lines over time with uPlot: per-version error with traffic and drift marks, and one column's severity.
 
 import { colour } from "./dom.js";
-import { day, fixed, iso, loss, minute, percent } from "./format.js";
+import { count, day, fixed, iso, loss, minute, percent } from "./format.js";
 
 const STEPS = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000];
 /** Labels that a drawn error rate stands on at least: a standard error of about 0.03. */
 export const POOL = 200;
-const FONT = '11px Inter, "Segoe UI", Roboto, Arial, sans-serif';
+export const FONT = '11px Inter, "Segoe UI", Roboto, Arial, sans-serif';
 
 /** Ticks of a time axis: ISO, 24 hours, UTC; `below` is the date where the day changes. */
 export function timeTicks([from, to], width) {
@@ -36,14 +36,21 @@ function timeAxis() {
   };
 }
 
-const valueAxis = (format) => ({
+export const valueAxis = (format) => ({
   stroke: colour("--muted"), font: FONT, size: 52, gap: 6, space: 32,
   grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
   values: (u, splits) => splits.map(format),
 });
 
+/** An axis of labelled rows. */
+export const labelAxis = () => ({
+  stroke: colour("--muted"), font: FONT, size: 30, gap: 4, space: 70,
+  grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false },
+  values: (u, splits) => splits.map((value) => (Number.isInteger(value) ? count(value) : "")),
+});
+
 /** A uPlot that is built anew when its shape changes and only gets data otherwise. */
-class Plot {
+export class Plot {
   constructor(host) {
     this.host = host;
   }
@@ -111,7 +118,7 @@ export class ErrorChart {
 
   options(versions, champion) {
     const format = this.format();
-    const hue = colour(`--v${this.hues.get(champion) ?? 5}`);
+    const hue = colour(`--v${this.hues.get(champion) ?? "x"}`);
     const dashed = (dash, width) => ({ stroke: hue, width, dash, cap: "round", points: { show: false } });
     const edge = { stroke: "transparent", width: 0, points: { show: false } };
     const among = versions.length + 3;
@@ -155,7 +162,7 @@ export class ErrorChart {
       for (const [version, share] of Object.entries(change.shares)) {
         const height = (strip * share) / 100;
         ctx.globalAlpha = 0.32;
-        ctx.fillStyle = colour(`--v${this.hues.get(version) ?? 5}`);
+        ctx.fillStyle = colour(`--v${this.hues.get(version) ?? "x"}`);
         ctx.fillRect(left, y - height, right - left, height);
         y -= height;
       }
@@ -232,10 +239,10 @@ function drawLevel(u, value) {
   });
 }
 
-function stroked(u, dash, path) {
+export function stroked(u, dash, path, line = "--bad") {
   const { ctx } = u;
   ctx.save();
-  ctx.strokeStyle = colour("--bad");
+  ctx.strokeStyle = colour(line);
   ctx.lineWidth = 1.3 * devicePixelRatio;
   ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
   ctx.beginPath();
@@ -249,7 +256,7 @@ export function errorLegend({ hues, points, estimates }, { champion }) {
   const seen = [...hues].filter(([version]) => points.some((point) => version in point.versions));
   const keys = seen.map(([version, hue]) => [`key line v${hue}`, version === champion ? `v ${version} champion` : `v ${version}`]);
   if (!estimates.length) return keys;
-  const hue = `v${hues.get(champion) ?? 5}`;
+  const hue = `v${hues.get(champion) ?? "x"}`;
   return [...keys, [`key dashed ${hue}`, `v ${champion} expected, before labels`], [`key band ${hue}`, "95 % range"],
     ...(estimates.some((one) => !one.trusted) ? [[`key dotted ${hue}`, "untrusted: labels contradict it"]] : [])];
 }

@@ -40,3 +40,18 @@ export function short(x) {
   const size = Math.abs(x);
   return size >= 1000 ? whole.format(x) : size >= 10 ? x.toFixed(0) : size >= 1 ? x.toFixed(1) : x.toFixed(2);
 }
+
+/** A difference of losses: signed, two digits that count, at least three after the point. */
+export function gain(x) {
+  if (x === null || x === undefined) return "–";
+  const digits = x === 0 ? 3 : Math.min(8, Math.max(3, 1 - Math.floor(Math.log10(Math.abs(x)))));
+  return (x < 0 ? "−" : "+") + Math.abs(x).toFixed(Math.abs(x) >= 10 ? 1 : digits);
+}
+
+/** Odds against one; the server sends no more than a million. */
+export const odds = (x) => (x === null || x === undefined ? "–" : x >= 1e6 ? "over 1,000,000" : x < 10 ? x.toFixed(1) : whole.format(x));
+
+/** How a version is called in a sentence: v8, but blue. */
+export const named = (version) => (/^\d/.test(version) ? `v${version}` : version);
+
+export const milliseconds = (x) => (x === null || x === undefined ? "–" : `${+x.toPrecision(3)} ms`);

@@ -1,7 +1,13 @@
 // Panels made of words and tables.
 
 import { find, make, pill, show, table } from "./dom.js";
-import { clock, count, day, duration, fixed, loss, percent, rate, signed, stamp } from "./format.js";
+import { clock, count, day, duration, fixed, gain, loss, milliseconds, named, odds, percent, rate, signed, stamp } from "./format.js";
+
+/** Who serves, who leads, and how far that is from a proof, in one sentence. */
+export function headline({ pool }) {
+  find("headline").hidden = !pool;
+  show(find("headline"), pool?.headline, (said) => said ?? "");
+}
 
 /** The six figures on top. */
 export function cards(model, newest) {
@@ -41,11 +47,11 @@ export function rollout(model) {
   show(find("rollout-phase"), now && [now.phase, now.tone], (said) => (said ? pill(...said) : []));
   show(find("rollout-title"), now && [now.version, now.stable], (said) =>
     !said ? "Rollout" : `Rollout of v ${said[0]}${said[1] ? ` beside v ${said[1]}` : ""}`);
-  show(find("rollout"), now && [now, model.figures.rollout_outcomes, model.figures.measure], (said) =>
+  show(find("rollout"), now && [now, model.running, model.figures.rollout_outcomes, model.figures.measure], (said) =>
     said ? rolled(...said) : make("p", { class: "nothing" }, "No version has been rolled out yet."));
 }
 
-function rolled(now, outcomes, measure) {
+function rolled(now, running, outcomes, measure) {
   const ended = now.tone !== "info";
   const { reached } = now;
   const state = (share) => now.phase === "promoted" || share < reached ? "done"
@@ -55,22 +61,56 @@ function rolled(now, outcomes, measure) {
   const steps = make("ol", { class: "steps", "aria-label": "Shares of traffic" },
     ...now.steps.map((share) => make("li", { class: state(share), title: words[state(share)], "aria-current": state(share) === "now" ? "step" : null }, `${share} %${signs[state(share)]}`)));
   const fill = make("div", { class: ended ? now.tone : null });
-  fill.style.width = `${reached}%`;
-  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), checks(now, outcomes, measure), spoken(now)];
+  fill.style.width = `${now.phase === "promoted" ? 100 : reached}%`;
+  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), checks(now, running, outcomes, measure),
+    spoken(now), judgedBy(now, running), minuteOf(running)];
 }
 
-function checks(now, outcomes, measure) {
+function checks(now, running, outcomes, measure) {
   const [stable, canary] = [outcomes[now.stable], outcomes[now.version]];
   const verdict = now.verdict ?? {};
+  const byLabels = verdict.canary_loss !== undefined && verdict.canary_loss !== null;
   const rows = [
+    ...asked(now, running),
     ...(measure === "error" ? [["Error rate", percent(stable?.error), percent(canary?.error)]] : []),
     ["Squared error", loss(verdict.stable_loss ?? stable?.loss), loss(verdict.canary_loss ?? canary?.loss)],
-    ["Labels at the last look", count(verdict.stable_rows), count(verdict.canary_rows)],
+    ...(byLabels ? [["Labels at the last look", count(verdict.stable_rows), count(verdict.canary_rows)]] : []),
   ];
-  if (verdict.low !== undefined && verdict.low !== null) {
+  if (byLabels && verdict.low !== undefined && verdict.low !== null) {
     rows.push(["Difference, at least / at most", signed(verdict.low), signed(verdict.high)]);
   }
   return table(["Check", now.stable ? `v ${now.stable}` : "before", `v ${now.version}`], rows, [1, 2]);
+}
+
+/** What was counted of the requests of the step, canary beside stable. */
+function asked(now, { requests, needed, agreement }) {
+  const [stable, canary] = [requests[now.stable], requests[now.version]];
+  const rows = [];
+  if (canary || stable) {
+    const so = canary?.predictions ?? 0;
+    const step = now.shifted_until === null ? `Requests at ${now.weight} %` : `Requests at ${now.reached} %`;
+    rows.push([step, count(stable?.predictions ?? 0), so < needed ? `${count(so)} of ${count(needed)}` : count(so)],
+      ["Calls that failed", percent(stable?.failed), percent(canary?.failed)],
+      ["Latency, p95", milliseconds(stable?.p95), milliseconds(canary?.p95)]);
+  }
+  if (agreement) rows.push(["Scores as recomputed", "–", `${count(agreement.rows - agreement.disagreeing)} of ${count(agreement.rows)}`]);
+  return rows;
+}
+
+/** Which evidence judges how well the canary predicts. */
+function judgedBy(now, { pair }) {
+  if (!now.stable) return null;
+  if (now.evidence === "canary") return make("p", { class: "by" }, make("b", {}, "Predictions are judged by the labels of its own requests. "), now.because);
+  const against = pair ? `Now: gain ${gain(pair[0])} (${gain(pair[1])} to ${gain(pair[2])}), ${odds(pair[3])} to 1.` : now.because;
+  return make("p", { class: "by" }, make("b", {}, `Predictions are judged by losses on every labelled row. `), against);
+}
+
+/** What the versions answered in the newest minute that a serving host counted. */
+function minuteOf({ now }) {
+  if (!now || !Object.keys(now.versions).length) return null;
+  const told = Object.entries(now.versions).map(([version, one]) =>
+    `${named(version)} ${fixed(one.predictions / now.seconds, 1)}/s, ${percent(one.failed)} failed${one.p95 === null ? "" : `, p95 ${milliseconds(one.p95)}`}`);
+  return make("p", { class: "by" }, make("b", {}, "Requests, newest minute: "), told.join("; "));
 }
 
 function spoken(now) {

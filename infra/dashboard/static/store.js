@@ -66,7 +66,7 @@ export class Store {
 
   merge(news) {
     for (const [name, { parts, added, whole }] of Object.entries(news.models)) {
-      const model = (this.models[name] ??= { windows: [], points: [], estimates: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
+      const model = (this.models[name] ??= { windows: [], points: [], estimates: [], looks: [], marks: [], traffic: [], crowns: [], log: [], alerts: [] });
       Object.assign(model, parts);
       for (const series of whole ?? []) model[series] = []; // something came late and belongs among them
       for (const [series, items] of Object.entries(added)) {
