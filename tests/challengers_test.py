@@ -20,6 +20,7 @@ from schemas.events import (
     ChallengerProven,
     Event,
     EvidenceMeasured,
+    GateEvidence,
     ModelRegistered,
     PoolChanged,
     RolloutPromoted,
@@ -285,6 +286,33 @@ def test_rows_of_a_pool_that_changed_are_a_span_of_their_own() -> None:
     (measured,) = observe(made, [losses(1, {"1": 0.2, "2": 0.1, "3": 0.1}, rows=60)])
     assert isinstance(measured, EvidenceMeasured)
     assert (measured.rows, measured.members["3"].rows) == (60, 0)
+
+
+def test_a_champion_from_before_anything_could_be_read_is_known_from_the_gate() -> None:
+    gate = GateEvidence(passed=True, sentence="better", rows=9, champion="6", challenger_loss=0.1)
+    made = Challengers(MODEL)
+    (pool,) = tell(made, registered("7").model_copy(update={"gate": gate}))
+    assert isinstance(pool, PoolChanged)
+    assert (list(pool.versions), pool.champion) == (["6", "7"], "6")
+    tell(made, promoted("6"))
+    assert (made.champion, made.previous) == ("6", None)
+
+
+def test_rows_of_the_gate_count_for_no_more_than_a_proof() -> None:
+    """So a version that won by much at the gate still needs weight from labels that came after."""
+    losses_of = {"champion_loss": 0.2, "challenger_loss": 0.1, "squares": 100.0}
+    gate = GateEvidence(passed=True, sentence="better", rows=4000, champion="1", **losses_of)
+    made, plain = known("1"), known("1")
+    tell(made, registered("2").model_copy(update={"gate": gate}))
+    tell(plain, registered("2"))
+    assert plain.pool.proof("1", "2") == 1
+    assert made.pool.proof("1", "2") == pytest.approx(AUTO.proof)
+    assert made.pool.proof("2", "1") == 1
+    means = {"1": 0.2, "2": 0.15}
+    spans = [
+        next(n for n in range(99) if proposals(observe(one, [losses(n, means)]))) for one in (made, plain)
+    ]
+    assert spans[0] <= spans[1]
 
 
 def test_rows_of_a_model_without_a_champion_count_for_nothing() -> None:

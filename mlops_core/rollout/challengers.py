@@ -148,9 +148,13 @@ def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSet
     known.origins[event.version] = event.id
     if event.rollout == "manual":
         known.by_hand.append(event.version)
-    known.pool.admit(event.version)
     if event.gate is not None and event.gate.champion is not None:
+        if known.champion is None:  # it was champion before its promotion could be read here
+            known.champion = event.gate.champion
+            known.pool.admit(event.gate.champion)
+        known.pool.admit(event.version)
         known.pool.credit(event.version, event.gate.champion, event.gate, settings)
+    known.pool.admit(event.version)
     return [*_evicted(known, event, settings), _pool(known, event, f"{named(event.version)} was registered")]
 
 

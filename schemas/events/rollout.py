@@ -41,7 +41,8 @@ class RolloutAction(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     PIN = "pin"
-    """Keep the champion, and the weights of a blend, until unpinned; proven challengers wait."""
+    """Keep the champion, and the weights of a blend, until unpinned. Proven challengers wait, and a canary
+    that no person asked for is paused."""
     UNPIN = "unpin"
     ABORT = "abort"
 
