@@ -95,7 +95,7 @@ class DeploymentAgent:
     def outstanding(self, state: Desks) -> Mapping[str, object]:
         """One piece of work a model, named by what it depends on; the same name is the same work."""
         works = {_name(one): _work(one) for one in state.values() if one.champion or one.open}
-        blends = {one.model: desk.blended(one) for one in state.values() if one.champion}
+        blends = {one.model: desk.blended(one, self._settings) for one in state.values() if one.champion}
         return works | {
             f"{model} answers with {dict(blend.weights)}": Work(model, (blend,), None)
             for model, blend in blends.items()

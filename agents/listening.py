@@ -183,6 +183,7 @@ def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm, 
         severity=alarm.severity,
         changed_at=alarm.changed_at,
         sentence=alarm.sentence,
+        rows=alarm.rows,
     )
 
 

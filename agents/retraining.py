@@ -59,7 +59,8 @@ class RetrainingAgent(WithoutEffects):
                     | TrainingRefused()
                     | TrainingFailed()
                 ):
-                    state[event.model] = policy.noted(before, event)
+                    state[event.model], more = policy.noted(before, event, self._settings)
+                    follows.extend(more)
                 case _:
                     pass
         return follows

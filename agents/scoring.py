@@ -4,13 +4,14 @@ Also compares the scores that a canary served with those recomputed from the sam
 """
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
 import orjson
 
 from agents.reading import decoded, events, staged
-from mlops_core.data.examples import Examples
+from mlops_core.data.examples import Examples, joined
 from mlops_core.errors import Permanent
 from mlops_core.ports import ModelReader, Task
 from mlops_core.rollout import losses
@@ -37,6 +38,7 @@ class ScoringAgent(WithoutEffects):
 
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
+        self._lock = threading.Lock()
         self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
 
     def fresh(self) -> Pools:
@@ -55,7 +57,7 @@ class ScoringAgent(WithoutEffects):
         """Losses and agreement of the chunk's rows, computed in a thread."""
         pools = dict(state)
         match chunk.topic:
-            case topics.EXAMPLES.name if pools:
+            case topics.EXAMPLES.name if any(len(pool.versions) > 1 for pool in pools.values()):
                 return await asyncio.to_thread(lambda: list(self._losses(pools, chunk)))
             case topics.PREDICTIONS.name if any(pool.canary for pool in pools.values()):
                 return await asyncio.to_thread(lambda: list(self._agreement(pools, chunk)))
@@ -74,13 +76,18 @@ class ScoringAgent(WithoutEffects):
         return resolved if isinstance(resolved, list) else []
 
     def _losses(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
+        """One message for each model of the chunk with versions to compare."""
+        parts: dict[str, list[tuple[int, LabelledExamples]]] = {}
         # Unreadable records are parked by the storing agent, which reads the same topic.
-        for _, part in decoded(chunk, staged(LabelledExamples), []):
+        for record, part in decoded(chunk, staged(LabelledExamples), []):
             pool = pools.get(part.model)
             if pool is not None and len(pool.versions) > 1:
-                span = _span(chunk)
-                scorers, unscored = self._scorers_of(pool)
-                yield losses.paired(part.model, span, Examples.of(part), scorers, unscored)
+                parts.setdefault(part.model, []).append((record.offset, part))
+        for model, found in parts.items():
+            examples = joined([Examples.of(part) for _, part in found])
+            scorers, unscored = self._scorers_of(pools[model])
+            span = _span(chunk, found[0][0], found[-1][0])
+            yield losses.paired(model, span, examples, scorers, unscored)
 
     def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
         for run in rows.decode(chunk.records).runs:
@@ -89,7 +96,9 @@ class ScoringAgent(WithoutEffects):
                 continue
             scorers, _ = self._scorers_of(pool, only=pool.canary)
             if scorers and run.rows.features:
-                yield losses.agreement(_span(chunk), run.rows, scorers[pool.canary][1])
+                places = [chunk.records[place].offset for place in run.places]
+                span = _span(chunk, min(places), max(places))
+                yield losses.agreement(span, run.rows, scorers[pool.canary][1])
 
     def _scorers_of(
         self, pool: PoolChanged, only: str = ""
@@ -106,14 +115,16 @@ class ScoringAgent(WithoutEffects):
 
     def _scorer(self, model: str, version: str) -> tuple[Task, Scorer]:
         key = model, version
-        if key not in self._scorers:
-            fitted = self._registry.fitted(model, version)
-            self._scorers[key] = fitted.task, Scorer(fitted)
-        self._scorers.move_to_end(key)
-        while len(self._scorers) > SCORERS:
-            self._scorers.popitem(last=False)
-        return self._scorers[key]
+        with self._lock:  # partitions resolve in several threads
+            if key not in self._scorers:
+                fitted = self._registry.fitted(model, version)
+                self._scorers[key] = fitted.task, Scorer(fitted)
+            self._scorers.move_to_end(key)
+            while len(self._scorers) > SCORERS:
+                self._scorers.popitem(last=False)
+            return self._scorers[key]
 
 
-def _span(chunk: Chunk) -> Span:
-    return Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
+def _span(chunk: Chunk, first: int, last: int) -> Span:
+    """The records that brought the rows of one message."""
+    return Span(topic=chunk.topic, partition=chunk.partition, first=first, last=last)

@@ -1,13 +1,15 @@
 """Writes labelled examples to the offline store, exactly once in effect.
 
-A segment's rows follow from the topic alone (so many rows, or an hour of the data, from where the last one
-ended), and its name from where they come from and from their ids; so whoever writes it again after a crash
-writes the same, and the store knows the name. A topic that was made anew counts from 0 again, and its
-segments are others all the same.
+A segment's rows follow from the topic alone (so many rows, or an hour of the data and a second of Kafka's
+time, from where the last one ended), and its name from where they come from and from their ids; so whoever
+writes it again after a crash writes the same, and the store knows the name. A topic that was made anew counts
+from 0 again, and its segments are others all the same.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -18,10 +20,13 @@ from schemas.settings import StoreSettings
 from schemas.stages import LabelledExamples
 from streams import bases, codec, topics
 from streams.agent import WithoutEffects
-from streams.chunks import Chunk
+from streams.chunks import Arrived, Chunk
 from streams.routes import Emitted
 
 HOUR_MS = 3_600_000
+LEAST_MS = 1_000
+"""Kafka's time that a segment with fewer rows lasts at least. Data that is replayed passes an hour every few
+rows, and each segment costs about 10 ms: a file, its sync, and its folding."""
 
 
 @dataclass
@@ -31,25 +36,24 @@ class Waiting:
     parts: list[LabelledExamples] = field(default_factory=list)
     first: int = 0
     """Offset of the first part."""
+    since: int = 0
+    """When the first part was written, Kafka's time (UTC, ms)."""
+    rows: int = 0
 
-    def add(self, part: LabelledExamples, offset: int) -> None:
-        """One more part waits."""
+    def add(self, part: LabelledExamples, record: Arrived) -> None:
+        """Append a part, which came as `record`."""
         if not self.parts:
-            self.first = offset
+            self.first, self.since = record.offset, record.timestamp
         self.parts.append(part)
+        self.rows += len(part.ids)
 
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return sum(len(part.ids) for part in self.parts)
-
-    def full(self, settings: StoreSettings) -> bool:
-        """Whether they make a segment."""
-        if not self.parts:
-            return False
+    def full(self, settings: StoreSettings, written: int) -> bool:
+        """Whether they make a segment; the newest part was written at `written`, Kafka's time (UTC, ms)."""
+        if not self.parts or self.rows >= settings.segment_rows:
+            return bool(self.parts)
         times = [self.parts[0].labelled_at[0], self.parts[-1].labelled_at[-1]]
         aged = max(times) - min(times) >= settings.segment_hours * HOUR_MS
-        return aged or self.rows >= settings.segment_rows
+        return aged and written - self.since >= LEAST_MS
 
 
 class StoringAgent(WithoutEffects):
@@ -73,6 +77,7 @@ class StoringAgent(WithoutEffects):
             {
                 model: {
                     "first": one.first,
+                    "since": one.since,
                     "parts": [orjson.Fragment(codec.encode(part)) for part in one.parts],
                 }
                 for model, one in state.items()
@@ -81,24 +86,27 @@ class StoringAgent(WithoutEffects):
 
     def load(self, data: bytes) -> dict[str, Waiting]:
         """Back from `dump`."""
-        return {
-            model: Waiting([LabelledExamples.model_validate(part) for part in one["parts"]], one["first"])
-            for model, one in orjson.loads(data).items()
-        }
+        return {model: _waiting(one) for model, one in orjson.loads(data).items()}
 
     def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Emitted]:
         """Write every segment that is full, and let the store tidy up after it."""
         follows: list[Emitted] = []
         for record, rows in decoded(chunk, staged(LabelledExamples), follows):
             waiting = state.setdefault(rows.model, Waiting())
-            waiting.add(rows, record.offset)
-            if waiting.full(self._settings):
+            waiting.add(rows, record)
+            if waiting.full(self._settings, record.timestamp):
                 examples = joined([Examples.of(part) for part in waiting.parts])
                 segment = name_of(chunk.partition, waiting.first, record.offset, examples)
                 self._store.append(rows.model, segment, examples)
                 self._store.tend(rows.model)
                 state[rows.model] = Waiting()
         return follows
+
+
+def _waiting(fields: Mapping[str, Any]) -> Waiting:
+    """From a dump; older ones have no `since`."""
+    parts = [LabelledExamples.model_validate(part) for part in fields["parts"]]
+    return Waiting(parts, fields["first"], fields.get("since", 0), sum(len(part.ids) for part in parts))
 
 
 def name_of(partition: int, first: int, last: int, examples: Examples) -> str:

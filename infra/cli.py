@@ -19,7 +19,7 @@ app = _plain(
     pretty_exceptions_enable=False,
 )
 agents_app = _plain(help="Run the agents that drive the loop.")
-rollout_app = _plain(help="Steer the rollout in progress.")
+rollout_app = _plain(help="Steer rollouts: pause, resume or abort the one in progress; pin a champion.")
 store_app = _plain(help="Look after the offline store of labelled examples.")
 app.add_typer(agents_app, name="agents")
 app.add_typer(rollout_app, name="rollout")
@@ -217,6 +217,8 @@ def _steering(action: str, help: str) -> None:  # noqa: A002 - typer's word
 _steering("pause", "Keep the weights where they are until `resume`.")
 _steering("resume", "Go on from where it was paused.")
 _steering("abort", "Send all traffic back to the stable version.")
+_steering("pin", "Keep the champion, and a blend's weights, until `unpin`; proven challengers wait.")
+_steering("unpin", "Let proven challengers go on.")
 
 
 Models = Annotated[Optional[list[str]], typer.Argument(help="Which models; default: all of them.")]  # noqa: UP045

@@ -19,9 +19,9 @@ def retrain(settings: Settings, model: str, rows: int | None) -> str:
         **_envelope(model),
         reason="asked for by hand",
         trigger="manual",
-        rows=rows or settings.retraining.window_rows,
+        rows=rows or max(settings.retraining.windows),
     )
-    _publish(settings.kafka, request)
+    publish(settings.kafka, request)
     return f"asked for a challenger of {model} [{request.id[:8]}]; what comes of it is on the page"
 
 
@@ -29,14 +29,14 @@ def deploy(settings: Settings, model: str, version: str) -> str:
     """Ask for a rollout; a version that isn't registered is an error here rather than later."""
     reader_for(settings.registry.tracking_uri).version(model, version)
     request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
-    _publish(settings.kafka, request)
+    publish(settings.kafka, request)
     return f"asked for a rollout of {model} version {version} [{request.id[:8]}]"
 
 
 def steer(settings: Settings, model: str, action: str) -> str:
     """Pause, resume or abort."""
     command = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
-    _publish(settings.kafka, command)
+    publish(settings.kafka, command)
     return f"told the rollout of {model} to {action} [{command.id[:8]}]"
 
 
@@ -60,6 +60,7 @@ def _envelope(model: str) -> dict[str, str | int]:
     return {"id": str(uuid.uuid4()), "at": int(time.time() * 1000), "model": model}
 
 
-def _publish(kafka: KafkaSettings, event: Event) -> None:
+def publish(kafka: KafkaSettings, event: Event) -> None:
+    """Put an event on its topic; returns once Kafka has it."""
     with Publisher(kafka) as publisher:
         publisher.publish_event(event)

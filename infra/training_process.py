@@ -13,18 +13,20 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
 
 from infra import processes, trainers
 from infra.adapters.mlflow_reader import MLflowReader
-from mlops_core.errors import Permanent, Temporary, Unavailable
+from mlops_core.data.examples import Examples
+from mlops_core.errors import BadData, Permanent, Temporary, Unavailable
 from mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
+from schemas import ids
 from schemas.configs import ModelConfig
 from schemas.events import (
     Event,
@@ -37,6 +39,9 @@ from schemas.events import (
     TrainingRefused,
 )
 from schemas.settings import DriftSettings, Settings, TrainingSettings
+
+if TYPE_CHECKING:
+    from mlops_core.training import fit
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
@@ -127,23 +132,42 @@ async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
 
 
 def train(job: Job) -> list[Event]:
-    """Carry out `job` here; a request that the registry has a version for is answered without fitting."""
+    """Carry out `job` here; windows that the registry has a version for are not fitted again."""
     from infra.adapters.mlflow_registry import MLflowRegistry
     from infra.adapters.parquet_store import ParquetStore
+    from mlops_core.training import fit
 
     registry, reader = MLflowRegistry(job.tracking_uri), MLflowReader(job.tracking_uri)
-    known = registry.answering(job.request.model, job.request.id)
-    if known is not None:
-        return completed(job, registry.nominate(known))
-    began = time.monotonic()
+    request, ended, refused = job.request, list[Event](), list[str]()
+    known = {
+        name: registry.answering(request.model, fit.answer(request, name)) for name in fit.names(request)
+    }
+    evidence, fits = None, 0
+    for version in known.values():
+        if version is not None:  # a crash came between two versions, or after the last of them
+            ended += completed(job, registry.nominate(version))
+    missing = [name for name, version in known.items() if version is None]
     try:
-        outcome = _fit(job, reader, ParquetStore(job.store))
+        training = _Training(job, reader, ParquetStore(job.store))
+        for name, rows in training.windows(missing):
+            began = time.monotonic()
+            try:
+                outcome = training.challenge(name, rows)
+            except BadData as error:
+                refused.append(f"{name}: {error}" if len(known) > 1 else str(error))
+                continue
+            if isinstance(outcome, GateEvidence):
+                evidence, fits = outcome, fits + 1
+                refused.append(outcome.sentence)
+                continue
+            tags = {**outcome.tags, "seconds": f"{time.monotonic() - began:.3f}"}
+            ended += completed(job, registry.register(replace(outcome, tags=tags)))
     except Permanent as error:
-        return [TrainingRefused.following(job.request, reason=str(error))]
-    if isinstance(outcome, GateEvidence):
-        return [TrainingRefused.following(job.request, reason=outcome.sentence, gate=outcome)]
-    seconds = f"{time.monotonic() - began:.3f}"
-    return completed(job, registry.register(replace(outcome, tags={**outcome.tags, "seconds": seconds})))
+        refused.append(str(error))
+    if ended:
+        return ended
+    reason = "; ".join(refused)
+    return [TrainingRefused.following(request, reason=reason, gate=evidence, fits=fits)]
 
 
 def completed(job: Job, version: Registered) -> list[Event]:
@@ -151,27 +175,56 @@ def completed(job: Job, version: Registered) -> list[Event]:
     tags = version.tags
     ended = TrainingCompleted.following(
         job.request,
+        id=ids.derived(job.request.id, "TrainingCompleted", version.version),
         version=version.version,
         run_id=version.run_id,
         rows=int(tags["rows"]),
         seconds=float(tags["seconds"]),
         metrics=json.loads(tags["metrics"]),
         gate=GateEvidence.model_validate_json(tags["gate"]),
+        fits=2 if job.training.refit else 1,
     )
     named = {"version": version.version, "run_id": version.run_id, "rollout": job.request.rollout}
-    return [ended, ModelRegistered.following(ended, **named)]
+    return [ended, ModelRegistered.following(ended, **named, gate=ended.gate)]
 
 
-def _fit(job: Job, reader: ModelReader, store: ExampleStore) -> Candidate | GateEvidence:
+class _Training:
+    """What all windows of a training have in common, read once."""
+
+    def __init__(self, job: Job, reader: ModelReader, store: ExampleStore) -> None:
+
+        model = job.request.model
+        serving = reader.champion(model)
+        self._champion = None if serving is None else _champion(reader, model, serving)
+        self._model = _configured(job.request, _before(reader, model, serving))
+        self._trainer = trainers.trainer(job.training)
+        self._examples = store.newest(model, job.request.rows)
+        self._job = job
+
+    def windows(self, wanted: Sequence[str]) -> Iterator[tuple[str, Examples]]:
+        """Windows and their rows, of those that are wanted."""
+        from mlops_core.training import fit
+
+        for name, rows in fit.windows(self._job.request, self._examples).items():
+            if name in wanted:
+                yield name, rows
+
+    def challenge(self, name: str, rows: Examples) -> Candidate | GateEvidence:
+        """The version of one window, or why the gate refused it. Raises BadData."""
+        from mlops_core.training import fit
+
+        job = self._job
+        return fit.challenge(
+            job.request, self._model, rows, self._champion, self._trainer, job.training, job.drift, name
+        )
+
+
+def _champion(reader: ModelReader, model: str, version: str) -> "fit.Champion":
+    """The version that serves, and until when it learned; one from before that was noted has no such tag."""
     from mlops_core.training import fit
 
-    model = job.request.model
-    serving = reader.champion(model)
-    champion = None if serving is None else fit.Champion(serving, reader.fitted(model, serving))
-    configured = _configured(job.request, _before(reader, model, serving))
-    trainer = trainers.trainer(job.training)
-    examples = store.newest(model, job.request.rows)
-    return fit.challenge(job.request, configured, examples, champion, trainer, job.training, job.drift)
+    until = reader.version(model, version).tags.get(fit.LEARNED_UNTIL)
+    return fit.Champion(version, reader.fitted(model, version), None if until is None else int(until))
 
 
 def _configured(request: RetrainRequested, before: ModelConfig) -> ModelConfig:

@@ -212,13 +212,25 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
         if fresh:
             await self._thread.seek_to_beginning(*map(driver.ensure_aiokafka_TP, fresh))
             for tp in fresh:
+                self._forget_progress(tp)
                 self._read_offset[tp] = None
 
     async def rewind(self, tp: TP, offset: int) -> None:
         """Deliver what comes from `offset` on again."""
-        self._delivered.pop(tp, None)
+        self._forget_progress(tp)
         await self.seek_wait({tp: offset})
         self._read_offset[tp] = None  # Faust would leave out what it has delivered before
+
+    def _forget_progress(self, tp: TP) -> None:
+        """Take acknowledgements of chunks that were committed before, too.
+
+        Faust ignores them: such a chunk would never be done, nothing after it would be committed, and after
+        `AHEAD` of them the partition would not be read any more.
+        """
+        self._delivered.pop(tp, None)
+        self._committed_offset[tp] = None
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
 
 
 class ChunkTransport(driver.Transport):  # type: ignore[misc]  # faust has no types

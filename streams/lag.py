@@ -132,7 +132,7 @@ class Alarm:
         raised, self._raised, self._looks = self._raised, None, 0
         assert raised is not None
         what = "has caught up on" if ours else "handed to other workers what it read of"
-        sentence = f"agent {self.agent} {what} {self.topic}; it was late for {_spoken(now - self._since)}"
+        sentence = f"agent {self.agent} {what} {self.topic}; it was late for {spoken(now - self._since)}"
         return _alert(ids.derived(raised.id, "over"), now, "info", sentence, raised.id)
 
     def _sentence(self, places: Mapping[int, Behind], worst: float) -> str:
@@ -140,7 +140,7 @@ class Alarm:
         records = sum(places[partition].records for partition in late)
         where = f"partition{'s' if len(late) > 1 else ''} {', '.join(map(str, late))}"
         return (
-            f"agent {self.agent} is {_spoken(worst)} behind on {self.topic}: "
+            f"agent {self.agent} is {spoken(worst)} behind on {self.topic}: "
             f"at least {records:,} records wait in {where}. If `driftloop_retries_total` grows, something it "
             f"needs is away: read its log. If not, start more workers (`driftloop agents run {self.agent}`), "
             f"up to one for each of the topic's {self.partitions} partitions; beyond that, add partitions"
@@ -234,13 +234,14 @@ def _alert(id_: str, now: float, severity: str, sentence: str, cause: str | None
     return AlertRaised.model_validate({**fields, "severity": severity, "sentence": sentence})
 
 
-def _spoken(seconds: float) -> str:
+def spoken(seconds: float) -> str:
     """A length of time as people say it.
 
-    >>> _spoken(45), _spoken(600), _spoken(9_000), _spoken(200_000)
-    ('45 s', '10 min', '2.5 h', '2.3 days')
+    >>> spoken(45), spoken(600), spoken(9_000), spoken(200_000), spoken(80_000_000)
+    ('45 s', '10 min', '2.5 h', '2.3 days', '2.5 years')
     """
-    for unit, size, least in (("days", 86_400, 2), ("h", 3_600, 2), ("min", 60, 2)):
+    for unit, size, least in (("years", 31_557_600, 2), ("days", 86_400, 2), ("h", 3_600, 2), ("min", 60, 2)):
         if seconds >= least * size:
-            return f"{seconds / size:.2g} {unit}" if unit != "days" else f"{seconds / size:,.1f} {unit}"
+            exact = unit in ("days", "years")
+            return f"{seconds / size:,.1f} {unit}" if exact else f"{seconds / size:.2g} {unit}"
     return f"{seconds:.0f} s"

@@ -471,6 +471,24 @@ def test_a_segment_written_again_after_a_crash_changes_nothing(
     assert store.count(MODEL) == 60
 
 
+def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
+    random: np.random.Generator, tmp_path: Path
+) -> None:
+    store = ParquetStore(tmp_path / "store")
+    agent = StoringAgent(store, StoreSettings(segment_rows=1000, segment_hours=1))
+    state = agent.fresh()
+    for row in range(250):  # a row an hour of the data and 10 ms of Kafka's time: 2.5 s
+        fields = outcomes(random, 1).model_dump()
+        hour = {"at": [row * 3_600_000], "labelled_at": [row * 3_600_000], "ids": [f"id-{row}"]}
+        record = LabelledExamples(**{**fields, **hour}, features={"x": [1.0]})
+        [arrived] = chunk("examples", record, first=row).records
+        again = agent.load(agent.dump(state)) if row == 120 else state
+        state = again
+        agent.handle(state, Chunk("examples", 0, [arrived._replace(timestamp=10 * row)]))
+    assert store.contents(MODEL).rows == 202
+    assert state[MODEL].rows == 48
+
+
 def test_drift_leads_to_a_request_once_enough_labels_came() -> None:
     agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
     state = agent.fresh()

@@ -27,7 +27,7 @@ WORKERS = {"rows-1": ROWS, "rows-2": ROWS, "models-1": VERSIONS, "models-2": VER
 """Processes of agents, as a user would start them: two for each share of the work."""
 
 
-LOOP = ("retraining", "training", "deployment", "alerting")
+LOOP = ("retraining", "training", "deployment", "alerting", "scoring", "selection")
 SERVED = "served"
 VICTIMS = (*WORKERS, "loop-1", "serving", "serving" + CHILD, "kafka")
 REQUEST_EVERY = 4

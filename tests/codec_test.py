@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import (
+    Agreement,
+    AgreementMeasured,
     AlertRaised,
     AnyEvent,
+    ChallengerPassedOver,
+    ChallengerProven,
     ColumnDrift,
     ColumnsChanged,
     DeployRequested,
@@ -19,11 +23,15 @@ from schemas.events import (
     DriftMeasured,
     DriftResolved,
     Event,
+    EvidenceMeasured,
     GateEvidence,
+    MemberEvidence,
     ModelRegistered,
     Outcome,
+    PairEvidence,
     PerformanceEstimated,
     PerformanceMeasured,
+    PoolChanged,
     Range,
     RetrainRefused,
     RetrainRequested,
@@ -73,6 +81,7 @@ VERDICT = VerdictEvidence(
     low=-0.02,
     high=0.01,
 )
+PAIR = PairEvidence(rows=400, gain=0.02, low=0.005, high=0.035, proof=12.5, against=0.25, needed=80)
 ROLLOUT: dict[str, Any] = {
     **ENVELOPE,
     "rollout": "r-1",
@@ -193,6 +202,29 @@ EXAMPLES: list[Event | Record] = [
     RolloutPromoted(**ROLLOUT, verdict=VERDICT),
     RolloutRolledBack(**ROLLOUT, verdict=VERDICT),
     RolloutFailed(**ROLLOUT, error="it does not start"),
+    EvidenceMeasured(
+        **ENVELOPE,
+        champion="7",
+        leader="8",
+        rows=100,
+        labelled=1200,
+        since=1,
+        until=2,
+        loss="squared error",
+        members={
+            "7": MemberEvidence(weight=0.25, loss=0.19, rows=1200),
+            "8": MemberEvidence(weight=0.75, loss=0.17, rows=400),
+        },
+        pairs={"8": PAIR},
+        unscored={"9": "flights has no version 9"},
+        sentence="v8 leads",
+    ),
+    AgreementMeasured(**ENVELOPE, version="8", agreement=Agreement(rows=90, disagreeing=2, largest=0.125)),
+    ChallengerProven(
+        **ENVELOPE, version="8", champion="7", evidence="paired", pair=PAIR, sentence="v8 is better"
+    ),
+    ChallengerPassedOver(**ENVELOPE, version="8", by="9", sentence="v9 is newer"),
+    PoolChanged(**ENVELOPE, versions=["7", "8"], champion="7", canary="8", sentence="v8 was registered"),
     AlertRaised(**ENVELOPE, severity="critical", sentence="rolled back"),
 ]
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import orjson
 import pytest
@@ -115,6 +116,21 @@ class Totals(WithoutEffects):
         return said
 
 
+class Looking(Totals):
+    """Looks up the sum of a chunk's numbers before it handles them; says what it found, if it did."""
+
+    async def resolve(self, state: list[int], chunk: Chunk) -> object:
+        await asyncio.sleep(0)
+        return [
+            str(sum(state) + total) for total in accumulate(int(one.value or b"") for one in chunk.records)
+        ]
+
+    def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+        said = super().handle(state, chunk)
+        assert chunk.resolved in (None, [one.sentence for one in said if isinstance(one, AlertRaised)])
+        return said if chunk.resolved else []
+
+
 def records(values: Iterable[bytes], first: int = 0) -> list[Arrived]:
     return [Arrived(first + n, 0, None, value, {}) for n, value in enumerate(values)]
 
@@ -156,8 +172,9 @@ async def _resume(loop: Loop[list[int]]) -> None:
     sizes=st.lists(st.integers(1, 7), min_size=30, max_size=30),
     crashes=st.sets(st.integers(1, 40), max_size=6),
 )
+@pytest.mark.parametrize("agent", [Totals, Looking])
 def test_a_crash_at_any_point_loses_nothing_and_says_nothing_twice(
-    values: list[int], sizes: list[int], crashes: set[int]
+    agent: type[Totals], values: list[int], sizes: list[int], crashes: set[int]
 ) -> None:
     arrived = records(b"%d" % value for value in values)
     cluster = Cluster(crash_before=crashes)
@@ -169,7 +186,7 @@ def test_a_crash_at_any_point_loses_nothing_and_says_nothing_twice(
             chunks.append(Chunk("labels", 0, rest[:size]))
             rest = rest[size:]
         try:
-            run(cluster, chunks)
+            run(cluster, chunks, agent())
         except Crash:
             sizes = sizes[1:] + sizes[:1]  # the next worker fetches other chunks
             continue
@@ -235,6 +252,28 @@ def test_a_temporary_trouble_is_waited_out_without_a_dead_letter() -> None:
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1", b"2"]))], Moody())
     assert cluster.said() == ["1", "3"]
+
+
+def test_what_could_not_be_resolved_is_resolved_again_and_its_chunk_applied_once() -> None:
+    class Away(Looking):
+        times = 2
+
+        async def resolve(self, state: list[int], chunk: Chunk) -> object:
+            self.times -= 1
+            if self.times >= 0:
+                raise Unavailable("the registry does not answer")
+            return await super().resolve(state, chunk)
+
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"2"]))], Away())
+    assert cluster.said() == ["1", "3"]
+    assert remembered(cluster) == [1, 2]
+
+
+def test_a_record_that_breaks_the_resolving_is_parked_and_stops_nobody_else() -> None:
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"two", b"3"]))], Looking())
+    assert cluster.said() == ["1", "dead-letters", "4"]
 
 
 def test_a_repeated_message_of_an_agent_is_recognised_by_source_and_seq() -> None:

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from infra.brokers import Broker
 from schemas.events import AnyEvent, RolloutPromoted
 from tests import drift_story
+from tests.backlog_test import commit
 from tests.dashboard_server import Running, serving
 from tests.story import Narrator, dead_letter
 
@@ -88,6 +89,13 @@ def page(browser: Browser, running: Running, narrator: Narrator) -> Iterator[Pag
     with opened(browser, running.url) as drawn:
         expect(drawn.locator("#log .event").first).to_contain_text("wind_speed drifted away")
         yield drawn
+
+
+def test_the_page_says_whether_the_agents_keep_up(embedded_broker: Broker, browser: Browser) -> None:
+    with serving(embedded_broker.bootstrap) as served, opened(browser, served.url) as page:
+        expect(page.locator("#live-agents")).to_have_text("")
+        commit(served.kafka, "joining", 0)
+        expect(page.locator("#live-agents")).to_have_text("agents keep up", timeout=30_000)
 
 
 def test_no_model_yet_shows_how_to_publish_a_first_event(browser: Browser, embedded_broker: Broker) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import faust
 import numpy as np
 import pytest
+from faust.types import TP
 
 from infra.brokers import Broker
 from mlops_core.errors import Unavailable
@@ -15,8 +16,9 @@ from schemas.settings import KafkaSettings, PublisherSettings
 from streams import admin, codec, topics
 from streams.agent import WithoutEffects
 from streams.app import build_app, run_all
+from streams.backlog import Backlogs
 from streams.chunks import AHEAD, Chunk
-from streams.fetching import FETCH_WAIT_MS
+from streams.fetching import FETCH_BYTES, FETCH_WAIT_MS
 from streams.outgoing import Outgoing
 from streams.publisher import Publisher
 from streams.routes import Emitted
@@ -107,4 +109,29 @@ async def test_a_fetch_of_nothing_is_short_whatever_faust_says(
     with Publisher(kafka) as publisher:
         await asyncio.to_thread(publisher.deliver, [label(kafka, 0)])
     await until(lambda: held.tried)
-    assert app.consumer._thread._consumer._fetcher._fetch_max_wait_ms == FETCH_WAIT_MS
+    fetcher = app.consumer._thread._consumer._fetcher
+    assert (fetcher._fetch_max_wait_ms, fetcher._fetch_min_bytes) == (FETCH_WAIT_MS, FETCH_BYTES)
+
+
+async def test_a_partition_that_is_read_again_is_committed_and_read_on(
+    kafka: KafkaSettings, held: Held, app: faust.App
+) -> None:
+    held.free = True
+    app.consumer.scheduler.size = 1  # each record is a chunk
+    place = (topics.name_of(topics.LABELS, kafka), 0)
+    backlogs = Backlogs(kafka, [held.name])
+
+    async def committed(records: int) -> None:
+        await until(lambda: backlogs.offsets()[0].get(held.name, {}).get(place) == records)
+
+    with Publisher(kafka) as publisher:
+        for number in range(10):
+            await asyncio.to_thread(publisher.deliver, [label(kafka, number)])
+        await committed(10)
+        for again in (0, 3, 5):  # more often than chunks may wait
+            await app.consumer.rewind(TP(*place), again)
+        for number in range(10, 15):
+            await asyncio.to_thread(publisher.deliver, [label(kafka, number)])
+    await committed(15)
+    backlogs.close()
+    assert sum(held.chunks) == 15

@@ -32,7 +32,7 @@ from streams.publisher import Publisher
 MODEL = "toy"
 ROWS = 4_000
 SETTINGS: dict[str, dict[str, Any]] = {
-    "rollout": {"steps": (20, 50), "min_labels": 40},
+    "rollout": {"steps": (20, 50), "min_labels": 40, "min_requests": 40},
     "performance": {"window_labels": 50, "horizon_hours": 1},
     "retraining": {"cooldown_hours": 1e6},
     "training": {"rounds": 20, "margin": 1.0},  # the gate lets everything sound through

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+"""A rollout desk where every version gets a canary that its own labels and requests judge."""
 
 import pytest
 
@@ -15,101 +15,35 @@ from mlops_core.rollout.effects import (
     Tag,
     effects,
 )
-from mlops_core.rollout.machine import Rollout
 from mlops_core.rollout.states import Phase
 from schemas.events import (
     AlertRaised,
-    AnyEvent,
-    DeployRequested,
+    ChallengerPassedOver,
     Event,
-    ModelRegistered,
-    Outcome,
-    PerformanceMeasured,
     RolloutAction,
     RolloutAdvanced,
-    RolloutCommanded,
     RolloutFailed,
     RolloutHeld,
     RolloutPromoted,
     RolloutRolledBack,
     RolloutStarted,
 )
-from schemas.settings import RolloutSettings
+from tests.desk_events import (
+    BAD,
+    CANARY,
+    SERVING,
+    Teller,
+    asked,
+    good,
+    kinds,
+    open_,
+    registered,
+    said,
+    window,
+)
 
-SETTINGS = RolloutSettings(steps=(10, 50))
-SERVING = Desk(model="flights", champion="7", replicas=3)
-GOOD, BAD = 0.1, 0.6
-
-
-def registered(version: str, rollout: str = "automatic", id_: str = "") -> ModelRegistered:
-    fields = {"id": id_ or f"registered-{version}", "at": 1, "model": "flights", "version": version}
-    return ModelRegistered.model_validate({**fields, "run_id": "r", "rollout": rollout})
-
-
-def asked(version: str, replicas: int = 1) -> DeployRequested:
-    id_ = f"asked-{version}-{replicas}"
-    return DeployRequested(id=id_, at=1, model="flights", version=version, replicas=replicas)
-
-
-def said(action: RolloutAction, number: int = 0) -> RolloutCommanded:
-    return RolloutCommanded(id=f"said-{action}-{number}", at=2, model="flights", action=action)
-
-
-def window(number: int, loss: float = GOOD, rows: int = 300, since: int = -1, id_: str = "") -> AnyEvent:
-    """Hour `number`: `rows` labels of each version, of which stable's have the loss `GOOD`."""
-    return PerformanceMeasured(
-        id=id_ or f"window-{number}",
-        at=number * 10 + 10,
-        model="flights",
-        since=number * 10 if since < 0 else since,
-        until=number * 10 + 10,
-        rows=2 * rows,
-        labelled=2 * rows,
-        versions={
-            "7": Outcome(rows=rows, loss=rows * GOOD, loss_squared=rows * GOOD),
-            "8": Outcome(rows=rows, loss=rows * loss, loss_squared=rows * loss),
-        },
-    )
-
-
-def told(desk: Desk, *events: AnyEvent) -> tuple[Desk, list[Event]]:
-    """Handle the events; everything that follows."""
-    follows: list[Event] = []
-    for event in events:
-        desk, more = handle(desk, event, SETTINGS)
-        follows += more
-    return desk, follows
-
-
-def open_(desk: Desk) -> Rollout:
-    assert desk.open is not None
-    return desk.open
-
-
-def performed(desk: Desk) -> tuple[Desk, list[Event]]:
-    """The effects of the present phase were carried out."""
-    return told(desk, machine.performed(open_(desk)))
-
-
-def obstructed(desk: Desk) -> tuple[Desk, list[Event]]:
-    return told(desk, machine.obstructed(open_(desk), "no such image"))
-
-
-def canary(desk: Desk = SERVING) -> Desk:
-    """v8 at its first step, its traffic shifted."""
-    desk, _ = told(desk, registered("8"))
-    return performed(performed(desk)[0])[0]
-
-
-def promoted(desk: Desk = SERVING) -> Desk:
-    """v8 is champion, and its rollout closed."""
-    desk, _ = told(canary(desk), window(0))
-    desk, _ = told(performed(desk)[0], window(1))
-    return performed(performed(desk)[0])[0]
-
-
-def kinds(events: Iterable[Event]) -> list[str]:
-    return [type(event).__name__ for event in events]
+told = Teller(CANARY)
+performed, obstructed, canary, promoted = told.performed, told.obstructed, told.canary, told.promoted
 
 
 def test_a_registered_version_goes_from_warming_over_its_steps_to_champion() -> None:
@@ -118,7 +52,7 @@ def test_a_registered_version_goes_from_warming_over_its_steps_to_champion() -> 
         assert open_(desk).phase == expected
         desk, more = performed(desk)
         follows += more
-        desk, more = told(desk, window(number))
+        desk, more = told(desk, *good(number))
         follows += more
     assert kinds(follows) == [
         "RolloutStarted",
@@ -137,7 +71,7 @@ def test_each_phase_says_what_must_be_true() -> None:
     seen: list[tuple[Effect, ...]] = []
     for number in range(5):
         seen.append(effects(open_(desk)))
-        desk, _ = told(performed(desk)[0], window(number))
+        desk, _ = told(performed(desk)[0], *good(number))
     assert seen == [
         (ensure,),
         (ensure, ShiftTraffic("flights", {"8": 10, "7": 90})),
@@ -198,7 +132,7 @@ def test_every_event_leads_back_to_the_registration_and_has_its_own_id() -> None
     for number in range(5):
         reports.append(machine.performed(open_(desk)))
         desk, more = performed(desk)
-        desk, others = told(desk, window(number))
+        desk, others = told(desk, *good(number))
         follows += more + others
     causes = {event.id: event.caused_by for event in follows + reports}
     assert len(causes) == len(follows + reports)
@@ -209,14 +143,14 @@ def test_every_event_leads_back_to_the_registration_and_has_its_own_id() -> None
 
 
 def test_the_same_event_twice_changes_nothing() -> None:
-    desk, _ = told(canary(), window(0))
-    assert told(desk, window(0), registered("8")) == (desk, [])
+    desk, _ = told(canary(), asked("5"), said(RolloutAction.PAUSE))
+    assert told(desk, registered("8"), asked("5"), said(RolloutAction.PAUSE)) == (desk, [])
 
 
 def test_a_report_about_an_earlier_phase_or_step_is_ignored() -> None:
     warming, _ = told(SERVING, registered("8"))
     first, _ = performed(warming)
-    second, _ = told(canary(), window(0))
+    second, _ = told(canary(), *good(0))
     for desk, earlier in [(first, warming), (second, first), (second, warming)]:
         late = machine.performed(open_(earlier)).model_copy(update={"id": "late"})
         after, follows = told(desk, late)
@@ -233,7 +167,7 @@ def test_windows_that_began_before_the_shift_do_not_count() -> None:
 
 
 def test_a_step_counts_nothing_until_its_shift_was_performed() -> None:
-    desk, _ = told(canary(), window(0), window(1, BAD))
+    desk, _ = told(canary(), *good(0), window(1, BAD))
     assert open_(desk).evidence[-1].canary.rows == 0
     assert open_(desk).phase is Phase.CANARY
 
@@ -294,7 +228,7 @@ def test_a_first_version_resumed_from_a_pause_goes_straight_to_promotion() -> No
 
 @pytest.mark.parametrize("windows", [0, 1])
 def test_an_abort_reverts_from_anywhere(windows: int) -> None:
-    desk, _ = told(canary(), *(window(number) for number in range(windows)), said(RolloutAction.ABORT))
+    desk, _ = told(canary(), *good(0)[: 2 * windows], said(RolloutAction.ABORT))
     _, follows = performed(desk)
     (back,) = follows
     assert isinstance(back, RolloutRolledBack)
@@ -317,8 +251,8 @@ def test_a_command_without_a_rollout_is_answered() -> None:
 
 def test_a_running_rollout_finishes_before_the_newest_of_those_that_wait() -> None:
     desk, follows = told(canary(), registered("9"), registered("10"))
-    assert [event.sentence for event in follows if isinstance(event, AlertRaised)] == [
-        "flights:9 is passed over for 10"
+    assert [event.sentence for event in follows if isinstance(event, ChallengerPassedOver)] == [
+        "v9 is passed over for v10: it is newer"
     ]
     desk, _ = told(desk, said(RolloutAction.ABORT))
     desk, follows = performed(performed(desk)[0])
@@ -381,9 +315,10 @@ def test_a_start_brings_up_the_champion_and_keeps_the_one_before_warm() -> None:
 
 def test_a_desk_survives_json() -> None:
     desk, _ = told(canary(), window(0, rows=10), registered("9"), asked("5"))
-    assert Desk.model_validate_json(desk.model_dump_json()) == desk
+    written = desk.model_dump_json()
+    assert Desk.model_validate_json(written).model_dump_json() == written
 
 
 def test_an_event_of_another_model_is_refused() -> None:
     with pytest.raises(errors.Impossible, match="the desk of churn got RolloutCommanded"):
-        handle(Desk(model="churn"), said(RolloutAction.PAUSE), SETTINGS)
+        handle(Desk(model="churn"), said(RolloutAction.PAUSE), CANARY)

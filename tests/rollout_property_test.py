@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mlops_core.rollout import machine
-from mlops_core.rollout.desk import Desk, handle, standing
+from mlops_core.rollout.desk import SEEN, Desk, blended, handle, standing
 from mlops_core.rollout.effects import (
     REPORTED,
+    Blend,
     Crown,
     Effect,
     EnsureRevision,
@@ -19,21 +20,33 @@ from mlops_core.rollout.effects import (
 from mlops_core.rollout.machine import Rollout
 from mlops_core.rollout.states import TERMINAL, Phase
 from schemas.events import (
+    Agreement,
+    AgreementMeasured,
     AnyEvent,
+    ChallengerProven,
     DeployRequested,
     Event,
+    EvidenceMeasured,
+    MemberEvidence,
     ModelRegistered,
     Outcome,
+    PairEvidence,
     PerformanceMeasured,
     RolloutAction,
     RolloutCommanded,
     RolloutObstructed,
     RolloutPerformed,
+    Traffic,
+    TrafficMeasured,
 )
 from schemas.settings import RolloutSettings
 
 MODEL = "flights"
-SETTINGS = RolloutSettings(steps=(10, 50, 100), min_labels=50)
+SETTINGS = [
+    RolloutSettings(steps=(10, 50, 100), min_labels=50, min_requests=50, strategy=strategy, evidence=evidence)
+    for strategy in ("champion", "blend")
+    for evidence in ("auto", "canary")
+]
 Report = RolloutPerformed | RolloutObstructed
 
 
@@ -44,6 +57,9 @@ class Place:
         self.up: set[str] = set()
         self.weights: dict[str, int] = {}
         self.champion: str | None = None
+        self.blend: dict[str, float] = {}
+        self.alone: set[str] = set()
+        """Versions that answer alone, whatever the others do."""
 
     def perform(self, effect: Effect) -> None:
         match effect:
@@ -59,7 +75,13 @@ class Place:
                 # A first version that is given up has nobody to leave its traffic to.
                 assert version not in self.weights or self.weights == {version: 100}
                 self.up.discard(version)
-            case Tag():
+            case Blend(_, weights, None):
+                assert not weights or abs(sum(weights.values()) - 1) < 0.001
+                self.blend = dict(weights)
+            case Blend(_, weights, version) if version:
+                assert set(weights) <= {version}
+                self.alone = self.alone | {version} if weights else self.alone - {version}
+            case Blend() | Tag():
                 pass
 
 
@@ -74,10 +96,14 @@ class Shell(RuleBasedStateMachine):
         self.log: list[AnyEvent] = []
         self.ended: dict[str, Phase] = {}
         self.ids: dict[str, Event] = {}
+        self.insisted: set[str] = set()
+        """Rollouts that a person resumed, or that were beyond a pause when the pin came."""
+        self.settings = SETTINGS[0]
         self.number = 0
 
-    @initialize(champion=st.booleans())
-    def begin(self, champion: bool) -> None:
+    @initialize(champion=st.booleans(), settings=st.sampled_from(SETTINGS))
+    def begin(self, champion: bool, settings: RolloutSettings) -> None:
+        self.settings = settings
         if champion:
             self.desk = Desk(model=MODEL, champion="0")
             self.place.champion = "0"
@@ -91,7 +117,14 @@ class Shell(RuleBasedStateMachine):
         """Handle it and publish what follows; a crash may come before the desk is stored."""
         self.remember(event)
         self.log.append(event)
-        self.desk, follows = handle(self.desk, event, SETTINGS)
+        before = self.desk
+        self.desk, follows = handle(before, event, self.settings)
+        if before.pinned and self.desk.pinned and self.desk.champion != before.champion:
+            assert before.open is not None
+            held = before.open.by_hand or before.open.id in self.insisted
+            assert held, "only a person's word takes the place of a pinned champion"
+        if before.pinned and self.desk.pinned:
+            assert self.desk.blend == before.blend, "pinned weights stay"
         for follow in follows:
             assert follow.caused_by in self.ids, "an effect never comes before its cause"
             self.remember(follow)
@@ -128,6 +161,10 @@ class Shell(RuleBasedStateMachine):
     @rule(action=st.sampled_from(RolloutAction))
     def command(self, action: RolloutAction) -> None:
         n = self.fresh()
+        rollout = self.desk.open
+        late = rollout is not None and rollout.phase in (Phase.PROMOTING, Phase.PROMOTED)
+        if rollout and (action is RolloutAction.RESUME or (action is RolloutAction.PIN and late)):
+            self.insisted.add(rollout.id)
         self.tell(RolloutCommanded(id=f"said-{n}", at=n, model=MODEL, action=action))
 
     @rule(
@@ -151,6 +188,65 @@ class Shell(RuleBasedStateMachine):
         versions = {rollout.stable or "none": good, rollout.version: canary} if rollout else {}
         fields = {"id": f"window-{n}", "at": n, "since": n, "until": n, "rows": rows, "labelled": rows}
         return PerformanceMeasured.model_validate({**fields, "model": MODEL, "versions": versions})
+
+    @rule(version=st.integers(0, 8), stale=st.booleans(), evidence=st.sampled_from(["paired", "canary"]))
+    def prove(self, version: int, stale: bool, evidence: str) -> None:
+        n = self.fresh()
+        champion = "gone" if stale or self.desk.champion is None else self.desk.champion
+        fields = {"id": f"proven-{n}", "at": n, "model": MODEL, "version": str(version)}
+        more = {"champion": champion, "evidence": evidence, "sentence": "better"}
+        self.tell(ChallengerProven.model_validate({**fields, **more}))
+
+    @rule(calls=st.sampled_from([0, 20, 60]), errors=st.sampled_from([0, 0, 0, 30]), crash=st.booleans())
+    def ask_for_predictions(self, calls: int, errors: int, crash: bool) -> None:
+        self.tell(self.traffic(calls, errors), stored=not crash)
+        if crash:
+            self.start_again(0)
+            self.tell(self.log[-1])
+
+    def traffic(self, calls: int, errors: int) -> TrafficMeasured:
+        n = self.fresh()
+        rollout = self.desk.open
+        stable = Traffic(predictions=100, calls=100, latency=[100])
+        canary = Traffic(predictions=calls, calls=calls + errors, errors=errors, latency=[calls])
+        versions = {rollout.stable or "none": stable, rollout.version: canary} if rollout else {}
+        fields = {"id": f"traffic-{n}", "at": n, "model": MODEL, "since": n, "until": n + 1}
+        return TrafficMeasured.model_validate({**fields, "versions": versions})
+
+    @rule(
+        weights=st.lists(st.floats(0.001, 1), min_size=1, max_size=5),
+        scored=st.booleans(),
+        gain=st.sampled_from([0.02, -0.02]),
+        against=st.sampled_from([0.1, 1000.0]),
+    )
+    def weigh(self, weights: list[float], scored: bool, gain: float, against: float) -> None:
+        n = self.fresh()
+        champion = self.desk.champion or "0"
+        found = PairEvidence(rows=100, gain=gain, low=gain - 1, high=gain + 1, proof=1, against=against)
+        fields = {"id": f"evidence-{n}", "at": n, "model": MODEL, "champion": champion, "leader": champion}
+        more = {"rows": 100, "labelled": n, "since": n, "until": n, "loss": "squared error", "sentence": ""}
+        members = {
+            str(version): MemberEvidence(weight=weight / sum(weights), loss=0.1, rows=100 * scored)
+            for version, weight in enumerate(weights)
+        }
+        pairs = {self.desk.open.version: found} if self.desk.open else {}
+        self.tell(EvidenceMeasured.model_validate({**fields, **more, "members": members, "pairs": pairs}))
+        self.blend()
+
+    def blend(self) -> None:
+        """Carried out beside whatever else is done."""
+        blend = blended(self.desk, self.settings)
+        if blend and self.desk.champion:
+            self.perform([blend])
+
+    @precondition(lambda self: self.desk.open)
+    @rule(disagreeing=st.sampled_from([0, 0, 50]))
+    def compare(self, disagreeing: int) -> None:
+        assert self.desk.open is not None
+        n = self.fresh()
+        fields = {"id": f"agreement-{n}", "at": n, "model": MODEL, "version": self.desk.open.version}
+        agreement = Agreement(rows=50, disagreeing=disagreeing)
+        self.tell(AgreementMeasured.model_validate({**fields, "agreement": agreement}))
 
     @precondition(lambda self: self.busy)
     @rule()
@@ -178,6 +274,7 @@ class Shell(RuleBasedStateMachine):
             self.perform(effects(self.desk.open)[:done])
         self.desk = Desk.model_validate_json(self.stored if self.log else self.desk.model_dump_json())
         self.perform(standing(self.desk))
+        self.blend()
         if self.desk.open:
             self.perform(effects(self.desk.open))
 
@@ -197,18 +294,39 @@ class Shell(RuleBasedStateMachine):
 
     @invariant()
     def the_queue_is_short(self) -> None:
-        assert len(self.desk.queue) <= 2
-        assert self.desk.open or not self.desk.queue
+        assert len(self.desk.queue) <= 3
+        assert self.desk.open or self.desk.pinned or not self.desk.queue
+
+    @invariant()
+    def only_what_is_told_once_is_remembered_by_id(self) -> None:
+        assert len(self.desk.seen) <= SEEN
+        measured = ("window", "traffic", "evidence", "agreement")
+        assert not any(id_.startswith(measured) for id_ in self.desk.seen)
+
+    @invariant()
+    def a_canary_with_traffic_answers_alone(self) -> None:
+        rollout = self.desk.open
+        if rollout and rollout.phase is Phase.CANARY and rollout.since is not None:
+            assert (rollout.version in self.place.alone) == (self.settings.strategy == "blend")
+        if self.settings.strategy == "champion":
+            assert self.place.blend == {}
+
+    @invariant()
+    def at_rest_the_champion_answers_with_the_blend(self) -> None:
+        if self.desk.open is None:
+            assert self.desk.champion not in self.place.alone
 
     def teardown(self) -> None:
         """Signals keep coming: every rollout ends in one terminal phase."""
+        self.command(RolloutAction.UNPIN)
         for _ in range(100):
             if self.desk.open is None:
                 break
             if self.desk.open.phase is Phase.PAUSED:
                 self.command(RolloutAction.RESUME)
             self.carry_out()
-            self.tell(self.window(60, 0.1))
+            self.tell(self.window(600, 0.1))
+            self.tell(self.traffic(10_000, 0))
         assert self.desk.open is None
         assert all(rollout.phase in TERMINAL for rollout in self.desk.finished)
 

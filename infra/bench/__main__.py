@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra.bench import agents, growth, kafka, latency, peers, publishing, serving, shortfalls, start
+from infra.bench import agents, growth, kafka, latency, load, peers, publishing, serving, shortfalls, start
 from infra.bench.table import Row, environment, figures, markdown, missed
 
 Measure = Callable[[bool], list[Row]]
@@ -16,6 +16,7 @@ Measure = Callable[[bool], list[Row]]
 SECTIONS: Mapping[str, Measure] = {
     "Drift through Apache Kafka and Faust": lambda _: kafka.measure(),
     "From an event to the page": lambda _: latency.measure(),
+    "Single requests through the whole loop": lambda _: load.measure(),
     "Growth": growth.measure,
     "Publisher": lambda _: publishing.measure(),
     "What a row costs each agent": lambda _: agents.measure(),

@@ -33,8 +33,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from infra.dashboard import metrics
+from infra.dashboard.agents import Agents
 from infra.dashboard.feed import Feed
 from infra.dashboard.state import Board
+from infra.wiring import AGENTS
 from schemas.events import Part
 from schemas.settings import Settings
 
@@ -60,13 +62,15 @@ def build(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> S
     A server says `stopping` before it waits for its connections: streams then end by themselves.
     """
     feed = Feed(settings.kafka, Board(settings.drift, settings.rollout))
-    page = Page(feed, settings, stopping)
+    agents = Agents(settings.kafka, AGENTS)
+    page = Page(feed, agents, settings, stopping)
 
     @asynccontextmanager
     async def reading(_app: Starlette) -> AsyncIterator[None]:
         feed.start()
+        agents.start()
         yield
-        await asyncio.to_thread(feed.stop)
+        await asyncio.gather(asyncio.to_thread(feed.stop), asyncio.to_thread(agents.stop))
 
     return Starlette(
         routes=[
@@ -101,12 +105,14 @@ def run(settings: Settings) -> None:
 class Page:
     """The handlers, over one feed."""
 
-    def __init__(self, feed: Feed, settings: Settings, stopping: Callable[[], bool]) -> None:
+    def __init__(self, feed: Feed, agents: Agents, settings: Settings, stopping: Callable[[], bool]) -> None:
         self._feed = feed
+        self._agents = agents
         self._stopping = stopping
         self._settings = settings
         self._run = secrets.token_hex(4)
         self._registry = metrics.registry(feed.read)
+        self._registry.register(agents)
         self._last: tuple[int, int, str | None, bytes] = (-1, -1, None, b"")
 
     async def index(self, _request: Request) -> Response:
@@ -184,6 +190,7 @@ class Page:
             "last_message": health.last_message,
             "caught_up": health.caught_up,
             "trouble": health.error,
+            "agents": asdict(self._agents.pace),
         }
 
     def _id(self, sequence: int) -> str:
@@ -212,7 +219,7 @@ class Guarded:
 
 
 def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
-    return any(before[key] != now[key] for key in ("caught_up", "trouble"))
+    return any(before[key] != now[key] for key in ("caught_up", "trouble", "agents"))
 
 
 def _with(news: bytes, alive: Mapping[str, object]) -> bytes:

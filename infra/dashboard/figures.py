@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from infra.dashboard import throughput
 from infra.dashboard.labels import Labels
 from infra.dashboard.rollouts import Rollouts
 from infra.dashboard.views import Expected, Figures, Measured, Window
+
+LATELY = 60
+"""Windows of all versions together from which throughput is computed."""
 
 
 def figures(champion: str | None, labels: Labels, rollouts: Rollouts, windows: Sequence[Window]) -> Figures:
@@ -24,20 +28,10 @@ def figures(champion: str | None, labels: Labels, rollouts: Rollouts, windows: S
         loss=None if last is None else last.loss,
         expected=None if expected is None else Expected.of(expected),
         at=labels.points.items[-1].until if labels.points.items else None,
-        rows_per_second=_rate(windows),
+        rows_per_second=throughput.rows_per_second(windows[-LATELY:]),
         labelled=labels.labelled,
         rollout_outcomes=_since_rollout(labels, rollouts),
     )
-
-
-def _rate(windows: Sequence[Window]) -> float | None:
-    """Rows a second in the newest window of each version that answered lately; None if unknown."""
-    newest: dict[str, Window] = {window.version: window for window in windows[-20:]}
-    if not newest:
-        return None
-    start = max(newest.values(), key=lambda window: window.until).since
-    rates = [_rows_per_second(window) for window in newest.values() if window.until >= start]
-    return round(sum(rates), 4)
 
 
 def _since_rollout(labels: Labels, rollouts: Rollouts) -> Mapping[str, Measured]:
@@ -61,7 +55,3 @@ def _since_rollout(labels: Labels, rollouts: Rollouts) -> Mapping[str, Measured]
 
 def _valued(measured: Measured, measure: str) -> float:
     return measured.error if measure == "error" else measured.loss
-
-
-def _rows_per_second(window: Window) -> float:
-    return window.rows / max((window.until - window.since) / 1000, 0.001)

@@ -10,9 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from infra import commands
 from infra.demo.summary import Facts
 from schemas.events import (
     AnyEvent,
+    ChallengerProven,
+    DeployRequested,
     DriftDetected,
     Event,
     ModelRegistered,
@@ -69,14 +72,13 @@ class Narrative:
     """A thread that reads every event of the loop. `armed` is the file that makes one training go bad."""
 
     def __init__(self, settings: Settings, terminal: Terminal, armed: Path | None) -> None:
+        self._settings = settings
         self._terminal = terminal
         self._armed = armed
         self._counts: Counter[str] = Counter()
         self._trainings: set[str] = set()
         self._rollouts: dict[str, bool] = {}
         """Rollouts under way, and whether they have traffic yet."""
-        self._registered = False
-        """Whether a challenger's rollout is still to begin."""
         self._sabotaged: str | None = None
         """The version that went bad."""
         self._first_drift: float | None = None
@@ -105,8 +107,7 @@ class Narrative:
     @property
     def training(self) -> bool:
         """Whether a challenger is being trained, or started."""
-        waits = self._registered and not self._rollouts  # else it waits for the one under way
-        return bool(self._trainings) or waits or not all(self._rollouts.values())
+        return bool(self._trainings) or not all(self._rollouts.values())
 
     def progress(self, asked: int, total: int, now: int, seconds: float) -> None:
         """Where the year is."""
@@ -159,10 +160,10 @@ class Narrative:
             case TrainingCompleted() | TrainingRefused() | TrainingFailed():
                 self._trainings.discard(event.caused_by or "")
                 self._sabotage(event)
-            case ModelRegistered():
-                self._registered = True
+            case ModelRegistered() if event.version == self._sabotaged:
+                request = DeployRequested.following(event, version=event.version)
+                commands.publish(self._settings.kafka, request)
             case RolloutStarted():
-                self._registered = False
                 self._rollouts[event.rollout] = False
             case RolloutAdvanced():
                 self._rollouts[event.rollout] = True
@@ -182,7 +183,8 @@ class Narrative:
             self._armed.touch()
         else:
             self._sabotaged = ended.version
-            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back; watch it)")
+            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back. Labels would")
+            self._terminal.say(" never let it serve; it is deployed by hand all the same: watch it)")
 
     def _line(self, event: AnyEvent) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:
@@ -199,6 +201,7 @@ _TOLD: Mapping[type[Event], Callable[[Any], str]] = {
     ),
     TrainingRefused: lambda event: f"challenger refused: {event.reason}",
     TrainingFailed: lambda event: f"training failed: {event.error}",
+    ChallengerProven: lambda event: f"proven: {event.sentence}",
     RolloutAdvanced: lambda event: f"canary: {event.sentence}",
     RolloutPromoted: lambda event: f"promoted: {event.sentence}",
     RolloutRolledBack: lambda event: f"rolled back: {event.sentence}",

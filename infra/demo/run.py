@@ -49,11 +49,10 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
     """
     return {
         "retraining": {
-            "cooldown_hours": 24 * (30 if fast else 10),
             "min_new_labels": 3000,
-            "window_rows": 40_000 if fast else 50_000,
+            "windows": (20_000, 40_000 if fast else 60_000),
         },
-        "rollout": {"steps": (10, 50), "min_labels": 250},
+        "rollout": {"min_requests": 100},
         "store": {"segment_rows": 500, "segment_hours": 72},
         "performance": {"horizon_hours": 48, "window_labels": 250},
         "training": {

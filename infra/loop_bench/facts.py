@@ -19,6 +19,8 @@ class Facts:
     """Events by type."""
     fits: int = 0
     """Models that trainings fitted; one a training where its end doesn't say."""
+    requests: set[str] = field(default_factory=set)
+    """Requests whose training ended; a training ends with an event for each version it registered."""
     promoted: list[str] = field(default_factory=list)
     """Versions in the order of their promotion, the first one included."""
     rollouts: set[str] = field(default_factory=set)
@@ -34,6 +36,7 @@ class Facts:
         self.counts[kind] += 1
         if kind in TRAINED:
             self.fits += int(event.get("fits") or 1)
+            self.requests.add(str(event.get("caused_by")))
         elif kind == "RolloutStarted":
             self.rollouts.add(str(event["rollout"]))
         elif kind in ENDS:
@@ -50,7 +53,7 @@ class Facts:
     @property
     def trainings(self) -> int:
         """Trainings that ended, the first model's included."""
-        return sum(self.counts[kind] for kind in TRAINED)
+        return len(self.requests)
 
     @property
     def promotions(self) -> int:

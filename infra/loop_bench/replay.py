@@ -105,6 +105,7 @@ def groups(stream: Stream, options: Options) -> Groups:
     found: Groups = {
         "performance": {"horizon_hours": horizon},
         "training": {"warm": True},
+        "serving": {"report_seconds": 0.1},
         "metrics": {"port": free_port()},
         "kafka": {"data_partitions": options.partitions, "control_partitions": options.partitions},
     }

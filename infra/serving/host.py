@@ -44,7 +44,9 @@ class Host:
         launch = Launch(settings.registry.tracking_uri, settings.kafka, settings.publisher, folder / "logs")
         async with client_session() as session:
             fleet = Fleet(launch, session, folder / "plan.json")
-            reports = Reports(settings.kafka, settings.publisher, fleet.shared)
+            reports = Reports(
+                settings.kafka, settings.publisher, fleet.shared, settings.serving.report_seconds
+            )
             router = Router(fleet, session, CollectorRegistry(), reports.tally)
             admin = Admin(fleet, settings.serving.host)
 

@@ -22,9 +22,7 @@ from schemas.settings import KafkaSettings, PublisherSettings
 from streams.publisher import BufferFull, NotDelivered, Publisher
 
 LOOK_SECONDS = 0.25
-SHARED_SECONDS = 1.0
-"""Between two events of a model whose traffic several versions share: a canary is judged from them."""
-ALONE_SECONDS = 10.0
+ALONE = 10
 """Between two events of a model of which one version serves: nobody waits for them."""
 FLUSH_SECONDS = 4.0
 
@@ -100,8 +98,14 @@ class Reports:
     """Publishes the tally. `shared` says whether several versions share a model's traffic now."""
 
     def __init__(
-        self, kafka: KafkaSettings, settings: PublisherSettings, shared: Callable[[str], bool]
+        self,
+        kafka: KafkaSettings,
+        settings: PublisherSettings,
+        shared: Callable[[str], bool],
+        seconds: float = 1.0,
     ) -> None:
+        """`seconds` between two reports of a model whose traffic is shared."""
+        self._seconds = seconds
         self.tally = Tally()
         self._shared = shared
         self._publisher = Publisher(kafka, settings.model_copy(update={"when_full": "raise"}))
@@ -115,7 +119,7 @@ class Reports:
     async def run(self) -> None:
         """Publish what is due, until cancelled. The publisher is called in a thread: it may wait."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(min(LOOK_SECONDS, self._seconds / 2))
             events = [*self._given_up(), *self._due(_now())]
             if events:
                 await asyncio.to_thread(self._send, events)
@@ -132,7 +136,7 @@ class Reports:
 
     def _due(self, now: int) -> Iterator[TrafficMeasured]:
         for model, since in self.tally.spans().items():
-            pause = SHARED_SECONDS if self._shared(model) else ALONE_SECONDS
+            pause = self._seconds * (1 if self._shared(model) else ALONE)
             if model not in self._sending and now - since >= pause * 1000:
                 yield self._event(model, since, now)
 

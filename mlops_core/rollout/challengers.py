@@ -70,7 +70,11 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
         case RolloutPromoted():
             return _promoted(known, event)
         case RolloutRolledBack() | RolloutFailed():
-            known.canary = known.proposed = None
+            known.canary = None
+            if event.version == known.proposed:
+                known.proposed = None
+            # Topics have no order between them: its registration may come later, and is no news then.
+            known.origins.setdefault(event.version, event.rollout)
             if event.version != known.champion:
                 _forget(known, event.version)
             return [_pool(known, event, f"{named(event.version)} left: {event.sentence}")]
@@ -80,9 +84,10 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
 
 def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
     """Events that follow from labelled rows of one partition; `known` is changed."""
-    known.unscored = {
-        version: why for version, why in losses.unscored.items() if version in known.pool.versions
-    }
+    if not losses.agreement:  # a comparison of served scores says nothing about the others
+        known.unscored = {
+            version: why for version, why in losses.unscored.items() if version in known.pool.versions
+        }
     unmeasurable = [*_agreement(losses), *_unmeasurable(known, losses, settings)]
     if not losses.rows or known.champion is None:
         return unmeasurable
@@ -97,10 +102,9 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
 
 
 def _agreement(losses: PairedLosses) -> list[Event]:
-    span = losses.span
     return [
         AgreementMeasured(
-            id=ids.derived(losses.model, "agreement", version, span.topic, span.partition, span.first),
+            id=ids.derived(losses.model, "agreement", version, *_place(losses)),
             at=losses.until,
             model=losses.model,
             version=version,
@@ -108,6 +112,11 @@ def _agreement(losses: PairedLosses) -> list[Event]:
         )
         for version, one in losses.agreement.items()
     ]
+
+
+def _place(losses: PairedLosses) -> tuple[str | int, ...]:
+    """Where its rows were read: no other message of the model has the same."""
+    return losses.span.topic, losses.span.partition, losses.span.first
 
 
 def dump(known: Challengers) -> dict[str, Any]:
@@ -139,6 +148,12 @@ def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSet
     known.origins[event.version] = event.id
     if event.rollout == "manual":
         known.by_hand.append(event.version)
+    if event.gate is not None and event.gate.champion is not None:
+        if known.champion is None:  # it was champion before its promotion could be read here
+            known.champion = event.gate.champion
+            known.pool.admit(event.gate.champion)
+        known.pool.admit(event.version)
+        known.pool.credit(event.version, event.gate.champion, event.gate, settings)
     known.pool.admit(event.version)
     return [*_evicted(known, event, settings), _pool(known, event, f"{named(event.version)} was registered")]
 
@@ -170,6 +185,7 @@ def _forget(known: Challengers, version: str) -> None:
     known.pool.remove(version)
     known.span = None
     known.by_hand = [one for one in known.by_hand if one != version]
+    known.previous = None if known.previous == version else known.previous
 
 
 def _promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
@@ -199,6 +215,7 @@ def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
         model=known.model,
         champion=champion,
         leader=leader,
+        strategy=settings.strategy,
         rows=span.rows,
         labelled=known.labelled,
         since=span.since,
@@ -213,8 +230,10 @@ def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
 
 
 def _proposed(known: Challengers, measured: EvidenceMeasured, settings: RolloutSettings) -> list[Event]:
-    proven = known.pool.proven(measured.champion, settings)
-    if proven is None or proven == known.proposed or proven in known.by_hand:
+    if settings.evidence == "canary":
+        return []  # each version had its canary when it was registered
+    proven = known.pool.proven(measured.champion, settings, known.by_hand)
+    if proven is None or proven == known.proposed:
         return []
     if known.proposed in measured.members:
         before = measured.members[known.proposed or ""].weight
@@ -239,7 +258,7 @@ def _proposed(known: Challengers, measured: EvidenceMeasured, settings: RolloutS
 
 def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
     """Where versions can't be scored, the newest of them gets a canary, if the settings allow it."""
-    if not known.unscored or settings.evidence == "paired" or known.proposed is not None:
+    if not known.unscored or settings.evidence != "auto" or known.proposed is not None:
         return []
     champion = known.champion
     waiting = [
@@ -256,9 +275,7 @@ def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSet
     sentence = f"{named(version)} is judged by the labels of its own requests: {why}"
     return [
         ChallengerProven(
-            id=ids.derived(
-                known.model, "ChallengerProven", version, known.origins.get(version, ""), "canary"
-            ),
+            id=ids.derived(known.model, "ChallengerProven", version, "canary", *_place(losses)),
             at=losses.until,
             model=known.model,
             caused_by=known.origins.get(version),
@@ -289,9 +306,10 @@ def _sentence(
     pair = pairs.get(leader)
     if pair is None:
         return f"{named(leader)} leads with {weight:.0%} of the weight"
+    side = "below" if pair.gain >= 0 else "above"
     said = (
-        f"{named(leader)} leads with {weight:.0%} of the weight: loss {pair.gain:.4f} below champion "
-        f"{named(champion)}'s on {pair.rows:,} labels ({pair.low:+.4f} to {pair.high:+.4f})"
+        f"{named(leader)} leads with {weight:.0%} of the weight: loss {abs(pair.gain):.4f} {side} champion "
+        f"{named(champion)}'s on {pair.rows:,} labels (gain {pair.low:+.4f} to {pair.high:+.4f})"
     )
     if pair.proof >= settings.proof:
         return f"{said}, proven at {_odds(pair.proof)} to 1"

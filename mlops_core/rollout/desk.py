@@ -62,6 +62,8 @@ TRIED = 1000
 """Versions whose registration is never again a reason to roll them out."""
 UNMEASURABLE = 3
 """Windows in a row without a measurement until a person is asked."""
+PINNED, UNPINNED = "a person pinned the champion", "a person unpinned the champion"
+"""Why a rollout is paused, and why it goes on."""
 
 
 class Desk(Part):
@@ -135,9 +137,10 @@ def _counted(desk: Desk, event: Event, settings: RolloutSettings) -> tuple[Desk,
             return desk, []
 
 
-def blended(desk: Desk) -> Blend | None:
-    """How answers are to be averaged; None where nothing was ever blended."""
-    return Blend(desk.model, desk.blend) if desk.blend else None
+def blended(desk: Desk, settings: RolloutSettings) -> Blend | None:
+    """How answers are to be averaged, or that they are no more; None where nothing was ever blended."""
+    weights = desk.blend if settings.strategy == "blend" else {}
+    return Blend(desk.model, weights) if desk.blend else None
 
 
 def standing(desk: Desk) -> tuple[Effect, ...]:
@@ -182,15 +185,10 @@ def _next(desk: Desk, trigger: Event, settings: RolloutSettings) -> tuple[Desk, 
         return desk, []
     request, *waiting = desk.queue
     desk = desk.model_copy(update={"queue": tuple(waiting)})
-    if isinstance(request, ChallengerProven) and request.champion != desk.champion:
-        why = f"it was proven against {named(request.champion)}, and another version is champion now"
-        note: Event = _passed_over(request, desk.champion, why)
+    needless = _needless(desk, request)
+    if needless is not None:
         desk, events = _next(desk, trigger, settings)
-        return desk, [note, *events]
-    if request.version == desk.champion:
-        note = _note(request, f"{desk.model}:{request.version} is already champion")
-        desk, events = _next(desk, trigger, settings)
-        return desk, [note, *events]
+        return desk, [needless, *events]
     back = not isinstance(request, ModelRegistered) and request.version == desk.previous
     rollout, events = machine.start(
         request,
@@ -203,6 +201,16 @@ def _next(desk: Desk, trigger: Event, settings: RolloutSettings) -> tuple[Desk, 
         blend=settings.strategy == "blend",
     )
     return desk.model_copy(update={"open": rollout}), events
+
+
+def _needless(desk: Desk, request: Wanted) -> Event | None:
+    """What is said where the request has nothing to lead to any more."""
+    if request.version == desk.champion:
+        return _note(request, f"{desk.model}:{request.version} is already champion")
+    if isinstance(request, ChallengerProven) and request.champion != desk.champion:
+        why = f"it was proven against {named(request.champion)}, and another version is champion now"
+        return _passed_over(request, desk.champion, why)
+    return None
 
 
 def _reported(
@@ -253,8 +261,10 @@ def _measured(desk: Desk, event: PerformanceMeasured, settings: RolloutSettings)
 def _traffic(desk: Desk, event: TrafficMeasured, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
     """Judge the canary by its requests; while it is paused they are counted, and nobody judges."""
     rollout = desk.open
-    if rollout is None or not rollout.requests or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
+    if rollout is None or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
         return desk, []
+    if not rollout.step or len(rollout.requests) < rollout.step:
+        return desk, []  # the step's share is not set yet
     *before, now = rollout.requests
     counted = now.plus(event, rollout.version, rollout.stable or "")
     grown = rollout.model_copy(update={"requests": (*before, counted)})
@@ -296,12 +306,19 @@ def _evidence(desk: Desk, event: EvidenceMeasured, settings: RolloutSettings) ->
 
 
 def _blend(before: dict[str, float], event: EvidenceMeasured) -> dict[str, float]:
-    """Weights to answer with; the ones before where little has moved."""
-    kept = {version: one.weight for version, one in event.members.items() if one.weight >= SMALLEST_WEIGHT}
+    """Weights to answer with, of versions that were scored; the ones before where little has moved."""
+    kept = {
+        version: one.weight
+        for version, one in event.members.items()
+        if one.weight >= SMALLEST_WEIGHT and one.rows and version not in event.unscored
+    }
+    if not kept:
+        return before
     total = sum(kept.values())
     now = {version: round(weight / total, 4) for version, weight in kept.items()}
     moved = sum(abs(now.get(version, 0.0) - before.get(version, 0.0)) for version in {*now, *before})
-    return now if moved >= MOVED or set(now) - set(before) else before
+    left = set(before) - set(event.members)
+    return now if moved >= MOVED or left or set(now) - set(before) else before
 
 
 def _judged(
@@ -321,16 +338,16 @@ def _judged(
         case "fail":
             signal = Signal.FAILED
         case "hold":
-            signal = Signal.HELD
+            rollout, signal = machine.doubting(rollout, about), Signal.HELD
         case "error":
+            rollout = machine.doubting(rollout, about)
             signal = Signal.PAUSED if rollout.errors + 1 >= UNMEASURABLE else Signal.HELD
     return _moved(desk, *machine.advance(rollout, signal, trigger, verdict))
 
 
 def _commanded(desk: Desk, event: RolloutCommanded, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
     if event.action in (RolloutAction.PIN, RolloutAction.UNPIN):
-        pinned = event.action is RolloutAction.PIN
-        return _next(desk.model_copy(update={"pinned": pinned}), event, settings)
+        return _pinned(desk, event, settings)
     if desk.open is None:
         return desk, [_note(event, f"{desk.model} has no rollout in progress: got {event.action}")]
     try:
@@ -340,6 +357,20 @@ def _commanded(desk: Desk, event: RolloutCommanded, settings: RolloutSettings) -
     except errors.Impossible as error:
         return desk, [_note(event, str(error))]
     return _moved(desk, *moved)
+
+
+def _pinned(desk: Desk, event: RolloutCommanded, settings: RolloutSettings) -> tuple[Desk, list[Event]]:
+    """A pin pauses what nobody asked for before it could replace the champion; an unpin lets it go on."""
+    pinned = event.action is RolloutAction.PIN
+    desk = desk.model_copy(update={"pinned": pinned})
+    rollout = desk.open
+    if rollout is None:
+        return _next(desk, event, settings)
+    if pinned and not rollout.by_hand and rollout.phase in (Phase.WARMING, Phase.CANARY):
+        return _moved(desk, *machine.advance(rollout, Signal.PAUSED, event, because=PINNED))
+    if not pinned and rollout.phase is Phase.PAUSED and rollout.because == PINNED:
+        return _moved(desk, *machine.advance(rollout, machine.resumed(rollout), event, because=UNPINNED))
+    return desk, []
 
 
 def _ordered(rollout: Rollout, action: RolloutAction) -> Signal:

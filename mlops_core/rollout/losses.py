@@ -43,7 +43,7 @@ def paired(
             found[version] = residuals if regression else residuals**2
         else:
             why[version] = "it gave a score that is no finite number"
-    losses = np.array(list(found.values())).reshape(len(found), -1)
+    losses = np.array(list(found.values())).reshape(len(found), len(rows))
     times = rows.labelled_at if len(rows) else examples.labelled_at
     return PairedLosses(
         model=model,

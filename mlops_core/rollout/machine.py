@@ -65,6 +65,8 @@ class Rollout(Part):
     """Why it is in this phase, as a sentence."""
     since: Millis | None = None
     """Windows that begin from here on count; None until the step's shift of traffic was performed."""
+    by_hand: bool = False
+    """Whether a person asked for it: then a pin doesn't hold it."""
     proof: Literal["paired", "canary"] = "canary"
     """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
     blend: bool = False
@@ -102,7 +104,7 @@ class Rollout(Part):
         return self.id, self.phase, self.step
 
 
-def start(
+def start(  # noqa: PLR0913 - all that a rollout begins with
     request: ModelRegistered | DeployRequested | ChallengerProven,
     stable: str | None,
     steps: tuple[int, ...],
@@ -122,6 +124,7 @@ def start(
         spare=spare,
         replicas=replicas,
         steps=steps if stable else (),
+        by_hand=isinstance(request, DeployRequested),
         proof="paired" if paired else "canary",
         blend=blend,
         cause=request.id,
@@ -175,16 +178,22 @@ def resumed(rollout: Rollout) -> Signal:
 def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
     """With what comes from now on counting for its step.
 
-    Windows of labels count from `since` on (time of the data), requests from `clock` on (wall clock).
+    Windows of labels count from `since` on (time of the data), requests from `clock` on (wall clock). A step
+    that was taken up again after a pause keeps its requests: the share was the same all the time.
     """
-    before = rollout.requests[: rollout.step - 1]
-    steps = (*before, Step(share=rollout.share, since=clock))
+    begun = len(rollout.requests) >= rollout.step
+    steps = rollout.requests if begun else (*rollout.requests, Step(share=rollout.share, since=clock))
     return rollout.model_copy(update={"since": since, "requests": steps})
 
 
 def passing(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
     """With one more good verdict at this step."""
     return rollout.model_copy(update={"passed": tuple(dict.fromkeys((*rollout.passed, verdict)))})
+
+
+def doubting(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
+    """With a good verdict at this step taken back: what came since made it doubtful."""
+    return rollout.model_copy(update={"passed": tuple(one for one in rollout.passed if one != verdict)})
 
 
 def complete(rollout: Rollout) -> bool:

@@ -5,7 +5,7 @@ are the nearest thing to its future.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,16 @@ from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.quantities import Season
 from schemas.records import Millis
-from schemas.settings import DriftSettings, TrainingSettings
+from schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, TrainingSettings
 
-MIN_FRESH = 1000
-"""Rows after a change that may be worth a fit of their own."""
+SINCE = "since the change"
+"""The window of what came after a change."""
+MIN_FRESH = 300
+"""Rows after a change that are worth a fit of their own: 100 of them are the gate's."""
 MOST_FRESH = 0.8
-"""Share of the window from which on a second fit would be the first one again."""
+"""Share of the largest window from which on a fit would be that of the window again."""
+LEARNED_UNTIL = "learned_until"
+"""Tag of a version: when the newest label that it learned from arrived (UTC, ms)."""
 SAMPLE_ROWS = 5
 """Rows that show the registry what the matrix looks like."""
 
@@ -43,6 +47,38 @@ class Champion:
 
     version: str
     fitted: Fitted
+    learned_until: Millis | None = None
+    """When the newest label that it learned from arrived; None where that is not known."""
+
+
+def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
+    """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
+
+    After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
+    Which it was, labels tell. `examples` are ordered by `at`; names are those of `names`. Windows that
+    would have the rows of a larger one, or too few, are left out.
+    """
+    found = {
+        name: examples[-rows:]
+        for name, rows in zip(names(request), sorted(request.windows or (request.rows,)), strict=False)
+    }
+    if request.since is not None and request.windows:
+        fresh = examples[examples.at >= request.since]
+        if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(examples):
+            found[SINCE] = fresh
+    last = {len(rows): name for name, rows in found.items()}
+    return {name: rows for name, rows in found.items() if last[len(rows)] == name}
+
+
+def names(request: RetrainRequested) -> Sequence[str]:
+    """Names of all windows that a request may lead to, the shortest first."""
+    rows = [str(rows) for rows in sorted(request.windows or (request.rows,))]
+    return [*rows, SINCE] if request.since is not None and request.windows else rows
+
+
+def answer(request: RetrainRequested, window: str) -> str:
+    """Under which name the registry keeps the version of one window of a request."""
+    return f"{request.id}/{window}"
 
 
 def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
@@ -53,24 +89,25 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     trainer: Trainer,
     settings: TrainingSettings,
     drift: DriftSettings | None = None,
+    window: str = "",
 ) -> Candidate | GateEvidence:
-    """The challenger that `request` asks for, or the evidence with which the gate refused it.
+    """The challenger that learns from `examples`, or the evidence with which the gate refused it.
 
-    Its profile learns what `drift` names: how the hours of a season differ, how segments do.
+    The gate sees a model of the older rows; what is registered is fitted once more on all of them
+    (`training.refit`). Its profile learns what `drift` names: how hours of a season differ, how segments do.
 
     Raises:
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
     task, drift = Task(model.task), drift or DriftSettings()
-    older, newest = _parted(examples, task, settings.holdout)
-    fits = [trainer.fit(rows, task, model.hyperparameters) for rows in lessons(older, request.since)]
-    fitted, scores = _best([(one, trainer.scores(one, newest)) for one in fits], newest)
-    incumbent = None
-    if champion is not None:
-        incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest))
-    evidence = gate.compare(newest.labels, scores, incumbent, settings)
+    older, newest = _parted(examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS)
+    judged = trainer.fit(older, task, model.hyperparameters)
+    scores = trainer.scores(judged, newest)
+    evidence = _compared(newest, scores, champion, trainer, settings)
     if not evidence.passed:
         return evidence
+    learned = examples if settings.refit else older
+    fitted = trainer.fit(learned, task, model.hyperparameters) if settings.refit else judged
     profile = _profile(examples, (fitted, scores), task, settings, drift)
     return Candidate(
         model=request.model,
@@ -78,28 +115,32 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
         profile=profile,
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
-        request=request.id,
+        request=answer(request, window or names(request)[-1]),
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
-        tags={**_tags(request, model, examples), **_learned_tags(examples, profile, drift)},
+        tags={
+            **_tags(request, model, examples),
+            **_learned_tags(examples, profile, drift),
+            LEARNED_UNTIL: str(int(learned.labelled_at.max())),
+        },
     )
 
 
-def lessons(older: Examples, since: Millis | None) -> Iterator[Examples]:
-    """What to learn from: the whole window, and, where the truth changed, also only what came after.
+def _compared(
+    newest: Examples, scores: Floats, champion: Champion | None, trainer: Trainer, settings: TrainingSettings
+) -> GateEvidence:
+    """Challenger against champion on the newest rows that neither learned from.
 
-    After an abrupt change the old rows teach the past; after a change that was none, the few new ones teach
-    noise. Which it was, the newest rows tell.
+    A champion that was fitted on all rows of its window looks far better on these than it is.
     """
-    yield older
-    if since is not None:
-        fresh = older[older.labelled_at >= since]
-        if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(older) and float(np.ptp(fresh.labels)) > 0:
-            yield fresh
-
-
-def _best(fits: Sequence[tuple[Fitted, Floats]], newest: Examples) -> tuple[Fitted, Floats]:
-    """The fit with the least squared error on the newest rows, and its scores."""
-    return min(fits, key=lambda one: float(np.square(newest.labels - one[1]).mean()))
+    if champion is None:
+        return gate.compare(newest.labels, scores, None, settings)
+    new = np.full(len(newest), True)
+    if champion.learned_until is not None:
+        new = newest.labelled_at > champion.learned_until
+    if new.sum() < GATE_ROWS:
+        return gate.incomparable(newest.labels, scores, champion.version, int(new.sum()))
+    incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest[new]))
+    return gate.compare(newest.labels[new], scores[new], incumbent, settings)
 
 
 def reference(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
@@ -124,7 +165,7 @@ def _profile(
     drift: DriftSettings,
 ) -> Profile:
     """The reference, with what the newest rows say of the model and what the settings want to be learned."""
-    (fitted, scores), (_, newest) = best, examples.split(settings.holdout)
+    (fitted, scores), (_, newest) = best, _split(examples, settings.holdout)
     whole = (
         reference(examples, scores, task, drift.season)
         .weighed(importance(fitted, newest, settings.threads))
@@ -155,11 +196,16 @@ def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) ->
     return tags
 
 
-def _parted(examples: Examples, task: Task, holdout: float) -> tuple[Examples, Examples]:
-    reasons = DataValidator().validate(examples, task).errors
+def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
+    """Older rows and the newest share, of which there are at least as many as the gate needs."""
+    return examples.split(max(holdout, GATE_ROWS / len(examples)))
+
+
+def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:
+    reasons = DataValidator(min_rows).validate(examples, task).errors
     if reasons:
         raise BadData("; ".join(reasons))
-    older, newest = examples.split(holdout)
+    older, newest = _split(examples, holdout)
     if float(np.ptp(older.labels)) == 0:
         always = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
         raise BadData(f"there is nothing to learn: the label is {always}")

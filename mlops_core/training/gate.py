@@ -1,4 +1,6 @@
-"""The gate: a challenger has to show, on the newest labelled rows, that it is no worse than the champion.
+"""The gate: a challenger that is surely worse than the champion on the newest labelled rows is refused.
+
+What passes gets no traffic yet: labels that come later have to prove it.
 
 Both score the same rows, so their losses are compared row by row: what makes a row hard is hard for both
 and cancels out, which a comparison of two averages would leave in.
@@ -38,7 +40,7 @@ def compare(
 ) -> GateEvidence:
     """Whether the challenger may pass; all arrays of shape (rows,), the loss is the squared error.
 
-    It passes if the lower end of the interval of champion loss - challenger loss is at least -margin.
+    It passes unless the upper end of the interval of champion loss - challenger loss is below -margin.
 
     Raises:
         BadData: nothing can be compared: fewer than 100 rows, or a score that is not finite.
@@ -52,7 +54,7 @@ def compare(
     gain = (labels - champion.scores) ** 2 - loss
     low, high = interval(gain, settings.confidence, seed)
     return GateEvidence(
-        passed=low >= -settings.margin,
+        passed=high >= -settings.margin,
         sentence=_sentence(float(gain.mean()), low, high, champion.version, rows, settings),
         rows=rows,
         champion=champion.version,
@@ -61,6 +63,27 @@ def compare(
         low=low,
         high=high,
         margin=settings.margin,
+        squares=float(np.square(gain).sum()),
+    )
+
+
+def incomparable(labels: Floats, scores: Floats, champion: str, new: int) -> GateEvidence:
+    """The challenger passes, since the champion has learned from too many of the rows to be compared on them.
+
+    `new` is the number of rows that it hasn't learned from.
+
+    Raises:
+        BadData: fewer than 100 rows, or a score that is not finite.
+    """
+    _refuse(labels, scores, None)
+    loss = float(((labels - scores) ** 2).mean())
+    return GateEvidence(
+        passed=True,
+        sentence=f"labels have to tell: champion {champion} has learned from all but {new} of the newest "
+        f"{len(labels):,} rows; the challenger's loss on them is {loss:.4f}",
+        rows=len(labels),
+        champion=champion,
+        challenger_loss=loss,
     )
 
 
@@ -100,9 +123,8 @@ def _sentence(
     )
     if low > 0:
         return f"surely better: {measured}"
-    if low >= -settings.margin:
-        return f"at most {settings.margin:g} worse: {measured}"
+    if high < -settings.margin:
+        return f"surely worse by more than {settings.margin:g}: {measured}"
     if high < 0:
-        return f"surely worse: {measured}"
-    wanted = f"at most {settings.margin:g} worse" if settings.margin else "as good"
-    return f"not shown to be {wanted}: {measured}"
+        return f"worse, by {settings.margin:g} at most: {measured}"
+    return f"labels have to tell: {measured}"

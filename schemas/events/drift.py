@@ -115,6 +115,8 @@ class DriftDetected(Event):
     """The segment that drifted, as `country=FR`; empty for the model as a whole."""
     share: float = 1.0
     """Which share of the training rows that segment is."""
+    rows: int | None = None
+    """Labelled rows since the change, of concept drift."""
 
 
 class DriftResolved(Event):

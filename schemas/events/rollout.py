@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.events.drift import DriftKind
 from schemas.events.envelope import Event, Part
+from schemas.events.training import GateEvidence
 from schemas.records import Millis, Name
 
 
@@ -18,7 +19,9 @@ class ModelRegistered(Event):
     version: Name
     run_id: str
     rollout: Literal["automatic", "manual"] = "automatic"
-    """Automatic: deployment agents roll it out now. Manual: it waits for a `DeployRequested`."""
+    """Automatic: it is rolled out once it is proven. Manual: it waits for a `DeployRequested`."""
+    gate: GateEvidence | None = None
+    """What the newest rows before its training said; None for a version of which nothing is known."""
 
 
 class DeployRequested(Event):
@@ -38,7 +41,8 @@ class RolloutAction(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     PIN = "pin"
-    """Keep the champion, and the weights of a blend, until unpinned; proven challengers wait."""
+    """Keep the champion, and the weights of a blend, until unpinned. Proven challengers wait, and a canary
+    that no person asked for is paused."""
     UNPIN = "unpin"
     ABORT = "abort"
 

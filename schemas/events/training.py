@@ -1,6 +1,6 @@
 """A challenger is asked for, trained, and held against the champion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from schemas.events.envelope import Event, Part
@@ -12,11 +12,13 @@ class RetrainRequested(Event):
 
     type: Literal["RetrainRequested"] = "RetrainRequested"
     reason: str
-    trigger: Literal["feature", "prediction", "concept", "follow-up", "manual"]
+    trigger: Literal["feature", "prediction", "concept", "follow-up", "doubling", "manual"]
     since: Millis | None = None
-    """Estimated change point; None where the whole window is to be used."""
+    """Estimated change point: one more version learns only from rows that were predicted since."""
     rows: int
     """The newest labelled rows to train on, at most."""
+    windows: Sequence[int] = ()
+    """Numbers of newest rows, a version each; empty: one version, of `rows`."""
     task: Literal["binary", "regression"] | None = None
     """None: that of the champion."""
     hyperparameters: Mapping[str, bool | int | float | str] | None = None
@@ -51,10 +53,12 @@ class GateEvidence(Part):
     """Lower end of the bootstrap interval of champion loss - challenger loss (above 0: surely better)."""
     high: float | None = None
     margin: float = 0.0
+    squares: float | None = None
+    """Sum over the rows of (champion loss - challenger loss) squared: with it the rows count in the proof."""
 
 
 class TrainingCompleted(Event):
-    """A challenger was fitted, let through by the gate, and registered."""
+    """A challenger was fitted, let through by the gate, and registered; one event a version."""
 
     type: Literal["TrainingCompleted"] = "TrainingCompleted"
     version: Name
@@ -63,6 +67,8 @@ class TrainingCompleted(Event):
     seconds: float
     metrics: Mapping[str, float]
     gate: GateEvidence
+    fits: int = 1
+    """Models that were fitted for it: one for the gate, and one on all rows."""
 
 
 class TrainingRefused(Event):
@@ -71,6 +77,8 @@ class TrainingRefused(Event):
     type: Literal["TrainingRefused"] = "TrainingRefused"
     reason: str
     gate: GateEvidence | None = None
+    fits: int = 0
+    """Models that were fitted."""
 
 
 class TrainingFailed(Event):

@@ -54,10 +54,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _leaves_rows_to_the_gate(self) -> Self:
-        rows, share = self.retraining.window_rows, self.training.holdout
+        rows, share = min(self.retraining.windows), self.training.holdout
         if rows * share < GATE_ROWS:
             raise ValueError(
-                f"retraining.window_rows {rows} times training.holdout {share:g} leaves fewer rows than "
+                f"retraining.windows: {rows} times training.holdout {share:g} leaves fewer rows than "
                 f"the {GATE_ROWS} that the gate needs; {math.ceil(GATE_ROWS / share):,} rows were possible"
             )
         return self

@@ -29,7 +29,8 @@ class StoreSettings(Group):
     segment_rows: Positive = 1000
     """Rows that fill a segment: 50-200 kB of Parquet."""
     segment_hours: Hours = 1.0
-    """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be."""
+    """Hours (of the data) after which a segment is closed with fewer rows: how stale a training may be.
+    Such a segment lasts a second of Kafka's time at least: replayed data passes an hour every few rows."""
     file_rows: Positive = 100_000
     """Rows that fill a file of many segments: 5-20 MB with 20 features, written anew within half a second."""
     file_days: Days = 30.0

@@ -114,8 +114,8 @@ class PerformanceSettings(Group):
     20 features. Beyond it the oldest give up waiting."""
     delta: Chance = 0.002
     """ADWIN's confidence on errors and residuals: 0 false alarms in 1M labels, error .1 -> .2 in 270."""
-    window_labels: Positive = 250
-    """Labels between two measurements: a standard error of about 0.03 on an error rate."""
+    window_labels: Positive = 100
+    """Labels between two measurements, and between two looks at what a training waits for."""
     season: Season = None
     """`day`, `week` or a period in hours: compare the errors of each hour with those of the same hour of
     earlier days, weeks or periods. Concept drift is silent until it has seen two of them."""

@@ -42,7 +42,7 @@ class RolloutSettings(Group):
     error_tolerance: Annotated[Real, Field(ge=0, lt=1)] = 0.005
     """How much more of its calls (a share) a canary may seem to fail than stable and still go on. 0.005: of
     150 calls none may fail, of 200 one."""
-    strategy: Literal["champion", "blend"] = "champion"
+    strategy: Literal["champion", "blend"] = "blend"
     """`champion`: one version answers. `blend`: the average of the pool's scores, weighted by how well each
     version predicts of late; the version with the proof is champion all the same."""
     evidence: Literal["auto", "paired", "canary"] = "auto"
@@ -53,14 +53,14 @@ class RolloutSettings(Group):
     before the last change are still there when it is undone; each costs 1 to 3 us of CPU a labelled row."""
     span_labels: Positive = 100
     """Labelled rows between two looks at weights and proofs."""
-    weight_ratio: Annotated[Real, Field(ge=1)] = 20.0
-    """How many times the champion's weight a challenger needs; 20 and 5 differ little."""
+    weight_ratio: Annotated[Real, Field(ge=1)] = 5.0
+    """How many times the champion's weight a challenger needs; 3 to 20 differ little beside the proof."""
     proof: Annotated[Real, Field(ge=1)] = 10.0
     """Odds of the evidence that a challenger is better (`PairEvidence.proof`) before it is rolled out. With
-    10 and `weight_ratio` 20, two equal versions change places less than once in 10,000 labels."""
-    learning_rate: Annotated[Real, Field(gt=0, le=10)] = 2.0
-    """Of the weights: 2 is the largest for which squared errors in [0, 1] have the bound in
-    `mlops_core.rollout.selection`."""
+    10, two equal versions change places less than once in 10,000 labels."""
+    learning_rate: Annotated[Real, Field(gt=0, le=10)] = 0.5
+    """Of the weights, per unit of loss. 0.5 is the largest for which the weighted average of scores in [0, 1]
+    has a bounded regret (docs/selection.md)."""
     share: Annotated[Real, Field(ge=0, le=0.5)] = 0.01
     """Share of all weight that is spread evenly per 100 labels: how quickly a version can return."""
     min_labels: Positive = 300
@@ -89,6 +89,9 @@ class ServingSettings(Group):
     """0 takes a free port and prints it."""
     replicas: Annotated[Positive, Field(le=1000)] = 1
     """Replica processes a version."""
+    report_seconds: Seconds = 1.0
+    """Seconds between two reports of a model's requests while versions share its traffic (ten times as many
+    while one serves): a verdict is at most that late."""
     folder: Folder = Path(".driftloop/serving")
     """Where the traffic table is kept, so that a restart changes nothing."""
 

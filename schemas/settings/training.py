@@ -15,16 +15,31 @@ GATE_ROWS = 100
 """Fewer rows give a bootstrap interval that is wide, and wrong at its ends."""
 
 
+WindowRows = Annotated[Positive, Field(ge=TRAINING_ROWS)]
+
+
 class RetrainingSettings(Group):
     """When a challenger is worth its cost."""
 
-    cooldown_hours: Annotated[AtLeastZero, Field(le=10_000_000)] = 24.0
-    """Hours (of the data) between two trainings of one model."""
-    min_new_labels: Positive = 1000
+    cooldown_hours: Annotated[AtLeastZero, Field(le=10_000_000)] = 0.0
+    """Hours (of the data) between two trainings of one model. 0: labels alone decide."""
+    min_new_labels: Positive = 300
     """Labels since the last training before another can teach anything new."""
-    window_rows: Annotated[Positive, Field(ge=TRAINING_ROWS)] = 20_000
-    """The newest labelled rows a challenger learns from; fewer than 500 are no training data, and the share
-    `training.holdout` of them has to be 100 or more."""
+    new_share: Annotated[AtLeastZero, Field(le=1)] = 0.02
+    """The same as a share of the labelled rows that there are: the more a model has learned from, the less a
+    few more can teach."""
+    idle_ratio: AtLeastZero = 10.0
+    """How many times as long as the last training took labels have to come in before the next: then training
+    takes less than a tenth of the time."""
+    follow_ups: Annotated[tuple[Positive, ...], Field(min_length=1)] = (300, 600, 1200, 2400, 4800)
+    """Labels since a change of the truth at which a challenger is trained: while the window refills, each
+    has twice the rows of the one before."""
+    doubling: bool = True
+    """Whether to train on everything when there are twice as many labelled rows as the last time."""
+    windows: Annotated[tuple[WindowRows, ...], Field(min_length=1, max_length=4)] = (5000, 20_000, 60_000)
+    """Numbers of newest labelled rows that challengers learn from, one version each: what changes quickly is
+    predicted best by a short memory, what changes slowly by a long one, and the labels choose. Fewer than 500
+    are no training data, and the share `training.holdout` of them has to be 100 or more."""
     confirm: Positive = 1
     """Changes that must have alarmed within `confirm_hours` (segments and columns of one count once);
     1, since an alarm is already a confirmed episode."""
@@ -46,11 +61,15 @@ class TrainingSettings(Group):
     """Boosted trees; what research/data.md's figures were reached with."""
     holdout: Annotated[Real, Field(ge=0.01, le=0.9)] = 0.2
     """The newest share of the window, kept from training, on which the gate compares."""
-    margin: AtLeastZero = 0.0
-    """How much worse (mean squared error of the score) a challenger may be. 0 asks for proof that it is
-    no worse at all: two equal models pass by luck in 2.5 % of the cases."""
+    margin: AtLeastZero = 0.02
+    """A challenger is refused if it is surely worse than the champion by more than this (mean squared error
+    of the score) on the newest rows. No more is refused: a version gets no traffic before labels prove it,
+    and some that were worse yesterday are right tomorrow."""
+    refit: bool = True
+    """Fit once more on all rows, the newest included, after the gate. Without, the newest fifth would never
+    be learned from: on electricity data that costs a fifth of what the loop gains."""
     confidence: Share = 0.95
-    """Of the two-sided bootstrap interval whose lower end the margin is held against."""
+    """Of the two-sided bootstrap interval whose upper end the margin is held against."""
     timeout: Seconds = 3600.0
     """Seconds until a training process is ended."""
     warm: bool = False

@@ -100,11 +100,14 @@ class Load:
         """The load's calendar (UTC, ms)."""
         return BEGINNING + self._row * STEP_MS
 
-    def close(self, partitions: int) -> None:
-        """Rows long after all others: whoever waits gives up, and open segments are closed."""
-        at = self.now + LONG_AFTER_MS
+    def close(self, partitions: int, turn: int = 0) -> None:
+        """Rows long after all others: whoever waits gives up, and segments of a second and more are closed.
+
+        Those who gave up have opened segments of their own, which the rows of the next turn close.
+        """
+        at = self.now + (turn + 1) * LONG_AFTER_MS
         for model, ledger in self.ledgers.items():
-            ids = [f"closing-{model}-{n}" for n in range(CLOSING_ROWS * partitions)]
+            ids = [f"closing-{model}-{turn}-{n}" for n in range(CLOSING_ROWS * partitions)]
             ledger.closing.update(ids)
             rows = [
                 Prediction(**self._said(model, id_, at), features=features_of(n)) for n, id_ in enumerate(ids)

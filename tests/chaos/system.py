@@ -104,7 +104,7 @@ def whole_system(needs_kafka: None, mlflow_server: MLflowServer, tmp_path: Path)
     """The same with a registry, so that models are trained and served."""
     whole = {
         "serving": ServingSettings(port=free_port(), folder=tmp_path / "serving"),
-        "rollout": RolloutSettings(steps=(20, 50), min_labels=40),
+        "rollout": RolloutSettings(steps=(20, 50), min_labels=40, min_requests=40, evidence="canary"),
         "retraining": RetrainingSettings(cooldown_hours=1e6),
         "training": TrainingSettings(rounds=10, margin=1.0),  # the gate lets everything sound through
     }

@@ -13,6 +13,8 @@ from tests.chaos.system import System
 
 PATIENCE = 45.0
 """Seconds without any news after which what is missing is lost: three starts and rebalances of a worker."""
+CALM = 5.0
+"""Seconds without any news after which open segments get more rows."""
 Failures = list[BaseException]
 
 
@@ -60,8 +62,10 @@ def settle(system: System, load: Load, accounts: Accounts) -> None:
     tend = system.supervisor.tend
     accounts.drain(lambda: accounts.outcomes_of(load.ledgers) >= load.labels, PATIENCE, tend)
     system.supervisor.tell("everybody has met, or nobody else will")
-    load.close(system.settings.kafka.data_partitions)
-    accounts.drain(lambda: not wrong(system, load, accounts), PATIENCE, tend)
+    for turn, patience in enumerate((CALM, CALM, PATIENCE)):
+        if not turn or wrong(system, load, accounts):
+            load.close(system.settings.kafka.data_partitions, turn)
+            accounts.drain(lambda: not wrong(system, load, accounts), patience, tend)
     system.supervisor.tell("nothing more comes")
 
 

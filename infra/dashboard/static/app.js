@@ -210,10 +210,14 @@ function live() {
   const [word, tone] = !connected ? ["Reconnecting to the page's server", "bad"]
     : alive.trouble ? [`Kafka does not answer (${alive.trouble})`, "bad"]
     : chosen.paused ? ["Paused", "warn"]
-    : alive.caught_up ? ["Live", "good"] : ["Catching up", "warn"];
+    : !alive.caught_up ? ["Catching up", "warn"]
+    : alive.agents?.tone === "warn" ? ["Live, agents are behind", "warn"] : ["Live", "good"];
   find("live").className = tone;
   if (find("live-words").textContent !== word) find("live-words").textContent = word;
   find("live-age").textContent = lag === null ? "nothing read yet" : `newest message ${lag < 10 ? `${lag.toFixed(1)} s` : duration(1000 * lag)} ago`;
+  const pace = alive.agents ?? { sentence: "", tone: "plain" };
+  find("live-agents").className = pace.tone;
+  if (find("live-agents").textContent !== pace.sentence) find("live-agents").textContent = pace.sentence;
 }
 
 function themed(theme) {

@@ -77,7 +77,7 @@ export class Store {
     }
     if (news.letters) this.letters = news.letters;
     this.moreModels = news.more_models ?? this.moreModels;
-    this.alive = { caught_up: news.caught_up, trouble: news.trouble, last_message: news.last_message };
+    this.alive = { caught_up: news.caught_up, trouble: news.trouble, last_message: news.last_message, agents: news.agents };
     this.clockAhead = news.now - Date.now();
     this.changed();
   }
