@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from agents.reading import decoded, events, staged
-from mlops_core.data.examples import Examples
+from mlops_core.data.examples import Examples, joined
 from mlops_core.errors import Permanent
 from mlops_core.ports import ModelReader, Task
 from mlops_core.rollout import losses
@@ -57,7 +57,7 @@ class ScoringAgent(WithoutEffects):
         """Losses and agreement of the chunk's rows, computed in a thread."""
         pools = dict(state)
         match chunk.topic:
-            case topics.EXAMPLES.name if pools:
+            case topics.EXAMPLES.name if any(len(pool.versions) > 1 for pool in pools.values()):
                 return await asyncio.to_thread(lambda: list(self._losses(pools, chunk)))
             case topics.PREDICTIONS.name if any(pool.canary for pool in pools.values()):
                 return await asyncio.to_thread(lambda: list(self._agreement(pools, chunk)))
@@ -76,13 +76,18 @@ class ScoringAgent(WithoutEffects):
         return resolved if isinstance(resolved, list) else []
 
     def _losses(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
+        """One message for each model of the chunk with versions to compare."""
+        parts: dict[str, list[tuple[int, LabelledExamples]]] = {}
         # Unreadable records are parked by the storing agent, which reads the same topic.
         for record, part in decoded(chunk, staged(LabelledExamples), []):
             pool = pools.get(part.model)
             if pool is not None and len(pool.versions) > 1:
-                span = _span(chunk, record.offset, record.offset)
-                scorers, unscored = self._scorers_of(pool)
-                yield losses.paired(part.model, span, Examples.of(part), scorers, unscored)
+                parts.setdefault(part.model, []).append((record.offset, part))
+        for model, found in parts.items():
+            examples = joined([Examples.of(part) for _, part in found])
+            scorers, unscored = self._scorers_of(pools[model])
+            span = _span(chunk, found[0][0], found[-1][0])
+            yield losses.paired(model, span, examples, scorers, unscored)
 
     def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
         for run in rows.decode(chunk.records).runs:

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
 
@@ -39,6 +39,9 @@ from schemas.events import (
     TrainingRefused,
 )
 from schemas.settings import DriftSettings, Settings, TrainingSettings
+
+if TYPE_CHECKING:
+    from mlops_core.training import fit
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
@@ -189,11 +192,10 @@ class _Training:
     """What all windows of a training have in common, read once."""
 
     def __init__(self, job: Job, reader: ModelReader, store: ExampleStore) -> None:
-        from mlops_core.training import fit
 
         model = job.request.model
         serving = reader.champion(model)
-        self._champion = None if serving is None else fit.Champion(serving, reader.fitted(model, serving))
+        self._champion = None if serving is None else _champion(reader, model, serving)
         self._model = _configured(job.request, _before(reader, model, serving))
         self._trainer = trainers.trainer(job.training)
         self._examples = store.newest(model, job.request.rows)
@@ -215,6 +217,14 @@ class _Training:
         return fit.challenge(
             job.request, self._model, rows, self._champion, self._trainer, job.training, job.drift, name
         )
+
+
+def _champion(reader: ModelReader, model: str, version: str) -> "fit.Champion":
+    """The version that serves, and until when it learned; one from before that was noted has no such tag."""
+    from mlops_core.training import fit
+
+    until = reader.version(model, version).tags.get(fit.LEARNED_UNTIL)
+    return fit.Champion(version, reader.fitted(model, version), None if until is None else int(until))
 
 
 def _configured(request: RetrainRequested, before: ModelConfig) -> ModelConfig:

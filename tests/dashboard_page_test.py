@@ -275,8 +275,8 @@ def test_columns_that_are_not_as_in_training_are_named_with_since_when(
 ) -> None:
     with opened(browser, drifting.url) as page:
         told = page.locator("#deviations .deviation")
-        expect(told.nth(0)).to_have_text("missingseats since 2026-03-02 21:40")
-        expect(told.nth(1)).to_have_text("other typeplane_age since 2026-03-02 21:50")
+        expect(told.nth(0)).to_have_text("missingseats since 2026-03-03 00:30")
+        expect(told.nth(1)).to_have_text("other typeplane_age since 2026-03-03 00:40")
         expect(told.nth(2)).to_contain_text("new")
 
 

@@ -1,4 +1,4 @@
-"""The gate: equal models seldom pass by luck, worse ones never, better ones do; simulated."""
+"""The gate: what is surely worse by more than the margin is refused, nothing else is; simulated."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 
 from mlops_core.data.features import Floats
 from mlops_core.errors import BadData
-from mlops_core.training.gate import Incumbent, compare
+from mlops_core.training.gate import Incumbent, compare, incomparable
 from schemas.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
@@ -32,16 +32,20 @@ def passes(rows: int, pairs: int, challenger: float, champion: float) -> float:
     return passed / pairs
 
 
-def test_two_equal_models_pass_by_luck_in_at_most_five_percent() -> None:
-    assert passes(rows=200, pairs=600, challenger=0.8, champion=0.8) <= 0.05
+def test_an_equal_model_passes() -> None:
+    assert passes(rows=200, pairs=300, challenger=0.8, champion=0.8) >= 0.98
 
 
-def test_a_model_two_points_worse_is_refused_in_99_of_100() -> None:
-    assert passes(rows=5000, pairs=60, challenger=0.78, champion=0.80) <= 0.01
+def test_a_model_that_is_worse_by_less_than_the_margin_is_left_to_labels() -> None:
+    assert passes(rows=1000, pairs=60, challenger=0.78, champion=0.80) >= 0.98
+
+
+def test_a_model_15_points_worse_is_refused_in_99_of_100() -> None:
+    assert passes(rows=5000, pairs=60, challenger=0.65, champion=0.80) <= 0.01
 
 
 def test_a_model_four_points_better_passes() -> None:
-    assert passes(rows=5000, pairs=20, challenger=0.84, champion=0.80) >= 0.95
+    assert passes(rows=5000, pairs=20, challenger=0.84, champion=0.80) == 1
 
 
 def pair(rows: int = 1000) -> tuple[Floats, Floats, Floats]:
@@ -65,14 +69,35 @@ def test_a_refusal_says_how_much_worse() -> None:
     labels, better, worse = pair()
     evidence = compare(labels, worse, Incumbent("7", better), SETTINGS)
     assert not evidence.passed
-    assert evidence.sentence.startswith("surely worse: loss 0.")
+    assert evidence.sentence.startswith("surely worse by more than 0.02: loss 0.")
 
 
 def test_a_margin_forgives_as_much_as_it_says() -> None:
     labels, better, worse = pair()
-    incumbent = Incumbent("7", better)
-    assert not compare(labels, worse, incumbent, TrainingSettings(margin=0.02)).passed
-    assert compare(labels, worse, incumbent, TrainingSettings(margin=0.2)).passed
+    found = compare(labels, worse, Incumbent("7", better), SETTINGS)
+    assert found.high is not None
+    for margin, passed in ((-found.high - 0.001, False), (-found.high + 0.001, True)):
+        settings = TrainingSettings(margin=margin)
+        assert compare(labels, worse, Incumbent("7", better), settings).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("margin", "says"), [(0.5, "worse, by 0.5 at most: "), (0.0, "surely worse by more than 0: ")]
+)
+def test_a_sentence_never_says_better_of_what_is_surely_worse(margin: float, says: str) -> None:
+    labels, better, worse = pair()
+    found = compare(labels, worse, Incumbent("7", better), TrainingSettings(margin=margin))
+    assert found.sentence.startswith(says)
+
+
+def test_too_few_rows_that_the_champion_has_not_learned_from_are_no_reason_against_a_challenger() -> None:
+    labels, better, _ = pair()
+    evidence = incomparable(labels, better, "7", new=40)
+    assert evidence.passed
+    assert evidence.sentence.startswith(
+        "labels have to tell: champion 7 has learned from all but 40 of the newest 1,000 rows"
+    )
+    assert (evidence.champion_loss, evidence.low, evidence.squares) == (None, None, None)
 
 
 def test_without_a_champion_the_challenger_passes_and_the_evidence_says_so() -> None:

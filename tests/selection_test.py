@@ -7,6 +7,7 @@ from mlops_core.data.examples import backfill
 from mlops_core.ports import Task
 from mlops_core.rollout import losses
 from mlops_core.rollout.selection import Pool, Span
+from schemas.events import GateEvidence
 from schemas.events import Span as Place
 from schemas.settings import RolloutSettings
 
@@ -28,9 +29,11 @@ def pool(*versions: str) -> Pool:
     return made
 
 
-def labels_to_proof(gain: float, rng: np.random.Generator, most: int = 20_000) -> int:
+def labels_to_proof(gain: float, rng: np.random.Generator, gate_rows: int = 0, most: int = 20_000) -> int:
     """Labelled rows until version 2 is proven better than 1 by `gain` per row."""
     known = pool("1", "2")
+    if gate_rows:
+        known.credit("2", "1", gate(rng.normal(gain, SPREAD, gate_rows)), SETTINGS)
     for first in range(0, most, SETTINGS.span_labels):
         common = rng.uniform(0.1, 0.4, SETTINGS.span_labels)
         apart = rng.normal(gain, SPREAD, SETTINGS.span_labels) / 2
@@ -40,11 +43,28 @@ def labels_to_proof(gain: float, rng: np.random.Generator, most: int = 20_000) -
     return most
 
 
-def test_a_challenger_that_is_better_by_much_is_proven_within_hundreds_of_labels() -> None:
-    """The medians were 700 and 4,100 without any evidence of the gate; the bounds are far from them."""
+def gate(gains: np.ndarray) -> GateEvidence:
+    return GateEvidence(
+        passed=True,
+        sentence="",
+        rows=len(gains),
+        champion="1",
+        champion_loss=0.2,
+        challenger_loss=0.2 - float(gains.mean()),
+        squares=float(np.square(gains).sum()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "gate_rows", "most"),
+    [(0.02, 1000, 300), (0.005, 4000, 3000), (0.005, 12_000, 3000), (0.02, 0, 1200), (0.005, 0, 9000)],
+)
+def test_a_better_challenger_is_proven_by_the_gate_and_some_hundred_labels(
+    gain: float, gate_rows: int, most: int
+) -> None:
+    """Medians of 49 streams were 200, 2,300, 700, and without a gate 700 and 4,300."""
     rng = np.random.default_rng(7)
-    assert np.median([labels_to_proof(0.02, rng) for _ in range(99)]) <= 1200
-    assert np.median([labels_to_proof(0.005, rng) for _ in range(29)]) <= 9000
+    assert np.median([labels_to_proof(gain, rng, gate_rows) for _ in range(49)]) <= most
 
 
 def test_equal_versions_change_places_less_than_once_in_10_000_labels() -> None:

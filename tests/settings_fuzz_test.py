@@ -76,7 +76,7 @@ def batch() -> Batch:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(changes=[(("drift", "reference"), "rolling"), (("drift", "rolling_rows"), 1)])
 @example(changes=[(("publisher", "delivery_timeout"), 0.001)])
-@example(changes=[(("retraining", "window_rows"), 500), (("training", "holdout"), 0.1)])
+@example(changes=[(("retraining", "windows"), [500]), (("training", "holdout"), 0.1)])
 @example(changes=[(("kafka", "session_timeout"), 100)])
 @example(changes=[(("performance", "estimate_rows"), 1 << 30)])
 @example(changes=[(("drift", "confirm"), "16 of 16")])
@@ -197,7 +197,7 @@ def _training(loaded: Settings) -> None:
     for _ in range(3):
         state, said = policy.decide(state, alarm, loaded.retraining)
         assert isinstance(said, RetrainRequested | RetrainRefused)
-    rows = int(loaded.retraining.window_rows * loaded.training.holdout)
+    rows = int(min(loaded.retraining.windows) * loaded.training.holdout)
     labels, worse = np.zeros(min(rows, 500)), np.full(min(rows, 500), 0.5)
     found = gate.compare(labels, worse, gate.Incumbent("1", labels), loaded.training)
     assert found.passed == (loaded.training.margin >= 0.25)

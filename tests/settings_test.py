@@ -134,9 +134,11 @@ def test_a_value_that_cannot_be_is_one_line_that_says_what_can(drift: str, said:
         ("kafka: {session_timeout: 0}", "kafka.session_timeout: .*greater than or equal to 1 "),
         ("kafka: {bootstrap: kafka}", "kafka.bootstrap: servers were expected, as `kafka-1:9092"),
         ("publisher: {delivery_timeout: 0.001}", "linger_ms 5 must be less than delivery_timeout 0.001 s"),
-        ("retraining: {window_rows: 10}", "retraining.window_rows: .*greater than or equal to 500"),
+        ("retraining: {windows: [10]}", "retraining.windows.0: .*greater than or equal to 500"),
+        ("retraining: {windows: []}", "retraining.windows: .*at least 1 item"),
+        ("retraining: {window_rows: 5000}", "retraining.window_rows.*windows"),
         (
-            "training: {holdout: 0.01}\nretraining: {window_rows: 500}",
+            "training: {holdout: 0.01}\nretraining: {windows: [500, 60000]}",
             "the gate needs; 10,000 rows were poss",
         ),
         ("training: {trainer: nope}", "training.trainer: `module:class` was expected"),

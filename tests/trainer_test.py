@@ -1,6 +1,6 @@
 """Fitting, and one training from examples to a candidate or a refusal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,13 +26,16 @@ SETTINGS = TrainingSettings()
 
 
 def trained(
-    examples: Examples, champion: Champion | None = None, model: ModelConfig = MODEL, since: int | None = None
+    examples: Examples,
+    champion: Champion | None = None,
+    model: ModelConfig = MODEL,
+    settings: TrainingSettings = SETTINGS,
 ) -> Candidate | GateEvidence:
-    return challenge(request("flights", since=since), model, examples, champion, TRAINER, SETTINGS)
+    return challenge(request("flights"), model, examples, champion, TRAINER, settings)
 
 
-def candidate(examples: Examples, model: ModelConfig = MODEL, since: int | None = None) -> Candidate:
-    outcome = trained(examples, model=model, since=since)
+def candidate(examples: Examples, model: ModelConfig = MODEL) -> Candidate:
+    outcome = trained(examples, model=model)
     assert isinstance(outcome, Candidate)
     return outcome
 
@@ -93,32 +96,96 @@ def test_a_champion_whose_world_turned_is_beaten() -> None:
     assert outcome.gate.low > 0.1
 
 
-def test_a_challenger_that_learned_less_is_refused_with_the_evidence() -> None:
-    outcome = trained(lessons(500), champion(lessons(20_000, seed=2)))
+def turned(rows: int = 3000, fresh: int = 2500) -> Examples:
+    """The truth turned around after `rows` rows, which was `fresh` rows ago."""
+    return joined([lessons(rows), lessons(fresh, seed=3, flipped=True, first=rows)])
+
+
+def test_a_challenger_that_learned_the_opposite_is_refused_with_the_evidence() -> None:
+    outcome = trained(turned(1200, 300), champion(lessons(20_000, seed=2, flipped=True)))
     assert isinstance(outcome, GateEvidence)
     assert not outcome.passed
-    assert outcome.rows == 100
+    assert outcome.rows == 300
 
 
-def test_the_newest_rows_decide_and_are_never_learned_from() -> None:
-    turned = joined([lessons(1200), lessons(300, seed=3, flipped=True, first=1200)])
-    assert candidate(turned).metrics["auc"] < 0.3, "it knows only the world before the last fifth"
+def test_the_newest_rows_decide_and_the_gate_sees_a_model_that_never_learned_from_them() -> None:
+    assert candidate(turned(1200, 300)).metrics["auc"] < 0.3, "it knows only the world before the last fifth"
 
 
-def test_after_an_abrupt_change_the_rows_since_then_teach_more() -> None:
-    turned = joined([lessons(3000), lessons(2500, seed=3, flipped=True, first=3000)])
-    blurred, sharp = candidate(turned), candidate(turned, since=3000 * HOUR)
-    assert blurred.metrics["auc"] < 0.6
-    assert sharp.metrics["auc"] > 0.85
+def test_what_is_registered_has_learned_from_the_newest_rows_too() -> None:
+    found, fresh = candidate(turned(1200, 300)), lessons(seed=5, flipped=True)
+    last_seen = trained(turned(1200, 300), settings=TrainingSettings(refit=False))
+    assert isinstance(last_seen, Candidate)
+    loss = [
+        float(np.square(fresh.labels - TRAINER.scores(one.fitted, fresh)).mean())
+        for one in (found, last_seen)
+    ]
+    assert loss[0] < loss[1] - 0.1
 
 
-def test_where_nothing_changed_the_whole_window_teaches_more() -> None:
-    calm = lessons(5000)
-    assert candidate(calm, since=2700 * HOUR).fitted == candidate(calm).fitted
+def test_the_champion_is_compared_only_on_rows_that_it_has_not_learned_from() -> None:
+    rows = lessons(5000)
+    fitted, strict = champion(rows).fitted, TrainingSettings(margin=0.004)
+    assert isinstance(trained(rows, Champion("1", fitted), settings=strict), GateEvidence), (
+        "a champion that has seen the answers can't be beaten"
+    )
+    until = int(rows.labelled_at[-101])
+    found = trained(rows, Champion("1", champion(rows[:-100]).fitted, until), settings=strict)
+    assert isinstance(found, Candidate)
+    assert found.gate.rows == 100
 
 
-def test_too_few_rows_since_a_change_are_no_fit_of_their_own() -> None:
-    assert [len(part) for part in fit.lessons(lessons(5000), since=4100 * HOUR)] == [5000]
+def test_a_champion_that_has_learned_from_the_newest_rows_leaves_the_challenger_to_labels() -> None:
+    rows = lessons(5000)
+    found = trained(rows, Champion("1", champion(rows).fitted, learned_until=int(rows.labelled_at[-100])))
+    assert isinstance(found, Candidate)
+    assert found.gate.sentence.startswith(
+        "labels have to tell: champion 1 has learned from all but 99 of the newest 1,000 rows"
+    )
+    assert (found.gate.champion, found.gate.champion_loss, found.gate.squares) == ("1", None, None)
+
+
+def test_a_candidate_says_until_when_it_learned() -> None:
+    rows = lessons()
+    assert candidate(rows).tags[fit.LEARNED_UNTIL] == str(rows.labelled_at[-1])
+    held_back = trained(rows, settings=TrainingSettings(refit=False))
+    assert isinstance(held_back, Candidate)
+    assert held_back.tags[fit.LEARNED_UNTIL] == str(rows.labelled_at[-301])
+
+
+def windows(rows: int, of: Sequence[int], since: int | None = None) -> dict[str, int]:
+    """Rows of each window of a request."""
+    asked = request("flights", since=since).model_copy(update={"windows": of, "rows": max(of)})
+    return {name: len(found) for name, found in fit.windows(asked, lessons(rows)).items()}
+
+
+def test_each_window_has_its_newest_rows() -> None:
+    assert windows(5000, [500, 2000]) == {"500": 500, "2000": 2000}
+
+
+def test_windows_that_would_have_the_same_rows_are_one() -> None:
+    assert windows(1000, [500, 2000, 9000]) == {"500": 500, "9000": 1000}
+
+
+@pytest.mark.parametrize(("fresh", "fitted"), [(299, False), (300, True), (4000, True), (4001, False)])
+def test_rows_since_a_change_are_a_window_if_they_can_teach_something_else(fresh: int, fitted: bool) -> None:
+    assert (fit.SINCE in windows(5000, [5000], since=(5000 - fresh) * HOUR)) is fitted
+
+
+def test_three_hundred_rows_since_a_change_teach_what_thousands_before_it_cannot() -> None:
+    rows = turned(5000, 300)
+    asked = request("flights", since=5000 * HOUR).model_copy(update={"windows": [5000]})
+    found = {
+        name: challenge(asked, MODEL, part, None, TRAINER, SETTINGS, window=name)
+        for name, part in fit.windows(asked, rows).items()
+    }
+    scores, fresh = {}, lessons(seed=5, flipped=True)
+    for name, one in found.items():
+        assert isinstance(one, Candidate)
+        scores[name] = evaluation.auc(fresh.labels, TRAINER.scores(one.fitted, fresh))
+    assert found[fit.SINCE].request == f"{asked.id}/{fit.SINCE}"  # type: ignore[union-attr]
+    assert scores["5000"] < 0.5
+    assert scores[fit.SINCE] > 0.8
 
 
 def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -> None:
@@ -128,7 +195,7 @@ def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -
 
 def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> None:
     found = candidate(lessons(), ModelConfig(name="flights", hyperparameters={"max_depth": 3}))
-    assert found.request == request("flights").id
+    assert found.request == f"{request('flights').id}/5000"
     assert found.sample.shape == (5, 2)
     assert found.tags["hyperparameters"] == '{"max_depth": 3}'
     assert (found.tags["task"], found.tags["rows"], found.tags["trigger"]) == ("binary", "1500", "feature")

@@ -21,6 +21,8 @@ LOOKS = 400
 """Looks that are kept of a model; of older ones every second is removed when there are more."""
 RATE_LOOKS = 10
 """Newest looks from which the rate of labels is taken."""
+FAR = 100_000
+"""A proof that needs more labels than this is not foreseen."""
 MOST_ODDS = 1e6
 """Odds above this are sent as this: the page says "more than"."""
 
@@ -172,7 +174,7 @@ class Comparison:
         if pair is None:
             return "labels", "plain"
         if pair.high < 0:
-            return "surely worse on average; only a change of the data lets it return", "plain"
+            return "a change of the data: surely worse on average", "plain"
         if pair.proof < self._settings.proof:
             return (self._labels(pair.needed) if pair.needed and pair.gain > 0 else "a gain"), "plain"
         ratio = self._settings.weight_ratio
@@ -181,13 +183,15 @@ class Comparison:
         return "a rollout: it is proven", "info"
 
     def _labels(self, needed: int) -> str:
+        if needed > FAR:
+            return f"more than {FAR:,} labels"
         time = self._time_for(needed)
-        return f"about {needed:,} labels" + (f" ({time})" if time else "")
+        return f"about {_rounded(needed):,} labels" + (f" ({time})" if time else "")
 
     def _headline(self, event: events.EvidenceMeasured, rollouts: Rollouts) -> str:
         serves, canary = rollouts.champion or event.champion, on_its_way(rollouts)
         leads = f"{event.members[event.leader].weight:.0%} of the weight".replace("%", " %")
-        blend = _blended(event.members.values()) if _strategy(event) == "blend" else 0
+        blend = _blended(event.members.values()) if event.strategy == "blend" else 0
         first = f"a blend of {blend} versions answers" if blend > 1 else f"{named(serves)} serves"
         if event.leader == serves and blend < 2:
             told = f"{first} and leads with {leads}"
@@ -218,13 +222,13 @@ def odds(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
+def _rounded(labels: int) -> int:
+    """Two digits: an estimate promises no more."""
+    return int(float(f"{labels:.2g}"))
+
+
 def _share(canary: Rollout) -> str:
     return f"canary at {canary.weight} %" if canary.weight else "warming up"
-
-
-def _strategy(event: events.EvidenceMeasured) -> str:
-    """`champion` where the event doesn't say how answers are made."""
-    return str(getattr(event, "strategy", "champion"))
 
 
 def _blended(members: Iterable[events.MemberEvidence]) -> int:

@@ -15,14 +15,17 @@ MIN_OF_CLASS = 10
 class DataValidator:
     """The checks of this version; schema, ranges and leakage come with the training issue."""
 
+    def __init__(self, min_rows: int = TRAINING_ROWS) -> None:
+        self._min_rows = min_rows
+
     def validate(self, examples: Examples, task: str) -> ValidationResult:
         """Every reason against training on `examples`."""
-        return ValidationResult(errors=list(_reasons(examples, task)))
+        return ValidationResult(errors=list(_reasons(examples, task, self._min_rows)))
 
 
-def _reasons(examples: Examples, task: str) -> Iterator[str]:
-    if len(examples) < TRAINING_ROWS:
-        yield f"{len(examples)} labelled rows; at least {TRAINING_ROWS} are needed"
+def _reasons(examples: Examples, task: str, min_rows: int) -> Iterator[str]:
+    if len(examples) < min_rows:
+        yield f"{len(examples)} labelled rows; at least {min_rows} are needed"
         return
     if not examples.features:
         yield "no features: the predictions came without any, and no feature rows had their ids"

@@ -215,6 +215,7 @@ def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
         model=known.model,
         champion=champion,
         leader=leader,
+        strategy=settings.strategy,
         rows=span.rows,
         labelled=known.labelled,
         since=span.since,

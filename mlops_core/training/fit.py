@@ -5,7 +5,6 @@ are the nearest thing to its future.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,14 +26,17 @@ from mlops_core.training.importance import importance
 from schemas.configs import ModelConfig
 from schemas.events import GateEvidence, RetrainRequested
 from schemas.quantities import Season
-from schemas.settings import DriftSettings, TrainingSettings
+from schemas.records import Millis
+from schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, TrainingSettings
 
 SINCE = "since the change"
 """The window of what came after a change."""
-MIN_FRESH = 1000
-"""Rows after a change that may be worth a fit of their own."""
+MIN_FRESH = 300
+"""Rows after a change that are worth a fit of their own: 100 of them are the gate's."""
 MOST_FRESH = 0.8
 """Share of the largest window from which on a fit would be that of the window again."""
+LEARNED_UNTIL = "learned_until"
+"""Tag of a version: when the newest label that it learned from arrived (UTC, ms)."""
 SAMPLE_ROWS = 5
 """Rows that show the registry what the matrix looks like."""
 
@@ -45,6 +47,8 @@ class Champion:
 
     version: str
     fitted: Fitted
+    learned_until: Millis | None = None
+    """When the newest label that it learned from arrived; None where that is not known."""
 
 
 def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
@@ -62,11 +66,8 @@ def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examp
         fresh = examples[examples.at >= request.since]
         if MIN_FRESH <= len(fresh) <= MOST_FRESH * len(examples):
             found[SINCE] = fresh
-    lengths = Counter(len(rows) for rows in found.values())
-    longest = {len(rows): name for name, rows in found.items()}
-    return {
-        name: rows for name, rows in found.items() if lengths[len(rows)] == 1 or longest[len(rows)] == name
-    }
+    last = {len(rows): name for name, rows in found.items()}
+    return {name: rows for name, rows in found.items() if last[len(rows)] == name}
 
 
 def names(request: RetrainRequested) -> Sequence[str]:
@@ -99,16 +100,14 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
         BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
     task, drift = Task(model.task), drift or DriftSettings()
-    older, newest = _parted(examples, task, settings.holdout)
+    older, newest = _parted(examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS)
     judged = trainer.fit(older, task, model.hyperparameters)
     scores = trainer.scores(judged, newest)
-    incumbent = None
-    if champion is not None:
-        incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest))
-    evidence = gate.compare(newest.labels, scores, incumbent, settings)
+    evidence = _compared(newest, scores, champion, trainer, settings)
     if not evidence.passed:
         return evidence
-    fitted = trainer.fit(examples, task, model.hyperparameters) if settings.refit else judged
+    learned = examples if settings.refit else older
+    fitted = trainer.fit(learned, task, model.hyperparameters) if settings.refit else judged
     profile = _profile(examples, (fitted, scores), task, settings, drift)
     return Candidate(
         model=request.model,
@@ -118,8 +117,30 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
         metrics=evaluation.metrics(task, newest.labels, scores),
         request=answer(request, window or names(request)[-1]),
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
-        tags={**_tags(request, model, examples), **_learned_tags(examples, profile, drift)},
+        tags={
+            **_tags(request, model, examples),
+            **_learned_tags(examples, profile, drift),
+            LEARNED_UNTIL: str(int(learned.labelled_at.max())),
+        },
     )
+
+
+def _compared(
+    newest: Examples, scores: Floats, champion: Champion | None, trainer: Trainer, settings: TrainingSettings
+) -> GateEvidence:
+    """Challenger against champion on the newest rows that neither learned from.
+
+    A champion that was fitted on all rows of its window looks far better on these than it is.
+    """
+    if champion is None:
+        return gate.compare(newest.labels, scores, None, settings)
+    new = np.full(len(newest), True)
+    if champion.learned_until is not None:
+        new = newest.labelled_at > champion.learned_until
+    if new.sum() < GATE_ROWS:
+        return gate.incomparable(newest.labels, scores, champion.version, int(new.sum()))
+    incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest[new]))
+    return gate.compare(newest.labels[new], scores[new], incumbent, settings)
 
 
 def reference(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
@@ -144,7 +165,7 @@ def _profile(
     drift: DriftSettings,
 ) -> Profile:
     """The reference, with what the newest rows say of the model and what the settings want to be learned."""
-    (fitted, scores), (_, newest) = best, examples.split(settings.holdout)
+    (fitted, scores), (_, newest) = best, _split(examples, settings.holdout)
     whole = (
         reference(examples, scores, task, drift.season)
         .weighed(importance(fitted, newest, settings.threads))
@@ -175,11 +196,16 @@ def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) ->
     return tags
 
 
-def _parted(examples: Examples, task: Task, holdout: float) -> tuple[Examples, Examples]:
-    reasons = DataValidator().validate(examples, task).errors
+def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
+    """Older rows and the newest share, of which there are at least as many as the gate needs."""
+    return examples.split(max(holdout, GATE_ROWS / len(examples)))
+
+
+def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:
+    reasons = DataValidator(min_rows).validate(examples, task).errors
     if reasons:
         raise BadData("; ".join(reasons))
-    older, newest = examples.split(holdout)
+    older, newest = _split(examples, holdout)
     if float(np.ptp(older.labels)) == 0:
         always = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
         raise BadData(f"there is nothing to learn: the label is {always}")

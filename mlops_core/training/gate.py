@@ -67,6 +67,26 @@ def compare(
     )
 
 
+def incomparable(labels: Floats, scores: Floats, champion: str, new: int) -> GateEvidence:
+    """The challenger passes, since the champion has learned from too many of the rows to be compared on them.
+
+    `new` is the number of rows that it hasn't learned from.
+
+    Raises:
+        BadData: fewer than 100 rows, or a score that is not finite.
+    """
+    _refuse(labels, scores, None)
+    loss = float(((labels - scores) ** 2).mean())
+    return GateEvidence(
+        passed=True,
+        sentence=f"labels have to tell: champion {champion} has learned from all but {new} of the newest "
+        f"{len(labels):,} rows; the challenger's loss on them is {loss:.4f}",
+        rows=len(labels),
+        champion=champion,
+        challenger_loss=loss,
+    )
+
+
 def interval(values: Floats, confidence: float, seed: int = 0) -> tuple[float, float]:
     """Both ends of the bootstrap interval of the mean of `values`, shape (rows,)."""
     random, rows = np.random.default_rng(seed), len(values)

@@ -62,6 +62,8 @@ class EvidenceMeasured(Event):
     champion: Name
     leader: Name
     """The version with the largest weight."""
+    strategy: Literal["champion", "blend"] = "champion"
+    """Whether the champion answers, or all versions by their weights."""
     rows: int
     """Labelled rows of this span."""
     labelled: int

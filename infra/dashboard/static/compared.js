@@ -10,7 +10,7 @@ const LEAST = -1;
 const MOST = 6;
 const POWERS = ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"];
 
-const percents = (x) => `${Math.round(100 * x)} %`;
+const percents = (x) => (x > 0 && x < 0.005 ? "under 1 %" : `${Math.round(100 * x)} %`);
 const interval = (pair) => (pair ? `${gain(pair[GAIN])} (${gain(pair[LOW])} to ${gain(pair[HIGH])})` : "–");
 const inTurn = (a, b) => a.localeCompare(b, "en", { numeric: true });
 
@@ -35,25 +35,26 @@ export class Compared {
     if (!tabled("compared", () => history(looks))) this.charts(looks, pool, challenger, view.hues);
   }
 
-  /** The one that was chosen; else the leader, or the strongest beside the champion. */
+  /** The one that was chosen; else the strongest beside the champion; else the champion, from when it was none. */
   challenger(pool, looks) {
-    const others = pool.versions.map((one) => one.version).filter((one) => looks.some((look) => one in look.pairs));
-    return [this.chosen, pool.leader, ...others.filter((one) => one !== pool.champion)].find((one) => others.includes(one)) ?? null;
+    const known = pool.versions.map((one) => one.version).filter((one) => looks.some((look) => one in look.pairs));
+    const compared = pool.versions.filter((one) => one.pair).map((one) => one.version);
+    return [this.chosen, ...compared, ...known].find((one) => known.includes(one)) ?? null;
   }
 
   charts(looks, pool, challenger, hues) {
     this.weights.draw(looks, hues);
     const versions = this.weights.versions;
     const now = looks.at(-1).weights;
-    show(find("weights-legend"), [versions, now, versions.map((one) => hues.get(one)), pool.champion], () => [
-      ...[...versions].reverse().map((version) => make("span", { class: `key v${hues.get(version) ?? "x"}` }, version in now ? `${named(version)} ${percents(now[version])}` : named(version))),
-      make("span", { class: "key crown" }, "new champion")]);
+    show(find("weights-legend"), [versions, now, versions.map((one) => hues.get(one)), crowned(looks).length], () => [
+      ...[...versions].reverse().filter((version) => version in now).map((version) => make("span", { class: `key v${hues.get(version) ?? "x"}` }, `${named(version)} ${percents(now[version])}`)),
+      crowned(looks).length ? make("span", { class: "key crown" }, "new champion") : ""]);
     const own = looks.filter((one) => challenger in one.pairs);
     const hue = `v${hues.get(challenger) ?? "x"}`;
     for (const name of ["gain", "proof"]) find(name).parentElement.hidden = own.length === 0;
     if (!own.length) return;
     find("gain-title").textContent = `Gain of ${named(challenger)} against the champion`;
-    find("proof-title").textContent = `Proof that ${named(challenger)} is better, to 1`;
+    find("proof-title").textContent = `Proof that ${named(challenger)} is better: odds to 1`;
     show(find("gain-legend"), [challenger, hue], () => [make("span", { class: `key line ${hue}` }, `champion's loss − ${named(challenger)}'s`),
       make("span", { class: `key band ${hue}` }, "always-valid interval")]);
     show(find("proof-legend"), [challenger, hue, pool.proof], () => [make("span", { class: `key line ${hue}` }, "odds, now and lately"),
@@ -96,15 +97,17 @@ function history(looks) {
 
 const ofLabels = (looks) => ({
   cursor: { show: false },
-  padding: [8, 14, 0, 0],
+  padding: [8, 26, 0, 0],
   x: { time: false, range: () => (looks().length > 1 ? [looks()[0].labelled, looks().at(-1).labelled] : [looks()[0].labelled - 50, looks()[0].labelled + 50]) },
 });
 
+/** The first looks after another version became champion. */
+const crowned = (looks) => looks.filter((one, n) => n > 0 && one.champion !== looks[n - 1].champion);
+
 /** Dotted lines where another version became champion. */
 function crowns(u, looks) {
-  const at = looks.filter((one, n) => n > 0 && one.champion !== looks[n - 1].champion);
   stroked(u, [1.5, 3], (ctx) => {
-    for (const { labelled } of at) {
+    for (const { labelled } of crowned(looks)) {
       const x = Math.round(u.valToPos(labelled, "x", true));
       ctx.moveTo(x, u.bbox.top);
       ctx.lineTo(x, u.bbox.top + u.bbox.height);
