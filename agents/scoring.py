@@ -76,14 +76,14 @@ class ScoringAgent(WithoutEffects):
         return resolved if isinstance(resolved, list) else []
 
     def _losses(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
-        """One message for each model of the chunk with versions to compare."""
-        parts: dict[str, list[tuple[int, LabelledExamples]]] = {}
+        """One message for each model of the chunk with versions to compare; rows without features apart."""
+        parts: dict[tuple[str, bool], list[tuple[int, LabelledExamples]]] = {}
         # Unreadable records are parked by the storing agent, which reads the same topic.
         for record, part in decoded(chunk, staged(LabelledExamples), []):
             pool = pools.get(part.model)
             if pool is not None and len(pool.versions) > 1:
-                parts.setdefault(part.model, []).append((record.offset, part))
-        for model, found in parts.items():
+                parts.setdefault((part.model, bool(part.features)), []).append((record.offset, part))
+        for (model, _), found in parts.items():
             examples = joined([Examples.of(part) for _, part in found])
             scorers, unscored = self._scorers_of(pools[model])
             span = _span(chunk, found[0][0], found[-1][0])

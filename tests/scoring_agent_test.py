@@ -125,12 +125,27 @@ def test_losses_are_those_of_each_model_on_the_same_rows(agent: ScoringAgent) ->
     assert found.unscored == {}
 
 
-def test_each_message_says_which_record_brought_its_rows(agent: ScoringAgent) -> None:
-    found = scored(agent, pooled(agent, "1", "2"), topics.EXAMPLES, examples(), examples())
-    assert [(one.span.topic, one.span.first, one.span.last) for one in found] == [
-        (topics.EXAMPLES.name, 7, 7),
-        (topics.EXAMPLES.name, 8, 8),
-    ]
+def test_a_chunk_makes_one_message_a_model_which_says_which_records_brought_its_rows(
+    agent: ScoringAgent,
+) -> None:
+    (found,) = scored(agent, pooled(agent, "1", "2"), topics.EXAMPLES, examples(), examples())
+    assert (found.rows, found.span.topic, found.span.first, found.span.last) == (
+        100,
+        topics.EXAMPLES.name,
+        7,
+        8,
+    )
+
+
+def test_rows_without_features_are_not_scored_with_those_of_the_same_chunk_that_have_them(
+    agent: ScoringAgent,
+) -> None:
+    bare = examples().model_copy(update={"features": {}})
+    with_, without = scored(agent, pooled(agent, "1", "2"), topics.EXAMPLES, examples(), bare)
+    (alone,) = scored(agent, pooled(agent, "1", "2"), topics.EXAMPLES, examples())
+    assert (with_.rows, list(with_.sums), with_.unscored) == (50, list(alone.sums), {})
+    assert (without.rows, without.span.first) == (0, 8)
+    assert set(without.unscored) == {"1", "2"}
 
 
 @pytest.mark.parametrize("versions", [(), ("1",)])
