@@ -256,6 +256,16 @@ class Shell(RuleBasedStateMachine):
         self.tell(self.report())
 
     @precondition(lambda self: self.busy)
+    @rule(times=st.sampled_from([1, 2, 8]))
+    def go_well(self, times: int) -> None:
+        """A rollout without trouble, so that the later phases are reached often."""
+        for _ in range(times):
+            if self.busy:
+                self.carry_out()
+                self.tell(self.traffic(1000, 0))
+                self.tell(self.window(60, 0.1))
+
+    @precondition(lambda self: self.busy)
     @rule(done=st.integers(0, 3))
     def fail_to_carry_out(self, done: int) -> None:
         assert self.desk.open is not None
