@@ -256,9 +256,11 @@ class Shell(RuleBasedStateMachine):
         self.tell(self.report())
 
     @precondition(lambda self: self.busy)
-    @rule(times=st.sampled_from([1, 2, 8]))
-    def go_well(self, times: int) -> None:
-        """A rollout without trouble, so that the later phases are reached often."""
+    @rule(times=st.sampled_from([1, 2, 8]), pin=st.booleans())
+    def go_well(self, times: int, pin: bool) -> None:
+        """A rollout without trouble, perhaps behind a pin, so that the later phases are reached often."""
+        if pin:
+            self.command(RolloutAction.PIN)
         for _ in range(times):
             if self.busy:
                 self.carry_out()
@@ -342,4 +344,4 @@ class Shell(RuleBasedStateMachine):
 
 
 ShellTest = Shell.TestCase
-ShellTest.settings = hypothesis_settings(max_examples=100, stateful_step_count=40)
+ShellTest.settings = hypothesis_settings(max_examples=200, stateful_step_count=40)
