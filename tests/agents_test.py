@@ -451,7 +451,7 @@ def test_a_version_that_nobody_registered_is_measured_but_not_estimated(
     random: np.random.Generator, tmp_path: Path
 ) -> None:
     (tmp_path / "models").mkdir()
-    agent = PerformanceAgent(FolderReader(tmp_path / "models"), PerformanceSettings())
+    agent = PerformanceAgent(FolderReader(tmp_path / "models"), PerformanceSettings(window_labels=250))
     state = agent.fresh()
     [window] = agent.handle(state, chunk("outcomes", outcomes(random, 250)))
     assert isinstance(window, PerformanceMeasured)
@@ -489,19 +489,17 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
     assert state[MODEL].rows == 48
 
 
-def test_drift_leads_to_a_request_once_enough_labels_came() -> None:
+def test_drift_that_waits_for_labels_leads_to_a_request_once_they_came() -> None:
     agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
     state = agent.fresh()
     [refused] = agent.handle(state, chunk("drift-events", DRIFT))
-    assert not isinstance(refused, RetrainRequested)
+    assert isinstance(refused, RetrainRefused)
     measured = PerformanceMeasured(
         id="p", at=10, model=MODEL, since=1, until=10, rows=100, labelled=100, versions={}
     )
-    agent.handle(state, chunk("metrics", measured))
-    again = DRIFT.model_copy(update={"id": "d2"})
-    [request] = agent.handle(agent.load(agent.dump(state)), chunk("drift-events", again))
+    [request] = agent.handle(agent.load(agent.dump(state)), chunk("metrics", measured))
     assert isinstance(request, RetrainRequested)
-    assert request.caused_by == "d2"
+    assert request.caused_by == DRIFT.id
 
 
 class Runner:
@@ -636,7 +634,7 @@ class Away(FolderReader):
 def test_labels_are_counted_while_the_registry_is_away(tmp_path: Path, random: np.random.Generator) -> None:
     joining, agent = (
         JoiningAgent(NOBODY, PerformanceSettings()),
-        PerformanceAgent(Away(tmp_path), PerformanceSettings()),
+        PerformanceAgent(Away(tmp_path), PerformanceSettings(window_labels=250)),
     )
     predictions, labels = joined(random, 500)
     state = joining.fresh()

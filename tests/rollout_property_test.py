@@ -256,6 +256,18 @@ class Shell(RuleBasedStateMachine):
         self.tell(self.report())
 
     @precondition(lambda self: self.busy)
+    @rule(times=st.sampled_from([1, 2, 8]), pin=st.booleans())
+    def go_well(self, times: int, pin: bool) -> None:
+        """A rollout without trouble, perhaps behind a pin, so that the later phases are reached often."""
+        if pin:
+            self.command(RolloutAction.PIN)
+        for _ in range(times):
+            if self.busy:
+                self.carry_out()
+                self.tell(self.traffic(1000, 0))
+                self.tell(self.window(60, 0.1))
+
+    @precondition(lambda self: self.busy)
     @rule(done=st.integers(0, 3))
     def fail_to_carry_out(self, done: int) -> None:
         assert self.desk.open is not None
@@ -332,4 +344,4 @@ class Shell(RuleBasedStateMachine):
 
 
 ShellTest = Shell.TestCase
-ShellTest.settings = hypothesis_settings(max_examples=100, stateful_step_count=40)
+ShellTest.settings = hypothesis_settings(max_examples=200, stateful_step_count=40)

@@ -197,10 +197,17 @@ def _next(desk: Desk, trigger: Event, settings: RolloutSettings) -> tuple[Desk, 
         replicas=request.replicas if isinstance(request, DeployRequested) else desk.replicas,
         spare=(desk.previous,) if desk.previous and desk.previous != request.version else (),
         at=trigger.at,
-        paired=isinstance(request, ChallengerProven) and request.evidence == "paired",
+        paired=_paired(request, settings),
         blend=settings.strategy == "blend",
     )
     return desk.model_copy(update={"open": rollout}), events
+
+
+def _paired(request: Wanted, settings: RolloutSettings) -> bool:
+    """Whether losses on all labelled rows judge it, rather than the labels of its own requests."""
+    if isinstance(request, ChallengerProven):
+        return request.evidence == "paired"
+    return settings.evidence != "canary"
 
 
 def _needless(desk: Desk, request: Wanted) -> Event | None:
@@ -253,8 +260,10 @@ def _measured(desk: Desk, event: PerformanceMeasured, settings: RolloutSettings)
     if rollout.phase is Phase.PAUSED:
         return _moved(desk, kept, [])
     verdict = judge(grown.evidence, rollout.version, rollout.stable or "", settings)
-    if rollout.proof == "paired" and verdict.outcome != "fail":
-        return _moved(desk, kept, [])  # its losses on all rows say more than the few labels of its own
+    if rollout.proof == "paired" and (rollout.blend or verdict.outcome != "fail"):
+        # Its losses on all rows say more than the few labels of its own; and where stable answers with a
+        # blend, its labels are those of several versions.
+        return _moved(desk, kept, [])
     return _judged(desk, kept, event, verdict, "labels")
 
 

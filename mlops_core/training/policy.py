@@ -9,16 +9,16 @@ Decisions are counted in labels. All times are those of the data (UTC, ms), so t
 by its own calendar.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from mlops_core.training.confirmation import HOUR, recent
+from mlops_core.training.reasons import PACES, WAITS, RetrainingState, breaker, unconfirmed
 from schemas import ids
 from schemas.events import (
     DeployRequested,
     DriftDetected,
     DriftKind,
     Event,
-    Part,
     PerformanceMeasured,
     RetrainRefused,
     RetrainRequested,
@@ -29,78 +29,11 @@ from schemas.events import (
 from schemas.records import Millis
 from schemas.settings import RetrainingSettings
 
-HOUR = 3_600_000
-"""Milliseconds."""
-REMEMBERED = 100
-"""Alarms kept for confirmation, at most; more than anybody would want confirmed."""
-PACES = 8
-"""Windows of labels over which the rate of labels is taken."""
-
-
-class Alarm(Part):
-    """An alarm that was heard."""
-
-    id: str
-    at: Millis
-    kind: DriftKind = DriftKind.FEATURE
-    segment: str = ""
-    changed_at: Millis | None = None
-    """When what it reports began."""
-
-
-class RetrainingState(Part):
-    """What is remembered of one model; JSON by pydantic."""
-
-    labelled: int = 0
-    """Labels joined since the beginning."""
-    history: int = 0
-    """Labelled rows that the first training had beside those: a file, or the store before this loop."""
-    trained_at: Millis | None = None
-    """When the last training was asked for; None before the first."""
-    trained_labels: int = 0
-    """`labelled` at that time."""
-    trained_seconds: float = 0.0
-    """How long the last training took."""
-    doubled: int = 0
-    """Labelled rows, history included, when all were learned from last; 0 before the first training."""
-    in_flight: RetrainRequested | None = None
-    """The request whose training hasn't ended."""
-    failures: int = 0
-    """Trainings in a row that crashed."""
-    error: str = ""
-    """How the last of them did."""
-    ended: str = ""
-    """The request whose training ended last, so that its end counts once."""
-    alarms: tuple[Alarm, ...] = ()
-    """Those of the last `confirm_hours`, oldest first."""
-    muted: tuple[DriftKind, ...] = ()
-    """Kinds of drift that are not to be acted on."""
-    pending: DriftDetected | None = None
-    """The newest alarm that asks for a training and has not got it."""
-    change: DriftDetected | None = None
-    """The newest change of the truth, which follow-ups follow."""
-    due: tuple[int, ...] = ()
-    """Counts of labels at which the follow-ups of `change` are due."""
-    pace: tuple[tuple[Millis, int], ...] = ()
-    """Ends of the newest windows, and the labels until then."""
-
-    @property
-    def known(self) -> int:
-        """Labelled rows that a training can have."""
-        return self.history + self.labelled
-
-    @property
-    def rate(self) -> float:
-        """Labels per ms of the data's time; 0 where it is not known."""
-        if len(self.pace) < 2:
-            return 0.0
-        (since, before), (until, now) = self.pace[0], self.pace[-1]
-        return (now - before) / (until - since) if until > since else 0.0
-
-
-Reason = Callable[[RetrainingState, Event, RetrainingSettings], str | None]
 Outcome = TrainingCompleted | TrainingRefused | TrainingFailed
 Answer = RetrainRequested | RetrainRefused
+
+
+__all__ = ("HOUR", "Answer", "Outcome", "RetrainingState", "decide", "noted")
 
 
 def decide(
@@ -119,15 +52,15 @@ def decide(
         needed = f"{_percent(settings.segment_share)} are needed"
         why = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
         return state, RetrainRefused.following(evidence, reason=why)
-    state = state.model_copy(update={"alarms": _recent(state.alarms, evidence, settings)})
-    against = _breaker(state, evidence, settings) or _unconfirmed(state, evidence, settings)
+    state = state.model_copy(update={"alarms": recent(state.alarms, evidence, settings)})
+    against = breaker(state, evidence, settings) or unconfirmed(state, evidence, settings)
     if against is not None:
         return state, RetrainRefused.following(evidence, reason=against)
     state = _planned(state, evidence, settings)
     for reason in WAITS:
         against = reason(state, evidence, settings)
         if against is not None:
-            return state, RetrainRefused.following(evidence, reason=f"{against}; it is looked at again then")
+            return state, RetrainRefused.following(evidence, reason=against)
     return _requested(state, evidence, evidence.kind.value, settings)
 
 
@@ -141,13 +74,14 @@ def noted(
     Returns also the request for what has been due and is possible now.
     """
     if isinstance(event, DeployRequested):
-        return state.model_copy(update={"muted": event.muted}), []
+        return _muted(state, event.muted), []
     if isinstance(event, PerformanceMeasured):
         state = _counted(state, event)
     elif event.caused_by == state.ended:
-        return state, []
+        return _another_version(state, event), []
     elif state.in_flight is not None and event.caused_by == state.in_flight.id:
-        state = _ended(state.model_copy(update={"in_flight": None}), event)
+        again = _due_again(state) if isinstance(event, TrainingFailed) else {}
+        state = _ended(state.model_copy(update={**again, "in_flight": None, "answers": None}), event)
     else:
         # Somebody else's: what it learned from needs no second training soon; a crash of it taught nothing.
         state = _ended(state if isinstance(event, TrainingFailed) else _started(state, event.at), event)
@@ -159,7 +93,7 @@ def _looked_at_again(
 ) -> tuple[RetrainingState, list[Answer]]:
     """Ask for what is due, if nothing speaks against it any more."""
     due = _due(state, event, settings)
-    if due is None or any(reason(state, event, settings) for reason in (_breaker, *WAITS)):
+    if due is None or any(reason(state, event, settings) for reason in (breaker, *WAITS)):
         return state, []
     cause, trigger = due
     state, request = _requested(state, cause, trigger, settings)
@@ -183,73 +117,32 @@ def _planned(
     """The alarm is due; after a change of the truth its follow-ups are, too, and no longer the last ones."""
     if evidence.kind is not DriftKind.CONCEPT:
         return state.model_copy(update={"pending": evidence})
-    changed = state.labelled - (evidence.rows or 0)
+    # An alarm that doesn't say how many rows it rests on is taken to have enough of them.
+    rows = settings.follow_ups[0] if evidence.rows is None else evidence.rows
+    changed = state.labelled - rows
     due = tuple(changed + after for after in settings.follow_ups)
     later = tuple(count for count in due if count > state.labelled)
     # The first follow-up is the first training: with fewer rows since the change there is nothing to learn.
     first = evidence if len(later) < len(due) else None
-    return state.model_copy(update={"pending": first, "change": evidence, "due": later})
+    changes = {"pending": first, "change": evidence, "changed": changed, "due": later}
+    return state.model_copy(update=changes)
 
 
-def _breaker(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
-    if state.failures < settings.max_failures:
-        return None
-    return (
-        f"breaker: {state.failures} trainings in a row failed ({state.error}); "
-        "one asked for by hand that ends well closes it"
-    )
+def _muted(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState:
+    """Nothing is due any more for drift of a kind that is not to be acted on."""
+    changes: dict[str, object] = {"muted": kinds}
+    if state.pending is not None and state.pending.kind in kinds:
+        changes["pending"] = None
+    if DriftKind.CONCEPT in kinds:
+        changes |= {"change": None, "due": ()}
+    return state.model_copy(update=changes)
 
 
-def _busy(state: RetrainingState, _: Event, __: RetrainingSettings) -> str | None:
-    if state.in_flight is None:
-        return None
-    since = state.labelled - state.trained_labels
-    return f"busy: the training that was asked for {since:,} labels ago hasn't ended"
-
-
-def _unconfirmed(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
-    heard = _confirmations(state.alarms)
-    if heard >= settings.confirm:
-        return None
-    return f"unconfirmed: {heard} of {settings.confirm} alarms within {settings.confirm_hours:g} h"
-
-
-def _cooling(state: RetrainingState, evidence: Event, settings: RetrainingSettings) -> str | None:
-    if state.trained_at is None:
-        return None
-    # A person's request may carry today's date while a past year is replayed: far ahead is not recent.
-    elapsed = abs(evidence.at - state.trained_at)
-    if elapsed >= settings.cooldown_hours * HOUR:
-        return None
-    return f"cooldown: the last training was {_span(elapsed)} ago, {settings.cooldown_hours:g} h are needed"
-
-
-def _unlabelled(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
-    new, needed = state.labelled - state.trained_labels, _needed(state, settings)
-    if new >= needed:
-        return None
-    since = "so far" if state.trained_at is None else "since the last training"
-    wait = f", about {_span((needed - new) / state.rate)} at today's rate" if state.rate else ""
-    return f"labels: {new:,} new ones {since}, {needed:,} are needed: {needed - new:,} more{wait}"
-
-
-def _unlabelled_change(state: RetrainingState, evidence: Event, _: RetrainingSettings) -> str | None:
-    """Too few labels since a change of the truth."""
-    if state.pending is not None or state.change is None or evidence.id != state.change.id:
-        return None
-    missing = state.due[0] - state.labelled if state.due else 0
-    return f"labels: {missing:,} more since the change are needed" if missing > 0 else None
-
-
-WAITS: Sequence[Reason] = (_unlabelled_change, _busy, _cooling, _unlabelled)
-"""Reasons against a training that pass by themselves."""
-
-
-def _needed(state: RetrainingState, settings: RetrainingSettings) -> int:
-    """New labels between two trainings: enough to teach something, and worth the last training's cost."""
-    by_share = settings.new_share * state.known
-    by_cost = settings.idle_ratio * 1000 * state.trained_seconds * state.rate
-    return int(max(settings.min_new_labels, by_share, by_cost))
+def _due_again(state: RetrainingState) -> dict[str, object]:
+    """What a training that crashed was for is due once more, when enough new labels have come."""
+    if state.answers is None:
+        return {"doubled": min(state.doubled, state.known // 2)}
+    return {"pending": state.pending or state.answers}
 
 
 def _requested(
@@ -274,6 +167,7 @@ def _requested(
     request = request.model_copy(update={"at": at})
     changes = {
         "in_flight": request,
+        "answers": cause if isinstance(cause, DriftDetected) else None,
         "alarms": (),
         "pending": None,
         "due": tuple(count for count in state.due if count > state.labelled),
@@ -284,39 +178,14 @@ def _requested(
 
 def _because(state: RetrainingState, cause: Event, trigger: str) -> str:
     if isinstance(cause, DriftDetected):
-        again = "again, as more labels have come since the change: " if trigger == "follow-up" else ""
-        return f"{again}{cause.sentence}"
+        more = f"{state.labelled - state.changed:,} labels after a change: " if trigger == "follow-up" else ""
+        return f"{more}{cause.sentence}"
     return f"twice as many labelled rows as when all of them were learned from last ({state.known:,})"
 
 
 def _counted(state: RetrainingState, event: PerformanceMeasured) -> RetrainingState:
     pace = (*state.pace, (event.until, event.labelled))[-PACES:]
     return state.model_copy(update={"labelled": max(state.labelled, event.labelled), "pace": pace})
-
-
-def _recent(
-    alarms: Sequence[Alarm], evidence: DriftDetected, settings: RetrainingSettings
-) -> tuple[Alarm, ...]:
-    oldest = evidence.at - settings.confirm_hours * HOUR
-    kept = [alarm for alarm in alarms if alarm.at > oldest and alarm.id != evidence.id]
-    alarm = Alarm.model_validate({name: getattr(evidence, name) for name in Alarm.model_fields})
-    return (*kept, alarm)[-max(REMEMBERED, settings.confirm) :]
-
-
-def _confirmations(alarms: Sequence[Alarm]) -> int:
-    """How often the stream that was heard most, the whole or a segment, told of something new.
-
-    Segments of one change don't confirm each other; neither do inputs and predictions that alarm one after
-    another because of a change that began before the first of them did. Labels confirm what these say.
-    """
-    heard, latest = Counter[str](), dict[str, Millis]()
-    for alarm in alarms:
-        told = alarm.kind is DriftKind.CONCEPT or alarm.changed_at is None
-        if told or (alarm.changed_at or 0) >= latest.get(alarm.segment, 0):
-            heard[alarm.segment] += 1
-        if alarm.kind is not DriftKind.CONCEPT:
-            latest[alarm.segment] = alarm.at
-    return max(heard.values(), default=0)
 
 
 def _started(state: RetrainingState, at: Millis) -> RetrainingState:
@@ -334,16 +203,17 @@ def _ended(state: RetrainingState, event: Outcome) -> RetrainingState:
     return state.model_copy(update=counted)
 
 
-def _span(millis: float) -> str:
-    """A time span in its natural unit.
-
-    >>> _span(3 * HOUR), _span(90_000), _span(100 * HOUR)
-    ('3 h', '2 min', '4 days')
-    """
-    hours = millis / HOUR
-    if hours < 1:
-        return f"{millis / 60_000:.0f} min"
-    return f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
+def _another_version(state: RetrainingState, event: Outcome) -> RetrainingState:
+    """Another version of the training that ended last: it took longer, and may have had more rows."""
+    if not isinstance(event, TrainingCompleted):
+        return state
+    history = max(state.history, event.rows - state.trained_labels)
+    changes = {
+        "trained_seconds": state.trained_seconds + event.seconds,
+        "history": history,
+        "doubled": state.doubled + history - state.history,
+    }
+    return state.model_copy(update=changes)
 
 
 def _percent(share: float) -> str:

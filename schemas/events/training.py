@@ -1,6 +1,6 @@
 """A challenger is asked for, trained, and held against the champion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 from schemas.events.envelope import Event, Part
@@ -17,7 +17,7 @@ class RetrainRequested(Event):
     """Estimated change point: one more version learns only from rows that were predicted since."""
     rows: int
     """The newest labelled rows to train on, at most."""
-    windows: Sequence[int] = ()
+    windows: tuple[int, ...] = ()
     """Numbers of newest rows, a version each; empty: one version, of `rows`."""
     task: Literal["binary", "regression"] | None = None
     """None: that of the champion."""

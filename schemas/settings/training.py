@@ -28,9 +28,9 @@ class RetrainingSettings(Group):
     new_share: Annotated[AtLeastZero, Field(le=1)] = 0.02
     """The same as a share of the labelled rows that there are: the more a model has learned from, the less a
     few more can teach."""
-    idle_ratio: AtLeastZero = 10.0
-    """How many times as long as the last training took labels have to come in before the next: then training
-    takes less than a tenth of the time."""
+    idle_ratio: Annotated[AtLeastZero, Field(le=1_000_000)] = 10.0
+    """Time (of the data) between two trainings, as a multiple of what the last one took: trainings take at
+    most a tenth of the time. Time, not labels, since these may come all at once, once a night."""
     follow_ups: Annotated[tuple[Positive, ...], Field(min_length=1)] = (300, 600, 1200, 2400, 4800)
     """Labels since a change of the truth at which a challenger is trained: while the window refills, each
     has twice the rows of the one before."""

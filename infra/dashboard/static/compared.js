@@ -47,7 +47,7 @@ export class Compared {
     const versions = this.weights.versions;
     const now = looks.at(-1).weights;
     show(find("weights-legend"), [versions, now, versions.map((one) => hues.get(one)), crowned(looks).length], () => [
-      ...[...versions].reverse().map((version) => make("span", { class: `key v${hues.get(version) ?? "x"}` }, version in now ? `${named(version)} ${percents(now[version])}` : named(version))),
+      ...[...versions].reverse().filter((version) => version in now).map((version) => make("span", { class: `key v${hues.get(version) ?? "x"}` }, `${named(version)} ${percents(now[version])}`)),
       crowned(looks).length ? make("span", { class: "key crown" }, "new champion") : ""]);
     const own = looks.filter((one) => challenger in one.pairs);
     const hue = `v${hues.get(challenger) ?? "x"}`;
