@@ -489,17 +489,17 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
     assert state[MODEL].rows == 48
 
 
-def test_drift_leads_to_a_request_once_enough_labels_came() -> None:
+def test_drift_that_waits_for_labels_leads_to_a_request_once_they_came() -> None:
     agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
     state = agent.fresh()
     [refused] = agent.handle(state, chunk("drift-events", DRIFT))
-    assert not isinstance(refused, RetrainRequested)
+    assert isinstance(refused, RetrainRefused)
     measured = PerformanceMeasured(
         id="p", at=10, model=MODEL, since=1, until=10, rows=100, labelled=100, versions={}
     )
     [request] = agent.handle(agent.load(agent.dump(state)), chunk("metrics", measured))
     assert isinstance(request, RetrainRequested)
-    assert request.caused_by == "d"
+    assert request.caused_by == DRIFT.id
 
 
 class Runner:

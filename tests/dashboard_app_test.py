@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from schemas.events import RolloutRolledBack
 from streams import admin, topics
 from streams.publisher import Publisher
 from tests.dashboard_server import Running, eventually, serving
+from tests.selection_story import Requested
 from tests.story import Narrator, dead_letter
 
 
@@ -57,7 +59,12 @@ def test_what_is_published_is_in_the_snapshot(page: Running) -> None:
     page.tell(story)
     model = caught_up(page, len(story))["models"]["flights"]
     assert model["parts"]["status"]["word"] == "Drift"
-    assert [row["state"] for row in model["parts"]["versions"]] == ["rolled back", "champion", "previous"]
+    assert [row["state"] for row in model["parts"]["versions"]] == [
+        "registered",
+        "rolled back",
+        "champion",
+        "previous",
+    ]
 
 
 def test_a_stream_brings_what_came_after_the_snapshot(page: Running) -> None:
@@ -80,6 +87,22 @@ def test_a_browser_that_comes_back_gets_what_it_missed(page: Running) -> None:
     caught_up(page, 6)
     delta = json.loads(next(deltas(page, after="0-0", last=seen))["data"])
     assert len(delta["models"]["flights"]["added"]["windows"]) == 2
+
+
+def test_thousands_of_counts_of_requests_hide_no_evidence_from_a_page_that_starts_later(
+    page: Running, embedded_broker: Broker
+) -> None:
+    narrator = Narrator()
+    told = narrator.first_version() + narrator.calm(2) + narrator.retraining("2", "concept", error=0.058)
+    told += narrator.calm(5)
+    since = narrator.clock
+    counts = Requested("flights", ("2", "1"), 10, since).answered(6_000, rate=2)
+    page.tell([*told, *counts])
+    with serving(embedded_broker.bootstrap, page.kafka.prefix, created=False) as later:
+        snapshot = caught_up(later, len(told) + 1_000)
+    added = snapshot["models"]["flights"]["added"]
+    assert (len(added["windows"]), len(added["looks"])) == (7, 5)
+    assert snapshot["sequence"] < len(told) + len(counts) / 2
 
 
 def test_a_browser_of_an_earlier_run_is_told_to_reset(page: Running) -> None:
@@ -114,9 +137,9 @@ def test_prometheus_sees_drift_errors_estimates_weights_and_retrainings(page: Ru
     caught_up(page, len(story))
     told = page.ask("/metrics").text
     assert 'driftloop_rollout_weight{model="flights",version="2"} 100.0' in told
-    assert 'driftloop_retrainings_total{model="flights",outcome="completed"} 2.0' in told
-    assert 'driftloop_labelled_total{model="flights"} 129000.0' in told
-    assert 'driftloop_drift_severity{column="wind_speed",model="flights"} 0.4' in told
+    assert 'driftloop_retrainings_total{model="flights",outcome="completed"} 3.0' in told
+    assert 'driftloop_labelled_total{model="flights"} 146000.0' in told
+    assert re.search(r'driftloop_drift_severity\{column="wind_speed",model="flights"\} 0\.[34]', told)
     assert 'driftloop_error_rate{model="flights",version="2"} 0.0' in told
     assert 'driftloop_estimated_loss{model="flights",version="2"} 0.0' in told
     assert 'driftloop_estimate_trusted{model="flights",version="2"} 1.0' in told

@@ -219,6 +219,35 @@ def test_of_many_segments_few_are_listed_and_the_others_counted(
             expect(page.locator("#segments")).to_contain_text("and 36 more")
 
 
+def test_a_canary_is_judged_by_requests_and_a_challenger_by_its_gain_and_proof(
+    browser: Browser, embedded_broker: Broker
+) -> None:
+    with serving(embedded_broker.bootstrap) as running, opened(browser, running.url) as page:
+        narrator = Narrator()
+        running.tell(narrator.first_version() + narrator.calm(2))
+        expect(page.locator("#rollout")).to_contain_text("v 1 is champion", timeout=15_000)
+        expect(page.locator("#rollout")).not_to_contain_text("null")
+        expect(page.locator("#compared-panel")).to_be_hidden()
+        running.tell(narrator.retraining("2", "concept", error=0.05) + narrator.proof(gain=0.02))
+        running.tell(narrator.proven_rollout(error=0.05, until=10))
+        expect(page.locator("#headline")).to_contain_text("v2 is canary at 10 %")
+        expect(page.locator("#rollout table")).to_contain_text(re.compile(r"Requests at 10 %\d+\d+ of 150"))
+        expect(page.locator("#rollout .said")).to_contain_text("more requests")
+        expect(page.locator("#rollout")).to_contain_text("judged by losses on every labelled row")
+        expect(page.locator("#pool tbody tr").nth(1)).to_contain_text("requests: canary at 10 %")
+        expect(page.locator("#proof canvas")).to_have_attribute(
+            "aria-label", re.compile(r"Proof of v2 .* of 10 to 1")
+        )
+
+
+def test_another_challenger_is_drawn_when_its_row_is_chosen(page: Page) -> None:
+    for version in ("v4", "v1"):
+        page.get_by_role("button", name=version, exact=True).press("Enter")
+        expect(page.locator("#gain-title")).to_have_text(f"Gain of {version} against the champion")
+        expect(page.get_by_role("button", name=version, exact=True)).to_be_focused()
+        expect(page.locator("#gain canvas")).to_have_attribute("aria-label", re.compile(f"Gain of {version}"))
+
+
 def test_another_model_can_be_chosen_and_its_status_is_seen_before(
     browser: Browser, embedded_broker: Broker
 ) -> None:

@@ -1,6 +1,7 @@
 """A training is a process of its own: it ends in events whatever happens to it, and harms nobody."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,9 +17,10 @@ from infra.processes import free_port
 from infra.training_process import Job, ProcessRunner, train
 from mlops_core.data.examples import Examples
 from mlops_core.errors import Unavailable
+from mlops_core.ports import Candidate, Registered
 from schemas.events import Event, ModelRegistered, TrainingCompleted, TrainingFailed, TrainingRefused
 from schemas.settings import Settings
-from tests.lessons import lessons, request
+from tests.lessons import HOUR, lessons, request
 
 # Starting the server takes 20 s of a busy machine, a training 5.
 pytestmark = pytest.mark.timeout(300)
@@ -99,16 +101,78 @@ async def test_the_same_request_again_gives_the_same_events_without_fitting(benc
     assert await bench.train(trainer="tests.lessons:Failing") == first
 
 
-def test_a_challenger_that_is_no_better_is_refused_with_the_evidence(bench: Bench) -> None:
+def test_a_challenger_that_is_surely_worse_is_refused_with_the_evidence(bench: Bench) -> None:
     bench.store(lessons())
     bench.train_here("first", rounds=100)
     MLflowRegistry(bench.uri).crown(bench.model, "1")
+    bench.store(lessons(500, seed=1, first=1500), "second")
     (event,) = bench.train_here("second", rounds=1)
     assert isinstance(event, TrainingRefused)
     assert event.gate is not None
     assert event.gate.champion == "1"
     assert event.reason == event.gate.sentence
     assert len(MLflowReader(bench.uri).versions(bench.model)) == 1
+
+
+WINDOWS: Fields = {"windows": (600, 2000, 9000), "rows": 9000, "since": 1150 * HOUR, "trigger": "concept"}
+"""Of 1,500 rows: the newest 600, all of them, and the 350 since the change."""
+
+
+def test_a_request_for_several_windows_leads_to_a_version_each(bench: Bench) -> None:
+    bench.store(lessons())
+    events = bench.train_here(asked=WINDOWS)
+    ended = [one for one in events if isinstance(one, TrainingCompleted)]
+    registered = [one for one in events if isinstance(one, ModelRegistered)]
+    assert [(one.version, one.rows) for one in ended] == [("1", 600), ("2", 1500), ("3", 350)]
+    assert [(one.version, one.caused_by) for one in registered] == [(one.version, one.id) for one in ended]
+    assert len({one.id for one in events}) == 6
+    assert bench.train_here(asked=WINDOWS, trainer="tests.lessons:Failing") == events
+
+
+class Killed(BaseException):
+    """What a process that is killed does: nothing more."""
+
+
+@pytest.mark.parametrize("registrations", [0, 1, 2, 3])
+@pytest.mark.parametrize("written", [False, True])
+def test_a_training_killed_anywhere_registers_each_version_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, registrations: int, written: bool
+) -> None:
+    bench.store(lessons())
+    register, count = MLflowRegistry.register, 0
+
+    def dies(registry: MLflowRegistry, candidate: Candidate) -> Registered:
+        nonlocal count
+        count += 1
+        if count <= registrations:
+            return register(registry, candidate)
+        if written:
+            register(registry, candidate)
+        raise Killed
+
+    monkeypatch.setattr(MLflowRegistry, "register", dies)
+    with contextlib.suppress(Killed):
+        bench.train_here(asked=WINDOWS)
+    monkeypatch.undo()
+    events = bench.train_here(asked=WINDOWS)
+    versions = MLflowReader(bench.uri).versions(bench.model)
+    assert sorted(one.tags["rows"] for one in versions) == ["1500", "350", "600"]
+    told = [one.version for one in events if isinstance(one, ModelRegistered)]
+    assert told == ["1", "2", "3"]
+    assert bench.train_here(asked=WINDOWS) == events
+
+
+def test_a_retrained_version_is_compared_on_rows_that_the_champion_has_not_learned_from(bench: Bench) -> None:
+    bench.store(lessons())
+    bench.train_here("first")
+    MLflowRegistry(bench.uri).crown(bench.model, "1")
+    completed, _ = bench.train_here("at once")
+    assert isinstance(completed, TrainingCompleted)
+    assert "champion 1 has learned from all but 0 of the newest 300 rows" in completed.gate.sentence
+    bench.store(lessons(150, seed=1, first=1500), "second")
+    completed, _ = bench.train_here("after more labels")
+    assert isinstance(completed, TrainingCompleted)
+    assert (completed.gate.champion, completed.gate.rows) == ("1", 150)
 
 
 def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> None:

@@ -162,7 +162,7 @@ class Comparison:
         """What has to come before the version serves, and a tone."""
         serves, canary = rollouts.champion or event.champion, on_its_way(rollouts)
         if version == serves:
-            return "serves", "good"
+            return "champion" if event.strategy == "blend" else "serves", "good"
         if canary is not None and canary.version == version:
             return f"requests: {_share(canary)}", "info"
         if version in event.unscored:

@@ -46,9 +46,9 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PL
             said = f"{event.agreement.disagreeing:,} of {event.agreement.rows:,} scores of v {event.version}"
             return "agreement", "plain", f"{said} differ from recomputed ones"
         case events.ChallengerProven():
-            return "challenger", "good", event.sentence
+            return "proof", "good", event.sentence
         case events.PoolChanged() | events.ChallengerPassedOver():
-            return "challenger", "plain", event.sentence
+            return "pool", "plain", event.sentence
         case events.RetrainRequested() | events.RetrainRefused():
             return _retraining(event)
         case events.AlertRaised():

@@ -52,8 +52,18 @@ def _next(known: Lineage) -> Iterator[str]:
 
 
 def _twice(known: Lineage) -> Iterator[str]:
-    """Events have derived ids, so a second one with another id is a second training or end."""
-    outcomes = Counter(event.caused_by for kind in OUTCOMES for event in known.of_kind(kind))
+    """Events have derived ids, so a second one with another id is a second training or end.
+
+    A training that registers several versions is answered once for each window.
+    """
+    ended = [event for kind in (TrainingRefused, TrainingFailed) for event in known.of_kind(kind)]
+    completed = [event for event in known.of_kind(TrainingCompleted) if isinstance(event, TrainingCompleted)]
+    outcomes = Counter(event.caused_by for event in ended)
+    outcomes.update({event.caused_by for event in completed})
+    versions = Counter((event.model, event.version) for event in completed)
+    yield from (
+        f"{model}:{version} was completed {n} times" for (model, version), n in versions.items() if n > 1
+    )
     yield from (f"request {id_} was answered {n} times" for id_, n in outcomes.items() if n > 1)
     ends = Counter(event.rollout for event in _rollouts(known, *ENDS))
     yield from (f"rollout {id_} ended {n} times" for id_, n in ends.items() if n > 1)

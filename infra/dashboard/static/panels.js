@@ -62,8 +62,8 @@ function rolled(now, running, outcomes, measure) {
     ...now.steps.map((share) => make("li", { class: state(share), title: words[state(share)], "aria-current": state(share) === "now" ? "step" : null }, `${share} %${signs[state(share)]}`)));
   const fill = make("div", { class: ended ? now.tone : null });
   fill.style.width = `${now.phase === "promoted" ? 100 : reached}%`;
-  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), checks(now, running, outcomes, measure),
-    spoken(now), judgedBy(now, running), minuteOf(running)];
+  return [steps, make("div", { class: "bar", "aria-hidden": "true" }, fill), now.stable ? checks(now, running, outcomes, measure) : null,
+    spoken(now), judgedBy(now, running), minuteOf(running)].filter((one) => one !== null);
 }
 
 function checks(now, running, outcomes, measure) {
@@ -79,7 +79,7 @@ function checks(now, running, outcomes, measure) {
   if (byLabels && verdict.low !== undefined && verdict.low !== null) {
     rows.push(["Difference, at least / at most", signed(verdict.low), signed(verdict.high)]);
   }
-  return table(["Check", now.stable ? `v ${now.stable}` : "before", `v ${now.version}`], rows, [1, 2]);
+  return table(["Check", `v ${now.stable}`, `v ${now.version}`], rows, [1, 2]);
 }
 
 /** What was counted of the requests of the step, canary beside stable. */
@@ -88,7 +88,7 @@ function asked(now, { requests, needed, agreement }) {
   const rows = [];
   if (canary || stable) {
     const so = canary?.predictions ?? 0;
-    const step = now.shifted_until === null ? `Requests at ${now.weight} %` : `Requests at ${now.reached} %`;
+    const step = `Requests at ${now.reached} %`;
     rows.push([step, count(stable?.predictions ?? 0), so < needed ? `${count(so)} of ${count(needed)}` : count(so)],
       ["Calls that failed", percent(stable?.failed), percent(canary?.failed)],
       ["Latency, p95", milliseconds(stable?.p95), milliseconds(canary?.p95)]);
