@@ -160,9 +160,6 @@ class Narrative:
             case TrainingCompleted() | TrainingRefused() | TrainingFailed():
                 self._trainings.discard(event.caused_by or "")
                 self._sabotage(event)
-            case ModelRegistered() if event.version == self._sabotaged:
-                request = DeployRequested.following(event, version=event.version)
-                commands.publish(self._settings.kafka, request)
             case RolloutStarted():
                 self._rollouts[event.rollout] = False
             case RolloutAdvanced():
@@ -185,6 +182,10 @@ class Narrative:
             self._sabotaged = ended.version
             self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back. Labels would")
             self._terminal.say(" never let it serve; it is deployed by hand all the same: watch it)")
+            # Its registration may be read later: topics have no order. Its id follows from the training's end.
+            registered = ModelRegistered.following(ended, version=ended.version, run_id=ended.run_id)
+            request = DeployRequested.following(registered, version=ended.version)
+            commands.publish(self._settings.kafka, request)
 
     def _line(self, event: AnyEvent) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:

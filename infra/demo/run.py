@@ -50,7 +50,7 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
     return {
         "retraining": {
             "min_new_labels": 3000,
-            "windows": (20_000, 40_000 if fast else 60_000),
+            "windows": (40_000,) if fast else (20_000, 60_000),
         },
         "rollout": {"min_requests": 100},
         "store": {"segment_rows": 500, "segment_hours": 72},
