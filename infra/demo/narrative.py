@@ -182,7 +182,7 @@ class Narrative:
             self._sabotaged = ended.version
             self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back. Labels would")
             self._terminal.say(" never let it serve; it is deployed by hand all the same: watch it)")
-            # Its registration may be read later: topics have no order. Its id follows from the training's end.
+            # Its registration may be read later (topics have no order); its id follows from this event.
             registered = ModelRegistered.following(ended, version=ended.version, run_id=ended.run_id)
             request = DeployRequested.following(registered, version=ended.version)
             commands.publish(self._settings.kafka, request)
