@@ -45,7 +45,7 @@ bench-drift: setup ## how good drift detection is, on streams with known changes
 bench-loop: setup ## what the loop is worth beside cron jobs, on six streams (an hour; ARGS='--data elec --rows 5000')
 	$(BIN)/python -m infra.loop_bench docs/loop-quality.md $(ARGS)
 
-demo: setup ## the loop closes on a year of flights (five to ten minutes; ARGS=--fast for two to four)
+demo: setup ## the loop closes on a year of flights (ARGS=--fast: four to six minutes)
 	$(BIN)/driftloop demo $(ARGS)
 
 docs: setup ## generate what docs/ takes from code
