@@ -50,7 +50,7 @@ class RolloutSettings(Group):
     the labels of its own requests. `auto`: paired, and canary where a version can't be scored by an agent."""
     pool: Annotated[Positive, Field(ge=3, le=16)] = 8
     """Versions of a model that are compared: champion, predecessors, challengers. With 8, versions from
-    before the last change are still there when it is undone; each costs 1 to 3 us of CPU a labelled row."""
+    before the last change are still there when it is undone."""
     span_labels: Positive = 100
     """Labelled rows between two looks at weights and proofs."""
     weight_ratio: Annotated[Real, Field(ge=1)] = 5.0
