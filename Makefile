@@ -37,19 +37,19 @@ chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILL
 	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
 
 bench: setup ## what the data plane costs, as ratios inside one run; writes docs/benchmarks.md (ten minutes; ARGS=--long)
-	$(BIN)/python -m infra.bench docs/benchmarks.md $(ARGS)
+	$(BIN)/python -m benchmarks.speed docs/benchmarks.md $(ARGS)
 
 bench-drift: setup ## how good drift detection is, on streams with known changes (ten minutes; ARGS=--quick)
-	$(BIN)/python -m infra.drift_bench docs/drift-quality.md $(ARGS)
+	$(BIN)/python -m benchmarks.drift_quality docs/drift-quality.md $(ARGS)
 
 bench-loop: setup ## what the loop is worth beside cron jobs, on six streams (an hour; ARGS='--data elec --rows 5000')
-	$(BIN)/python -m infra.loop_bench docs/loop-quality.md $(ARGS)
+	$(BIN)/python -m benchmarks.loop_quality docs/loop-quality.md $(ARGS)
 
 demo: setup ## the loop closes on a year of flights (ARGS=--fast: four to six minutes)
 	$(BIN)/driftloop demo $(ARGS)
 
 docs: setup ## generate what docs/ takes from code
-	$(BIN)/python -m infra.docs
+	$(BIN)/python -m driftloop.infra.docs
 
 lock: ## pin all dependencies anew, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock

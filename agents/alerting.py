@@ -4,8 +4,8 @@ from typing import Literal
 
 import orjson
 
-from agents.reading import events
-from schemas.events import (
+from driftloop.agents.reading import events
+from driftloop.schemas.events import (
     AlertRaised,
     AnyEvent,
     ColumnsChanged,
@@ -18,10 +18,10 @@ from schemas.events import (
     RolloutRolledBack,
     TrainingFailed,
 )
-from streams import topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.streams import topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 Severity = Literal["info", "warning", "critical"]
 

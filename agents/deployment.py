@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from agents.reading import events
-from mlops_core.errors import Permanent, Unknown
-from mlops_core.ports import ModelReader, ModelWriter, Target
-from mlops_core.rollout import desk, machine
-from mlops_core.rollout.desk import Desk
-from mlops_core.rollout.effects import (
+from driftloop.agents.reading import events
+from driftloop.mlops_core.errors import Permanent, Unknown
+from driftloop.mlops_core.ports import ModelReader, ModelWriter, Target
+from driftloop.mlops_core.rollout import desk, machine
+from driftloop.mlops_core.rollout.desk import Desk
+from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,
     Crown,
@@ -30,12 +30,12 @@ from mlops_core.rollout.effects import (
     Tag,
     effects,
 )
-from mlops_core.rollout.machine import Rollout
-from mlops_core.rollout.states import Phase
-from schemas.settings import RolloutSettings
-from streams import topics
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.states import Phase
+from driftloop.schemas.settings import RolloutSettings
+from driftloop.streams import topics
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 log = logging.getLogger(__name__)
 

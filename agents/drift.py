@@ -1,23 +1,23 @@
 """Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
 
-from agents import leaving, silencing
-from agents.keeping import keep_newest
-from agents.reading import Binned, binned
-from agents.telling import Watched, told
-from agents.watching import REPLACED, State, UnknownSegment, Watching
-from mlops_core.drift.adwins import adwin
-from mlops_core.drift.calibration import Calibration
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.errors import BadData, Unknown
-from mlops_core.ports import ModelReader
-from schemas import ids
-from schemas.events import AlertRaised, DriftMeasured
-from schemas.settings import DriftSettings
-from streams import bases, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.consume import parked
-from streams.routes import Emitted
+from driftloop.agents import leaving, silencing
+from driftloop.agents.keeping import keep_newest
+from driftloop.agents.reading import Binned, binned
+from driftloop.agents.telling import Watched, told
+from driftloop.agents.watching import REPLACED, State, UnknownSegment, Watching
+from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.calibration import Calibration
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.errors import BadData, Unknown
+from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas import ids
+from driftloop.schemas.events import AlertRaised, DriftMeasured
+from driftloop.schemas.settings import DriftSettings
+from driftloop.streams import bases, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.consume import parked
+from driftloop.streams.routes import Emitted
 
 KEPT = 8
 """Versions of a model that are watched; older ones have no traffic any more."""

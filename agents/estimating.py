@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from agents.reading import Binned
-from mlops_core.data.profile import BINS_MAX
-from mlops_core.drift.estimation import Estimated, PerformanceEstimator
-from mlops_core.errors import Unavailable, Unknown
-from mlops_core.ports import ModelReader, Task
-from schemas import ids
-from schemas.events import PerformanceEstimated, PostStratified
-from schemas.settings import PerformanceSettings
-from schemas.stages import DriftSummary, Outcomes
+from driftloop.agents.reading import Binned
+from driftloop.mlops_core.data.profile import BINS_MAX
+from driftloop.mlops_core.drift.estimation import Estimated, PerformanceEstimator
+from driftloop.mlops_core.errors import Unavailable, Unknown
+from driftloop.mlops_core.ports import ModelReader, Task
+from driftloop.schemas import ids
+from driftloop.schemas.events import PerformanceEstimated, PostStratified
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import DriftSummary, Outcomes
 
 KEPT = 8
 """Versions that are estimated; older ones have no traffic any more."""

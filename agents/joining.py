@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from agents.keeping import Strangers
-from agents.reading import runs
-from mlops_core.data.examples import Examples
-from mlops_core.data.join import LabelJoin, Orphan
-from mlops_core.data.rows import RowKind, Rows
-from mlops_core.ports import ModelReader
-from schemas.events import Span
-from schemas.records import Label
-from schemas.settings import PerformanceSettings
-from schemas.stages import LabelledExamples, Outcomes
-from streams import bases, codec, metrics, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.consume import parked
-from streams.routes import Emitted
+from driftloop.agents.keeping import Strangers
+from driftloop.agents.reading import runs
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.join import LabelJoin, Orphan
+from driftloop.mlops_core.data.rows import RowKind, Rows
+from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas.events import Span
+from driftloop.schemas.records import Label
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import LabelledExamples, Outcomes
+from driftloop.streams import bases, codec, metrics, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.consume import parked
+from driftloop.streams.routes import Emitted
 
 HOUR_MS = 3_600_000
 ROWS_A_MESSAGE = 2_000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mlops_core.ports import ModelReader
+from driftloop.mlops_core.ports import ModelReader
 
 STRANGERS = 64
 """Models that nobody registered of which a partition's rows are kept: a service that names one that is about

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from mlops_core.drift.verdicts import PAIR, Opened, PairOpened
-from schemas import ids
-from schemas.events import DriftKind, DriftResolved, Part
+from driftloop.mlops_core.drift.verdicts import PAIR, Opened, PairOpened
+from driftloop.schemas import ids
+from driftloop.schemas.events import DriftKind, DriftResolved, Part
 
 
 class Told(Part):

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mlops_core import performance
-from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, ConceptVerdict
-from mlops_core.ports import Task
-from schemas import ids
-from schemas.events import DriftDetected, DriftKind, DriftResolved, Event, PerformanceMeasured, Span
-from schemas.settings import PerformanceSettings
-from schemas.stages import DriftSummary, Outcomes
+from driftloop.mlops_core import performance
+from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, ConceptVerdict
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas import ids
+from driftloop.schemas.events import DriftDetected, DriftKind, DriftResolved, Event, PerformanceMeasured, Span
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import DriftSummary, Outcomes
 
 KEPT = 8
 """Versions whose errors are watched; older ones have no traffic any more."""

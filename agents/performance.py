@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import orjson
 
-from agents.estimating import Estimates, Estimators
-from agents.keeping import Strangers
-from agents.listening import Concept, Concepts, Predicted
-from agents.reading import Binned, binned, decoded, staged
-from mlops_core import performance
-from mlops_core.drift.microbatches import ROWS
-from mlops_core.ports import ModelReader
-from schemas import ids
-from schemas.events import Event, PerformanceMeasured, PostStratified
-from schemas.settings import PerformanceSettings
-from schemas.stages import Outcomes
-from streams import bases, metrics, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.agents.estimating import Estimates, Estimators
+from driftloop.agents.keeping import Strangers
+from driftloop.agents.listening import Concept, Concepts, Predicted
+from driftloop.agents.reading import Binned, binned, decoded, staged
+from driftloop.mlops_core import performance
+from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas import ids
+from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import Outcomes
+from driftloop.streams import bases, metrics, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 
 @dataclass

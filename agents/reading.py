@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mlops_core.drift.microbatches import Counts, Groups, Times
-from schemas import ids
-from schemas.events import AnyEvent
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from streams import codec, rows
-from streams.chunks import Arrived, Chunk
-from streams.consume import parked
-from streams.routes import Emitted
-from streams.rows import Refused, Run
+from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
+from driftloop.schemas import ids
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
+from driftloop.streams import codec, rows
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.consume import parked
+from driftloop.streams.routes import Emitted
+from driftloop.streams.rows import Refused, Run
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
 Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)

@@ -2,9 +2,9 @@
 
 import orjson
 
-from agents.reading import events
-from mlops_core.training import policy
-from schemas.events import (
+from driftloop.agents.reading import events
+from driftloop.mlops_core.training import policy
+from driftloop.schemas.events import (
     DeployRequested,
     DriftDetected,
     PerformanceMeasured,
@@ -12,11 +12,11 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
-from schemas.settings import RetrainingSettings
-from streams import topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.schemas.settings import RetrainingSettings
+from driftloop.streams import topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 Policies = dict[str, policy.RetrainingState]
 """By model."""

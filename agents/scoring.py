@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from agents.reading import decoded, events, staged
-from mlops_core.data.examples import Examples, joined
-from mlops_core.errors import Permanent
-from mlops_core.ports import ModelReader, Task
-from mlops_core.rollout import losses
-from mlops_core.training.scoring import Scorer
-from schemas.events import PoolChanged, Span
-from schemas.stages import LabelledExamples, PairedLosses
-from streams import bases, rows, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.agents.reading import decoded, events, staged
+from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.errors import Permanent
+from driftloop.mlops_core.ports import ModelReader, Task
+from driftloop.mlops_core.rollout import losses
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas.events import PoolChanged, Span
+from driftloop.schemas.stages import LabelledExamples, PairedLosses
+from driftloop.streams import bases, rows, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 Pools = dict[str, PoolChanged]
 """The newest word on each model's pool."""

@@ -2,15 +2,15 @@
 
 import orjson
 
-from agents.reading import decoded, events, staged
-from mlops_core.rollout import challengers
-from mlops_core.rollout.challengers import Challengers
-from schemas.settings import RolloutSettings
-from schemas.stages import PairedLosses
-from streams import bases, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.agents.reading import decoded, events, staged
+from driftloop.mlops_core.rollout import challengers
+from driftloop.mlops_core.rollout.challengers import Challengers
+from driftloop.schemas.settings import RolloutSettings
+from driftloop.schemas.stages import PairedLosses
+from driftloop.streams import bases, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 State = dict[str, Challengers]
 """By model."""

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from mlops_core.drift.episodes import Mask
-from mlops_core.drift.verdicts import Closed, Opened, Verdict
-from schemas.events import Part, Span
-from schemas.stages import DriftSummary
+from driftloop.mlops_core.drift.episodes import Mask
+from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
+from driftloop.schemas.events import Part, Span
+from driftloop.schemas.stages import DriftSummary
 
 
 class Telling(Part):

@@ -13,15 +13,15 @@ from typing import Any
 
 import orjson
 
-from agents.reading import decoded, staged
-from mlops_core.data.examples import Examples, joined
-from mlops_core.ports import ExampleStore
-from schemas.settings import StoreSettings
-from schemas.stages import LabelledExamples
-from streams import bases, codec, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Arrived, Chunk
-from streams.routes import Emitted
+from driftloop.agents.reading import decoded, staged
+from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.ports import ExampleStore
+from driftloop.schemas.settings import StoreSettings
+from driftloop.schemas.stages import LabelledExamples
+from driftloop.streams import bases, codec, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.routes import Emitted
 
 HOUR_MS = 3_600_000
 LEAST_MS = 1_000

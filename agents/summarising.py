@@ -10,23 +10,23 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from agents.keeping import keep_newest
-from agents.reading import runs
-from mlops_core.data.descriptions import Descriptions
-from mlops_core.data.profile import Profile
-from mlops_core.data.rows import RowKind, Rows, merged
-from mlops_core.drift.columns import deviations
-from mlops_core.drift.microbatches import ROWS, Summariser
-from mlops_core.errors import Unknown
-from mlops_core.ports import ModelReader
-from schemas.events import Span
-from schemas.stages import DriftSummary
-from streams import bases, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Chunk
-from streams.consume import parked
-from streams.routes import Emitted
-from streams.rows import Run
+from driftloop.agents.keeping import keep_newest
+from driftloop.agents.reading import runs
+from driftloop.mlops_core.data.descriptions import Descriptions
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.rows import RowKind, Rows, merged
+from driftloop.mlops_core.drift.columns import deviations
+from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
+from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas.events import Span
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import bases, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.consume import parked
+from driftloop.streams.routes import Emitted
+from driftloop.streams.rows import Run
 
 Key = tuple[str, str]
 """Model and version."""

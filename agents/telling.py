@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
-from agents.leaving import Left, Told
-from agents.reading import Binned
-from agents.silencing import Telling, Tellings, noted
-from mlops_core.drift import columns, sentences
-from mlops_core.drift.columns import ColumnWatch, Deviation
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.episodes import Mask
-from mlops_core.drift.microbatches import ROWS
-from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
-from schemas import ids
-from schemas.events import (
+from driftloop.agents.leaving import Left, Told
+from driftloop.agents.reading import Binned
+from driftloop.agents.silencing import Telling, Tellings, noted
+from driftloop.mlops_core.drift import columns, sentences
+from driftloop.mlops_core.drift.columns import ColumnWatch, Deviation
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.episodes import Mask
+from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     ColumnDrift,
     ColumnsChanged,
     DriftDetected,
@@ -25,8 +25,8 @@ from schemas.events import (
     PairDrift,
     Span,
 )
-from schemas.stages import DriftSummary
-from streams.routes import Emitted
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams.routes import Emitted
 
 
 @dataclass

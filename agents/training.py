@@ -4,18 +4,18 @@ from collections.abc import Mapping
 
 import orjson
 
-from agents.reading import events
-from mlops_core.ports import Training
-from schemas.events import (
+from driftloop.agents.reading import events
+from driftloop.mlops_core.ports import Training
+from driftloop.schemas.events import (
     RetrainRequested,
     TrainingCompleted,
     TrainingFailed,
     TrainingRefused,
     TrainingStarted,
 )
-from streams import topics
-from streams.chunks import Chunk
-from streams.routes import Emitted
+from driftloop.streams import topics
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
 
 Open = dict[str, RetrainRequested]
 """Requests whose training hasn't ended, by id."""

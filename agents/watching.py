@@ -7,19 +7,19 @@ from typing import Any
 
 import orjson
 
-from agents import leaving, silencing
-from agents.leaving import Left
-from agents.telling import Watched
-from mlops_core.data.profile import Profile
-from mlops_core.drift.calibration import Calibration, settled
-from mlops_core.drift.columns import ColumnWatch
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Counts
-from mlops_core.errors import BadData, Unknown
-from mlops_core.ports import ModelReader
-from schemas.events import Span
-from schemas.settings import DriftSettings
+from driftloop.agents import leaving, silencing
+from driftloop.agents.leaving import Left
+from driftloop.agents.telling import Watched
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.calibration import Calibration, settled
+from driftloop.mlops_core.drift.columns import ColumnWatch
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Counts
+from driftloop.mlops_core.errors import BadData, Unknown
+from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas.events import Span
+from driftloop.schemas.settings import DriftSettings
 
 Key = tuple[str, str]
 """Model and version."""

@@ -12,10 +12,10 @@ from typing import Self
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.drift import Batch, OnlineDrift, Opened, Profile, packing
-from mlops_core.drift.contract import DetectorContract
-from mlops_core.drift.detector import SCALE, Alarm, Detector
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift import Batch, OnlineDrift, Opened, Profile, packing
+from driftloop.mlops_core.drift.contract import DetectorContract
+from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
 
 WEIGHT = 0.15
 """Of the newest value: an average over about 12 of them, 400 rows."""

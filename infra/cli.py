@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from infra import consoles
+from driftloop.infra import consoles
 
 # Plain help: typer's boxes cost three times as much as all the rest, and nobody waits for help.
 _plain = partial(typer.Typer, no_args_is_help=True, rich_markup_mode=None)
@@ -36,7 +36,7 @@ def _main(
         typer.Option(help="YAML file; DRIFTLOOP_... variables go before it.", envvar="DRIFTLOOP_SETTINGS"),
     ] = None,
 ) -> None:
-    from schemas.settings import Settings, SettingsError
+    from driftloop.schemas.settings import Settings, SettingsError
 
     try:
         context.obj = Settings.load(settings)
@@ -63,7 +63,7 @@ def demo(
 
     Predictions, drift, retrainings, rollouts and rollbacks, with a live page and a summary at the end.
     """
-    from infra.demo import run
+    from driftloop.demo import run
 
     raise typer.Exit(
         run.main(fast=fast, sabotage=sabotage, speed=speed, broker=broker, folder=folder, keep=keep)
@@ -80,7 +80,7 @@ def up(
 
     Broker, MLflow, serving, agents and the live page; Ctrl-C stops it.
     """
-    from infra.stack import Stack
+    from driftloop.infra.stack import Stack
 
     given = context.obj.model_dump(exclude_unset=True)
     with (
@@ -100,7 +100,7 @@ def broker(
     folder: Annotated[Path, typer.Option(help="Data and logs.")] = Path(".driftloop/broker"),
 ) -> None:
     """Start a broker in the foreground."""
-    from infra import brokers
+    from driftloop.infra import brokers
 
     with consoles.errors():
         brokers.run(kind, folder, port)
@@ -109,8 +109,8 @@ def broker(
 @app.command()
 def topics(context: typer.Context) -> None:
     """Create the topics that aren't there yet, and list them all."""
-    from streams import admin
-    from streams import topics as table
+    from driftloop.streams import admin
+    from driftloop.streams import topics as table
 
     kafka = context.obj.kafka
     with consoles.errors():
@@ -127,7 +127,7 @@ def serve(context: typer.Context) -> None:
 
     A router that splits traffic, and replica processes behind it.
     """
-    from infra.serving import host
+    from driftloop.infra.serving import host
 
     with consoles.errors():
         host.run(context.obj)
@@ -136,7 +136,7 @@ def serve(context: typer.Context) -> None:
 @app.command()
 def dashboard(context: typer.Context) -> None:
     """Run the live page."""
-    from infra.dashboard import app as page
+    from driftloop.infra.dashboard import app as page
 
     with consoles.errors():
         page.run(context.obj)
@@ -155,7 +155,7 @@ def agents_run(
     Each is a consumer group of its own, so start as many workers as you like.
     """
     consoles.one_thread_a_matrix()
-    from infra import wiring
+    from driftloop.infra import wiring
 
     with consoles.errors():
         wiring.run_agents(context.obj, names or list(wiring.AGENTS))
@@ -173,7 +173,7 @@ def lineage(
 
     Back to the window of predictions that began it.
     """
-    from infra import lineage as printing
+    from driftloop.infra import lineage as printing
 
     with consoles.errors():
         for line in printing.lines(context.obj.kafka, event):
@@ -190,7 +190,7 @@ def retrain(
 
     Whatever the policy thinks; the gate still has its say.
     """
-    from infra import commands
+    from driftloop.infra import commands
 
     with consoles.errors():
         typer.echo(commands.retrain(context.obj, model, rows))
@@ -199,7 +199,7 @@ def retrain(
 @app.command()
 def deploy(context: typer.Context, model: Model, version: str) -> None:
     """Roll a registered version out."""
-    from infra import commands
+    from driftloop.infra import commands
 
     with consoles.errors():
         typer.echo(commands.deploy(context.obj, model, version))
@@ -208,7 +208,7 @@ def deploy(context: typer.Context, model: Model, version: str) -> None:
 def _steering(action: str, help: str) -> None:  # noqa: A002 - typer's word
     @rollout_app.command(action, help=help)
     def command(context: typer.Context, model: Model) -> None:
-        from infra import commands
+        from driftloop.infra import commands
 
         with consoles.errors():
             typer.echo(commands.steer(context.obj, model, action))
@@ -230,7 +230,7 @@ def store_show(context: typer.Context, models: Models = None) -> None:
 
     Rows, files and the span of label times per model.
     """
-    from infra import storekeeping
+    from driftloop.infra import storekeeping
 
     with consoles.errors():
         for line in storekeeping.shown(context.obj.store, models or []):
@@ -243,7 +243,7 @@ def store_compact(context: typer.Context, models: Models = None) -> None:
 
     Files are what other tools read; those past `store.retention_days` go.
     """
-    from infra import storekeeping
+    from driftloop.infra import storekeeping
 
     with consoles.errors():
         for line in storekeeping.compacted(context.obj.store, models or []):
@@ -253,7 +253,7 @@ def store_compact(context: typer.Context, models: Models = None) -> None:
 @app.command("dead-letters")
 def dead_letters(context: typer.Context) -> None:
     """List what could not be handled, and why."""
-    from infra import commands
+    from driftloop.infra import commands
 
     with consoles.errors():
         for line in commands.dead_letters(context.obj):

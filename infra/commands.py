@@ -4,13 +4,13 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from infra.adapters.readers import reader_for
-from schemas.dead_letters import DeadLetter
-from schemas.events import DeployRequested, Event, RetrainRequested, RolloutAction, RolloutCommanded
-from schemas.settings import KafkaSettings, Settings
-from streams import topics
-from streams.publisher import Publisher
-from streams.reading import Reader
+from driftloop.infra.adapters.readers import reader_for
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import DeployRequested, Event, RetrainRequested, RolloutAction, RolloutCommanded
+from driftloop.schemas.settings import KafkaSettings, Settings
+from driftloop.streams import topics
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.reading import Reader
 
 
 def retrain(settings: Settings, model: str, rows: int | None) -> str:

@@ -4,14 +4,17 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from mlops_core.drift.calibration import measured
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.errors import Impossible
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.drift.calibration import measured
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.settings import DriftSettings
 
 GROUP = "driftloop.detectors"
 """Entry points whose value is a `DetectorFactory`."""
-_OURS = {"adwin": ("mlops_core.drift.adwins", "adwin"), "cusum": ("mlops_core.drift.cusum", "Cusums")}
+_OURS = {
+    "adwin": ("driftloop.mlops_core.drift.adwins", "adwin"),
+    "cusum": ("driftloop.mlops_core.drift.cusum", "Cusums"),
+}
 
 
 def chosen(settings: DriftSettings) -> DetectorFactory:

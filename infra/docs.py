@@ -1,4 +1,4 @@
-"""Generates what `docs/` takes from code: `python -m infra.docs`. A test keeps the files in sync."""
+"""Generates what `docs/` takes from code: `python -m driftloop.infra.docs`. A test compares them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mlops_core.drift import states as drift_states
-from mlops_core.rollout import states
-from schemas.settings import Settings
-from streams import topics
+from driftloop.mlops_core.drift import states as drift_states
+from driftloop.mlops_core.rollout import states
+from driftloop.schemas.settings import Settings
+from driftloop.streams import topics
 
 FOLDER = Path(__file__).parent.parent / "docs"
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from schemas.events import Event
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import reading, topics
-from streams.publisher import Publisher
+from driftloop.schemas.events import Event
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import reading, topics
+from driftloop.streams.publisher import Publisher
 
 Found = TypeVar("Found", bound=Event)
 

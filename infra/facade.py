@@ -16,34 +16,39 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.adapters.example_files import read_examples
-from infra.adapters.mlflow_registry import MLflowRegistry
-from infra.adapters.parquet_store import ParquetStore
-from infra.adapters.readers import reader_for
-from infra.event_log import KafkaEventLog
-from infra.serving.target import LocalTarget
-from mlops_core.data.validation import DataValidator
-from mlops_core.lifecycle import ArtifactStore, DependencyTracker, ModelLifecycleManager, VersionController
-from mlops_core.monitor import (
+from driftloop.infra.adapters.example_files import read_examples
+from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.readers import reader_for
+from driftloop.infra.event_log import KafkaEventLog
+from driftloop.infra.serving.target import LocalTarget
+from driftloop.mlops_core.data.validation import DataValidator
+from driftloop.mlops_core.lifecycle import (
+    ArtifactStore,
+    DependencyTracker,
+    ModelLifecycleManager,
+    VersionController,
+)
+from driftloop.mlops_core.monitor import (
     AlertManager,
     DriftDetector,
     MetricCollector,
     ModelMonitor,
     PerformanceAnalyzer,
 )
-from mlops_core.rollout.pipeline import (
+from driftloop.mlops_core.rollout.pipeline import (
     DeploymentMonitor,
     DeploymentPipeline,
     DeploymentValidator,
     ModelDeployer,
 )
-from mlops_core.training.pipeline import (
+from driftloop.mlops_core.training.pipeline import (
     ExperimentTracker,
     FeatureStore,
     ModelRegistry,
     TrainingPipeline,
 )
-from schemas.configs import (
+from driftloop.schemas.configs import (
     DataConfig,
     DeploymentConfig,
     DeploymentResult,
@@ -51,8 +56,8 @@ from schemas.configs import (
     MonitoringResult,
     TrainingResult,
 )
-from schemas.events import Event
-from schemas.settings import Settings, SettingsError
+from driftloop.schemas.events import Event
+from driftloop.schemas.settings import Settings, SettingsError
 
 PATIENCE = 300.0
 """Seconds `deploy_model` waits for a rollout to end; a first version needs a few, a canary needs labels."""

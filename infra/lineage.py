@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from mlops_core.lineage import Lineage
-from schemas.events import (
+from driftloop.mlops_core.lineage import Lineage
+from driftloop.schemas.events import (
     DriftDetected,
     DriftMeasured,
     Event,
@@ -14,8 +14,8 @@ from schemas.events import (
     RolloutRolledBack,
     VerdictEvidence,
 )
-from schemas.settings import KafkaSettings
-from streams import reading
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import reading
 
 
 def lines(kafka: KafkaSettings, start: str | None) -> Iterator[str]:

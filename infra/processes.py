@@ -14,6 +14,20 @@ from typing import Self
 _PR_SET_PDEATHSIG = 1
 
 
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Command line that runs one of our modules.
+
+    `-P` keeps the working directory off the import path: a `schemas.py` or `agents/` of the user's can't
+    be imported in the place of anything that we need.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def tether() -> list[str]:
+    """Prefix of a command line whose process the kernel ends with this one; empty where that isn't Linux."""
+    return [sys.executable, "-S", str(Path(__file__)), str(os.getpid())] if sys.platform == "linux" else []
+
+
 class ChildFailed(RuntimeError):
     """A child process ended or did not become ready; carries the last lines of its log."""
 
@@ -40,10 +54,9 @@ class Child:
     ) -> Self:
         """Start `command`; its output goes to `log`. `env` is added to this process's environment."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        tether = [sys.executable, "-S", str(Path(__file__)), str(os.getpid())]
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*(tether if sys.platform == "linux" else []), *command],
+                [*tether(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

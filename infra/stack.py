@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import httpx
 
-from infra import brokers, wiring
-from infra.adapters import mlflow_server
-from infra.processes import Child, free_port
-from schemas.settings import Settings
-from streams import admin
+from driftloop.infra import brokers, wiring
+from driftloop.infra.adapters import mlflow_server
+from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.schemas.settings import Settings
+from driftloop.streams import admin
 
 READY_SECONDS = 90.0
 Say = Callable[[str], None]
@@ -64,7 +64,7 @@ class Stack:
         """Start `driftloop <command>` with this stack's settings as a child called `name`."""
         child = Child.start(
             name,
-            [sys.executable, "-m", "infra.cli", "--settings", str(self.settings_file), *command],
+            python_command("driftloop.infra.cli", "--settings", str(self.settings_file), *command),
             log=self.folder / "logs" / f"{name}.log",
             env={"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )

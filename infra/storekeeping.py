@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from infra.adapters.parquet_store import Contents, ParquetStore
-from mlops_core.errors import Impossible
-from schemas.settings import StoreSettings
+from driftloop.infra.adapters.parquet_store import Contents, ParquetStore
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.settings import StoreSettings
 
 HEADING = f"{'model':24} {'rows':>12} {'files':>6} {'waiting':>16}  labelled (UTC)"
 NOTHING = "nothing in {folder} yet: rows come as labels meet their predictions (agents joining and storing)"

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 
-from mlops_core.errors import Impossible
-from mlops_core.ports import Trainer
-from schemas.settings import TrainingSettings
+from driftloop.infra.processes import python_command
+from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.ports import Trainer
+from driftloop.schemas.settings import TrainingSettings
 
 OURS = TrainingSettings().trainer
 _POSSIBLE = f"possible: a class of (rounds, threads) with fit and scores, as {OURS}"
@@ -39,7 +40,7 @@ def check(settings: TrainingSettings) -> None:
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     try:
         asked = subprocess.run(
-            [sys.executable, "-m", "infra.trainers", settings.trainer],
+            python_command("driftloop.infra.trainers", settings.trainer),
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,

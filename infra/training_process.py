@@ -1,8 +1,8 @@
-"""One training in a process of its own: `python -m infra.training_process`, told a folder on its input.
+"""One training in a process of its own: `python -m driftloop.infra.training_process`.
 
-The folder has `job.json`, and gets `result.json`. A crash, a memory that ran out or a time limit ends that
-process and nobody else. It exits with 0 once the result is written, with 75 (try again later) where the
-registry or the store doesn't answer, and anything else is a crash.
+It reads a folder's name from its input. The folder has `job.json`, and gets `result.json`. A crash, a memory
+that ran out or a time limit ends that process and nobody else. It exits with 0 once the result is written,
+with 75 (try again later) where the registry or the store doesn't answer, and anything else is a crash.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
 
-from infra import processes, trainers
-from infra.adapters.mlflow_reader import MLflowReader
-from mlops_core.data.examples import Examples
-from mlops_core.errors import BadData, Permanent, Temporary, Unavailable
-from mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
-from schemas import ids
-from schemas.configs import ModelConfig
-from schemas.events import (
+from driftloop.infra import processes, trainers
+from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.errors import BadData, Permanent, Temporary, Unavailable
+from driftloop.mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
+from driftloop.schemas import ids
+from driftloop.schemas.configs import ModelConfig
+from driftloop.schemas.events import (
     Event,
     GateEvidence,
     ModelRegistered,
@@ -38,10 +38,10 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
-from schemas.settings import DriftSettings, Settings, TrainingSettings
+from driftloop.schemas.settings import DriftSettings, Settings, TrainingSettings
 
 if TYPE_CHECKING:
-    from mlops_core.training import fit
+    from driftloop.mlops_core.training import fit
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
@@ -133,9 +133,9 @@ async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
 
 def train(job: Job) -> list[Event]:
     """Carry out `job` here; windows that the registry has a version for are not fitted again."""
-    from infra.adapters.mlflow_registry import MLflowRegistry
-    from infra.adapters.parquet_store import ParquetStore
-    from mlops_core.training import fit
+    from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+    from driftloop.infra.adapters.parquet_store import ParquetStore
+    from driftloop.mlops_core.training import fit
 
     registry, reader = MLflowRegistry(job.tracking_uri), MLflowReader(job.tracking_uri)
     request, ended, refused = job.request, list[Event](), list[str]()
@@ -203,7 +203,7 @@ class _Training:
 
     def windows(self, wanted: Sequence[str]) -> Iterator[tuple[str, Examples]]:
         """Windows and their rows, of those that are wanted."""
-        from mlops_core.training import fit
+        from driftloop.mlops_core.training import fit
 
         for name, rows in fit.windows(self._job.request, self._examples).items():
             if name in wanted:
@@ -211,7 +211,7 @@ class _Training:
 
     def challenge(self, name: str, rows: Examples) -> Candidate | GateEvidence:
         """The version of one window, or why the gate refused it. Raises BadData."""
-        from mlops_core.training import fit
+        from driftloop.mlops_core.training import fit
 
         job = self._job
         return fit.challenge(
@@ -221,7 +221,7 @@ class _Training:
 
 def _champion(reader: ModelReader, model: str, version: str) -> "fit.Champion":
     """The version that serves, and until when it learned; one from before that was noted has no such tag."""
-    from mlops_core.training import fit
+    from driftloop.mlops_core.training import fit
 
     until = reader.version(model, version).tags.get(fit.LEARNED_UNTIL)
     return fit.Champion(version, reader.fitted(model, version), None if until is None else int(until))
@@ -248,13 +248,10 @@ def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfi
 
 async def _spawned(*options: str) -> Process:
     """A training process that waits for its folder."""
-    tether = [str(Path(processes.__file__)), str(os.getpid())] if sys.platform == "linux" else []
-    start = ["-S", *tether, sys.executable] if tether else []
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *start,
-        *("-m", "infra.training_process", *options),
+        *processes.tether(),
+        *processes.python_command("driftloop.infra.training_process", *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=None,
@@ -316,8 +313,8 @@ def _import_everything() -> None:
     """What a training imports on its way: 6 s of CPU that are better spent while nobody waits."""
     for module in (
         "pyarrow.parquet",
-        "mlops_core.training.fit",
-        "mlops_core.training.trainer",
+        "driftloop.mlops_core.training.fit",
+        "driftloop.mlops_core.training.trainer",
         "mlflow.xgboost",
     ):
         import_module(module)

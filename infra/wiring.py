@@ -8,10 +8,10 @@ from typing import Any
 
 import typer
 
-from infra import consoles
-from mlops_core.errors import Impossible
-from schemas.settings import Settings
-from streams.agent import Agent
+from driftloop.infra import consoles
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.settings import Settings
+from driftloop.streams.agent import Agent
 
 GARBAGE_AFTER = 50_000
 """New objects after which Python looks for cycles among them. Records on their way are no garbage: with its
@@ -19,75 +19,75 @@ default of 700, looking at 27,000 fetched ones over and over took 6 to 10 us of 
 
 
 def _summarising(settings: Settings) -> Agent[Any]:
-    from agents.summarising import SummarisingAgent
-    from infra.adapters.readers import reader_for
+    from driftloop.agents.summarising import SummarisingAgent
+    from driftloop.infra.adapters.readers import reader_for
 
     return SummarisingAgent(reader_for(settings.registry.tracking_uri))
 
 
 def _drift(settings: Settings) -> Agent[Any]:
-    from agents.drift import DriftAgent
-    from infra.adapters.readers import reader_for
-    from infra.detectors import chosen
+    from driftloop.agents.drift import DriftAgent
+    from driftloop.infra.adapters.readers import reader_for
+    from driftloop.infra.detectors import chosen
 
     reader = reader_for(settings.registry.tracking_uri)
     return DriftAgent(reader, settings.drift, chosen(settings.drift))
 
 
 def _joining(settings: Settings) -> Agent[Any]:
-    from agents.joining import JoiningAgent
-    from infra.adapters.readers import reader_for
+    from driftloop.agents.joining import JoiningAgent
+    from driftloop.infra.adapters.readers import reader_for
 
     return JoiningAgent(reader_for(settings.registry.tracking_uri), settings.performance)
 
 
 def _storing(settings: Settings) -> Agent[Any]:
-    from agents.storing import StoringAgent
-    from infra.adapters.parquet_store import ParquetStore
+    from driftloop.agents.storing import StoringAgent
+    from driftloop.infra.adapters.parquet_store import ParquetStore
 
     return StoringAgent(ParquetStore(settings.store.folder, settings.store), settings.store)
 
 
 def _performance(settings: Settings) -> Agent[Any]:
-    from agents.performance import PerformanceAgent
-    from infra.adapters.readers import reader_for
+    from driftloop.agents.performance import PerformanceAgent
+    from driftloop.infra.adapters.readers import reader_for
 
     return PerformanceAgent(reader_for(settings.registry.tracking_uri), settings.performance)
 
 
 def _scoring(settings: Settings) -> Agent[Any]:
-    from agents.scoring import ScoringAgent
-    from infra.adapters.readers import reader_for
+    from driftloop.agents.scoring import ScoringAgent
+    from driftloop.infra.adapters.readers import reader_for
 
     return ScoringAgent(reader_for(settings.registry.tracking_uri))
 
 
 def _selection(settings: Settings) -> Agent[Any]:
-    from agents.selection import SelectionAgent
+    from driftloop.agents.selection import SelectionAgent
 
     return SelectionAgent(settings.rollout)
 
 
 def _retraining(settings: Settings) -> Agent[Any]:
-    from agents.retraining import RetrainingAgent
+    from driftloop.agents.retraining import RetrainingAgent
 
     return RetrainingAgent(settings.retraining)
 
 
 def _training(settings: Settings) -> Agent[Any]:
-    from agents.training import TrainingAgent
-    from infra import trainers
-    from infra.training_process import ProcessRunner
+    from driftloop.agents.training import TrainingAgent
+    from driftloop.infra import trainers
+    from driftloop.infra.training_process import ProcessRunner
 
     trainers.check(settings.training)
     return TrainingAgent(ProcessRunner(settings))
 
 
 def _deployment(settings: Settings) -> Agent[Any]:
-    from agents.deployment import DeploymentAgent
-    from infra.adapters.mlflow_registry import MLflowRegistry
-    from infra.adapters.readers import reader_for
-    from infra.serving.target import LocalTarget
+    from driftloop.agents.deployment import DeploymentAgent
+    from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+    from driftloop.infra.adapters.readers import reader_for
+    from driftloop.infra.serving.target import LocalTarget
 
     uri = settings.registry.tracking_uri
     target = LocalTarget(settings.serving.url)
@@ -95,7 +95,7 @@ def _deployment(settings: Settings) -> Agent[Any]:
 
 
 def _alerting(_: Settings) -> Agent[Any]:
-    from agents.alerting import AlertingAgent
+    from driftloop.agents.alerting import AlertingAgent
 
     return AlertingAgent()
 
@@ -122,8 +122,8 @@ def check(settings: Settings) -> None:
     Raises:
         Impossible: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
     """
-    from infra import trainers
-    from infra.detectors import chosen
+    from driftloop.infra import trainers
+    from driftloop.infra.detectors import chosen
 
     chosen(settings.drift)
     trainers.check(settings.training)
@@ -135,7 +135,7 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     Raises:
         Impossible: a name that no agent has; a detector or trainer that one needs and nobody brought.
     """
-    from streams import admin, app, metrics
+    from driftloop.streams import admin, app, metrics
 
     unknown = [name for name in names if name not in AGENTS]
     if unknown:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from mlops_core.errors import Impossible
-from mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
-from mlops_core.training.pipeline import parted
-from schemas import ids
-from schemas.events import DeployRequested, Event, RetrainRequested
+from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
+from driftloop.mlops_core.training.pipeline import parted
+from driftloop.schemas import ids
+from driftloop.schemas.events import DeployRequested, Event, RetrainRequested
 
 UPDATE_ROWS = 20_000
 ARCHIVED = "archived"

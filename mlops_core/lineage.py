@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mlops_core.errors import Unknown
-from schemas.events import Event
+from driftloop.mlops_core.errors import Unknown
+from driftloop.schemas.events import Event
 
 
 class Lineage:

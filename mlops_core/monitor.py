@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlops_core.ports import EventLog
-from mlops_core.training.pipeline import parted
-from schemas import ids
-from schemas.configs import MonitoringResult
-from schemas.events import (
+from driftloop.mlops_core.ports import EventLog
+from driftloop.mlops_core.training.pipeline import parted
+from driftloop.schemas import ids
+from driftloop.schemas.configs import MonitoringResult
+from driftloop.schemas.events import (
     AlertRaised,
     ColumnDrift,
     DeployRequested,

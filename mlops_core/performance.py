@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import HUGE, Floats
-from schemas.events import Outcome
+from driftloop.mlops_core.data.features import HUGE, Floats
+from driftloop.schemas.events import Outcome
 
 CLIP = 1e-7
 """A probability of 0 or 1 that was wrong costs 16 nats, not infinitely many."""

@@ -8,10 +8,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.examples import Examples
-from mlops_core.data.features import FeatureSpec, Floats
-from mlops_core.data.profile import Profile
-from schemas.events import Event, GateEvidence, RetrainRequested
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.features import FeatureSpec, Floats
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas.events import Event, GateEvidence, RetrainRequested
 
 
 class Task(StrEnum):

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.events import DriftMeasured, GateEvidence, PerformanceEstimated, PerformanceMeasured
-from schemas.records import Name
+from driftloop.schemas.events import DriftMeasured, GateEvidence, PerformanceEstimated, PerformanceMeasured
+from driftloop.schemas.records import Name
 
 
 class Config(BaseModel):

@@ -3,8 +3,8 @@
 from base64 import b64decode, b64encode
 from typing import Self
 
-from schemas import ids
-from schemas.events import Part
+from driftloop.schemas import ids
+from driftloop.schemas.events import Part
 
 KEPT_BYTES = 64_000
 """How much of a message a dead letter keeps: enough to see what it was, small enough to be written."""

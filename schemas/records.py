@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas import columns
+from driftloop.schemas import columns
 
 SCHEMA_VERSION = 1
 """The newest version this code writes; older ones are upcast on reading, newer ones are dead letters."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from schemas import columns as column
-from schemas import halfbytes
-from schemas.events import Agreement, Part, Span
-from schemas.records import Millis, Name, Value
+from driftloop.schemas import columns as column
+from driftloop.schemas import halfbytes
+from driftloop.schemas.events import Agreement, Part, Span
+from driftloop.schemas.records import Millis, Name, Value
 
 Texts = Annotated[Sequence[str], column.text(Sequence[str])]
 Numbers = Annotated[Sequence[float], column.finite(Sequence[float])]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from mlops_core.errors import Impossible, Unavailable
-from schemas.settings import KafkaSettings
-from streams import broker_log, topics
+from driftloop.mlops_core.errors import Impossible, Unavailable
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import broker_log, topics
 
 TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0

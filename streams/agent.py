@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-from streams.chunks import Chunk
-from streams.routes import Emitted
-from streams.topics import Topic
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.routes import Emitted
+from driftloop.streams.topics import Topic
 
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)

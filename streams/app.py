@@ -11,14 +11,14 @@ from typing import Any, Generic
 import faust
 from faust.types import TP
 
-from mlops_core.errors import Impossible, Unavailable
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import chunks, lag, ranges, topics
-from streams.agent import Agent, State
-from streams.changelog import Changelog
-from streams.consume import Loop
-from streams.publisher import Publisher
-from streams.snapshots import Memory, Snapshot, Step
+from driftloop.mlops_core.errors import Impossible, Unavailable
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import chunks, lag, ranges, topics
+from driftloop.streams.agent import Agent, State
+from driftloop.streams.changelog import Changelog
+from driftloop.streams.consume import Loop
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.snapshots import Memory, Snapshot, Step
 
 log = logging.getLogger(__name__)
 

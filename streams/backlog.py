@@ -21,10 +21,10 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from mlops_core.errors import Unavailable
-from schemas.settings import KafkaSettings
-from streams import broker_log, ranges, rows
-from streams.chunks import Arrived
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import broker_log, ranges, rows
+from driftloop.streams.chunks import Arrived
 
 ANSWER_SECONDS = 3.0
 FETCH_SECONDS = 1.0

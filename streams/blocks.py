@@ -17,10 +17,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mlops_core.data.categorical import Categorical, Codes
-from mlops_core.data.features import Column, Floats
-from schemas.records import Batch
-from streams import columns
+from driftloop.mlops_core.data.categorical import Categorical, Codes
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.schemas.records import Batch
+from driftloop.streams import columns
 
 Fields = dict[str, Any]
 """A message as parsed."""

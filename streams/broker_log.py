@@ -38,6 +38,6 @@ class Seldom(logging.Filter):
         return True
 
 
-log = logging.getLogger("streams.librdkafka")
+log = logging.getLogger("driftloop.streams.librdkafka")
 """What every client of librdkafka's is given."""
 log.addFilter(Seldom())

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from schemas.settings import KafkaSettings
-from streams import admin, ranges, topics
-from streams.chunks import Arrived
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
-from streams.snapshots import Memory, Snapshot, Step, unpack
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import admin, ranges, topics
+from driftloop.streams.chunks import Arrived
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.snapshots import Memory, Snapshot, Step, unpack
 
 PART_BYTES = 4_000_000
 """Half of what a message may have."""

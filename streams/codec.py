@@ -12,9 +12,9 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from schemas.events import AnyEvent
-from schemas.records import AnyRecord
-from streams import blocks
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.records import AnyRecord
+from driftloop.streams import blocks
 
 T = TypeVar("T")
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.categorical import Categorical
-from mlops_core.data.features import Column, Floats
-from schemas.records import Value
+from driftloop.mlops_core.data.categorical import Categorical
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.schemas.records import Value
 
 LONGEST = 200
-"""Characters of a name; as `schemas.records.Name` has it."""
+"""Characters of a name; as `driftloop.schemas.records.Name` has it."""
 LATEST = 1 << 53
-"""Times are below it; as `schemas.records.Millis` has it."""
+"""Times are below it; as `driftloop.schemas.records.Millis` has it."""
 _NUMBERS = {float, int, type(None)}
 _SCALARS = {*_NUMBERS, bool, str}
 _LISTS = {list, tuple, np.ndarray, Categorical}

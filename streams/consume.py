@@ -17,16 +17,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from mlops_core.errors import Temporary
-from schemas import ids
-from schemas.dead_letters import DeadLetter
-from schemas.settings import KafkaSettings
-from streams import bases, metrics, routes, topics
-from streams.agent import Agent, Resolving, State
-from streams.chunks import Arrived, Chunk
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
-from streams.snapshots import Memory, Snapshot, Step, signed
+from driftloop.mlops_core.errors import Temporary
+from driftloop.schemas import ids
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import bases, metrics, routes, topics
+from driftloop.streams.agent import Agent, Resolving, State
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.snapshots import Memory, Snapshot, Step, signed
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

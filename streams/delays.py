@@ -11,7 +11,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from mlops_core.data.features import Floats
+from driftloop.mlops_core.data.features import Floats
 
 
 class Histogram(Collector):

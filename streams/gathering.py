@@ -8,7 +8,7 @@ that it learns which of its entries a batch stands for. Rows of one id stay in o
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from schemas.records import (
+from driftloop.schemas.records import (
     Batch,
     FeatureBatch,
     FeatureRow,

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas import ids
-from schemas.events import EVERY_MODEL, AlertRaised
-from schemas.settings import KafkaSettings
-from streams import metrics, routes
-from streams.chunks import Chunk
-from streams.outgoing import Outgoing
-from streams.publisher import NotDelivered, Publisher
+from driftloop.schemas import ids
+from driftloop.schemas.events import EVERY_MODEL, AlertRaised
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import metrics, routes
+from driftloop.streams.chunks import Chunk
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import NotDelivered, Publisher
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import broker_log, topics
-from streams.outgoing import Outgoing
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import broker_log, topics
+from driftloop.streams.outgoing import Outgoing
 
 STATISTICS_MS = 1000
 BUMPS_WHEN_STUCK = 3

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from schemas.records import (
+from driftloop.schemas.records import (
     Batch,
     FeatureBatch,
     FeatureRow,
@@ -13,11 +13,11 @@ from schemas.records import (
     Value,
     Values,
 )
-from streams import codec, topics
-from streams.blocks import LEAST_ROWS, Block
-from streams.gathering import Single
-from streams.outgoing import Outgoing
-from streams.splitting import halves, split_by_partition
+from driftloop.streams import codec, topics
+from driftloop.streams.blocks import LEAST_ROWS, Block
+from driftloop.streams.gathering import Single
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.splitting import halves, split_by_partition
 
 LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
 """What a value may have: key, headers and Kafka's own frame need room, too."""

@@ -25,17 +25,17 @@ from typing import Self
 
 from confluent_kafka import KafkaError
 
-from schemas.events import Event
-from schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import codec, metrics, packing, topics
-from streams.line import Line
-from streams.outgoing import Outgoing
-from streams.packing import LARGEST_VALUE, TooLarge
-from streams.partitions import Partitions
-from streams.queued import Full, Queued
-from streams.spool import Spool, SpoolFull, SpoolTaken
-from streams.spooled import Spooled
+from driftloop.schemas.events import Event
+from driftloop.schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import codec, metrics, packing, topics
+from driftloop.streams.line import Line
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.packing import LARGEST_VALUE, TooLarge
+from driftloop.streams.partitions import Partitions
+from driftloop.streams.queued import Full, Queued
+from driftloop.streams.spool import Spool, SpoolFull, SpoolTaken
+from driftloop.streams.spooled import Spooled
 
 __all__ = [
     "BufferFull",

@@ -4,13 +4,13 @@ import threading
 import time
 from collections import deque
 
-from schemas.records import Batch
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import packing, topics
-from streams.gathering import Single, gathered
-from streams.line import Line
-from streams.outgoing import Outgoing
-from streams.partitions import Partitions
+from driftloop.schemas.records import Batch
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import packing, topics
+from driftloop.streams.gathering import Single, gathered
+from driftloop.streams.line import Line
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.partitions import Partitions
 
 POLL_SECONDS = 0.05
 ASK_SECONDS = 5.0

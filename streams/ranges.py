@@ -7,10 +7,10 @@ from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from mlops_core.errors import Unavailable
-from schemas.settings import KafkaSettings
-from streams import broker_log, topics
-from streams.chunks import Arrived
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import broker_log, topics
+from driftloop.streams.chunks import Arrived
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from typing import Self
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from mlops_core.errors import Unavailable
-from schemas.events import AnyEvent
-from schemas.settings import KafkaSettings
-from streams import broker_log, codec, ranges, topics
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import broker_log, codec, ranges, topics
 
 ANSWER_SECONDS = 10.0
 REFRESH_MS = 2000

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from pydantic import BaseModel
 
-from schemas.dead_letters import DeadLetter
-from schemas.events import Event, PoolChanged
-from schemas.settings import KafkaSettings
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from streams import codec, topics
-from streams.outgoing import Outgoing
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import Event, PoolChanged
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
+from driftloop.streams import codec, topics
+from driftloop.streams.outgoing import Outgoing
 
 Emitted = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mlops_core.data.features import Column, Floats
-from mlops_core.data.rows import RowKind, Rows
-from streams import blocks, codec, columns, salvage
-from streams.chunks import Arrived
-from streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.mlops_core.data.rows import RowKind, Rows
+from driftloop.streams import blocks, codec, columns, salvage
+from driftloop.streams.chunks import Arrived
+from driftloop.streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
 SHORT = 200_000

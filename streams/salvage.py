@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from schemas.records import FeatureBatch, LabelBatch, PredictionBatch
-from streams import codec
+from driftloop.schemas.records import FeatureBatch, LabelBatch, PredictionBatch
+from driftloop.streams import codec
 
 AnyBatch = PredictionBatch | FeatureBatch | LabelBatch
 _MODELS: Mapping[str, type[AnyBatch]] = {

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from mlops_core.data.rows import RowKind
-from streams import codec
+from driftloop.mlops_core.data.rows import RowKind
+from driftloop.streams import codec
 
 Fields = dict[str, Any]
 """A message as parsed."""

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import orjson
 
-from streams.chunks import Arrived, Chunk
-from streams.outgoing import Outgoing
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 

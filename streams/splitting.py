@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import Batch
-from streams.blocks import Block
+from driftloop.schemas.records import Batch
+from driftloop.streams.blocks import Block
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch | Block)
 _SHARED = frozenset({"type", "schema_version", "model", "version"})

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import KafkaError
 
-from schemas.records import Batch, Record
-from schemas.settings import KafkaSettings
-from streams import codec, packing, topics
-from streams.gathering import Single, gathered
-from streams.line import Line
-from streams.outgoing import Outgoing
-from streams.partitions import Partitions
-from streams.spool import Position, Spool
+from driftloop.schemas.records import Batch, Record
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import codec, packing, topics
+from driftloop.streams.gathering import Single, gathered
+from driftloop.streams.line import Line
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.partitions import Partitions
+from driftloop.streams.spool import Position, Spool
 
 ASK_SECONDS = 1.0
 RETRY_SECONDS = 1.0

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas import events, records
-from schemas.settings import KafkaSettings
+from driftloop.schemas import events, records
+from driftloop.schemas.settings import KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
 MAX_MESSAGE_BYTES = 8_000_000

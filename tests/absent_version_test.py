@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.estimating import ABSENT, ASK_AGAIN, Estimates, Estimators
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.profile import Profile
-from mlops_core.errors import Unavailable
-from schemas.events import Span
-from schemas.settings import PerformanceSettings
-from schemas.stages import Outcomes
+from driftloop.agents.estimating import ABSENT, ASK_AGAIN, Estimates, Estimators
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.events import Span
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import Outcomes
 from tests.agents_test import MODEL
 from tests.serving_rig import fitted
 

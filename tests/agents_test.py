@@ -8,22 +8,22 @@ import orjson
 import pytest
 from pydantic import BaseModel
 
-from agents.alerting import AlertingAgent
-from agents.drift import DriftAgent
-from agents.joining import JoiningAgent
-from agents.listening import GONE
-from agents.performance import PerformanceAgent
-from agents.retraining import RetrainingAgent
-from agents.storing import StoringAgent
-from agents.summarising import SummarisingAgent
-from agents.training import TrainingAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from infra.adapters.parquet_store import ParquetStore
-from mlops_core.data.profile import Profile
-from mlops_core.errors import Unavailable
-from schemas.dead_letters import DeadLetter
-from schemas.events import (
+from driftloop.agents.alerting import AlertingAgent
+from driftloop.agents.drift import DriftAgent
+from driftloop.agents.joining import JoiningAgent
+from driftloop.agents.listening import GONE
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.agents.retraining import RetrainingAgent
+from driftloop.agents.storing import StoringAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.agents.training import TrainingAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import (
     AlertRaised,
     ColumnsChanged,
     DeployRequested,
@@ -40,11 +40,11 @@ from schemas.events import (
     TrainingFailed,
     TrainingStarted,
 )
-from schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
-from schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import codec
-from streams.chunks import Arrived, Chunk
+from driftloop.schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
+from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.streams import codec
+from driftloop.streams.chunks import Arrived, Chunk
 from tests.serving_rig import fitted
 
 MODEL = "flights"

@@ -5,14 +5,14 @@ import uuid
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from infra.brokers import Broker
-from infra.dashboard.agents import Pace, families
-from mlops_core.errors import Unavailable
-from schemas.records import Label
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import admin, topics
-from streams.backlog import Backlog, Backlogs, Stamp, backlog
-from streams.publisher import Publisher
+from driftloop.infra.brokers import Broker
+from driftloop.infra.dashboard.agents import Pace, families
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.records import Label
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import admin, topics
+from driftloop.streams.backlog import Backlog, Backlogs, Stamp, backlog
+from driftloop.streams.publisher import Publisher
 from tests.dashboard_server import eventually, serving
 
 HOUR = 3_600_000

@@ -9,16 +9,26 @@ import numpy as np
 import orjson
 import pytest
 
-from infra.adapters import folder_reader
-from infra.bench import agents, bare_replica, consumers, growth, latency, peers, serving, shortfalls, traffic
-from infra.bench.latency import Alarm, Browser
-from infra.bench.memory import Memory
-from infra.bench.table import Row, environment, figures, markdown, missed
-from mlops_core.training.scoring import Scorer
-from schemas.events import DriftDetected, DriftKind
-from schemas.records import PredictionBatch
-from streams import codec
-from streams.blocks import Block
+from benchmarks.speed import (
+    agents,
+    bare_replica,
+    consumers,
+    growth,
+    latency,
+    peers,
+    serving,
+    shortfalls,
+    traffic,
+)
+from benchmarks.speed.latency import Alarm, Browser
+from benchmarks.speed.memory import Memory
+from benchmarks.speed.table import Row, environment, figures, markdown, missed
+from driftloop.infra.adapters import folder_reader
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas.events import DriftDetected, DriftKind
+from driftloop.schemas.records import PredictionBatch
+from driftloop.streams import codec
+from driftloop.streams.blocks import Block
 
 MEASURED = [
     (

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.categorical import Categorical
-from mlops_core.data.features import Column, Kind
-from mlops_core.data.profile import ColumnProfile
-from schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
-from streams import blocks, codec, packing, rows
-from streams.blocks import LEAST_ROWS, MAGIC, Block
-from streams.chunks import Arrived
-from streams.splitting import split_by_partition
+from driftloop.mlops_core.data.categorical import Categorical
+from driftloop.mlops_core.data.features import Column, Kind
+from driftloop.mlops_core.data.profile import ColumnProfile
+from driftloop.schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
+from driftloop.streams import blocks, codec, packing, rows
+from driftloop.streams.blocks import LEAST_ROWS, MAGIC, Block
+from driftloop.streams.chunks import Arrived
+from driftloop.streams.splitting import split_by_partition
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 BATCH = PredictionBatch(

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra.brokers import Broker
-from infra.brokers import kafka as apache
-from infra.brokers.embedded import EmbeddedBroker
-from schemas.settings import KafkaSettings
+from driftloop.infra.brokers import Broker
+from driftloop.infra.brokers import kafka as apache
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.schemas.settings import KafkaSettings
 
 
 @pytest.fixture(scope="session")

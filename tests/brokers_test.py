@@ -13,12 +13,12 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra import brokers
-from infra.brokers import Broker, BrokerUnavailable, claim, embedded, jars
-from infra.brokers import kafka as apache
-from infra.brokers.kafka import KafkaBroker
-from infra.processes import free_port, listening
-from schemas.settings import KafkaSettings
+from driftloop.infra import brokers
+from driftloop.infra.brokers import Broker, BrokerUnavailable, claim, embedded, jars
+from driftloop.infra.brokers import kafka as apache
+from driftloop.infra.brokers.kafka import KafkaBroker
+from driftloop.infra.processes import free_port, listening
+from driftloop.schemas.settings import KafkaSettings
 
 Start = Callable[..., Broker]
 
@@ -276,7 +276,7 @@ def test_jars_that_cannot_be_fetched_leave_nothing_behind(
 PARENT = """
 import sys, time
 from pathlib import Path
-from infra import brokers
+from driftloop.infra import brokers
 print(brokers.start(sys.argv[1], Path(sys.argv[2])).pid, flush=True)
 time.sleep(600)
 """
@@ -284,7 +284,7 @@ time.sleep(600)
 FOREGROUND = """
 import sys
 from pathlib import Path
-from infra import brokers
+from driftloop.infra import brokers
 brokers.run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
 """
 

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra import wiring
-from infra.detectors import chosen
-from mlops_core.data.profile import Profile
-from mlops_core.drift import OnlineDrift
-from mlops_core.drift.calibration import MEASURED, calibrated, settled
-from mlops_core.drift.cusum import Cusums
-from mlops_core.errors import Impossible
-from schemas.budgets import Budget
-from schemas.settings import DriftSettings, Settings, SettingsError
+from driftloop.infra import wiring
+from driftloop.infra.detectors import chosen
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift import OnlineDrift
+from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
+from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.budgets import Budget
+from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
 THREE_MILLION = [
     "1 in 30 days at 100,000 rows a day",

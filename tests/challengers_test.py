@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.selection import SelectionAgent
-from mlops_core.rollout import challengers
-from mlops_core.rollout.challengers import Challengers
-from schemas.events import (
+from driftloop.agents.selection import SelectionAgent
+from driftloop.mlops_core.rollout import challengers
+from driftloop.mlops_core.rollout.challengers import Challengers
+from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AnyEvent,
@@ -28,10 +28,10 @@ from schemas.events import (
     RolloutStarted,
     Span,
 )
-from schemas.settings import RolloutSettings
-from schemas.stages import PairedLosses
-from streams import codec, topics
-from streams.chunks import Arrived, Chunk
+from driftloop.schemas.settings import RolloutSettings
+from driftloop.schemas.stages import PairedLosses
+from driftloop.streams import codec, topics
+from driftloop.streams.chunks import Arrived, Chunk
 
 MODEL = "flights"
 AUTO = RolloutSettings(pool=4)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas.settings import KafkaSettings
-from streams.changelog import PART_BYTES, Changelog
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
-from streams.snapshots import Snapshot, Step
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams.changelog import PART_BYTES, Changelog
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.snapshots import Snapshot, Step
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from infra.adapters.mlflow_reader import MLflowReader
-from infra.adapters.parquet_store import ParquetStore
-from mlops_core.data.examples import backfill
-from mlops_core.lineage import Lineage
-from schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack
-from streams.publisher import Publisher
-from streams.reading import Reader
+from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.mlops_core.data.examples import backfill
+from driftloop.mlops_core.lineage import Lineage
+from driftloop.schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.reading import Reader
 from tests.chaos import accounts as accounts_of
 from tests.chaos import loop, trial
 from tests.chaos.accounts import Accounts

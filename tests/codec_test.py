@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events import (
+from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AlertRaised,
@@ -54,8 +54,16 @@ from schemas.events import (
     TrainingStarted,
     VerdictEvidence,
 )
-from schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch, Record
-from streams import codec, topics
+from driftloop.schemas.records import (
+    FeatureBatch,
+    FeatureRow,
+    Label,
+    LabelBatch,
+    Prediction,
+    PredictionBatch,
+    Record,
+)
+from driftloop.streams import codec, topics
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from mlops_core.errors import Unavailable
-from schemas.dead_letters import DeadLetter
-from schemas.events import AlertRaised
-from schemas.settings import KafkaSettings
-from streams import bases, topics
-from streams.agent import WithoutEffects
-from streams.chunks import Arrived, Chunk
-from streams.consume import Loop
-from streams.outgoing import Outgoing
-from streams.publisher import NotDelivered
-from streams.routes import Emitted
-from streams.snapshots import Memory, Snapshot, Step, unpack
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import AlertRaised
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import bases, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.consume import Loop
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import NotDelivered
+from driftloop.streams.routes import Emitted
+from driftloop.streams.snapshots import Memory, Snapshot, Step, unpack
 
 KAFKA = KafkaSettings()
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.brokers import Broker
-from infra.brokers.embedded import EmbeddedBroker
-from infra.processes import Child, free_port, listening
-from schemas.events import RolloutRolledBack
-from streams import admin, topics
-from streams.publisher import Publisher
+from driftloop.infra.brokers import Broker
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.infra.processes import Child, free_port, listening, python_command
+from driftloop.schemas.events import RolloutRolledBack
+from driftloop.streams import admin, topics
+from driftloop.streams.publisher import Publisher
 from tests.dashboard_server import Running, eventually, serving
 from tests.selection_story import Requested
 from tests.story import Narrator, dead_letter
@@ -199,7 +198,9 @@ def test_a_page_that_somebody_looks_at_ends_at_once_and_quietly(
     port, log = free_port(), tmp_path / "page.log"
     told = {"kafka": {"bootstrap": embedded_broker.bootstrap}, "dashboard": {"port": port}}
     (tmp_path / "settings.json").write_text(json.dumps(told))
-    command = [sys.executable, "-m", "infra.cli", "--settings", str(tmp_path / "settings.json"), "dashboard"]
+    command = python_command(
+        "driftloop.infra.cli", "--settings", str(tmp_path / "settings.json"), "dashboard"
+    )
     page = Child.start("page", command, log=log)
     try:
         eventually(lambda: listening(port), "the page listens")

@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from infra.dashboard.app import dumped
-from infra.dashboard.model_board import WINDOWS
-from infra.dashboard.state import MODELS, SILENT_MS, Board
-from schemas.events import (
+from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.model_board import WINDOWS
+from driftloop.infra.dashboard.state import MODELS, SILENT_MS, Board
+from driftloop.schemas.events import (
     EVERY_MODEL,
     AgreementMeasured,
     AlertRaised,

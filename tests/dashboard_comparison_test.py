@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from infra.dashboard.app import dumped
-from infra.dashboard.comparison import LOOKS
-from infra.dashboard.requests import SPANS
-from infra.dashboard.state import Board
-from schemas.events import (
+from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.comparison import LOOKS
+from driftloop.infra.dashboard.requests import SPANS
+from driftloop.infra.dashboard.state import Board
+from driftloop.schemas.events import (
     AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,

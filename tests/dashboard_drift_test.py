@@ -5,11 +5,11 @@ from typing import Any
 import orjson
 import pytest
 
-from infra.dashboard.app import dumped
-from infra.dashboard.evidence import COLUMNS, EVIDENCE, ROWS
-from infra.dashboard.metrics import families
-from infra.dashboard.state import Board
-from schemas.events import AnyEvent, DriftDetected, DriftMeasured, DriftState
+from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.evidence import COLUMNS, EVIDENCE, ROWS
+from driftloop.infra.dashboard.metrics import families
+from driftloop.infra.dashboard.state import Board
+from driftloop.schemas.events import AnyEvent, DriftDetected, DriftMeasured, DriftState
 from tests import drift_story
 from tests.drift_story import changed, over, parted, rejoined, within
 from tests.story import Narrator

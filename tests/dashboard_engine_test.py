@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.dashboard.model_board import ModelBoard
-from infra.dashboard.state import Board
-from mlops_core.data.profile import Profile
-from mlops_core.data.slicing import sliced
-from schemas.events import AnyEvent
+from driftloop.infra.dashboard.model_board import ModelBoard
+from driftloop.infra.dashboard.state import Board
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.slicing import sliced
+from driftloop.schemas.events import AnyEvent
 from tests.segments_test import MODEL, Agents, Columns, fed, visits
 
 ROWS = 20_000

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
-from infra.dashboard.app import dumped
-from infra.dashboard.lines import line
-from infra.dashboard.order import Decision, in_order
-from infra.dashboard.retelling import KEPT
-from infra.dashboard.state import Board
-from schemas import ids
-from schemas.events import (
+from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.lines import line
+from driftloop.infra.dashboard.order import Decision, in_order
+from driftloop.infra.dashboard.retelling import KEPT
+from driftloop.infra.dashboard.state import Board
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     EVERY_MODEL,
     AlertRaised,
     AnyEvent,
@@ -27,7 +27,7 @@ from schemas.events import (
     RetrainRequested,
     RolloutPromoted,
 )
-from streams import topics
+from driftloop.streams import topics
 from tests.drift_story import everything
 from tests.story import Narrator, dead_letter
 

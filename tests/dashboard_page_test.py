@@ -14,8 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from infra.brokers import Broker
-from schemas.events import AnyEvent, RolloutPromoted
+from driftloop.infra.brokers import Broker
+from driftloop.schemas.events import AnyEvent, RolloutPromoted
 from tests import drift_story
 from tests.backlog_test import commit
 from tests.dashboard_server import Running, serving

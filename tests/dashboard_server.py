@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import httpx
 import uvicorn
 
-from infra.dashboard.app import build
-from infra.processes import free_port
-from schemas.dead_letters import DeadLetter
-from schemas.events import AnyEvent
-from schemas.settings import KafkaSettings, Settings
-from streams import admin, codec, topics
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
+from driftloop.infra.dashboard.app import build
+from driftloop.infra.processes import free_port
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.settings import KafkaSettings, Settings
+from driftloop.streams import admin, codec, topics
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
 
 Seen = TypeVar("Seen")
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from infra.demo import summary
-from infra.demo.client import Replay
-from infra.demo.flights import Flights
-from infra.demo.summary import Facts
+from driftloop.demo import summary
+from driftloop.demo.client import Replay
+from driftloop.demo.flights import Flights
+from driftloop.demo.summary import Facts
 
 ROWS = 100
 LATE = (np.arange(ROWS) % 2).astype(np.float64)

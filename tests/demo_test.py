@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from driftloop.infra.processes import python_command
+
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
@@ -44,7 +46,7 @@ def _processes_of(mark: str) -> list[str]:
 
 
 def demo(folder: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "infra.cli", "demo", "--fast", "--folder", str(folder)]
+    command = python_command("driftloop.infra.cli", "demo", "--fast", "--folder", str(folder))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.descriptions import HORIZON_MS, MODELS, Descriptions
-from mlops_core.data.rows import RowKind, Rows
+from driftloop.mlops_core.data.descriptions import HORIZON_MS, MODELS, Descriptions
+from driftloop.mlops_core.data.rows import RowKind, Rows
 
 
 def predictions(*ids: str, version: str = "1", **features: list[float]) -> Rows:

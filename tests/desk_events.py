@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from mlops_core.rollout import machine
-from mlops_core.rollout.desk import Desk, handle
-from mlops_core.rollout.machine import Rollout
-from schemas.events import (
+from driftloop.mlops_core.rollout import machine
+from driftloop.mlops_core.rollout.desk import Desk, handle
+from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AnyEvent,
@@ -23,7 +23,7 @@ from schemas.events import (
     Traffic,
     TrafficMeasured,
 )
-from schemas.settings import RolloutSettings
+from driftloop.schemas.settings import RolloutSettings
 
 MODEL = "flights"
 CANARY = RolloutSettings(steps=(10, 50), evidence="canary", strategy="champion")

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.detectors import GROUP, detector
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import Profile
-from mlops_core.drift.adwins import Adwins, adwin
-from mlops_core.drift.contract import DetectorContract
-from mlops_core.drift.cusum import Cusums
-from mlops_core.drift.detector import SCALE, Alarm, Detector
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Opened
-from mlops_core.errors import Impossible
-from schemas.settings import DriftSettings
+from driftloop.infra.detectors import GROUP, detector
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.adwins import Adwins, adwin
+from driftloop.mlops_core.drift.contract import DetectorContract
+from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.verdicts import Opened
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.settings import DriftSettings
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "own_detector.py"))
 PROMISES = [name for name in vars(DetectorContract) if name.startswith("test_")]
@@ -122,11 +122,11 @@ def test_a_cusum_finds_half_a_deviation_sooner_than_adwin() -> None:
 
 
 def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = metadata.EntryPoint("mine", "mlops_core.drift.cusum:Cusums", GROUP)
-    wrong = metadata.EntryPoint("wrong", "mlops_core.drift.cusum:limit", GROUP)
-    gone = metadata.EntryPoint("gone", "mlops_core.drift.cusum:Gone", GROUP)
+    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum:Cusums", GROUP)
+    wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum:limit", GROUP)
+    gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum:Gone", GROUP)
     found = {GROUP: [brought, wrong, gone]}
-    monkeypatch.setattr("infra.detectors.entry_points", lambda group: found[group])
+    monkeypatch.setattr("driftloop.infra.detectors.entry_points", lambda group: found[group])
     assert detector("mine") is Cusums
     with pytest.raises(Impossible, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
         detector("yours")

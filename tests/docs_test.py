@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.docs import FOLDER, documents
+from driftloop.infra.docs import FOLDER, documents
 
 
 @pytest.mark.parametrize("name", documents())

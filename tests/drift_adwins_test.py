@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from river.drift import ADWIN
 
-from mlops_core.drift import packing
-from mlops_core.drift.adwins import LONGEST_STEADY, Adwins
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.adwins import LONGEST_STEADY, Adwins
 
 
 def rivers_own(values: np.ndarray, delta: float, clock: int) -> list[tuple[int, int]]:

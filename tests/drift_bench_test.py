@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.drift_bench import budget, cases, estimates, page, plain, real, restarts, suite, windowed
-from infra.drift_bench.measures import Figures, Trial
-from mlops_core.data.profile import Profile
+from benchmarks.drift_quality import budget, cases, estimates, page, plain, real, restarts, suite, windowed
+from benchmarks.drift_quality.measures import Figures, Trial
+from driftloop.mlops_core.data.profile import Profile
 
 
 @pytest.fixture

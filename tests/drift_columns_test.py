@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.drift import DriftAgent
-from agents.summarising import SummarisingAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.profile import Profile
-from mlops_core.data.rows import RowKind, Rows
-from mlops_core.drift.columns import LEAST_ROWS, MOST, OVER_ROWS, ColumnWatch, Deviation, deviations
-from schemas.events import ColumnsChanged
-from schemas.records import PredictionBatch
-from schemas.settings import DriftSettings
-from schemas.stages import DriftSummary
-from streams import codec
-from streams.chunks import Arrived, Chunk
+from driftloop.agents.drift import DriftAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.rows import RowKind, Rows
+from driftloop.mlops_core.drift.columns import LEAST_ROWS, MOST, OVER_ROWS, ColumnWatch, Deviation, deviations
+from driftloop.schemas.events import ColumnsChanged
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import DriftSettings
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import codec
+from driftloop.streams.chunks import Arrived, Chunk
 from tests.serving_rig import fitted
 
 ROWS = 64

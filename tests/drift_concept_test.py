@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
-from mlops_core.drift.phases import Phases
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from schemas.settings import PerformanceSettings
+from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
+from driftloop.mlops_core.drift.phases import Phases
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.settings import PerformanceSettings
 
 
 @pytest.fixture

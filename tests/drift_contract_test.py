@@ -12,17 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from mlops_core.data import calendar
-from mlops_core.data.profile import Profile
-from mlops_core.data.slicing import sliced
-from mlops_core.drift import packing
-from mlops_core.drift.concept import ConceptAlarm, ConceptDrift
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Opened, PairOpened
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from schemas.settings import DriftSettings, PerformanceSettings
+from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.slicing import sliced
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptDrift
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.verdicts import Opened, PairOpened
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 
 SETTINGS = PerformanceSettings(delta=1e-6)
 """Sharper than the default, so that a fresh seed a run never meets the false alarm that 0.002 allows."""

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from mlops_core.data.profile import Profile
-from mlops_core.drift import contribution
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Measured, Opened
-from mlops_core.ports import Task
-from mlops_core.training.importance import importance
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift import contribution
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.verdicts import Measured, Opened
+from driftloop.mlops_core.ports import Task
+from driftloop.mlops_core.training.importance import importance
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.settings import DriftSettings
 from tests.lessons import lessons
 
 SURE = DriftSettings(delta=1e-8, open_severity=0.25)

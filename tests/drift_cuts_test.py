@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.drift import KEPT, DriftAgent
-from agents.performance import PerformanceAgent
-from agents.summarising import SummarisingAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.profile import Profile
-from mlops_core.data.slicing import sliced
-from schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
-from schemas.records import PredictionBatch
-from schemas.settings import DriftSettings, PerformanceSettings
-from schemas.stages import DriftSummary
-from streams import codec
-from streams.chunks import Arrived, Chunk
+from driftloop.agents.drift import KEPT, DriftAgent
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.slicing import sliced
+from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import codec
+from driftloop.streams.chunks import Arrived, Chunk
 from tests.serving_rig import fitted
 
 Columns = dict[str, np.ndarray]

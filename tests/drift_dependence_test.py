@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mlops_core.data import pairs
-from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Groups, Summariser
-from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
-from mlops_core.errors import BadData
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data import pairs
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Groups, Summariser
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.settings import DriftSettings
 
 Columns = dict[str, np.ndarray]
 STABLE = 16_384

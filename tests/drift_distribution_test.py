@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops_core.data.profile import Profile
-from mlops_core.drift.adwins import Adwins
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.sentences import explain
-from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from mlops_core.errors import BadData
-from schemas.events import DriftKind
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.adwins import Adwins
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.sentences import explain
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.events import DriftKind
+from driftloop.schemas.settings import DriftSettings
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 STABLE = 4096

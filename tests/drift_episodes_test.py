@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.episodes import Episodes
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.states import TABLE, Signal, after
-from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from schemas.events import ColumnDrift, DriftState
-from schemas.settings import DriftSettings, Settings, SettingsError
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.episodes import Episodes
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.states import TABLE, Signal, after
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
+from driftloop.schemas.events import ColumnDrift, DriftState
+from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
 COLUMNS, WINDOW = 30, 32
 LIVES = 20

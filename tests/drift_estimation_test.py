@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mlops_core.data.features import Kind
-from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
-from mlops_core.drift import strata
-from mlops_core.drift.estimation import ENOUGH, MEMORY, Estimated, PerformanceEstimator
-from mlops_core.drift.strata import Sum
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from mlops_core.training import fit
-from schemas.settings import PerformanceSettings
+from driftloop.mlops_core.data.features import Kind
+from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
+from driftloop.mlops_core.drift import strata
+from driftloop.mlops_core.drift.estimation import ENOUGH, MEMORY, Estimated, PerformanceEstimator
+from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.mlops_core.training import fit
+from driftloop.schemas.settings import PerformanceSettings
 
 SETTINGS = PerformanceSettings()
 WINDOW = SETTINGS.window_labels

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.pairs import Pairs
-from mlops_core.drift.microbatches import ROWS, Summariser
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.pairs import Pairs
+from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
+from driftloop.mlops_core.errors import BadData
 
 SIZES = st.lists(st.integers(0, 100), max_size=20)
 PAIRS = Pairs(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
-from mlops_core.drift.cusum import Cusums
-from mlops_core.errors import BadData
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
+from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.settings import DriftSettings
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from infra.drift_bench import cases, ours
-from infra.drift_bench.cases import CATEGORIES, Case, named
-from mlops_core.drift.chance import Chance
-from mlops_core.drift.channels import Channels
+from benchmarks.drift_quality import cases, ours
+from benchmarks.drift_quality.cases import CATEGORIES, Case, named
+from driftloop.mlops_core.drift.chance import Chance
+from driftloop.mlops_core.drift.channels import Channels
 
 COLUMNS, STABLE, LONG = 20, 5_000, 5_000
 SETTLED = 30_000

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mlops_core.data.profile import Profile
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.rolling import Rolling
-from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
-from schemas.settings import DriftSettings, Settings, SettingsError
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.rolling import Rolling
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
+from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
 TRAINING = DriftSettings(delta=1e-7)
 """In noise ADWIN alarms once in 300 / delta values: with this a fresh seed a run meets no false alarm."""

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlops_core.data import calendar
-from mlops_core.data.profile import Profile
-from mlops_core.data.seasons import HOUR_MS
-from mlops_core.drift.channels import Channels
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Measured, Opened, Verdict
-from mlops_core.ports import Task
-from mlops_core.training import fit
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.seasons import HOUR_MS
+from driftloop.mlops_core.drift.channels import Channels
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.verdicts import Measured, Opened, Verdict
+from driftloop.mlops_core.ports import Task
+from driftloop.mlops_core.training import fit
+from driftloop.schemas.settings import DriftSettings
 from tests.lessons import HOUR, lessons
 
 DAY = 24 * HOUR_MS

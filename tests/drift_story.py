@@ -5,9 +5,9 @@ Each function continues a `Narrator`'s story at its present time and returns the
 
 from collections.abc import Mapping, Sequence
 
-from mlops_core.drift.columns import Deviation, sentence
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core.drift.columns import Deviation, sentence
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     AnyEvent,
     ColumnDrift,
     ColumnsChanged,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mlops_core.data.features import Column, FeatureSpec
-from mlops_core.ports import Fitted, Task
-from mlops_core.training.scoring import Scorer
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.records import Value
+from driftloop.mlops_core.data.features import Column, FeatureSpec
+from driftloop.mlops_core.ports import Fitted, Task
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.records import Value
 from tests.lessons import lessons
 
 EXAMPLES = lessons(800)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from infra.facade import settings_of
-from schemas.settings import SettingsError
+from driftloop.infra.facade import settings_of
+from driftloop.schemas.settings import SettingsError
 
 
 def test_the_missions_tracking_address_is_understood() -> None:

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from faust.types import TP
 
-from infra.brokers import Broker
-from mlops_core.errors import Unavailable
-from schemas.records import Label
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import admin, codec, topics
-from streams.agent import WithoutEffects
-from streams.app import build_app, run_all
-from streams.backlog import Backlogs
-from streams.chunks import AHEAD, Chunk
-from streams.fetching import FETCH_BYTES, FETCH_WAIT_MS
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
-from streams.routes import Emitted
+from driftloop.infra.brokers import Broker
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.records import Label
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import admin, codec, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.app import build_app, run_all
+from driftloop.streams.backlog import Backlogs
+from driftloop.streams.chunks import AHEAD, Chunk
+from driftloop.streams.fetching import FETCH_BYTES, FETCH_WAIT_MS
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.routes import Emitted
 
 
 class Held(WithoutEffects):

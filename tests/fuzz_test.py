@@ -15,17 +15,17 @@ import pytest
 from confluent_kafka import Producer
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from infra.adapters import folder_reader
-from infra.processes import Child
-from mlops_core.data.profile import Profile
-from schemas.dead_letters import KEPT_BYTES, DeadLetter
-from schemas.events import AnyEvent
-from schemas.records import LabelBatch, PredictionBatch
-from schemas.settings import KafkaSettings, RegistrySettings, Settings, StoreSettings
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import admin, topics
-from streams.publisher import Publisher
-from streams.reading import Reader
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.processes import Child, python_command
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas.dead_letters import KEPT_BYTES, DeadLetter
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.records import LabelBatch, PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings, StoreSettings
+from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.streams import admin, topics
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.chaos.accounts import ORPHAN, RECORD, Once
 from tests.chaos.mutations import HEADERS, KEYS, broken, golden
@@ -125,7 +125,7 @@ def settings(
 def worker(settings: Settings, tmp_path: Path) -> Iterator[Child]:
     written = tmp_path / "settings.json"
     written.write_text(settings.model_dump_json())
-    command = [sys.executable, "-m", "infra.cli", "--settings", str(written), "agents", "run", *AGENTS]
+    command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", *AGENTS)
     child = Child.start("agents", command, log=tmp_path / "agents.log")
     yield child
     child.stop()

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mlops_core.data.features import Floats
-from mlops_core.errors import BadData
-from mlops_core.training.gate import Incumbent, compare, incomparable
-from schemas.settings import TrainingSettings
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.training.gate import Incumbent, compare, incomparable
+from driftloop.schemas.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
 Random = np.random.Generator

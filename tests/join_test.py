@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.examples import Examples
-from mlops_core.data.join import CLOCK_ROWS, Expired, LabelJoin
-from schemas.records import Value
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.join import CLOCK_ROWS, Expired, LabelJoin
+from driftloop.schemas.records import Value
 
 HORIZON = 10_000
 NOON = 1_700_000_000_000

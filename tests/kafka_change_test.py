@@ -8,12 +8,12 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from infra.processes import Child
-from schemas.dead_letters import KEPT_BYTES
-from schemas.records import FeatureBatch, FeatureRow
-from streams import codec, topics
-from streams.publisher import Publisher, TooLarge
-from streams.reading import Reader
+from driftloop.infra.processes import Child
+from driftloop.schemas.dead_letters import KEPT_BYTES
+from driftloop.schemas.records import FeatureBatch, FeatureRow
+from driftloop.streams import codec, topics
+from driftloop.streams.publisher import Publisher, TooLarge
+from driftloop.streams.reading import Reader
 from tests.chaos import trial
 from tests.chaos.accounts import Accounts
 from tests.chaos.load import HOUR_MS, Load

@@ -12,20 +12,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.brokers import Broker
-from infra.processes import Child
-from mlops_core.errors import Unavailable
-from schemas.events import AlertRaised, DriftDetected, DriftKind
-from schemas.records import LabelBatch, PredictionBatch
-from schemas.settings import KafkaSettings, MetricsSettings, PublisherSettings, Settings
-from streams import admin, topics
-from streams.agent import WithoutEffects
-from streams.app import build_app, run_all
-from streams.chunks import Arrived, Chunk
-from streams.lag import PATIENCE, Alarm, Behind, Lag
-from streams.publisher import Publisher
-from streams.reading import Reader
-from streams.routes import Emitted
+from driftloop.infra.brokers import Broker
+from driftloop.infra.processes import Child, python_command
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.events import AlertRaised, DriftDetected, DriftKind
+from driftloop.schemas.records import LabelBatch, PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, MetricsSettings, PublisherSettings, Settings
+from driftloop.streams import admin, topics
+from driftloop.streams.agent import WithoutEffects
+from driftloop.streams.app import build_app, run_all
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.lag import PATIENCE, Alarm, Behind, Lag
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.reading import Reader
+from driftloop.streams.routes import Emitted
 
 PLACE = ("labels", 0)
 
@@ -222,7 +222,7 @@ def test_a_process_of_agents_answers_prometheus(
     admin.create_topics(kafka)
     written = tmp_path / "settings.json"
     written.write_text(Settings(kafka=kafka, metrics=MetricsSettings(port=0)).model_dump_json())
-    command = [sys.executable, "-m", "infra.cli", "--settings", str(written), "agents", "run", "joining"]
+    command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", "joining")
     log = tmp_path / "log"
     child = Child.start("joining", command, log, env={"PYTHONPATH": os.pathsep.join(sys.path)})
     children.callback(child.stop)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlops_core.data.examples import Examples, backfill
-from mlops_core.ports import Fitted, Task
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.events import RetrainRequested
+from driftloop.mlops_core.data.examples import Examples, backfill
+from driftloop.mlops_core.ports import Fitted, Task
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.events import RetrainRequested
 
 HOUR = 3_600_000
 ORIGINS = ("EWR", "JFK", "LGA")

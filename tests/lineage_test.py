@@ -4,9 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.errors import Unknown
-from mlops_core.lineage import Lineage
-from schemas.events import AlertRaised, DriftDetected, DriftKind, Event, RetrainRequested, TrainingStarted
+from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.lineage import Lineage
+from driftloop.schemas.events import (
+    AlertRaised,
+    DriftDetected,
+    DriftKind,
+    Event,
+    RetrainRequested,
+    TrainingStarted,
+)
 
 DRIFT = DriftDetected(
     id="drift-1",

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.loop_bench import baselines, data, figures
-from infra.loop_bench.__main__ import main
-from infra.loop_bench.baselines import Baselines, Tick
-from infra.loop_bench.data import Places, Stream
-from infra.loop_bench.facts import Facts
-from infra.loop_bench.figures import Compared, Figures
-from infra.loop_bench.rest import Progress, Tail, outstanding
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.events import RolloutPromoted, RolloutStarted
-from schemas.settings import KafkaSettings, TrainingSettings
-from streams import admin, routes, topics
-from streams.publisher import Publisher
-from streams.snapshots import signed
+from benchmarks.loop_quality import baselines, data, figures
+from benchmarks.loop_quality.__main__ import main
+from benchmarks.loop_quality.baselines import Baselines, Tick
+from benchmarks.loop_quality.data import Places, Stream
+from benchmarks.loop_quality.facts import Facts
+from benchmarks.loop_quality.figures import Compared, Figures
+from benchmarks.loop_quality.rest import Progress, Tail, outstanding
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.events import RolloutPromoted, RolloutStarted
+from driftloop.schemas.settings import KafkaSettings, TrainingSettings
+from driftloop.streams import admin, routes, topics
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.snapshots import signed
 
 SEED = 7
 TRAINING = TrainingSettings(rounds=10)

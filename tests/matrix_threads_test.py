@@ -8,8 +8,8 @@ import pytest
 
 ASKED = """
 import sys
-from infra import cli, consoles
-from schemas.settings import Settings
+from driftloop.infra import cli, consoles
+from driftloop.schemas.settings import Settings
 Settings.load(None)
 assert "numpy" not in sys.modules, "too late: numpy has its threads already"
 consoles.one_thread_a_matrix()

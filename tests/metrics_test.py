@@ -10,17 +10,17 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client import Histogram as PrometheusHistogram
 
-from agents.joining import JoiningAgent
-from agents.summarising import SummarisingAgent
-from mlops_core.data.join import LabelJoin
-from schemas.dead_letters import DeadLetter
-from schemas.records import LabelBatch, PredictionBatch
-from schemas.settings import PerformanceSettings
-from streams import codec
-from streams.broker_log import QUIET_SECONDS, Seldom
-from streams.chunks import Arrived, Chunk
-from streams.delays import Histogram
-from streams.routes import Emitted
+from driftloop.agents.joining import JoiningAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.mlops_core.data.join import LabelJoin
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.records import LabelBatch, PredictionBatch
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.streams import codec
+from driftloop.streams.broker_log import QUIET_SECONDS, Seldom
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.delays import Histogram
+from driftloop.streams.routes import Emitted
 from tests.agents_test import NOBODY
 from tests.consume_test import Cluster, worker
 

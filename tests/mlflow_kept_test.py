@@ -2,9 +2,9 @@
 
 import pytest
 
-from infra.adapters import mlflow_reader
-from infra.adapters.mlflow_reader import Kept
-from mlops_core.errors import Unknown
+from driftloop.infra.adapters import mlflow_reader
+from driftloop.infra.adapters.mlflow_reader import Kept
+from driftloop.mlops_core.errors import Unknown
 
 
 class Shelf:

@@ -7,18 +7,18 @@ import httpx
 import numpy as np
 import pytest
 
-from infra.adapters.mlflow_reader import MLflowReader
-from infra.adapters.mlflow_registry import MLflowRegistry
-from infra.adapters.mlflow_rest import MLflowRest
-from infra.adapters.mlflow_server import MLflowServer
-from infra.processes import free_port
-from mlops_core.errors import Impossible, Unavailable, Unknown
-from mlops_core.ports import Candidate, ModelReader, ModelWriter, Registered
-from mlops_core.training.fit import challenge
-from mlops_core.training.scoring import Scorer
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.configs import ModelConfig
-from schemas.settings import TrainingSettings
+from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow_rest import MLflowRest
+from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.processes import free_port
+from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.ports import Candidate, ModelReader, ModelWriter, Registered
+from driftloop.mlops_core.training.fit import challenge
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.configs import ModelConfig
+from driftloop.schemas.settings import TrainingSettings
 from tests.lessons import lessons, request
 
 # A first request makes the server import for seconds, and mlflow itself takes 5 s of CPU.

@@ -4,9 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from mlops_core.monitor import AlertManager, DriftDetector, MetricCollector, ModelMonitor, PerformanceAnalyzer
-from mlops_core.ports import Found
-from schemas.events import (
+from driftloop.mlops_core.monitor import (
+    AlertManager,
+    DriftDetector,
+    MetricCollector,
+    ModelMonitor,
+    PerformanceAnalyzer,
+)
+from driftloop.mlops_core.ports import Found
+from driftloop.schemas.events import (
     AlertRaised,
     ColumnDrift,
     DeployRequested,

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from typer.testing import CliRunner
 
-from infra.adapters.parquet_shelf import WAITING, Shelf
-from infra.adapters.parquet_store import ParquetStore
-from infra.cli import app
-from infra.processes import Child
-from mlops_core.data.examples import Examples, joined
-from schemas.settings import StoreSettings
+from driftloop.infra.adapters.parquet_shelf import WAITING, Shelf
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.cli import app
+from driftloop.infra.processes import Child
+from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.schemas.settings import StoreSettings
 from tests.parquet_store_test import rows, spoil_rows
 
 DAY_MS = 24 * 3_600_000
@@ -343,8 +343,8 @@ TestFolder.settings = hypothesis_settings(max_examples=40, stateful_step_count=2
 COMPACTOR = """
 import sys
 from pathlib import Path
-from infra.adapters.parquet_store import ParquetStore
-from schemas.settings import StoreSettings
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.schemas.settings import StoreSettings
 from tests.parquet_compaction_test import fill
 
 folder, start, segments = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -15,18 +15,18 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from infra.adapters.parquet_store import ABANDONED_SECONDS, ParquetStore
-from infra.processes import Child
-from mlops_core.data.examples import Examples, backfill
-from mlops_core.errors import BadData, Unavailable
-from mlops_core.ports import ExampleStore
+from driftloop.infra.adapters.parquet_store import ABANDONED_SECONDS, ParquetStore
+from driftloop.infra.processes import Child
+from driftloop.mlops_core.data.examples import Examples, backfill
+from driftloop.mlops_core.errors import BadData, Unavailable
+from driftloop.mlops_core.ports import ExampleStore
 
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from infra.adapters.parquet_store import ParquetStore
-from mlops_core.data.examples import backfill
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.mlops_core.data.examples import backfill
 
 folder, name, rows, segments = sys.argv[1:]
 store, rng, ids = ParquetStore(Path(folder)), np.random.default_rng(), [str(row) for row in range(int(rows))]

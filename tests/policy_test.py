@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.training import policy
-from mlops_core.training.policy import HOUR, Answer, RetrainingState, decide
-from schemas.events import (
+from driftloop.mlops_core.training import policy
+from driftloop.mlops_core.training.policy import HOUR, Answer, RetrainingState, decide
+from driftloop.schemas.events import (
     DeployRequested,
     DriftDetected,
     DriftKind,
@@ -18,7 +18,7 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
-from schemas.settings import RetrainingSettings
+from driftloop.schemas.settings import RetrainingSettings
 
 SETTINGS = RetrainingSettings(cooldown_hours=24, min_new_labels=1000, max_failures=3, follow_ups=(1000, 2000))
 """Where a test needs a cooldown; the defaults have none."""

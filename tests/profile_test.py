@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.data.features import Kind
-from mlops_core.data.profile import BINS_MAX, ColumnProfile, Profile
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.features import Kind
+from driftloop.mlops_core.data.profile import BINS_MAX, ColumnProfile, Profile
+from driftloop.mlops_core.errors import BadData
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**400), 10**400), st.floats(), st.sampled_from(["a", "b", ""])

@@ -1,6 +1,5 @@
 """Publishing: bounded, acknowledged, and never silently lost. On both brokers."""
 
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from infra.brokers import Broker
-from infra.brokers.embedded import EmbeddedBroker
-from infra.brokers.kafka import KafkaBroker
-from infra.processes import Child, free_port
-from schemas.records import (
+from driftloop.infra.brokers import Broker
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.infra.brokers.kafka import KafkaBroker
+from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.schemas.records import (
     AnyRecord,
     Batch,
     FeatureBatch,
@@ -25,19 +24,19 @@ from schemas.records import (
     Prediction,
     PredictionBatch,
 )
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import admin, codec, topics
-from streams.line import Line
-from streams.outgoing import Outgoing
-from streams.partitions import Partitions
-from streams.publisher import (
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import admin, codec, topics
+from driftloop.streams.line import Line
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.partitions import Partitions
+from driftloop.streams.publisher import (
     BufferFull,
     NotDelivered,
     Publisher,
     TooLarge,
 )
-from streams.reading import Reader
-from streams.splitting import partition_of
+from driftloop.streams.reading import Reader
+from driftloop.streams.splitting import partition_of
 
 WIDE = PredictionBatch(
     model="m",
@@ -399,7 +398,7 @@ def test_what_was_accepted_outlives_kill_9_and_the_next_process_sends_it(
 ) -> None:
     bootstrap = kafka.bootstrap if kafka_there else f"127.0.0.1:{free_port()}"
     arguments = [bootstrap, kafka.prefix, str(tmp_path / "spool")]
-    command = [sys.executable, "-m", "tests.publishing_child", *arguments]
+    command = python_command("tests.publishing_child", *arguments)
     child = Child.start("publishing child", command, log=tmp_path / "accepted")
     child.wait_until(lambda: len(child.log.read_bytes()) > 20_000, 30)
     child.kill()

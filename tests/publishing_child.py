@@ -7,9 +7,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from schemas.records import Label
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams.publisher import Publisher
+from driftloop.schemas.records import Label
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams.publisher import Publisher
 
 
 def main(bootstrap: str, prefix: str, folder: str) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.records import Label, Prediction
-from schemas.settings import KafkaSettings
-from streams import admin, codec, topics
+from driftloop.schemas.records import Label, Prediction
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import admin, codec, topics
 from tests.publisher_test import read
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -7,21 +7,21 @@ import numpy as np
 import orjson
 import pytest
 
-from agents.drift import KEPT, DriftAgent
-from agents.performance import PerformanceAgent
-from agents.summarising import SummarisingAgent
-from agents.watching import State
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.profile import Profile
-from schemas.dead_letters import DeadLetter
-from schemas.events import DriftDetected, DriftMeasured, DriftResolved
-from schemas.records import PredictionBatch
-from schemas.settings import DriftSettings, PerformanceSettings
-from schemas.stages import DriftSummary
-from streams import codec
-from streams.chunks import Arrived, Chunk
-from streams.routes import Emitted
+from driftloop.agents.drift import KEPT, DriftAgent
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.agents.watching import State
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import codec
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.routes import Emitted
 from tests.serving_rig import fitted
 
 

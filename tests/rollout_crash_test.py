@@ -11,23 +11,23 @@ import httpx
 import numpy as np
 import pytest
 
-from infra.adapters.parquet_store import ParquetStore
-from infra.facade import MLOpsPipeline
-from infra.processes import Child
-from infra.stack import Stack
-from mlops_core.data.examples import backfill
-from mlops_core.lineage import Lineage
-from schemas.configs import DataConfig, DeploymentConfig, ModelConfig, MonitoringResult
-from schemas.events import (
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.facade import MLOpsPipeline
+from driftloop.infra.processes import Child
+from driftloop.infra.stack import Stack
+from driftloop.mlops_core.data.examples import backfill
+from driftloop.mlops_core.lineage import Lineage
+from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig, MonitoringResult
+from driftloop.schemas.events import (
     DeployRequested,
     RolloutAdvanced,
     RolloutEvent,
     RolloutPromoted,
     RolloutRolledBack,
 )
-from schemas.records import LabelBatch
-from streams import reading
-from streams.publisher import Publisher
+from driftloop.schemas.records import LabelBatch
+from driftloop.streams import reading
+from driftloop.streams.publisher import Publisher
 
 MODEL = "toy"
 ROWS = 4_000

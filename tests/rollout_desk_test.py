@@ -2,11 +2,11 @@
 
 import pytest
 
-from mlops_core import errors
-from mlops_core.rollout import desk as desks
-from mlops_core.rollout import machine
-from mlops_core.rollout.desk import Desk, handle, standing
-from mlops_core.rollout.effects import (
+from driftloop.mlops_core import errors
+from driftloop.mlops_core.rollout import desk as desks
+from driftloop.mlops_core.rollout import machine
+from driftloop.mlops_core.rollout.desk import Desk, handle, standing
+from driftloop.mlops_core.rollout.effects import (
     Crown,
     Effect,
     EnsureRevision,
@@ -15,8 +15,8 @@ from mlops_core.rollout.effects import (
     Tag,
     effects,
 )
-from mlops_core.rollout.states import Phase
-from schemas.events import (
+from driftloop.mlops_core.rollout.states import Phase
+from driftloop.schemas.events import (
     AlertRaised,
     ChallengerPassedOver,
     Event,

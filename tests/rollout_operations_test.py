@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_core.rollout.counting import log_evidence
-from mlops_core.rollout.operations import Judgement, judge
-from mlops_core.rollout.requests import Step
-from schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured, latency_bucket
-from schemas.settings import RolloutSettings
+from driftloop.mlops_core.rollout.counting import log_evidence
+from driftloop.mlops_core.rollout.operations import Judgement, judge
+from driftloop.mlops_core.rollout.requests import Step
+from driftloop.schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured, latency_bucket
+from driftloop.schemas.settings import RolloutSettings
 from tests.simulated_rollouts import NAMES, Ended, Version, heavy, heavy_tail, roll_out, twice
 
 SETTINGS = RolloutSettings()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from mlops_core.rollout.desk import MOVED, Desk, blended, standing
-from mlops_core.rollout.effects import Blend, Crown, EnsureRevision, ShiftTraffic, effects
-from mlops_core.rollout.states import Phase
-from schemas.events import (
+from driftloop.mlops_core.rollout.desk import MOVED, Desk, blended, standing
+from driftloop.mlops_core.rollout.effects import Blend, Crown, EnsureRevision, ShiftTraffic, effects
+from driftloop.mlops_core.rollout.states import Phase
+from driftloop.schemas.events import (
     AlertRaised,
     AnyEvent,
     ChallengerPassedOver,
@@ -16,7 +16,7 @@ from schemas.events import (
     RolloutRolledBack,
     RolloutStarted,
 )
-from schemas.settings import RolloutSettings
+from driftloop.schemas.settings import RolloutSettings
 from tests.desk_events import (
     BAD,
     CANARY,

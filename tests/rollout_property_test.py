@@ -4,9 +4,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mlops_core.rollout import machine
-from mlops_core.rollout.desk import SEEN, Desk, blended, handle, standing
-from mlops_core.rollout.effects import (
+from driftloop.mlops_core.rollout import machine
+from driftloop.mlops_core.rollout.desk import SEEN, Desk, blended, handle, standing
+from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,
     Crown,
@@ -17,9 +17,9 @@ from mlops_core.rollout.effects import (
     Tag,
     effects,
 )
-from mlops_core.rollout.machine import Rollout
-from mlops_core.rollout.states import TERMINAL, Phase
-from schemas.events import (
+from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.states import TERMINAL, Phase
+from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AnyEvent,
@@ -39,7 +39,7 @@ from schemas.events import (
     Traffic,
     TrafficMeasured,
 )
-from schemas.settings import RolloutSettings
+from driftloop.schemas.settings import RolloutSettings
 
 MODEL = "flights"
 SETTINGS = [

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_core import errors
-from mlops_core.rollout import states
-from mlops_core.rollout.states import PHASES, SIGNALS, TABLE, TERMINAL, TRANSITIONS, Phase, Signal
+from driftloop.mlops_core import errors
+from driftloop.mlops_core.rollout import states
+from driftloop.mlops_core.rollout.states import PHASES, SIGNALS, TABLE, TERMINAL, TRANSITIONS, Phase, Signal
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "rollout-states.md"
 

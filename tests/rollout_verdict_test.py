@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mlops_core.rollout.verdict import Evidence, difference, judge
-from schemas.events import Outcome, VerdictEvidence
-from schemas.settings import RolloutSettings
+from driftloop.mlops_core.rollout.verdict import Evidence, difference, judge
+from driftloop.schemas.events import Outcome, VerdictEvidence
+from driftloop.schemas.settings import RolloutSettings
 
 SETTINGS = RolloutSettings(steps=(1, 5, 10, 25, 50, 100))
 Losses = Callable[[np.random.Generator, int], NDArray[np.float64]]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_core.data.rows import RowKind, Rows
-from schemas.records import AnyRecord, FeatureRow, Label, Prediction
-from streams import codec, rows
-from streams.chunks import Arrived
+from driftloop.mlops_core.data.rows import RowKind, Rows
+from driftloop.schemas.records import AnyRecord, FeatureRow, Label, Prediction
+from driftloop.streams import codec, rows
+from driftloop.streams.chunks import Arrived
 
 EVENT: dict[str, Any] = {
     "type": "prediction",

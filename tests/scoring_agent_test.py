@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from agents.scoring import ScoringAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.examples import Examples
-from mlops_core.errors import Unavailable
-from mlops_core.ports import Fitted, Task
-from mlops_core.training.scoring import Scorer
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.events import PoolChanged, Span
-from schemas.records import PredictionBatch
-from schemas.settings import KafkaSettings
-from schemas.stages import LabelledExamples, PairedLosses
-from streams import codec, routes, topics
-from streams.agent import Resolving
-from streams.chunks import Arrived, Chunk
-from streams.consume import Loop
+from driftloop.agents.scoring import ScoringAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.ports import Fitted, Task
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.events import PoolChanged, Span
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.schemas.stages import LabelledExamples, PairedLosses
+from driftloop.streams import codec, routes, topics
+from driftloop.streams.agent import Resolving
+from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.consume import Loop
 from tests.consume_test import Cluster
 from tests.lessons import lessons
 

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.drift import DriftAgent
-from agents.summarising import SummarisingAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data import slicing
-from mlops_core.data.profile import Profile
-from mlops_core.data.segments import Segment
-from mlops_core.data.slicing import sliced
-from mlops_core.ports import Candidate
-from mlops_core.training import policy
-from mlops_core.training.fit import challenge
-from mlops_core.training.policy import RetrainingState
-from schemas.configs import ModelConfig
-from schemas.dead_letters import DeadLetter
-from schemas.events import (
+from driftloop.agents.drift import DriftAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data import slicing
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.segments import Segment
+from driftloop.mlops_core.data.slicing import sliced
+from driftloop.mlops_core.ports import Candidate
+from driftloop.mlops_core.training import policy
+from driftloop.mlops_core.training.fit import challenge
+from driftloop.mlops_core.training.policy import RetrainingState
+from driftloop.schemas.configs import ModelConfig
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import (
     DriftDetected,
     DriftKind,
     DriftMeasured,
@@ -32,11 +32,11 @@ from schemas.events import (
     RetrainRefused,
     RetrainRequested,
 )
-from schemas.records import PredictionBatch
-from schemas.settings import DriftSettings, RetrainingSettings
-from schemas.stages import DriftSummary
-from streams import codec
-from streams.chunks import Arrived, Chunk
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import DriftSettings, RetrainingSettings
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import codec
+from driftloop.streams.chunks import Arrived, Chunk
 from tests.lessons import lessons, request
 from tests.serving_rig import fitted
 from tests.trainer_test import SETTINGS, TRAINER

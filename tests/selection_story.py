@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlops_core.rollout import challengers, operations
-from mlops_core.rollout.challengers import Challengers
-from mlops_core.rollout.requests import Step
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core.rollout import challengers, operations
+from driftloop.mlops_core.rollout.challengers import Challengers
+from driftloop.mlops_core.rollout.requests import Step
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AnyEvent,
@@ -27,8 +27,8 @@ from schemas.events import (
     VerdictEvidence,
     latency_bucket,
 )
-from schemas.settings import RolloutSettings
-from schemas.stages import PairedLosses
+from driftloop.schemas.settings import RolloutSettings
+from driftloop.schemas.stages import PairedLosses
 
 ROWS = 100
 """Labelled rows of a window on which all versions are scored."""

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mlops_core.data.examples import backfill
-from mlops_core.ports import Task
-from mlops_core.rollout import losses
-from mlops_core.rollout.selection import Pool, Span
-from schemas.events import GateEvidence
-from schemas.events import Span as Place
-from schemas.settings import RolloutSettings
+from driftloop.mlops_core.data.examples import backfill
+from driftloop.mlops_core.ports import Task
+from driftloop.mlops_core.rollout import losses
+from driftloop.mlops_core.rollout.selection import Pool, Span
+from driftloop.schemas.events import GateEvidence
+from driftloop.schemas.events import Span as Place
+from driftloop.schemas.settings import RolloutSettings
 
 SETTINGS = RolloutSettings()
 PLACE = Place(topic="examples", partition=0, first=0, last=9)

@@ -16,20 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from infra.adapters import folder_reader
-from infra.brokers import Broker
-from infra.serving import blend
-from infra.serving.loading import Columns, Loaded
-from infra.serving.scorers import Scorers
-from infra.serving.target import LocalTarget
-from mlops_core.data.features import FeatureSpec, Floats
-from mlops_core.errors import Impossible, Unavailable, Unknown
-from mlops_core.ports import Fitted
-from mlops_core.training.scoring import Scorer
-from schemas.records import Batch, Prediction
-from schemas.settings import KafkaSettings
-from streams import admin, codec, packing, topics
-from streams.reading import Reader
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.brokers import Broker
+from driftloop.infra.serving import blend
+from driftloop.infra.serving.loading import Columns, Loaded
+from driftloop.infra.serving.scorers import Scorers
+from driftloop.infra.serving.target import LocalTarget
+from driftloop.mlops_core.data.features import FeatureSpec, Floats
+from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.ports import Fitted
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas.records import Batch, Prediction
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import admin, codec, packing, topics
+from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess
 
@@ -243,7 +243,7 @@ async def test_at_most_eight_other_versions_are_kept_and_the_least_recently_used
 
 
 async def test_a_registry_that_was_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.serving.scorers.AWAY_SECONDS", 0.01)
+    monkeypatch.setattr("driftloop.infra.serving.scorers.AWAY_SECONDS", 0.01)
     registry = Registry()
     registry.away = True
     scorers = Scorers("1", registry.load, CollectorRegistry())

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from infra.adapters.readers import reader_for
-from mlops_core.data.profile import Profile
-from mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.infra.adapters.readers import reader_for
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
 from tests import serving_rig as rig
 
 NAME = "flights/late & early"

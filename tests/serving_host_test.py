@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.brokers import Broker
-from infra.serving.target import LocalTarget
-from mlops_core.errors import Broken, Impossible, Unavailable
-from schemas.settings import KafkaSettings
-from streams import admin
+from driftloop.infra.brokers import Broker
+from driftloop.infra.serving.target import LocalTarget
+from driftloop.mlops_core.errors import Broken, Impossible, Unavailable
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import admin
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.serving import protocol
-from infra.serving.asgi import Refused
-from infra.serving.protocol import Rows, Scored
+from driftloop.infra.serving import protocol
+from driftloop.infra.serving.asgi import Refused
+from driftloop.infra.serving.protocol import Rows, Scored
 
 NOW = 1_700_000_000_000
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -2,11 +2,11 @@
 
 from prometheus_client import CollectorRegistry
 
-from infra.serving.publications import Publications
-from schemas.records import Prediction, PredictionBatch
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import admin, codec, packing, topics
-from streams.reading import Reader
+from driftloop.infra.serving.publications import Publications
+from driftloop.schemas.records import Prediction, PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import admin, codec, packing, topics
+from driftloop.streams.reading import Reader
 
 HUGE = "x" * 9_000_000
 

@@ -11,19 +11,19 @@ import httpx
 import numpy as np
 import pytest
 
-from infra.adapters.mlflow_registry import MLflowRegistry
-from infra.adapters.mlflow_server import MLflowServer
-from infra.brokers.embedded import EmbeddedBroker
-from infra.processes import Child
-from mlops_core.data.profile import Profile
-from mlops_core.ports import Candidate
-from mlops_core.training.scoring import Scorer
-from schemas.events import GateEvidence
-from schemas.records import Batch, Prediction
-from schemas.settings import KafkaSettings
-from streams import admin, codec, packing, topics
-from streams.gathering import Single
-from streams.reading import Reader
+from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.infra.processes import Child
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.ports import Candidate
+from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas.events import GateEvidence
+from driftloop.schemas.records import Batch, Prediction
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import admin, codec, packing, topics
+from driftloop.streams.gathering import Single
+from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY
 

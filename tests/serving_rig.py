@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from infra.adapters import folder_reader
-from infra.processes import Child, free_port, listening
-from mlops_core.data.features import FeatureSpec
-from mlops_core.ports import Fitted, Task
-from schemas.settings import KafkaSettings
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.processes import Child, free_port, listening, python_command
+from driftloop.mlops_core.data.features import FeatureSpec
+from driftloop.mlops_core.ports import Fitted, Task
+from driftloop.schemas.settings import KafkaSettings
 
 MODEL = "flights"
 ROOT = Path(__file__).parent.parent
@@ -88,7 +88,7 @@ def status(url: str) -> int:
 def replica(folder: Path, uri: str, kafka: KafkaSettings, version: str = "1") -> Iterator[tuple[Child, str]]:
     """A replica process and its address; not necessarily ready."""
     port = free_port()
-    command = [sys.executable, "-m", "infra.serving.replica", "--model", MODEL, "--version", version]
+    command = python_command("driftloop.infra.serving.replica", "--model", MODEL, "--version", version)
     command += ["--port", str(port), "--tracking-uri", uri, "--kafka", kafka.model_dump_json()]
     child = Child.start("replica", command, folder / "replica.log", env=ENV)
     try:
@@ -116,7 +116,7 @@ class HostProcess:
 
     def start(self) -> None:
         """Start it (again) and wait until it listens."""
-        command = [sys.executable, "-m", "infra.serving.host", "--settings", str(self._settings)]
+        command = python_command("driftloop.infra.serving.host", "--settings", str(self._settings))
         self.child = Child.start("host", command, self._folder / "host.log", env=ENV)
         self.child.wait_until(
             lambda: listening(self.port) and status(f"{self.url}/v2/health/live") == 200, 30

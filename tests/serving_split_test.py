@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.serving.split import Split, place
+from driftloop.infra.serving.split import Split, place
 
 KEYS = [f"entity-{number}" for number in range(2000)]
 weight = st.integers(0, 100)

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.brokers import Broker
-from infra.brokers.embedded import EmbeddedBroker
-from infra.serving.traffic import Reports, Tally
-from schemas.events import Traffic, TrafficMeasured
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import admin, codec, topics
-from streams.reading import Reader
+from driftloop.infra.brokers import Broker
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.infra.serving.traffic import Reports, Tally
+from driftloop.schemas.events import Traffic, TrafficMeasured
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import admin, codec, topics
+from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY, HostProcess
 

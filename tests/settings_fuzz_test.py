@@ -10,17 +10,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from infra.wiring import AGENTS
-from mlops_core.data import calendar
-from mlops_core.data.join import LabelJoin
-from mlops_core.data.profile import Profile
-from mlops_core.drift import Batch, OnlineDrift
-from mlops_core.drift.estimation import PerformanceEstimator
-from mlops_core.rollout import machine
-from mlops_core.rollout.states import Phase, Signal
-from mlops_core.rollout.verdict import Evidence, judge
-from mlops_core.training import gate, policy
-from schemas.events import (
+from driftloop.infra.wiring import AGENTS
+from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data.join import LabelJoin
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift import Batch, OnlineDrift
+from driftloop.mlops_core.drift.estimation import PerformanceEstimator
+from driftloop.mlops_core.rollout import machine
+from driftloop.mlops_core.rollout.states import Phase, Signal
+from driftloop.mlops_core.rollout.verdict import Evidence, judge
+from driftloop.mlops_core.training import gate, policy
+from driftloop.schemas.events import (
     DriftDetected,
     DriftKind,
     ModelRegistered,
@@ -28,10 +28,10 @@ from schemas.events import (
     RetrainRefused,
     RetrainRequested,
 )
-from schemas.settings import Settings, SettingsError
-from streams import app, topics
-from streams.agent import Agent
-from streams.publisher import Publisher
+from driftloop.schemas.settings import Settings, SettingsError
+from driftloop.streams import app, topics
+from driftloop.streams.agent import Agent
+from driftloop.streams.publisher import Publisher
 
 HOUR_MS = 3_600_000
 NAMED = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.settings import Settings, SettingsError
+from driftloop.schemas.settings import Settings, SettingsError
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import silencing
-from agents.silencing import Telling
-from agents.summarising import _after
-from mlops_core.drift.microbatches import ROWS
-from mlops_core.drift.verdicts import Closed, Opened, Verdict
-from schemas.events import ColumnDrift, DriftKind, Span
-from schemas.stages import DriftSummary
+from driftloop.agents import silencing
+from driftloop.agents.silencing import Telling
+from driftloop.agents.summarising import _after
+from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
+from driftloop.schemas.events import ColumnDrift, DriftKind, Span
+from driftloop.schemas.stages import DriftSummary
 
 NAMES = ("price", "size")
 CHUNK = Span(topic="predictions", partition=1, first=5, last=9)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.rollout.operations import judge
-from mlops_core.rollout.requests import Step
-from schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured
-from schemas.settings import RolloutSettings
+from driftloop.mlops_core.rollout.operations import judge
+from driftloop.mlops_core.rollout.requests import Step
+from driftloop.schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured
+from driftloop.schemas.settings import RolloutSettings
 
 Milliseconds = Callable[[np.random.Generator, int], NDArray[np.float64]]
 BUCKETS = len(LATENCY_BOUNDS) + 1

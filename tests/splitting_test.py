@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.records import FeatureBatch, LabelBatch, PredictionBatch
-from streams import codec
-from streams.splitting import partition_of, split_by_partition
+from driftloop.schemas.records import FeatureBatch, LabelBatch, PredictionBatch
+from driftloop.streams import codec
+from driftloop.streams.splitting import partition_of, split_by_partition
 
 LISTS: dict[str, Any] = {
     "model": "m",

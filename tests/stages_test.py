@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.reading import staged
-from schemas.records import Value
-from schemas.stages import LabelledExamples, Outcomes
-from streams import codec
+from driftloop.agents.reading import staged
+from driftloop.schemas.records import Value
+from driftloop.schemas.stages import LabelledExamples, Outcomes
+from driftloop.streams import codec
 
 GOOD: Mapping[str, Any] = {
     "model": "flights",

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from infra import trainers, wiring
-from infra.cli import app
-from infra.processes import free_port
-from mlops_core.errors import Impossible
-from schemas.settings import DriftSettings, KafkaSettings, Settings, TrainingSettings
+from driftloop.infra import trainers, wiring
+from driftloop.infra.cli import app
+from driftloop.infra.processes import free_port
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.settings import DriftSettings, KafkaSettings, Settings, TrainingSettings
 
 
 class Trainer:

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import TypeVar
 
-from schemas import ids
-from schemas.dead_letters import DeadLetter
-from schemas.events import (
+from driftloop.schemas import ids
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import (
     AlertRaised,
     AnyEvent,
     ChallengerProven,

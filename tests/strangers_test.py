@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from agents.joining import ORPHAN, JoiningAgent
-from agents.keeping import STRANGERS
-from agents.performance import PerformanceAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.errors import Unavailable
-from schemas.dead_letters import DeadLetter
-from schemas.events import DriftDetected, DriftResolved, Span
-from schemas.records import Label, Prediction
-from schemas.settings import PerformanceSettings
-from schemas.stages import Outcomes
+from driftloop.agents.joining import ORPHAN, JoiningAgent
+from driftloop.agents.keeping import STRANGERS
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import DriftDetected, DriftResolved, Span
+from driftloop.schemas.records import Label, Prediction
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.stages import Outcomes
 from tests.agents_test import MODEL, NOBODY, chunk
 from tests.serving_rig import fitted
 

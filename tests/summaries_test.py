@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.drift import DriftAgent
-from agents.performance import PerformanceAgent
-from agents.summarising import SummarisingAgent
-from infra.adapters import folder_reader
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.data.profile import Profile
-from schemas import halfbytes
-from schemas.dead_letters import DeadLetter
-from schemas.records import PredictionBatch
-from schemas.settings import DriftSettings, PerformanceSettings
-from schemas.stages import DriftSummary
-from streams import codec
-from streams.agent import Agent
-from streams.chunks import Arrived, Chunk
+from driftloop.agents.drift import DriftAgent
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.agents.summarising import SummarisingAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas import halfbytes
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings
+from driftloop.schemas.stages import DriftSummary
+from driftloop.streams import codec
+from driftloop.streams.agent import Agent
+from driftloop.streams.chunks import Arrived, Chunk
 from tests.serving_rig import fitted
 
 Fields = dict[str, Any]

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from infra.dashboard.figures import LATELY
-from infra.dashboard.model_board import ModelBoard
-from infra.dashboard.throughput import rows_per_second
-from infra.dashboard.views import Window
-from schemas.events import DriftMeasured
+from driftloop.infra.dashboard.figures import LATELY
+from driftloop.infra.dashboard.model_board import ModelBoard
+from driftloop.infra.dashboard.throughput import rows_per_second
+from driftloop.infra.dashboard.views import Window
+from driftloop.schemas.events import DriftMeasured
 
 HALF_HOUR = 1_800_000
 TWO_AN_HOUR = 2 / 3600

@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlops_core.data.examples import Examples, joined
-from mlops_core.data.profile import Profile
-from mlops_core.drift.channels import Channels
-from mlops_core.drift.strata import Sum
-from mlops_core.errors import BadData
-from mlops_core.ports import Candidate, Task
-from mlops_core.training import evaluation, fit
-from mlops_core.training.fit import Champion, challenge
-from mlops_core.training.trainer import XGBoostTrainer
-from schemas.configs import ModelConfig
-from schemas.events import GateEvidence
-from schemas.settings import TrainingSettings
+from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.channels import Channels
+from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Candidate, Task
+from driftloop.mlops_core.training import evaluation, fit
+from driftloop.mlops_core.training.fit import Champion, challenge
+from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas.configs import ModelConfig
+from driftloop.schemas.events import GateEvidence
+from driftloop.schemas.settings import TrainingSettings
 from tests.lessons import HOUR, lessons, request
 
 TRAINER = XGBoostTrainer(rounds=20, threads=1)

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from infra.adapters.mlflow_reader import MLflowReader
-from infra.adapters.mlflow_registry import MLflowRegistry
-from infra.adapters.mlflow_server import MLflowServer
-from infra.adapters.parquet_store import ParquetStore
-from infra.processes import free_port
-from infra.training_process import Job, ProcessRunner, train
-from mlops_core.data.examples import Examples
-from mlops_core.errors import Unavailable
-from mlops_core.ports import Candidate, Registered
-from schemas.events import Event, ModelRegistered, TrainingCompleted, TrainingFailed, TrainingRefused
-from schemas.settings import Settings
+from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.processes import free_port
+from driftloop.infra.training_process import Job, ProcessRunner, train
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.ports import Candidate, Registered
+from driftloop.schemas.events import (
+    Event,
+    ModelRegistered,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRefused,
+)
+from driftloop.schemas.settings import Settings
 from tests.lessons import HOUR, lessons, request
 
 # Starting the server takes 20 s of a busy machine, a training 5.

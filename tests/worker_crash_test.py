@@ -1,22 +1,21 @@
 """Real workers on real brokers: kill -9 loses nothing and repeats nothing that a reader would count twice."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from infra.processes import Child
-from schemas.dead_letters import DeadLetter
-from schemas.records import Label, LabelBatch, PredictionBatch
-from schemas.settings import KafkaSettings, PerformanceSettings, Settings
-from schemas.stages import Outcomes
-from streams import admin, topics
-from streams.outgoing import Outgoing
-from streams.publisher import Publisher
-from streams.reading import Reader
+from driftloop.infra.processes import Child, python_command
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.records import Label, LabelBatch, PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Settings
+from driftloop.schemas.stages import Outcomes
+from driftloop.streams import admin, topics
+from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.publisher import Publisher
+from driftloop.streams.reading import Reader
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[START]:
     children: list[Child] = []
 
     def started(name: str) -> Child:
-        command = [sys.executable, "-m", "infra.cli", "--settings", str(written), "agents", "run", name]
+        command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", name)
         child = Child.start(name, command, log=tmp_path / f"{name}.log")
         children.append(child)
         return child

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mlops_core.data.examples import Examples, backfill
-from mlops_core.errors import BadData
-from schemas.configs import DataConfig
+from driftloop.mlops_core.data.examples import Examples, backfill
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.configs import DataConfig
 
 
 def read_examples(data: DataConfig) -> tuple[str, Examples]:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from mlops_core.data.features import FeatureSpec
-from mlops_core.data.profile import Profile
-from mlops_core.errors import Unavailable, Unknown
-from mlops_core.ports import Fitted, Registered, Task
+from driftloop.mlops_core.data.features import FeatureSpec
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.errors import Unavailable, Unknown
+from driftloop.mlops_core.ports import Fitted, Registered, Task
 
 LONGEST_NAME = 255
 """Bytes of a file's or folder's name, on every file system that matters."""

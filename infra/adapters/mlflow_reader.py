@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from infra.adapters.mlflow_rest import Fields, MLflowRest
-from mlops_core.data.features import FeatureSpec
-from mlops_core.data.profile import Profile
-from mlops_core.errors import Unknown
-from mlops_core.ports import Fitted, Registered, Task
+from driftloop.infra.adapters.mlflow_rest import Fields, MLflowRest
+from driftloop.mlops_core.data.features import FeatureSpec
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.ports import Fitted, Registered, Task
 
 FEATURES, PROFILE, GATE = "driftloop/features.json", "driftloop/profile.json", "driftloop/gate.json"
 """Our own artifacts of the run that a version comes from."""

@@ -6,10 +6,10 @@ import os
 import threading
 from typing import Any
 
-from infra.adapters.mlflow_reader import FEATURES, GATE, PROFILE, MLflowReader
-from infra.adapters.mlflow_rest import MLflowRest, Refused
-from mlops_core.errors import Impossible, Unavailable, Unknown
-from mlops_core.ports import Candidate, Registered
+from driftloop.infra.adapters.mlflow_reader import FEATURES, GATE, PROFILE, MLflowReader
+from driftloop.infra.adapters.mlflow_rest import MLflowRest, Refused
+from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.ports import Candidate, Registered
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REQUIREMENTS = ("numpy", "pandas", "xgboost")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"

@@ -1,13 +1,12 @@
 """An MLflow server on this machine: SQLite and artifacts in a folder, HTTP on 127.0.0.1."""
 
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from infra.processes import Child, free_port
+from driftloop.infra.processes import Child, free_port, python_command
 
 READY_SECONDS = 90.0
 """MLflow imports for 10 s of CPU before it answers, and the machine may be busy."""
@@ -51,7 +50,7 @@ def launch(folder: Path, port: int | None = None) -> MLflowServer:
     port = free_port() if port is None else port
     # `mlflow server` imports all of MLflow to read its options, and then starts this very command, which
     # imports it again: going straight there halves the time until it answers.
-    command = [sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"]
+    command = python_command("uvicorn", "mlflow.server.fastapi_app:app")
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     child = Child.start("mlflow", command, folder / "server.log", env=_environment(folder), cwd=folder)
     return MLflowServer(child, folder, port)

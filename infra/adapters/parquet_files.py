@@ -16,8 +16,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.adapters.parquet_rows import FIXED
-from mlops_core.errors import BadData, Unavailable
+from driftloop.infra.adapters.parquet_rows import FIXED
+from driftloop.mlops_core.errors import BadData, Unavailable
 
 HOLDS = b"driftloop.segments"
 """Footer entry of files that we wrote: the names of the segments in it, as a JSON list."""

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mlops_core.data.examples import Examples, column
-from mlops_core.data.features import spelled
+from driftloop.mlops_core.data.examples import Examples, column
+from driftloop.mlops_core.data.features import spelled
 
 FIXED = {
     "id": pa.string(),

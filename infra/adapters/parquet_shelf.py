@@ -22,10 +22,10 @@ from uuid import uuid4
 import orjson
 import pyarrow as pa
 
-from infra.adapters import parquet_files as files
-from infra.adapters.parquet_files import Offsets, Segment
-from infra.adapters.parquet_rows import first_of_each, united
-from schemas.settings import StoreSettings
+from driftloop.infra.adapters import parquet_files as files
+from driftloop.infra.adapters.parquet_files import Offsets, Segment
+from driftloop.infra.adapters.parquet_rows import first_of_each, united
+from driftloop.schemas.settings import StoreSettings
 
 DAY_MS = 24 * 3_600_000
 WAITING = 16

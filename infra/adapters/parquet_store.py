@@ -26,13 +26,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from infra.adapters import parquet_files as files
-from infra.adapters.parquet_files import ABANDONED_SECONDS, Moved
-from infra.adapters.parquet_rows import examples_of, newest_of, table_of, united
-from infra.adapters.parquet_shelf import Shelf
-from mlops_core.data.examples import Examples
-from mlops_core.errors import DriftloopError, Unavailable
-from schemas.settings import StoreSettings
+from driftloop.infra.adapters import parquet_files as files
+from driftloop.infra.adapters.parquet_files import ABANDONED_SECONDS, Moved
+from driftloop.infra.adapters.parquet_rows import examples_of, newest_of, table_of, united
+from driftloop.infra.adapters.parquet_shelf import Shelf
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.errors import DriftloopError, Unavailable
+from driftloop.schemas.settings import StoreSettings
 
 __all__ = ["ABANDONED_SECONDS", "Contents", "ParquetStore"]
 

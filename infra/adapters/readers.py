@@ -3,9 +3,9 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from infra.adapters.folder_reader import FolderReader
-from mlops_core.errors import Impossible
-from mlops_core.ports import ModelReader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.ports import ModelReader
 
 
 def reader_for(uri: str) -> ModelReader:
@@ -19,7 +19,7 @@ def reader_for(uri: str) -> ModelReader:
         case "file":
             return FolderReader(Path(unquote(address.path)))
         case "http" | "https":
-            from infra.adapters.mlflow_reader import MLflowReader
+            from driftloop.infra.adapters.mlflow_reader import MLflowReader
 
             return MLflowReader(uri)
         case _:

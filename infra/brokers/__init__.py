@@ -4,7 +4,7 @@ Only starting, asking whether they serve, and stopping live here; topics and mes
 which doesn't know who started the broker it talks to.
 """
 
-from infra.brokers.broker import Broker, BrokerUnavailable
-from infra.brokers.launch import run, start
+from driftloop.infra.brokers.broker import Broker, BrokerUnavailable
+from driftloop.infra.brokers.launch import run, start
 
 __all__ = ["Broker", "BrokerUnavailable", "run", "start"]

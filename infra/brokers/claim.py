@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from infra.brokers.broker import BrokerUnavailable
+from driftloop.infra.brokers.broker import BrokerUnavailable
 
 SECONDS = 10.0
 """How long a start waits for another broker to leave: one whose parent was killed needs about a second."""

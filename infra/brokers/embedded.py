@@ -7,9 +7,9 @@ records, read committed transactions only) needs the real one; what it holds is 
 from pathlib import Path
 from typing import Self
 
-from infra.brokers import readiness
-from infra.brokers.broker import HOST, BrokerUnavailable, ChildBroker, choose_port
-from infra.processes import Child
+from driftloop.infra.brokers import readiness
+from driftloop.infra.brokers.broker import HOST, BrokerUnavailable, ChildBroker, choose_port
+from driftloop.infra.processes import Child
 
 START_SECONDS = 20.0
 

@@ -12,7 +12,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from infra.brokers.broker import BrokerUnavailable
+from driftloop.infra.brokers.broker import BrokerUnavailable
 
 FILES = Path(__file__).parent.parent / "kafka"
 """Shipped with the package: `pom.xml`, `server.properties`, `log4j2.properties`."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from string import Template
 from typing import Self
 
-from infra.brokers import jars, readiness
-from infra.brokers.broker import BrokerUnavailable, ChildBroker, choose_port
-from infra.brokers.claim import claimed
-from infra.processes import Child, free_port
+from driftloop.infra.brokers import jars, readiness
+from driftloop.infra.brokers.broker import BrokerUnavailable, ChildBroker, choose_port
+from driftloop.infra.brokers.claim import claimed
+from driftloop.infra.processes import Child, free_port
 
 START_SECONDS = 60.0
 FORMAT_SECONDS = 60.0

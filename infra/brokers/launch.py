@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 
-from infra.brokers.broker import Broker, BrokerUnavailable
-from infra.brokers.embedded import EmbeddedBroker
-from infra.brokers.kafka import KafkaBroker
-from infra.processes import ChildFailed
+from driftloop.infra.brokers.broker import Broker, BrokerUnavailable
+from driftloop.infra.brokers.embedded import EmbeddedBroker
+from driftloop.infra.brokers.kafka import KafkaBroker
+from driftloop.infra.processes import ChildFailed
 
 KINDS: dict[str, Callable[[Path, int | None], Broker]] = {
     "embedded": EmbeddedBroker.start,

@@ -9,11 +9,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from infra.dashboard.lines import Tone
-from mlops_core.errors import Unavailable
-from schemas.settings import KafkaSettings
-from streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, Backlogs
-from streams.lag import spoken
+from driftloop.infra.dashboard.lines import Tone
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, Backlogs
+from driftloop.streams.lag import spoken
 
 log = logging.getLogger(__name__)
 

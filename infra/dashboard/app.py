@@ -32,13 +32,13 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from infra.dashboard import metrics
-from infra.dashboard.agents import Agents
-from infra.dashboard.feed import Feed
-from infra.dashboard.state import Board
-from infra.wiring import AGENTS
-from schemas.events import Part
-from schemas.settings import Settings
+from driftloop.infra.dashboard import metrics
+from driftloop.infra.dashboard.agents import Agents
+from driftloop.infra.dashboard.feed import Feed
+from driftloop.infra.dashboard.state import Board
+from driftloop.infra.wiring import AGENTS
+from driftloop.schemas.events import Part
+from driftloop.schemas.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
 VENDOR = Path(uplot.__file__).parent / "static"

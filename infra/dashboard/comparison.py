@@ -7,15 +7,15 @@ decisions. Who serves, and which version is a canary, is joined whenever somebod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.dashboard.labels import VERSIONS_AT_ONCE
-from infra.dashboard.rings import Thinned, renew
-from infra.dashboard.rollouts import ENDED, Rollouts
-from infra.dashboard.views import Rollout
-from mlops_core.rollout import waits
-from mlops_core.rollout.desk import SMALLEST_WEIGHT
-from mlops_core.rollout.verdict import named
-from schemas import events
-from schemas.settings import RolloutSettings
+from driftloop.infra.dashboard.labels import VERSIONS_AT_ONCE
+from driftloop.infra.dashboard.rings import Thinned, renew
+from driftloop.infra.dashboard.rollouts import ENDED, Rollouts
+from driftloop.infra.dashboard.views import Rollout
+from driftloop.mlops_core.rollout import waits
+from driftloop.mlops_core.rollout.desk import SMALLEST_WEIGHT
+from driftloop.mlops_core.rollout.verdict import named
+from driftloop.schemas import events
+from driftloop.schemas.settings import RolloutSettings
 
 LOOKS = 400
 """Looks that are kept of a model; of older ones every second is removed when there are more."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.dashboard.drift_views import Deviating, Deviation
-from infra.dashboard.rings import renew
-from schemas import events
+from driftloop.infra.dashboard.drift_views import Deviating, Deviation
+from driftloop.infra.dashboard.rings import renew
+from driftloop.schemas import events
 
 VERSIONS_AT_ONCE, COLUMNS = 6, 60
 """Of so many versions it is remembered, and so many columns of each are shown."""

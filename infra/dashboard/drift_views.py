@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
-from schemas import events
+from driftloop.schemas import events
 
 Row = TypeVar("Row")
 

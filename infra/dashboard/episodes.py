@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from infra.dashboard.rings import renew
-from schemas import events
+from driftloop.infra.dashboard.rings import renew
+from driftloop.schemas import events
 
 OPEN, ENDED = 500, 100
 """Detections that are open at once, and segments whose drift is over, that are remembered; the oldest go."""

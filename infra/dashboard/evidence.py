@@ -6,10 +6,10 @@ is long open the evidence may be gone. Both are therefore joined whenever somebo
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from infra.dashboard.drift_views import Current, Pair, Reference, Segment, SegmentColumn, Shown
-from infra.dashboard.episodes import Ended, Episode
-from infra.dashboard.rings import renew
-from schemas import events
+from driftloop.infra.dashboard.drift_views import Current, Pair, Reference, Segment, SegmentColumn, Shown
+from driftloop.infra.dashboard.episodes import Ended, Episode
+from driftloop.infra.dashboard.rings import renew
+from driftloop.schemas import events
 
 EVIDENCE, COLUMNS = 200, 8
 """Partial windows that are kept of a model, and columns of each: the worst."""

@@ -16,11 +16,11 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from infra.dashboard.state import Board
-from schemas.dead_letters import DeadLetter
-from schemas.events import AnyEvent
-from schemas.settings import KafkaSettings
-from streams import broker_log, codec, topics
+from driftloop.infra.dashboard.state import Board
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import broker_log, codec, topics
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")

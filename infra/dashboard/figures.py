@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from infra.dashboard import throughput
-from infra.dashboard.labels import Labels
-from infra.dashboard.rollouts import Rollouts
-from infra.dashboard.views import Expected, Figures, Measured, Window
+from driftloop.infra.dashboard import throughput
+from driftloop.infra.dashboard.labels import Labels
+from driftloop.infra.dashboard.rollouts import Rollouts
+from driftloop.infra.dashboard.views import Expected, Figures, Measured, Window
 
 LATELY = 60
 """Windows of all versions together from which throughput is computed."""

@@ -1,10 +1,10 @@
 """What labels said of each version, window by window, and what is expected of those to come."""
 
-from infra.dashboard.rings import Ring, renew
-from infra.dashboard.rollouts import VERSIONS
-from infra.dashboard.views import Expected, Measured, Point, Weighted
-from schemas import events
-from schemas.events import Outcome
+from driftloop.infra.dashboard.rings import Ring, renew
+from driftloop.infra.dashboard.rollouts import VERSIONS
+from driftloop.infra.dashboard.views import Expected, Measured, Point, Weighted
+from driftloop.schemas import events
+from driftloop.schemas.events import Outcome
 
 POINTS = 720
 VERSIONS_AT_ONCE = 6

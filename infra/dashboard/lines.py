@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas import events
-from schemas.events import AnyEvent
+from driftloop.schemas import events
+from driftloop.schemas.events import AnyEvent
 
 Tone = Literal["bad", "warn", "good", "info", "plain"]
 ALERT_TONES: Mapping[str, Tone] = {"info": "info", "warning": "warn", "critical": "bad"}

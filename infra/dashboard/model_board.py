@@ -3,24 +3,24 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from infra.dashboard import evidence
-from infra.dashboard.comparison import LOOKS, Comparison, on_its_way
-from infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
-from infra.dashboard.episodes import Episode
-from infra.dashboard.evidence import Evidence
-from infra.dashboard.figures import figures
-from infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
-from infra.dashboard.lines import line
-from infra.dashboard.requests import Counted
-from infra.dashboard.retelling import Retelling
-from infra.dashboard.rings import Parts, Ring, Thinned, renew
-from infra.dashboard.running import Running, running
-from infra.dashboard.status import status
-from infra.dashboard.story import ALERTS, LOG, MARKS, Story
-from infra.dashboard.views import Status, Window
-from schemas import events
-from schemas.events import AnyEvent
-from schemas.settings import RolloutSettings
+from driftloop.infra.dashboard import evidence
+from driftloop.infra.dashboard.comparison import LOOKS, Comparison, on_its_way
+from driftloop.infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
+from driftloop.infra.dashboard.episodes import Episode
+from driftloop.infra.dashboard.evidence import Evidence
+from driftloop.infra.dashboard.figures import figures
+from driftloop.infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
+from driftloop.infra.dashboard.lines import line
+from driftloop.infra.dashboard.requests import Counted
+from driftloop.infra.dashboard.retelling import Retelling
+from driftloop.infra.dashboard.rings import Parts, Ring, Thinned, renew
+from driftloop.infra.dashboard.running import Running, running
+from driftloop.infra.dashboard.status import status
+from driftloop.infra.dashboard.story import ALERTS, LOG, MARKS, Story
+from driftloop.infra.dashboard.views import Status, Window
+from driftloop.schemas import events
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.settings import RolloutSettings
 
 WINDOWS = 720
 LIMITS = {

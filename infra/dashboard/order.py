@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infra.dashboard.lines import Line
-from schemas.events import AnyEvent
+from driftloop.infra.dashboard.lines import Line
+from driftloop.schemas.events import AnyEvent
 
 Place = tuple[int, int, int, str, int]
 """When it was written (ms, the broker's timestamp) and when it became true; where these can't tell, the turn

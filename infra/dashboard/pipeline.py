@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from infra.dashboard.lines import Line, Tone
-from infra.dashboard.views import Pipeline
-from schemas import events
-from schemas.events import AnyEvent
+from driftloop.infra.dashboard.lines import Line, Tone
+from driftloop.infra.dashboard.views import Pipeline
+from driftloop.schemas import events
+from driftloop.schemas.events import AnyEvent
 
 IDLE = Pipeline("Idle", "plain", "nothing asked for yet", None, active=False)
 WORDS: Mapping[type[events.Event], str] = {

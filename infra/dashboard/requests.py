@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from infra.dashboard.rings import bound
-from schemas import events
-from schemas.events import Traffic
+from driftloop.infra.dashboard.rings import bound
+from driftloop.schemas import events
+from driftloop.schemas.events import Traffic
 
 SPANS, MINUTES = 300, 1440
 MINUTE_MS = 60_000

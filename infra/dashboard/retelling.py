@@ -9,11 +9,11 @@ shows that was there when it happened.
 import copy
 from collections import Counter
 
-from infra.dashboard.lines import Line
-from infra.dashboard.order import Decision, in_order
-from infra.dashboard.story import Story
-from schemas.events import AnyEvent
-from streams import topics
+from driftloop.infra.dashboard.lines import Line
+from driftloop.infra.dashboard.order import Decision, in_order
+from driftloop.infra.dashboard.story import Story
+from driftloop.schemas.events import AnyEvent
+from driftloop.streams import topics
 
 KEPT = 300
 """Decisions that can still be told in another order: some rollouts' worth; a topic is late by seconds, not

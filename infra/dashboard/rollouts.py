@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from infra.dashboard.lines import Line, Tone
-from infra.dashboard.rings import Ring, renew
-from infra.dashboard.views import Rollout, Traffic, Version
-from schemas import events
-from schemas.events import AnyEvent
+from driftloop.infra.dashboard.lines import Line, Tone
+from driftloop.infra.dashboard.rings import Ring, renew
+from driftloop.infra.dashboard.views import Rollout, Traffic, Version
+from driftloop.schemas import events
+from driftloop.schemas.events import AnyEvent
 
 CHANGES, VERSIONS = 300, 30
 STATE_TONES: Mapping[str, Tone] = {

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.dashboard.comparison import Comparison
-from infra.dashboard.requests import Counted, Requests, Served
-from infra.dashboard.rollouts import Rollouts
-from schemas import events
-from schemas.settings import RolloutSettings
+from driftloop.infra.dashboard.comparison import Comparison
+from driftloop.infra.dashboard.requests import Counted, Requests, Served
+from driftloop.infra.dashboard.rollouts import Rollouts
+from driftloop.schemas import events
+from driftloop.schemas.settings import RolloutSettings
 
 
 @dataclass(frozen=True)

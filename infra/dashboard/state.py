@@ -8,13 +8,13 @@ slow or returning browser misses nothing that the page itself still has, and nee
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from infra.dashboard.lines import Line, line
-from infra.dashboard.model_board import ModelBoard
-from infra.dashboard.rings import bound, remember
-from infra.dashboard.story import LOG
-from schemas.dead_letters import DeadLetter
-from schemas.events import EVERY_MODEL, AgreementMeasured, AnyEvent, TrafficMeasured
-from schemas.settings import DriftSettings, RolloutSettings
+from driftloop.infra.dashboard.lines import Line, line
+from driftloop.infra.dashboard.model_board import ModelBoard
+from driftloop.infra.dashboard.rings import bound, remember
+from driftloop.infra.dashboard.story import LOG
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import EVERY_MODEL, AgreementMeasured, AnyEvent, TrafficMeasured
+from driftloop.schemas.settings import DriftSettings, RolloutSettings
 
 LETTERS = 50
 COUNTS = 5_000

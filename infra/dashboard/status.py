@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from infra.dashboard.episodes import Episode
-from infra.dashboard.evidence import Evidence
-from infra.dashboard.story import Story
-from infra.dashboard.views import Status
+from driftloop.infra.dashboard.episodes import Episode
+from driftloop.infra.dashboard.evidence import Evidence
+from driftloop.infra.dashboard.story import Story
+from driftloop.infra.dashboard.views import Status
 
 
 def status(

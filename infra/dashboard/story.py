@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from infra.dashboard import pipeline
-from infra.dashboard.deviations import Deviations
-from infra.dashboard.episodes import Episodes
-from infra.dashboard.lines import Line
-from infra.dashboard.rings import Ring, remember
-from infra.dashboard.rollouts import Rollouts
-from infra.dashboard.views import Mark, Traffic
-from schemas import events
-from schemas.events import AnyEvent
+from driftloop.infra.dashboard import pipeline
+from driftloop.infra.dashboard.deviations import Deviations
+from driftloop.infra.dashboard.episodes import Episodes
+from driftloop.infra.dashboard.lines import Line
+from driftloop.infra.dashboard.rings import Ring, remember
+from driftloop.infra.dashboard.rollouts import Rollouts
+from driftloop.infra.dashboard.views import Mark, Traffic
+from driftloop.schemas import events
+from driftloop.schemas.events import AnyEvent
 
 MARKS, LOG, ALERTS = 200, 500, 50
 

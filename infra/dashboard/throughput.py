@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infra.dashboard.views import Window
+from driftloop.infra.dashboard.views import Window
 
 WINDOWS = 20
 """Of a version, the newest: what partitions gain on each other meanwhile is little against their time."""

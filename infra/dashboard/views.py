@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from infra.dashboard.lines import Tone
-from schemas import events
+from driftloop.infra.dashboard.lines import Tone
+from driftloop.schemas import events
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from infra.serving import asgi
-from infra.serving.asgi import Answer, Refused, Request
-from infra.serving.fleet import Fleet, Revision, Served, State
-from infra.serving.plan import Replicas
-from schemas.records import Name
+from driftloop.infra.serving import asgi
+from driftloop.infra.serving.asgi import Answer, Refused, Request
+from driftloop.infra.serving.fleet import Fleet, Revision, Served, State
+from driftloop.infra.serving.plan import Replicas
+from driftloop.schemas.records import Name
 
 T = TypeVar("T")
 _STATUS = {State.READY: 200, State.STARTING: 202, State.BROKEN: 422}

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.serving import blend
-from infra.serving import plan as plans
-from infra.serving.asgi import Refused
-from infra.serving.keeper import MAX_CRASHES, Keeper, Launch
-from infra.serving.plan import Plan
-from infra.serving.split import Split
+from driftloop.infra.serving import blend
+from driftloop.infra.serving import plan as plans
+from driftloop.infra.serving.asgi import Refused
+from driftloop.infra.serving.keeper import MAX_CRASHES, Keeper, Launch
+from driftloop.infra.serving.plan import Plan
+from driftloop.infra.serving.split import Split
 
 DRAIN_SECONDS = 30.0
 """How long a retired version's requests in flight are waited for."""

@@ -1,6 +1,6 @@
 """The serving host: router and replicas of one machine, one process in front and one a replica behind.
 
-    python -m infra.serving.host --settings driftloop.yaml
+    python -m driftloop.infra.serving.host --settings driftloop.yaml
 
 Replicas are its children and end with it; the plan stays in its folder, and a restart makes it true again.
 """
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from infra import consoles
-from infra.serving import asgi
-from infra.serving.admin import Admin
-from infra.serving.asgi import Answer, Handle, Refused, Request
-from infra.serving.fleet import Fleet
-from infra.serving.keeper import Launch
-from infra.serving.router import Router, client_session
-from infra.serving.traffic import Reports
-from mlops_core.errors import Unavailable
-from schemas.settings import Settings
+from driftloop.infra import consoles
+from driftloop.infra.serving import asgi
+from driftloop.infra.serving.admin import Admin
+from driftloop.infra.serving.asgi import Answer, Handle, Refused, Request
+from driftloop.infra.serving.fleet import Fleet
+from driftloop.infra.serving.keeper import Launch
+from driftloop.infra.serving.router import Router, client_session
+from driftloop.infra.serving.traffic import Reports
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.settings import Settings
 
 
 class Host:
@@ -90,7 +90,7 @@ def run(settings: Settings) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The process."""
-    parser = argparse.ArgumentParser(prog="infra.serving.host", description="Router and replicas.")
+    parser = argparse.ArgumentParser(prog="driftloop.infra.serving.host", description="Router and replicas.")
     parser.add_argument("--settings", type=Path, help="YAML or JSON; DRIFTLOOP_... variables go before it")
     with consoles.errors():
         run(Settings.load(parser.parse_args(arguments).settings))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from urllib.parse import quote
 
 import aiohttp
 
-from infra.processes import Child, free_port
-from infra.serving.replica import CANNOT_SERVE
-from schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra.serving.replica import CANNOT_SERVE
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 
 STARTING_LOOKS = 0.1
 """Seconds between two looks at a replica that isn't ready."""
@@ -43,7 +42,7 @@ class Launch:
     def start(self, model: str, version: str, place: int, port: int) -> Child:
         """The process. Must be called from the main thread: the tether lasts as long as its thread."""
         name = f"{model}:{version}/{place}"
-        command = [sys.executable, "-m", "infra.serving.replica", "--model", model, "--version", version]
+        command = python_command("driftloop.infra.serving.replica", "--model", model, "--version", version)
         command += ["--port", str(port), "--tracking-uri", self.tracking_uri]
         command += ["--kafka", self.kafka.model_dump_json(), "--publisher", self.publisher.model_dump_json()]
         log_file = self.logs / f"{quote(model, safe='')}-{quote(version, safe='')}-{place}.log"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops_core.data.features import FeatureSpec, Floats
-from mlops_core.errors import Broken
-from mlops_core.ports import Fitted, ModelReader
-from schemas.records import Value
+from driftloop.mlops_core.data.features import FeatureSpec, Floats
+from driftloop.mlops_core.errors import Broken
+from driftloop.mlops_core.ports import Fitted, ModelReader
+from driftloop.schemas.records import Value
 
 Columns = Mapping[str, Sequence[Value]]
 Score = Callable[[Columns, int], Floats]
@@ -30,7 +30,7 @@ def load(reader: ModelReader, model: str, version: str) -> Loaded:
         Unknown, Unavailable: as the reader does.
         Broken: it can be read, and doesn't score.
     """
-    from mlops_core.training.scoring import Scorer
+    from driftloop.mlops_core.training.scoring import Scorer
 
     fitted: Fitted = reader.fitted(model, version)
     try:
@@ -48,6 +48,6 @@ def loaded(tracking_uri: str, model: str, version: str) -> Loaded:
     """The version from the registry at this address. Raises as `load` does."""
     # xgboost imports scikit-learn where it finds it: 4 s of CPU for something that scoring never uses.
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
-    from infra.adapters.readers import reader_for
+    from driftloop.infra.adapters.readers import reader_for
 
     return load(reader_for(tracking_uri), model, version)

@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mlops_core.errors import Impossible
-from schemas.records import Name
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.records import Name
 
 T = TypeVar("T")
 Replicas = Annotated[int, Field(ge=1, le=64)]

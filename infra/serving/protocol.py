@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from infra.serving.asgi import Refused
-from schemas.records import Value
+from driftloop.infra.serving.asgi import Refused
+from driftloop.schemas.records import Value
 
 ROWS_HEADER = "x-driftloop-rows"
 """Of a replica's answer: how many rows it scored."""

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from schemas.records import PredictionBatch
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams import packing
-from streams.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams import packing
+from driftloop.streams.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
 
 LINGER_MS = 50.0
 """How long an answer waits for others that travel to Kafka with it, at least. The `linger_ms` of 5 makes a

@@ -1,6 +1,6 @@
 """One process that loads one version of a model and answers for it; every answer also goes to Kafka.
 
-    python -m infra.serving.replica --model flights --version 3 --port 9001 \
+    python -m driftloop.infra.serving.replica --model flights --version 3 --port 9001 \
         --tracking-uri http://127.0.0.1:5000 --kafka '{"bootstrap": "127.0.0.1:9092"}'
 
 It listens before it is ready, and is ready once the model is loaded and has answered a row. It exits with
@@ -21,18 +21,18 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from infra.serving import asgi, protocol
-from infra.serving.asgi import Answer, Refused, Request
-from infra.serving.blend import BLEND_HEADER
-from infra.serving.blend import read as read_blend
-from infra.serving.loading import Loaded, loaded
-from infra.serving.protocol import Rows, Scored
-from infra.serving.publications import Publications
-from infra.serving.scorers import Scorers
-from mlops_core.data.features import FeatureSpec, Kind
-from mlops_core.errors import Permanent, Temporary
-from schemas.records import PredictionBatch
-from schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.infra.serving import asgi, protocol
+from driftloop.infra.serving.asgi import Answer, Refused, Request
+from driftloop.infra.serving.blend import BLEND_HEADER
+from driftloop.infra.serving.blend import read as read_blend
+from driftloop.infra.serving.loading import Loaded, loaded
+from driftloop.infra.serving.protocol import Rows, Scored
+from driftloop.infra.serving.publications import Publications
+from driftloop.infra.serving.scorers import Scorers
+from driftloop.mlops_core.data.features import FeatureSpec, Kind
+from driftloop.mlops_core.errors import Permanent, Temporary
+from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 
 CANNOT_SERVE = 3
 """Exit code: this version can't be served, and starting again won't help."""
@@ -229,7 +229,9 @@ def _end_if_failed(loading: asyncio.Task[None]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The process. Exits as the module says."""
-    parser = argparse.ArgumentParser(prog="infra.serving.replica", description="Serves one version.")
+    parser = argparse.ArgumentParser(
+        prog="driftloop.infra.serving.replica", description="Serves one version."
+    )
     parser.add_argument("--model", required=True)
     parser.add_argument("--version", required=True)
     parser.add_argument("--host", default="127.0.0.1")

@@ -17,15 +17,15 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from infra.serving import asgi, protocol
-from infra.serving.asgi import Answer, Refused, Request
-from infra.serving.blend import BLEND_HEADER
-from infra.serving.fleet import Fleet, Served
-from infra.serving.keeper import Keeper
-from infra.serving.protocol import ROWS_HEADER, Rows, Scored
-from infra.serving.replica import LATENCY_BUCKETS
-from infra.serving.split import Split
-from infra.serving.traffic import Failure, Tally
+from driftloop.infra.serving import asgi, protocol
+from driftloop.infra.serving.asgi import Answer, Refused, Request
+from driftloop.infra.serving.blend import BLEND_HEADER
+from driftloop.infra.serving.fleet import Fleet, Served
+from driftloop.infra.serving.keeper import Keeper
+from driftloop.infra.serving.protocol import ROWS_HEADER, Rows, Scored
+from driftloop.infra.serving.replica import LATENCY_BUCKETS
+from driftloop.infra.serving.split import Split
+from driftloop.infra.serving.traffic import Failure, Tally
 
 FORWARD_SECONDS = 10.0
 """A replica that takes longer counts as failed."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
-from infra.serving.blend import MAX_VERSIONS
-from infra.serving.loading import Columns, Loaded
-from mlops_core.data.features import Floats
-from mlops_core.errors import Permanent, Temporary
+from driftloop.infra.serving.blend import MAX_VERSIONS
+from driftloop.infra.serving.loading import Columns, Loaded
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.errors import Permanent, Temporary
 
 AWAY_SECONDS = 2.0
 """Until a registry that was away is asked again."""

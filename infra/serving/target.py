@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from mlops_core.errors import Broken, Impossible, Unavailable
+from driftloop.mlops_core.errors import Broken, Impossible, Unavailable
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 60.0

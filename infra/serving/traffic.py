@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from schemas import ids
-from schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
-from schemas.settings import KafkaSettings, PublisherSettings
-from streams.publisher import BufferFull, NotDelivered, Publisher
+from driftloop.schemas import ids
+from driftloop.schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.streams.publisher import BufferFull, NotDelivered, Publisher
 
 LOOK_SECONDS = 0.25
 ALONE = 10

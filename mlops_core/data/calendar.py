@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Column, Floats
-from mlops_core.data.profile import STRETCH, ColumnProfile, Profile, stretch_starts
-from mlops_core.data.seasons import HOUR_MS, ColumnSeason, Seasons, hours_of
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.mlops_core.data.profile import STRETCH, ColumnProfile, Profile, stretch_starts
+from driftloop.mlops_core.data.seasons import HOUR_MS, ColumnSeason, Seasons, hours_of
 
 PHASES_MAX = 168
 """Hours of a week; a longer period has longer phases."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from schemas.records import Value
+from driftloop.schemas.records import Value
 
 Floats = NDArray[np.float64]
 Column = Sequence[Value] | NDArray[Any]

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mlops_core.data.categorical import Categorical
-from mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
-from mlops_core.data.pairs import Pairs
-from mlops_core.data.seasons import Seasons
-from mlops_core.data.segments import Segment
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.categorical import Categorical
+from driftloop.mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
+from driftloop.mlops_core.data.pairs import Pairs
+from driftloop.mlops_core.data.seasons import Seasons
+from driftloop.mlops_core.data.segments import Segment
+from driftloop.mlops_core.errors import BadData
 
 BINS = 32
 """Quantile bins of a numeric column: enough to see a shape, few enough to fill within 256 rows."""
@@ -163,7 +163,7 @@ class HeldOut(BaseModel):
 
     task: Literal["binary", "regression"]
     sums: tuple[tuple[float, ...], ...]
-    """For each bin of the score but null, the sums that `mlops_core.drift.strata` names."""
+    """For each bin of the score but null, the sums that `driftloop.mlops_core.drift.strata` names."""
 
 
 class Profile(BaseModel):

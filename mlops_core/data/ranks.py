@@ -4,7 +4,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mlops_core.data.features import Floats
+from driftloop.mlops_core.data.features import Floats
 
 _HALF = 0.5 / 32
 """No rank lies nearer to 0 or 1 than the middle of one of 32 bins."""

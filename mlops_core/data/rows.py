@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.categorical import Categorical
-from mlops_core.data.features import Column, Floats
+from driftloop.mlops_core.data.categorical import Categorical
+from driftloop.mlops_core.data.features import Column, Floats
 
 
 class RowKind(StrEnum):

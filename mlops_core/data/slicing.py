@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Column, Floats, Kind
-from mlops_core.data.profile import ColumnProfile, Profile, stretches
-from mlops_core.data.segments import Segment, SegmentColumn
+from driftloop.mlops_core.data.features import Column, Floats, Kind
+from driftloop.mlops_core.data.profile import ColumnProfile, Profile, stretches
+from driftloop.mlops_core.data.segments import Segment, SegmentColumn
 
 LEAST = 1000
 """Rows of the reference that make a segment, at least: a share in it has a standard error of 0.016."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.examples import column
-from mlops_core.data.features import Column, spelled
+from driftloop.mlops_core.data.examples import column
+from driftloop.mlops_core.data.features import Column, spelled
 
 Shape = tuple[tuple[str, bool], ...]
 """Feature names in their order, and whether each is text."""

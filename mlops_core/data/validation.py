@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlops_core.data.examples import Examples
-from schemas.configs import ValidationResult
-from schemas.settings import TRAINING_ROWS
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.schemas.configs import ValidationResult
+from driftloop.schemas.settings import TRAINING_ROWS
 
 MIN_OF_CLASS = 10
 """Fewer rows of a class can't be learned or compared."""

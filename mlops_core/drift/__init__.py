@@ -4,11 +4,11 @@
 `PairClosed`, `ConceptAlarm` and `ConceptClosed`.
 """
 
-from mlops_core.data.profile import Profile
-from mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.online import Batch, OnlineDrift
-from mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.online import Batch, OnlineDrift
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened
 
 __all__ = (
     "Batch",

@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.drift import packing
-from mlops_core.drift.detector import Alarm
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.detector import Alarm
+from driftloop.mlops_core.errors import BadData
 
 _ALLOWED = {("river.drift.adwin", "ADWIN"), ("river._river_rust.drift", "AdaptiveWindowing")}
 """All that a pickle of ours may name: river's detector and its window."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
 
-from mlops_core.drift.adwins import adwin
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.errors import Impossible
-from schemas.budgets import Budget
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.errors import Impossible
+from driftloop.schemas.budgets import Budget
+from driftloop.schemas.settings import DriftSettings
 
 Table = Sequence[tuple[float, float]]
 """Deltas from the largest to the least, two or more, and how many false episodes each has at most, per column
@@ -31,7 +31,7 @@ MEASURED: Table = (
     (1e-6, 0.0095),
 )
 """Delta, and the most false episodes per column and a million rows (95 % sure), of ADWIN on columns of all
-sorts that didn't change; made by `python -m infra.drift_bench --budget` (docs/decisions/0014). Less than 1e-6
+sorts that didn't change; made by `python -m benchmarks.drift_quality --budget` (decision 14). Less than 1e-6
 was never measured, and what wasn't can't be promised."""
 
 

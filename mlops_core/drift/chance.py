@@ -11,10 +11,10 @@ from typing import Self
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import Profile
-from mlops_core.drift.channels import SURE, Channels
-from mlops_core.drift.episodes import Indices
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.channels import SURE, Channels
+from driftloop.mlops_core.drift.episodes import Indices
 
 _UNLIKELY = SURE**2 / 2
 """Bennett's exponent: where many small rows add up, that of `SURE` standard errors."""

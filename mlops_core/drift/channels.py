@@ -16,12 +16,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats, Kind
-from mlops_core.data.profile import BINS_MAX, STRETCH, ColumnProfile, Profile
-from mlops_core.data.ranks import mid_ranks, normal_scores
-from mlops_core.data.seasons import Seasons
-from mlops_core.drift.microbatches import ROWS, Counts, Times
-from mlops_core.drift.seasonal import Due, Seasonal
+from driftloop.mlops_core.data.features import Floats, Kind
+from driftloop.mlops_core.data.profile import BINS_MAX, STRETCH, ColumnProfile, Profile
+from driftloop.mlops_core.data.ranks import mid_ranks, normal_scores
+from driftloop.mlops_core.data.seasons import Seasons
+from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Times
+from driftloop.mlops_core.drift.seasonal import Due, Seasonal
 
 SHAPE_BATCHES = 8
 """Micro-batches of one reading of the shape: 256 rows fill 32 bins with 8 rows each."""

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from mlops_core.data.features import Column, Kind
-from mlops_core.data.profile import ColumnProfile, Profile
-from mlops_core.data.rows import Rows
+from driftloop.mlops_core.data.features import Column, Kind
+from driftloop.mlops_core.data.profile import ColumnProfile, Profile
+from driftloop.mlops_core.data.rows import Rows
 
 LEAST_ROWS = 256
 """As many as one reading of the shape: a column that is null in half of the rows is never absent so long."""

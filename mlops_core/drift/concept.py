@@ -17,16 +17,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import HUGE, Floats
-from mlops_core.drift import packing
-from mlops_core.drift.adwins import Adwins
-from mlops_core.drift.detector import Alarm
-from mlops_core.drift.phases import BLOCK, Phases
-from mlops_core.drift.recovery import Recovery
-from mlops_core.drift.times import RecentTimes
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from schemas.settings import PerformanceSettings
+from driftloop.mlops_core.data.features import HUGE, Floats
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.adwins import Adwins
+from driftloop.mlops_core.drift.detector import Alarm
+from driftloop.mlops_core.drift.phases import BLOCK, Phases
+from driftloop.mlops_core.drift.recovery import Recovery
+from driftloop.mlops_core.drift.times import RecentTimes
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.settings import PerformanceSettings
 
 CLOCK = 32
 """Rows between two looks for a change: half the cost, and no later in practice."""

@@ -2,7 +2,7 @@
 
 In your tests:
 
-    from mlops_core.drift.contract import DetectorContract
+    from driftloop.mlops_core.drift.contract import DetectorContract
 
     class TestMine(DetectorContract):
         def made(self, channels: int) -> Detector:
@@ -12,9 +12,9 @@ In your tests:
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.drift.detector import SCALE, Alarm, Detector
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
+from driftloop.mlops_core.errors import BadData
 
 CHANNELS = 12
 STILL = 160

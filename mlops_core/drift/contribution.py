@@ -8,8 +8,8 @@ may drift as it likes.
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import Profile
 
 
 def weights(profile: Profile) -> Floats:

@@ -11,9 +11,9 @@ from typing import Self
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.drift import packing
-from mlops_core.drift.detector import SCALE, Alarm
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.detector import SCALE, Alarm
 
 _SLACK = 0.7
 """Half of the shift to be found, in deviations of a value: a quarter of a row's over 32 rows is 1.4."""

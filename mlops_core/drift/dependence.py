@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.data.pairs import GROUP, Pairs
-from mlops_core.data.profile import STRETCH
-from mlops_core.drift import packing
-from mlops_core.drift.channels import SURE
-from mlops_core.drift.detector import SCALE, DetectorFactory
-from mlops_core.drift.episodes import Episodes, Mask
-from mlops_core.drift.microbatches import ROWS, Groups
-from mlops_core.drift.rolling import RollingMean
-from mlops_core.drift.times import RecentTimes
-from mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, PairVerdict
-from schemas.events import PairDrift
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.pairs import GROUP, Pairs
+from driftloop.mlops_core.data.profile import STRETCH
+from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift.channels import SURE
+from driftloop.mlops_core.drift.detector import SCALE, DetectorFactory
+from driftloop.mlops_core.drift.episodes import Episodes, Mask
+from driftloop.mlops_core.drift.microbatches import ROWS, Groups
+from driftloop.mlops_core.drift.rolling import RollingMean
+from driftloop.mlops_core.drift.times import RecentTimes
+from driftloop.mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, PairVerdict
+from driftloop.schemas.events import PairDrift
+from driftloop.schemas.settings import DriftSettings
 
 _TOLD = 8
 """Pairs of a window that are told, at most."""

@@ -8,7 +8,7 @@ What its three methods must promise is `contract.DetectorContract`; examples/own
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from mlops_core.data.features import Floats
+from driftloop.mlops_core.data.features import Floats
 
 SCALE = 10.0
 """Standard deviation of a value under the reference: ADWIN's bound has a term for values in [0, 1]; with a

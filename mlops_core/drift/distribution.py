@@ -11,31 +11,31 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import BINS_MAX, Profile
-from mlops_core.data.seasons import Seasons, hours_of
-from mlops_core.drift import contribution, packing
-from mlops_core.drift.adwins import adwin
-from mlops_core.drift.chance import Chance
-from mlops_core.drift.channels import SHAPE_BATCHES, Channels
-from mlops_core.drift.dependence import Dependence
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.drift.episodes import Episodes, Mask
-from mlops_core.drift.hearing import Hearing
-from mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
-from mlops_core.drift.rolling import Rolling
-from mlops_core.drift.seasonal import Due
-from mlops_core.drift.times import RecentTimes
-from mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from mlops_core.errors import BadData
-from schemas.events import ColumnDrift, DriftKind
-from schemas.settings import DriftSettings
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import BINS_MAX, Profile
+from driftloop.mlops_core.data.seasons import Seasons, hours_of
+from driftloop.mlops_core.drift import contribution, packing
+from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.chance import Chance
+from driftloop.mlops_core.drift.channels import SHAPE_BATCHES, Channels
+from driftloop.mlops_core.drift.dependence import Dependence
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.drift.episodes import Episodes, Mask
+from driftloop.mlops_core.drift.hearing import Hearing
+from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
+from driftloop.mlops_core.drift.rolling import Rolling
+from driftloop.mlops_core.drift.seasonal import Due
+from driftloop.mlops_core.drift.times import RecentTimes
+from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.events import ColumnDrift, DriftKind
+from driftloop.schemas.settings import DriftSettings
 
 
 class DistributionDrift:
     """Compares a version's stream with its profile.
 
-    >>> from mlops_core.drift.microbatches import Summariser
+    >>> from driftloop.mlops_core.drift.microbatches import Summariser
     >>> rng = np.random.default_rng(7)
     >>> profile = Profile.of({"temp": rng.normal(60, 10, 10_000)}, scores=rng.random(10_000))
     >>> temp = np.concatenate([rng.normal(60, 10, 4096), rng.normal(68, 10, 2048)])

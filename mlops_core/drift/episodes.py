@@ -13,10 +13,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.drift.channels import SURE
-from mlops_core.drift.microbatches import ROWS
-from schemas.events import DriftState
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift.channels import SURE
+from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.schemas.events import DriftState
 
 _LEAST = 4
 """Micro-batches over which a severity is taken, at least: in 128 rows only landslides are beyond chance."""

@@ -13,17 +13,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats, Kind
-from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
-from mlops_core.drift import packing, strata
-from mlops_core.drift.concept import usual_size
-from mlops_core.drift.microbatches import ROWS, Times
-from mlops_core.drift.strata import Sum
-from mlops_core.errors import BadData
-from mlops_core.performance import classes, sane
-from mlops_core.ports import Task
-from schemas.events import PostStratified, Range
-from schemas.settings import PerformanceSettings
+from driftloop.mlops_core.data.features import Floats, Kind
+from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
+from driftloop.mlops_core.drift import packing, strata
+from driftloop.mlops_core.drift.concept import usual_size
+from driftloop.mlops_core.drift.microbatches import ROWS, Times
+from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.performance import classes, sane
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.events import PostStratified, Range
+from driftloop.schemas.settings import PerformanceSettings
 
 MEMORY = 10_000
 """Labels that the table remembers: a standard error of 0.003 at an error rate of 0.1."""

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.drift.channels import SHAPE_BATCHES, Channels
-from mlops_core.drift.detector import SCALE, DetectorFactory
-from mlops_core.drift.microbatches import ROWS, Counts, Times
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.drift.channels import SHAPE_BATCHES, Channels
+from driftloop.mlops_core.drift.detector import SCALE, DetectorFactory
+from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Times
 
 Alarms = Mapping[int, list[tuple[int, int]]]
 """Index of a micro-batch -> the columns that alarmed there, and since which one they are otherwise."""

@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.pairs import GROUP, Pairs, Sums
-from mlops_core.data.profile import BINS_MAX
-from mlops_core.errors import BadData
+from driftloop.mlops_core.data.pairs import GROUP, Pairs, Sums
+from driftloop.mlops_core.data.profile import BINS_MAX
+from driftloop.mlops_core.errors import BadData
 
 ROWS = 32
 """Rows of a micro-batch."""

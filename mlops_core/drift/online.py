@@ -8,20 +8,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Column, numbers
-from mlops_core.data.profile import Profile
-from mlops_core.drift.adwins import adwin
-from mlops_core.drift.calibration import settled
-from mlops_core.drift.concept import ConceptDrift, ConceptVerdict
-from mlops_core.drift.cusum import Cusums
-from mlops_core.drift.detector import DetectorFactory
-from mlops_core.drift.distribution import DistributionDrift
-from mlops_core.drift.microbatches import Summariser
-from mlops_core.drift.verdicts import Verdict
-from mlops_core.errors import BadData
-from mlops_core.ports import Task
-from schemas.events import EVERY_MODEL
-from schemas.settings import DriftSettings, PerformanceSettings
+from driftloop.mlops_core.data.features import Column, numbers
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.calibration import settled
+from driftloop.mlops_core.drift.concept import ConceptDrift, ConceptVerdict
+from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import Summariser
+from driftloop.mlops_core.drift.verdicts import Verdict
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.events import EVERY_MODEL
+from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 
 _OURS: Mapping[str, DetectorFactory] = {"adwin": adwin, "cusum": Cusums}
 """What `drift.detector` may name here; any other is given as a factory."""
@@ -46,7 +46,7 @@ class Batch:
 class OnlineDrift:
     """Feature, prediction and concept drift of one model version.
 
-    >>> from mlops_core.drift import Batch, OnlineDrift, Opened, Profile
+    >>> from driftloop.mlops_core.drift import Batch, OnlineDrift, Opened, Profile
     >>> rng = np.random.default_rng(11)
     >>> def flights(rows: int, visibility: float) -> Batch:
     ...     visib, late = rng.normal(visibility, 2, rows), rng.random(rows)

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mlops_core.errors import BadData
+from driftloop.mlops_core.errors import BadData
 
 FORMAT = 1
 _SIZE = 4

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.data.seasons import Seasons, hours_of
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.seasons import Seasons, hours_of
 
 BLOCK = 32
 """Values between two looks at the means."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
+from driftloop.mlops_core.data.features import Floats
 
 _NEAR = 0.125
 """Standard deviations of a value."""

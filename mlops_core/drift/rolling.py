@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import BINS_MAX, Profile
-from mlops_core.drift.seasonal import Due
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import BINS_MAX, Profile
+from driftloop.mlops_core.drift.seasonal import Due
 
 
 class RollingMean:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import BINS_MAX, Profile
-from mlops_core.data.seasons import ColumnSeason, Seasons
-from mlops_core.drift.microbatches import Times
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import BINS_MAX, Profile
+from driftloop.mlops_core.data.seasons import ColumnSeason, Seasons
+from driftloop.mlops_core.drift.microbatches import Times
 
 _DRAWN = 32
 """Rows of all phases that each phase's own are mixed with: a phase without any is as the whole, and one with

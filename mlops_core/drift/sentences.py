@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
-from mlops_core.data.ranks import mid_ranks, normal_scores
-from schemas.events import ColumnDrift, DriftKind, PairDrift
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
+from driftloop.mlops_core.data.ranks import mid_ranks, normal_scores
+from driftloop.schemas.events import ColumnDrift, DriftKind, PairDrift
 
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from schemas.events import DriftState
+from driftloop.schemas.events import DriftState
 
 
 class Signal(StrEnum):

@@ -17,9 +17,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops_core import performance
-from mlops_core.data.features import Floats
-from mlops_core.ports import Task
+from driftloop.mlops_core import performance
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.ports import Task
 
 BORROWED = 10.0
 """Rows that a bin borrows from its neighbours: little beside the hundreds it has, all where it has none."""

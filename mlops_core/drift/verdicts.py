@@ -6,8 +6,8 @@ Each says at which micro-batch of the stream that was, so that how a stream was 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlops_core.drift import sentences
-from schemas.events import ColumnDrift, DriftKind, PairDrift
+from driftloop.mlops_core.drift import sentences
+from driftloop.schemas.events import ColumnDrift, DriftKind, PairDrift
 
 PAIR = " ~ "
 """Between the names of a pair's features."""

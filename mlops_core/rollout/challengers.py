@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_core.rollout.selection import Pool, Span
-from mlops_core.rollout.verdict import named
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core.rollout.selection import Pool, Span
+from driftloop.mlops_core.rollout.verdict import named
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     AgreementMeasured,
     AnyEvent,
     ChallengerPassedOver,
@@ -27,8 +27,8 @@ from schemas.events import (
     RolloutRolledBack,
     RolloutStarted,
 )
-from schemas.settings import RolloutSettings
-from schemas.stages import PairedLosses
+from driftloop.schemas.settings import RolloutSettings
+from driftloop.schemas.stages import PairedLosses
 
 OVERTAKING = 5.0
 """A version replaces one that is proposed already when its weight is so many times as large."""

@@ -15,14 +15,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mlops_core import errors
-from mlops_core.rollout import machine, operations
-from mlops_core.rollout.effects import REPORTED, Blend, Effect, EnsureRevision, ShiftTraffic
-from mlops_core.rollout.machine import Rollout
-from mlops_core.rollout.states import TERMINAL, Phase, Signal
-from mlops_core.rollout.verdict import judge, named
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core import errors
+from driftloop.mlops_core.rollout import machine, operations
+from driftloop.mlops_core.rollout.effects import REPORTED, Blend, Effect, EnsureRevision, ShiftTraffic
+from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.states import TERMINAL, Phase, Signal
+from driftloop.mlops_core.rollout.verdict import judge, named
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     AgreementMeasured,
     AlertRaised,
     AnyEvent,
@@ -41,8 +41,8 @@ from schemas.events import (
     TrafficMeasured,
     VerdictEvidence,
 )
-from schemas.records import Millis
-from schemas.settings import RolloutSettings
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import RolloutSettings
 
 Wanted = Annotated[ModelRegistered | DeployRequested | ChallengerProven, Field(discriminator="type")]
 """What asks for a rollout."""

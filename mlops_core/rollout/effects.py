@@ -8,8 +8,8 @@ outcome is reported back (`machine.performed`, `machine.obstructed`); the table 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlops_core.rollout.machine import Rollout
-from mlops_core.rollout.states import Phase
+from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.states import Phase
 
 REPORTED = frozenset(Phase) - {Phase.PAUSED}
 """A pause waits for a person, not for us. The last phase is reported too: only then is a rollout closed."""

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mlops_core.data.examples import Examples
-from mlops_core.data.features import Column, Floats
-from mlops_core.data.rows import Rows
-from mlops_core.ports import Task
-from schemas.events import Agreement, Span
-from schemas.stages import PairedLosses
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.mlops_core.data.rows import Rows
+from driftloop.mlops_core.ports import Task
+from driftloop.schemas.events import Agreement, Span
+from driftloop.schemas.stages import PairedLosses
 
 Score = Callable[[Mapping[str, Column], int], Floats]
 """Columns and how many rows -> scores of shape (rows,)."""

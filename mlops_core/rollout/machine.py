@@ -7,12 +7,12 @@ event is caused by the one before it in the rollout's own chain, which begins at
 
 from typing import Literal, TypeVar
 
-from mlops_core.rollout import states
-from mlops_core.rollout.requests import Step
-from mlops_core.rollout.states import Phase, Signal
-from mlops_core.rollout.verdict import Evidence, named
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core.rollout import states
+from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.states import Phase, Signal
+from driftloop.mlops_core.rollout.verdict import Evidence, named
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     Agreement,
     AlertRaised,
     ChallengerProven,
@@ -33,7 +33,7 @@ from schemas.events import (
     RolloutStarted,
     VerdictEvidence,
 )
-from schemas.records import Millis
+from driftloop.schemas.records import Millis
 
 Kind = TypeVar("Kind", bound=Event)
 HELD_EVERY = 20

@@ -20,12 +20,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlops_core.rollout import requests, waits
-from mlops_core.rollout.requests import Step
-from mlops_core.rollout.verdict import Word, named
-from schemas.events import Agreement, Traffic, VerdictEvidence
-from schemas.records import Millis
-from schemas.settings import RolloutSettings
+from driftloop.mlops_core.rollout import requests, waits
+from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.verdict import Word, named
+from driftloop.schemas.events import Agreement, Traffic, VerdictEvidence
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import RolloutSettings
 
 IDLE_MS = 60_000
 """A shorter pause between two requests is not reported."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from mlops_core.errors import Impossible
-from mlops_core.ports import EventLog, ModelReader, Registered, Target
-from mlops_core.training.pipeline import ModelRegistry
-from schemas import ids
-from schemas.configs import DeploymentConfig, DeploymentResult, MonitoringSpecs, ValidationResult
-from schemas.events import (
+from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.ports import EventLog, ModelReader, Registered, Target
+from driftloop.mlops_core.training.pipeline import ModelRegistry
+from driftloop.schemas import ids
+from driftloop.schemas.configs import DeploymentConfig, DeploymentResult, MonitoringSpecs, ValidationResult
+from driftloop.schemas.events import (
     AlertRaised,
     DeployRequested,
     DriftKind,

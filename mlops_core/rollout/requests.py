@@ -5,9 +5,9 @@ The functions return logarithms of evidence that is always valid (`counting`) an
 
 from collections.abc import Sequence
 
-from mlops_core.rollout.counting import log_evidence
-from schemas.events import Agreement, Part, Traffic, TrafficMeasured
-from schemas.records import Millis
+from driftloop.mlops_core.rollout.counting import log_evidence
+from driftloop.schemas.events import Agreement, Part, Traffic, TrafficMeasured
+from driftloop.schemas.records import Millis
 
 QUANTILES = (0.95, 0.99)
 TAIL = 5

@@ -2,14 +2,14 @@
 
 Code may choose a signal, never a phase. A row that is missing *is* the error. Later phases (validating,
 shadow, baking) are new rows here; `docs/rollout-states.md` is drawn from the table:
-`python -m mlops_core.rollout.states > docs/rollout-states.md`.
+`python -m driftloop.mlops_core.rollout.states > docs/rollout-states.md`.
 """
 
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
 
-from mlops_core import errors
+from driftloop.mlops_core import errors
 
 
 class Phase(StrEnum):
@@ -147,7 +147,7 @@ def document() -> str:
         [
             "# The states of a rollout",
             "",
-            "Drawn by `python -m mlops_core.rollout.states` from its table; a test keeps it so.",
+            "Drawn by `python -m driftloop.mlops_core.rollout.states` from its table; a test keeps it so.",
             "",
             f"```mermaid\n{diagram()}\n```",
             "",

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.events import Outcome, Part, VerdictEvidence
-from schemas.settings import RolloutSettings
+from driftloop.schemas.events import Outcome, Part, VerdictEvidence
+from driftloop.schemas.settings import RolloutSettings
 
 Word = Literal["pass", "fail", "hold", "error"]
 FLOOR = 30

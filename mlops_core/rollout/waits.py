@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from schemas.records import Millis
+from driftloop.schemas.records import Millis
 
 
 def eta(requests: int, seconds: float | None) -> str:

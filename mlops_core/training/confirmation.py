@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from schemas.events import DriftDetected, DriftKind, Part
-from schemas.records import Millis
-from schemas.settings import RetrainingSettings
+from driftloop.schemas.events import DriftDetected, DriftKind, Part
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import RetrainingSettings
 
 HOUR = 3_600_000
 """Milliseconds."""

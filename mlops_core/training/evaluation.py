@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.ports import Task
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.ports import Task
 
 _CERTAIN = 1e-15
 """A probability of exactly 0 or 1 would make the log loss infinite if it were wrong."""

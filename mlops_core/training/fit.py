@@ -10,24 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops_core import performance
-from mlops_core.data import calendar
-from mlops_core.data.examples import Examples
-from mlops_core.data.features import Floats, Kind
-from mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
-from mlops_core.data.slicing import described, sliced
-from mlops_core.data.validation import DataValidator
-from mlops_core.drift import strata
-from mlops_core.drift.concept import usual_size
-from mlops_core.errors import BadData
-from mlops_core.ports import Candidate, Fitted, Task, Trainer
-from mlops_core.training import evaluation, gate
-from mlops_core.training.importance import importance
-from schemas.configs import ModelConfig
-from schemas.events import GateEvidence, RetrainRequested
-from schemas.quantities import Season
-from schemas.records import Millis
-from schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, TrainingSettings
+from driftloop.mlops_core import performance
+from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.features import Floats, Kind
+from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
+from driftloop.mlops_core.data.slicing import described, sliced
+from driftloop.mlops_core.data.validation import DataValidator
+from driftloop.mlops_core.drift import strata
+from driftloop.mlops_core.drift.concept import usual_size
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Candidate, Fitted, Task, Trainer
+from driftloop.mlops_core.training import evaluation, gate
+from driftloop.mlops_core.training.importance import importance
+from driftloop.schemas.configs import ModelConfig
+from driftloop.schemas.events import GateEvidence, RetrainRequested
+from driftloop.schemas.quantities import Season
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, TrainingSettings
 
 SINCE = "since the change"
 """The window of what came after a change."""

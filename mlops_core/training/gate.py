@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlops_core.data.features import Floats
-from mlops_core.errors import BadData
-from schemas.events import GateEvidence
-from schemas.settings import GATE_ROWS, TrainingSettings
+from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.errors import BadData
+from driftloop.schemas.events import GateEvidence
+from driftloop.schemas.settings import GATE_ROWS, TrainingSettings
 
 RESAMPLES = 2000
 """Fifty of them lie beyond each end of a 95 % interval."""

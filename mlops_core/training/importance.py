@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import xgboost
 
-from mlops_core.data.examples import Examples
-from mlops_core.ports import Fitted
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.ports import Fitted
 
 ROWS = 1000
 """Rows that are explained, evenly spread: shares within a percent or two, in some tenths of a second."""

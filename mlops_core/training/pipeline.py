@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from mlops_core.data.examples import Examples
-from mlops_core.data.validation import DataValidator
-from mlops_core.errors import BadData, DriftloopError
-from mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
-from schemas import ids
-from schemas.configs import DataConfig, ModelConfig, TrainingResult
-from schemas.events import (
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.validation import DataValidator
+from driftloop.mlops_core.errors import BadData, DriftloopError
+from driftloop.mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
+from driftloop.schemas import ids
+from driftloop.schemas.configs import DataConfig, ModelConfig, TrainingResult
+from driftloop.schemas.events import (
     Event,
     RetrainRequested,
     TrainingCompleted,

@@ -11,10 +11,10 @@ by its own calendar.
 
 from collections.abc import Sequence
 
-from mlops_core.training.confirmation import HOUR, recent
-from mlops_core.training.reasons import PACES, WAITS, RetrainingState, breaker, unconfirmed
-from schemas import ids
-from schemas.events import (
+from driftloop.mlops_core.training.confirmation import HOUR, recent
+from driftloop.mlops_core.training.reasons import PACES, WAITS, RetrainingState, breaker, unconfirmed
+from driftloop.schemas import ids
+from driftloop.schemas.events import (
     DeployRequested,
     DriftDetected,
     DriftKind,
@@ -26,8 +26,8 @@ from schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
-from schemas.records import Millis
-from schemas.settings import RetrainingSettings
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import RetrainingSettings
 
 Outcome = TrainingCompleted | TrainingRefused | TrainingFailed
 Answer = RetrainRequested | RetrainRefused

@@ -5,10 +5,10 @@ All times are those of the data (UTC, ms).
 
 from collections.abc import Callable, Sequence
 
-from mlops_core.training.confirmation import HOUR, Alarm, confirmations
-from schemas.events import DriftDetected, DriftKind, Event, Part, RetrainRequested
-from schemas.records import Millis
-from schemas.settings import RetrainingSettings
+from driftloop.mlops_core.training.confirmation import HOUR, Alarm, confirmations
+from driftloop.schemas.events import DriftDetected, DriftKind, Event, Part, RetrainRequested
+from driftloop.schemas.records import Millis
+from driftloop.schemas.settings import RetrainingSettings
 
 PACES = 8
 """Windows of labels over which the rate of labels is taken."""

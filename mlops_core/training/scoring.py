@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 import xgboost
 
-from mlops_core.data.features import Column, Floats
-from mlops_core.ports import Fitted
+from driftloop.mlops_core.data.features import Column, Floats
+from driftloop.mlops_core.ports import Fitted
 
 
 class Scorer:

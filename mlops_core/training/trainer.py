@@ -10,11 +10,11 @@ from typing import Any
 
 import xgboost
 
-from mlops_core.data.examples import Examples
-from mlops_core.data.features import FeatureSpec, Floats
-from mlops_core.errors import BadData
-from mlops_core.ports import Fitted, Task
-from mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.features import FeatureSpec, Floats
+from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.ports import Fitted, Task
+from driftloop.mlops_core.training.scoring import Scorer
 
 OBJECTIVES = {Task.BINARY: "binary:logistic", Task.REGRESSION: "reg:squarederror"}
 DEFAULTS: Mapping[str, object] = {"max_depth": 6, "eta": 0.1, "tree_method": "hist"}

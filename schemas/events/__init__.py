@@ -5,8 +5,8 @@ data), `model`, `caused_by` (the id of the event before it) and `schema_version`
 leads from a rollback to the window of predictions that began it.
 """
 
-from schemas.events.alerts import EVERY_MODEL, AlertRaised
-from schemas.events.drift import (
+from driftloop.schemas.events.alerts import EVERY_MODEL, AlertRaised
+from driftloop.schemas.events.drift import (
     ColumnDrift,
     ColumnsChanged,
     DriftDetected,
@@ -16,15 +16,15 @@ from schemas.events.drift import (
     DriftState,
     PairDrift,
 )
-from schemas.events.envelope import Event, Part, Span
-from schemas.events.performance import (
+from driftloop.schemas.events.envelope import Event, Part, Span
+from driftloop.schemas.events.performance import (
     Outcome,
     PerformanceEstimated,
     PerformanceMeasured,
     PostStratified,
     Range,
 )
-from schemas.events.rollout import (
+from driftloop.schemas.events.rollout import (
     DeployRequested,
     ModelRegistered,
     RolloutAction,
@@ -40,7 +40,7 @@ from schemas.events.rollout import (
     RolloutStarted,
     VerdictEvidence,
 )
-from schemas.events.selection import (
+from driftloop.schemas.events.selection import (
     Agreement,
     AgreementMeasured,
     ChallengerPassedOver,
@@ -50,8 +50,8 @@ from schemas.events.selection import (
     PairEvidence,
     PoolChanged,
 )
-from schemas.events.traffic import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
-from schemas.events.training import (
+from driftloop.schemas.events.traffic import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
+from driftloop.schemas.events.training import (
     GateEvidence,
     RetrainRefused,
     RetrainRequested,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from schemas.events.envelope import Event
+from driftloop.schemas.events.envelope import Event
 
 EVERY_MODEL = "*"
 """In place of a model, in an alert that concerns all of them (an agent that is behind)."""

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.events.envelope import Event, Part, Span
-from schemas.records import Millis, Name
+from driftloop.schemas.events.envelope import Event, Part, Span
+from driftloop.schemas.records import Millis, Name
 
 
 class DriftKind(StrEnum):

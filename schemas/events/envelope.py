@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas import ids
-from schemas.records import Millis, Name
+from driftloop.schemas import ids
+from driftloop.schemas.records import Millis, Name
 
 
 class Part(BaseModel):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from schemas.events.envelope import Event, Part, Span
-from schemas.records import Millis, Name
+from driftloop.schemas.events.envelope import Event, Part, Span
+from driftloop.schemas.records import Millis, Name
 
 
 class Outcome(Part):

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.events.drift import DriftKind
-from schemas.events.envelope import Event, Part
-from schemas.events.training import GateEvidence
-from schemas.records import Millis, Name
+from driftloop.schemas.events.drift import DriftKind
+from driftloop.schemas.events.envelope import Event, Part
+from driftloop.schemas.events.training import GateEvidence
+from driftloop.schemas.records import Millis, Name
 
 
 class ModelRegistered(Event):

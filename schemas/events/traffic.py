@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, zip_longest
 from typing import Literal
 
-from schemas.events.envelope import Event, Part
-from schemas.records import Millis
+from driftloop.schemas.events.envelope import Event, Part
+from driftloop.schemas.records import Millis
 
 OCTAVE = 4
 """Latency buckets in each doubling."""

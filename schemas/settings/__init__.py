@@ -19,13 +19,13 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from schemas import mistakes
-from schemas.mistakes import SettingsError
-from schemas.settings.kafka import KafkaSettings, PublisherSettings
-from schemas.settings.local import DashboardSettings, MetricsSettings, StoreSettings
-from schemas.settings.monitoring import DriftSettings, PerformanceSettings
-from schemas.settings.serving import RegistrySettings, RolloutSettings, ServingSettings
-from schemas.settings.training import GATE_ROWS, TRAINING_ROWS, RetrainingSettings, TrainingSettings
+from driftloop.schemas import mistakes
+from driftloop.schemas.mistakes import SettingsError
+from driftloop.schemas.settings.kafka import KafkaSettings, PublisherSettings
+from driftloop.schemas.settings.local import DashboardSettings, MetricsSettings, StoreSettings
+from driftloop.schemas.settings.monitoring import DriftSettings, PerformanceSettings
+from driftloop.schemas.settings.serving import RegistrySettings, RolloutSettings, ServingSettings
+from driftloop.schemas.settings.training import GATE_ROWS, TRAINING_ROWS, RetrainingSettings, TrainingSettings
 
 
 class Settings(BaseSettings):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.quantities import AtLeastZero, Folder, Positive, Prefix, Real, Seconds, Servers, Whole
-from schemas.settings.group import Group
+from driftloop.schemas.quantities import AtLeastZero, Folder, Positive, Prefix, Real, Seconds, Servers, Whole
+from driftloop.schemas.settings.group import Group
 
 
 class KafkaSettings(Group):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.quantities import (
+from driftloop.schemas.quantities import (
     AtLeastZero,
     Chance,
     Folder,
@@ -18,7 +18,7 @@ from schemas.quantities import (
     Seconds,
     Steps,
 )
-from schemas.settings.group import Group
+from driftloop.schemas.settings.group import Group
 
 
 class RolloutSettings(Group):

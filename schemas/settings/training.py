@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.quantities import AtLeastZero, Hours, Positive, Real, Seconds, Share, TrainerName
-from schemas.settings.group import Group
+from driftloop.schemas.quantities import AtLeastZero, Hours, Positive, Real, Seconds, Share, TrainerName
+from driftloop.schemas.settings.group import Group
 
 TRAINING_ROWS = 500
 """Fewer labelled rows teach noise, and leave the gate under its hundred."""
@@ -55,7 +55,7 @@ class RetrainingSettings(Group):
 class TrainingSettings(Group):
     """Fitting and the gate."""
 
-    trainer: TrainerName = "mlops_core.training.trainer:XGBoostTrainer"
+    trainer: TrainerName = "driftloop.mlops_core.training.trainer:XGBoostTrainer"
     """`module:class` of the trainer, so that you can bring your own (see `ports.Trainer`)."""
     rounds: Annotated[Positive, Field(le=100_000)] = 100
     """Boosted trees; what research/data.md's figures were reached with."""

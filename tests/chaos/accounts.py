@@ -17,14 +17,14 @@ from typing import Annotated
 from confluent_kafka import Message
 from pydantic import Field, TypeAdapter
 
-from infra.adapters.parquet_store import ParquetStore
-from schemas.dead_letters import DeadLetter
-from schemas.events import PerformanceMeasured
-from schemas.records import AnyRecord, Label, Prediction, PredictionBatch
-from schemas.settings import Settings
-from schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from streams import codec, topics
-from streams.reading import Reader
+from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import PerformanceMeasured
+from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBatch
+from driftloop.schemas.settings import Settings
+from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.streams import codec, topics
+from driftloop.streams.reading import Reader
 from tests.chaos.load import Ledger, rows_of
 
 MICROBATCH = 32

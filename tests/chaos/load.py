@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from schemas.records import (
+from driftloop.schemas.records import (
     Batch,
     FeatureBatch,
     FeatureRow,
@@ -25,7 +25,7 @@ from schemas.records import (
     PredictionBatch,
     Value,
 )
-from streams.publisher import Publisher
+from driftloop.streams.publisher import Publisher
 
 BEGINNING = 1_700_000_000_000
 STEP_MS, MINUTE_MS, HOUR_MS = 2_000, 60_000, 3_600_000

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from infra.adapters.mlflow_reader import MLflowReader
-from mlops_core.lineage import Lineage
-from schemas.events import (
+from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.mlops_core.lineage import Lineage
+from driftloop.schemas.events import (
     Event,
     ModelRegistered,
     RetrainRequested,

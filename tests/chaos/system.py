@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infra.adapters import folder_reader
-from infra.adapters.mlflow_server import MLflowServer
-from infra.brokers.kafka import KafkaBroker
-from infra.processes import Child, free_port
-from mlops_core.data.examples import column
-from mlops_core.data.profile import Profile
-from schemas.settings import (
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.brokers.kafka import KafkaBroker
+from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.mlops_core.data.examples import column
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas.settings import (
     KafkaSettings,
     PerformanceSettings,
     RegistrySettings,
@@ -29,8 +29,8 @@ from schemas.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from streams import admin, topics
-from streams.reading import Reader
+from driftloop.streams import admin, topics
+from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.chaos.accounts import Accounts, Once
 from tests.chaos.load import features_of
@@ -75,7 +75,7 @@ class System:
         written.write_text(self.settings.model_dump_json())
         return Child.start(
             name,
-            [sys.executable, "-m", "infra.cli", "--settings", str(written), *command],
+            python_command("driftloop.infra.cli", "--settings", str(written), *command),
             log=log_of(self.folder, name),
             env={"PYTHONPATH": os.pathsep.join(sys.path)},
         )

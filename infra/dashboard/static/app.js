@@ -190,9 +190,9 @@ function empty() {
   find("window-rows").textContent = String(rows);
   const prefix = kafka.prefix ? `, prefix="${kafka.prefix}"` : "";
   find("example").textContent = [
-    "from schemas.records import Label, Prediction",
-    "from schemas.settings import KafkaSettings",
-    "from streams.publisher import Publisher",
+    "from driftloop.schemas.records import Label, Prediction",
+    "from driftloop.schemas.settings import KafkaSettings",
+    "from driftloop.streams.publisher import Publisher",
     "",
     `with Publisher(KafkaSettings(bootstrap="${kafka.bootstrap}"${prefix})) as publisher:`,
     '    publisher.publish(Prediction(model="flights", version="1", id="f-1", at=1772409600000,',
