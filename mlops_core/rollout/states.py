@@ -118,10 +118,10 @@ def after(phase: Phase, signal: Signal, who: str) -> Phase:
     'promoting'
     >>> after(Phase.PAUSED, Signal.FAILED, "flights:8")
     Traceback (most recent call last):
-    mlops_core.errors.Impossible: flights:8 is paused: got failed, knows only resumed, proven, aborted
+    driftloop.mlops_core.errors.Impossible: flights:8 is paused: got failed, knows only resumed, proven, aborted
     >>> after(Phase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
-    mlops_core.errors.Impossible: flights:8 is promoted: got passed, knows nothing any more
+    driftloop.mlops_core.errors.Impossible: flights:8 is promoted: got passed, knows nothing any more
     """
     target = TRANSITIONS.get((phase, signal))
     if target is None:
