@@ -49,7 +49,7 @@ demo: setup ## the loop closes on a year of flights (ARGS=--fast: four to six mi
 	$(BIN)/driftloop demo $(ARGS)
 
 docs: setup ## generate what docs/ takes from code
-	$(BIN)/python -m driftloop.infra.docs
+	$(BIN)/python -m docs.generate
 
 lock: ## pin all dependencies anew, with hashes (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml --output-file requirements.lock

@@ -18,11 +18,11 @@ from driftloop.demo import sabotage, summary
 from driftloop.demo.client import Replay
 from driftloop.demo.flights import Flights
 from driftloop.demo.narrative import Narrative, Terminal
-from driftloop.infra import consoles, lineage
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
+from driftloop.infra.cli import console, lineage
 from driftloop.infra.facade import MLOpsPipeline
-from driftloop.infra.stack import Stack
+from driftloop.infra.processes.stack import Stack
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
@@ -82,7 +82,7 @@ def main(**options: object) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
         signal.signal(number, signal.default_int_handler)
     try:
-        with consoles.errors():
+        with console.errors():
             return _run(chosen, terminal)
     except KeyboardInterrupt:
         terminal.say("interrupted; everything is stopped")
@@ -113,7 +113,7 @@ def _run(options: Options, terminal: Terminal) -> int:
                 terminal.say(line)
             if options.keep:
                 terminal.say(f"The page stays up at {stack.page}; Ctrl-C ends it.")
-                consoles.until_interrupted()
+                console.until_interrupted()
             return result.exit_code
 
 

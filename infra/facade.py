@@ -16,11 +16,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from driftloop.infra.adapters.event_log import KafkaEventLog
 from driftloop.infra.adapters.example_files import read_examples
-from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
-from driftloop.infra.event_log import KafkaEventLog
 from driftloop.infra.serving.target import LocalTarget
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.lifecycle import (

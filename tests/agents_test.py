@@ -19,7 +19,7 @@ from driftloop.agents.summarising import SummarisingAgent
 from driftloop.agents.training import TrainingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.dead_letters import DeadLetter

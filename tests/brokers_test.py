@@ -17,7 +17,7 @@ from driftloop.infra import brokers
 from driftloop.infra.brokers import Broker, BrokerUnavailable, claim, embedded, jars
 from driftloop.infra.brokers import kafka as apache
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import free_port, listening
+from driftloop.infra.processes.child import free_port, listening
 from driftloop.schemas.settings import KafkaSettings
 
 Start = Callable[..., Broker]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.infra import wiring
-from driftloop.infra.detectors import chosen
+from driftloop.infra.wiring import agents
+from driftloop.infra.wiring.detectors import chosen
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import OnlineDrift
 from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
@@ -114,7 +114,7 @@ def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
 def test_a_budget_is_refused_before_anything_is_started() -> None:
     settings = Settings.load(drift={"detector": "cusum", "false_alarms": {"churn": "1 in 3M rows"}})
     with pytest.raises(Impossible, match="drift.false_alarms"):
-        wiring.check(settings)
+        agents.check(settings)
 
 
 def test_a_detector_may_say_what_its_author_measured() -> None:

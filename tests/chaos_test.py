@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from driftloop.infra.adapters.mlflow_reader import MLflowReader
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.mlflow.reader import MLflowReader
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack

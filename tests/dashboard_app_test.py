@@ -13,7 +13,7 @@ import pytest
 
 from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
-from driftloop.infra.processes import Child, free_port, listening, python_command
+from driftloop.infra.processes.child import Child, free_port, listening, python_command
 from driftloop.schemas.events import RolloutRolledBack
 from driftloop.streams import admin, topics
 from driftloop.streams.publisher import Publisher
@@ -199,7 +199,7 @@ def test_a_page_that_somebody_looks_at_ends_at_once_and_quietly(
     told = {"kafka": {"bootstrap": embedded_broker.bootstrap}, "dashboard": {"port": port}}
     (tmp_path / "settings.json").write_text(json.dumps(told))
     command = python_command(
-        "driftloop.infra.cli", "--settings", str(tmp_path / "settings.json"), "dashboard"
+        "driftloop.infra.cli.app", "--settings", str(tmp_path / "settings.json"), "dashboard"
     )
     page = Child.start("page", command, log=log)
     try:

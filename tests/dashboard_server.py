@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 
 from driftloop.infra.dashboard.app import build
-from driftloop.infra.processes import free_port
+from driftloop.infra.processes.child import free_port
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings, Settings

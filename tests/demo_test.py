@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.infra.processes import python_command
+from driftloop.infra.processes.child import python_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -46,7 +46,7 @@ def _processes_of(mark: str) -> list[str]:
 
 
 def demo(folder: Path) -> "subprocess.Popen[str]":
-    command = python_command("driftloop.infra.cli", "demo", "--fast", "--folder", str(folder))
+    command = python_command("driftloop.infra.cli.app", "demo", "--fast", "--folder", str(folder))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftloop.infra.detectors import GROUP, detector
+from driftloop.infra.wiring.detectors import GROUP, detector
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.adwins import Adwins, adwin
@@ -126,7 +126,7 @@ def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.
     wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum:limit", GROUP)
     gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum:Gone", GROUP)
     found = {GROUP: [brought, wrong, gone]}
-    monkeypatch.setattr("driftloop.infra.detectors.entry_points", lambda group: found[group])
+    monkeypatch.setattr("driftloop.infra.wiring.detectors.entry_points", lambda group: found[group])
     assert detector("mine") is Cusums
     with pytest.raises(Impossible, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
         detector("yours")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.infra.docs import FOLDER, documents
+from docs.generate import FOLDER, documents
 
 
 @pytest.mark.parametrize("name", documents())

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from driftloop.infra.adapters import folder_reader
-from driftloop.infra.processes import Child, python_command
+from driftloop.infra.processes.child import Child, python_command
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.schemas.dead_letters import KEPT_BYTES, DeadLetter
 from driftloop.schemas.events import AnyEvent
@@ -125,7 +125,7 @@ def settings(
 def worker(settings: Settings, tmp_path: Path) -> Iterator[Child]:
     written = tmp_path / "settings.json"
     written.write_text(settings.model_dump_json())
-    command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", *AGENTS)
+    command = python_command("driftloop.infra.cli.app", "--settings", str(written), "agents", "run", *AGENTS)
     child = Child.start("agents", command, log=tmp_path / "agents.log")
     yield child
     child.stop()

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from driftloop.infra.processes import Child
+from driftloop.infra.processes.child import Child
 from driftloop.schemas.dead_letters import KEPT_BYTES
 from driftloop.schemas.records import FeatureBatch, FeatureRow
 from driftloop.streams import codec, topics

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from driftloop.infra.brokers import Broker
-from driftloop.infra.processes import Child, python_command
+from driftloop.infra.processes.child import Child, python_command
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.events import AlertRaised, DriftDetected, DriftKind
 from driftloop.schemas.records import LabelBatch, PredictionBatch
@@ -222,7 +222,9 @@ def test_a_process_of_agents_answers_prometheus(
     admin.create_topics(kafka)
     written = tmp_path / "settings.json"
     written.write_text(Settings(kafka=kafka, metrics=MetricsSettings(port=0)).model_dump_json())
-    command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", "joining")
+    command = python_command(
+        "driftloop.infra.cli.app", "--settings", str(written), "agents", "run", "joining"
+    )
     log = tmp_path / "log"
     child = Child.start("joining", command, log, env={"PYTHONPATH": os.pathsep.join(sys.path)})
     children.callback(child.stop)

@@ -8,11 +8,11 @@ import pytest
 
 ASKED = """
 import sys
-from driftloop.infra import cli, consoles
+from driftloop.infra.cli import app, console
 from driftloop.schemas.settings import Settings
 Settings.load(None)
 assert "numpy" not in sys.modules, "too late: numpy has its threads already"
-consoles.one_thread_a_matrix()
+console.one_thread_a_matrix()
 import numpy, threadpoolctl
 print(max(one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"))
 """

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from driftloop.infra.adapters import mlflow_server as server
-from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.adapters.mlflow import server
+from driftloop.infra.adapters.mlflow.server import MLflowServer
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from driftloop.infra.adapters import mlflow_reader
-from driftloop.infra.adapters.mlflow_reader import Kept
+from driftloop.infra.adapters.mlflow import reader
+from driftloop.infra.adapters.mlflow.reader import Kept
 from driftloop.mlops_core.errors import Unknown
 
 
@@ -30,7 +30,7 @@ def test_a_version_that_nobody_registered_is_asked_for_once_in_a_while() -> None
 
 
 def test_a_version_is_found_once_its_miss_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlflow_reader, "MISS_SECONDS", 0.0)
+    monkeypatch.setattr(reader, "MISS_SECONDS", 0.0)
     shelf, kept = Shelf(), Kept[str](bound=2)
     with pytest.raises(Unknown):
         kept.of("m", "7", shelf.load)

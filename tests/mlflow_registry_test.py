@@ -7,11 +7,11 @@ import httpx
 import numpy as np
 import pytest
 
-from driftloop.infra.adapters.mlflow_reader import MLflowReader
-from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
-from driftloop.infra.adapters.mlflow_rest import MLflowRest
-from driftloop.infra.adapters.mlflow_server import MLflowServer
-from driftloop.infra.processes import free_port
+from driftloop.infra.adapters.mlflow.reader import MLflowReader
+from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow.rest import MLflowRest
+from driftloop.infra.adapters.mlflow.server import MLflowServer
+from driftloop.infra.processes.child import free_port
 from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
 from driftloop.mlops_core.ports import Candidate, ModelReader, ModelWriter, Registered
 from driftloop.mlops_core.training.fit import challenge

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from tests.parquet_compaction_test import fill
 from tests.parquet_store_test import rows, texts
 

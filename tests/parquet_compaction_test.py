@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from typer.testing import CliRunner
 
-from driftloop.infra.adapters.parquet_shelf import WAITING, Shelf
-from driftloop.infra.adapters.parquet_store import ParquetStore
-from driftloop.infra.cli import app
-from driftloop.infra.processes import Child
+from driftloop.infra.adapters.parquet.segment_folder import WAITING, Shelf
+from driftloop.infra.adapters.parquet.store import ParquetStore
+from driftloop.infra.cli.app import app
+from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.schemas.settings import StoreSettings
 from tests.parquet_store_test import rows, spoil_rows

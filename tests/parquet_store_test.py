@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from driftloop.infra.adapters.parquet_store import ABANDONED_SECONDS, ParquetStore
-from driftloop.infra.processes import Child
+from driftloop.infra.adapters.parquet.store import ABANDONED_SECONDS, ParquetStore
+from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.examples import Examples, backfill
 from driftloop.mlops_core.errors import BadData, Unavailable
 from driftloop.mlops_core.ports import ExampleStore

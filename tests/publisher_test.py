@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra.processes.child import Child, free_port, python_command
 from driftloop.schemas.records import (
     AnyRecord,
     Batch,

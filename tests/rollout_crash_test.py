@@ -11,10 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.facade import MLOpsPipeline
-from driftloop.infra.processes import Child
-from driftloop.infra.stack import Stack
+from driftloop.infra.processes.child import Child
+from driftloop.infra.processes.stack import Stack
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig, MonitoringResult
@@ -95,7 +95,7 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    with Stack.start(tmp_path, "embedded", agents=False, groups=SETTINGS) as stack:
+    with Stack.start(tmp_path, "embedded", with_agents=False, groups=SETTINGS) as stack:
         stack.run("agents", "agents", "run", *OTHER_AGENTS)
         deployment = stack.run("deployment", "agents", "run", "deployment")
         random = np.random.default_rng(1)

@@ -11,10 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
-from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
-from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow.server import MLflowServer
 from driftloop.infra.brokers.embedded import EmbeddedBroker
-from driftloop.infra.processes import Child
+from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.ports import Candidate
 from driftloop.mlops_core.training.scoring import Scorer

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 
 from driftloop.infra.adapters import folder_reader
-from driftloop.infra.processes import Child, free_port, listening, python_command
+from driftloop.infra.processes.child import Child, free_port, listening, python_command
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.schemas.settings import KafkaSettings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from driftloop.infra.wiring import AGENTS
+from driftloop.infra.wiring.agents import AGENTS
 from driftloop.mlops_core.data import calendar
 from driftloop.mlops_core.data.join import LabelJoin
 from driftloop.mlops_core.data.profile import Profile

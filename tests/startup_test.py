@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from driftloop.infra import trainers, wiring
-from driftloop.infra.cli import app
-from driftloop.infra.processes import free_port
+from driftloop.infra.cli.app import app
+from driftloop.infra.processes.child import free_port
+from driftloop.infra.wiring import agents, trainers
 from driftloop.mlops_core.errors import Impossible
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, Settings, TrainingSettings
 
@@ -51,8 +51,8 @@ def test_an_agent_that_needs_neither_does_not_ask_for_them() -> None:
     settings = Settings(
         kafka=kafka, drift=DriftSettings(detector="nope"), training=TrainingSettings(trainer="a:B")
     )
-    for name in {*wiring.AGENTS} - {"drift", "training"}:
-        wiring.AGENTS[name](settings)
+    for name in {*agents.AGENTS} - {"drift", "training"}:
+        agents.AGENTS[name](settings)
 
 
 @pytest.mark.parametrize(

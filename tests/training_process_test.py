@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.infra.adapters.mlflow_reader import MLflowReader
-from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
-from driftloop.infra.adapters.mlflow_server import MLflowServer
-from driftloop.infra.adapters.parquet_store import ParquetStore
-from driftloop.infra.processes import free_port
-from driftloop.infra.training_process import Job, ProcessRunner, train
+from driftloop.infra.adapters.mlflow.reader import MLflowReader
+from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
+from driftloop.infra.adapters.mlflow.server import MLflowServer
+from driftloop.infra.adapters.parquet.store import ParquetStore
+from driftloop.infra.processes.child import free_port
+from driftloop.infra.processes.training import Job, ProcessRunner, train
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.mlops_core.ports import Candidate, Registered

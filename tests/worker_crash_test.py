@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.infra.processes import Child, python_command
+from driftloop.infra.processes.child import Child, python_command
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import Label, LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Settings
@@ -39,7 +39,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[START]:
     children: list[Child] = []
 
     def started(name: str) -> Child:
-        command = python_command("driftloop.infra.cli", "--settings", str(written), "agents", "run", name)
+        command = python_command("driftloop.infra.cli.app", "--settings", str(written), "agents", "run", name)
         child = Child.start(name, command, log=tmp_path / f"{name}.log")
         children.append(child)
         return child

@@ -21,11 +21,11 @@ import orjson
 from benchmarks.loop_quality.data import Stream
 from benchmarks.loop_quality.facts import Facts
 from benchmarks.loop_quality.rest import Rest
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.infra.facade import MLOpsPipeline
-from driftloop.infra.processes import free_port
-from driftloop.infra.stack import Stack
+from driftloop.infra.processes.child import free_port
+from driftloop.infra.processes.stack import Stack
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.mlops_core.ports import Fitted, Task

@@ -29,7 +29,7 @@ from typing import Any, Self
 import httpx
 import orjson
 
-from driftloop.infra import wiring
+from driftloop.infra.wiring import agents
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import topics
 from driftloop.streams.reading import Reader
@@ -137,7 +137,7 @@ class Rest:
     """Waits for rest; hands every event that arrives meanwhile to `note`."""
 
     def __init__(self, settings: Settings, model: str, note: Callable[[dict[str, Any]], None]) -> None:
-        built = {name: build(settings) for name, build in wiring.AGENTS.items()}
+        built = {name: build(settings) for name, build in agents.AGENTS.items()}
         self._reads: Reads = {name: [topic.name for topic in one.topics] for name, one in built.items()}
         wanted = dict.fromkeys(topic for one in built.values() for topic in one.topics)
         self._tail = Tail(settings.kafka, [*wanted, *(one for one in topics.EVENTS if one not in wanted)])

@@ -14,9 +14,9 @@ from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.agents.storing import StoringAgent
 from driftloop.agents.summarising import SummarisingAgent
-from driftloop.infra import wiring
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
+from driftloop.infra.wiring import agents
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
@@ -43,7 +43,7 @@ def measure(rows: int = ROWS, single_rows: int = SINGLE_ROWS) -> list[Row]:
 @contextmanager
 def _collecting_as_workers_do() -> Iterator[None]:
     thresholds = gc.get_threshold()
-    gc.set_threshold(wiring.GARBAGE_AFTER, *thresholds[1:])
+    gc.set_threshold(agents.GARBAGE_AFTER, *thresholds[1:])
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from benchmarks.speed import registry, traffic, workers
 from benchmarks.speed.memory import Memory
 from benchmarks.speed.table import Row
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import python_command
+from driftloop.infra.processes.child import python_command
 
 ROWS, WIDE_ROWS, WARM_ROWS = 200_000, 40_000, 10_000
 MODELS = tuple("abcdefgh")

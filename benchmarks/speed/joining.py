@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.speed import traffic, workers
 from benchmarks.speed.memory import Memory
 from driftloop.agents.joining import HOUR_MS, JoiningAgent
-from driftloop.infra import wiring
 from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.infra.wiring import agents
 from driftloop.mlops_core.data.join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
@@ -36,7 +36,7 @@ def main(rows: int) -> None:
     agent = JoiningAgent(FolderReader(Path()), PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
     state, took = agent.fresh(), 0.0
     size = passed = 0
-    gc.set_threshold(wiring.GARBAGE_AFTER, *gc.get_threshold()[1:])  # as workers do
+    gc.set_threshold(agents.GARBAGE_AFTER, *gc.get_threshold()[1:])  # as workers do
     samples: list[tuple[int, int]] = []
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()

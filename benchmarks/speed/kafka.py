@@ -8,7 +8,7 @@ from benchmarks.speed import registry, traffic, workers
 from benchmarks.speed.table import Row
 from benchmarks.speed.workers import PATIENCE, TooSlow
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import python_command
+from driftloop.infra.processes.child import python_command
 from driftloop.schemas.settings import KafkaSettings
 
 SINGLE_ROWS, PLAIN_ROWS, COLUMNAR_ROWS = 100_000, 15_000, 500_000

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.speed import registry, traffic, workers
 from benchmarks.speed.table import Row
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import free_port, listening
+from driftloop.infra.processes.child import free_port, listening
 from driftloop.mlops_core.data.features import Column
 from driftloop.schemas.events import DriftDetected
 from driftloop.schemas.records import Prediction

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from benchmarks.speed import load_client, workers
 from benchmarks.speed.table import Row
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.facade import MLOpsPipeline
-from driftloop.infra.processes import python_command
-from driftloop.infra.stack import Stack
-from driftloop.infra.wiring import AGENTS
+from driftloop.infra.processes.child import python_command
+from driftloop.infra.processes.stack import Stack
+from driftloop.infra.wiring.agents import AGENTS
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
 from driftloop.streams.backlog import Backlogs
@@ -37,10 +37,10 @@ PATIENCE = 120.0
 SETTINGS = {"retraining": {"cooldown_hours": 10_000_000.0, "doubling": False}}
 """No training, which would be measured with the rows and is not paid a row."""
 PROCESSES = {
-    "router": ("driftloop.infra.cli", "serve"),
+    "router": ("driftloop.infra.cli.app", "serve"),
     "replica": ("driftloop.infra.serving.replica",),
-    "agents": ("driftloop.infra.cli", "agents"),
-    "page": ("driftloop.infra.cli", "dashboard"),
+    "agents": ("driftloop.infra.cli.app", "agents"),
+    "page": ("driftloop.infra.cli.app", "dashboard"),
     "broker": ("kafka.Kafka",),
 }
 """Words of each process's command line."""

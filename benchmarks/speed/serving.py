@@ -17,7 +17,7 @@ from benchmarks.speed import traffic, workers
 from benchmarks.speed.table import Row
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import Child, free_port, listening, python_command
+from driftloop.infra.processes.child import Child, free_port, listening, python_command
 from driftloop.infra.serving.target import LocalTarget
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.ports import Fitted, Task

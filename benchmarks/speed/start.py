@@ -4,7 +4,7 @@ import subprocess
 import time
 
 from benchmarks.speed.table import Row
-from driftloop.infra.processes import python_command
+from driftloop.infra.processes.child import python_command
 
 TRIES = 5
 
@@ -17,5 +17,5 @@ def measure() -> list[Row]:
 
 def _once() -> float:
     began = time.perf_counter()
-    subprocess.run(python_command("driftloop.infra.cli", "--help"), capture_output=True, check=True)
+    subprocess.run(python_command("driftloop.infra.cli.app", "--help"), capture_output=True, check=True)
     return time.perf_counter() - began

@@ -12,7 +12,7 @@ from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.speed.traffic import Traffic
-from driftloop.infra.processes import Child, python_command
+from driftloop.infra.processes.child import Child, python_command
 from driftloop.schemas.events import DriftMeasured
 from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, RegistrySettings, Settings
@@ -47,7 +47,7 @@ def running(settings: Settings, folder: Path, *command: str) -> Iterator[Child]:
     """`driftloop <command>` with these settings, until the block ends."""
     written = folder / f"{settings.kafka.prefix}settings.json"
     written.write_text(settings.model_dump_json())
-    whole = python_command("driftloop.infra.cli", "--settings", str(written), *command)
+    whole = python_command("driftloop.infra.cli.app", "--settings", str(written), *command)
     child = Child.start(command[0], whole, log=folder / f"{settings.kafka.prefix}{command[0]}.log")
     try:
         yield child

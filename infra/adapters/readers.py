@@ -19,7 +19,7 @@ def reader_for(uri: str) -> ModelReader:
         case "file":
             return FolderReader(Path(unquote(address.path)))
         case "http" | "https":
-            from driftloop.infra.adapters.mlflow_reader import MLflowReader
+            from driftloop.infra.adapters.mlflow.reader import MLflowReader
 
             return MLflowReader(uri)
         case _:

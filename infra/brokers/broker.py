@@ -7,7 +7,7 @@ ChildFailed          it should run and didn't; the message ends with the end of 
 from types import TracebackType
 from typing import Protocol, Self
 
-from driftloop.infra.processes import Child, free_port, listening
+from driftloop.infra.processes.child import Child, free_port, listening
 from driftloop.mlops_core.errors import Permanent
 
 HOST = "127.0.0.1"

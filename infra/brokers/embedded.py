@@ -9,7 +9,7 @@ from typing import Self
 
 from driftloop.infra.brokers import readiness
 from driftloop.infra.brokers.broker import HOST, BrokerUnavailable, ChildBroker, choose_port
-from driftloop.infra.processes import Child
+from driftloop.infra.processes.child import Child
 
 START_SECONDS = 20.0
 

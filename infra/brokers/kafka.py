@@ -16,7 +16,7 @@ from typing import Self
 from driftloop.infra.brokers import jars, readiness
 from driftloop.infra.brokers.broker import BrokerUnavailable, ChildBroker, choose_port
 from driftloop.infra.brokers.claim import claimed
-from driftloop.infra.processes import Child, free_port
+from driftloop.infra.processes.child import Child, free_port
 
 START_SECONDS = 60.0
 FORMAT_SECONDS = 60.0

@@ -10,7 +10,7 @@ import typer
 from driftloop.infra.brokers.broker import Broker, BrokerUnavailable
 from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import ChildFailed
+from driftloop.infra.processes.child import ChildFailed
 
 KINDS: dict[str, Callable[[Path, int | None], Broker]] = {
     "embedded": EmbeddedBroker.start,

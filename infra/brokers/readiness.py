@@ -11,7 +11,7 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
-from driftloop.infra.processes import listening
+from driftloop.infra.processes.child import listening
 
 GROUP = "driftloop-readiness"
 """A group that nobody joins; asking for it makes the broker find, and so load, a coordinator."""

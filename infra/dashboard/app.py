@@ -36,7 +36,7 @@ from driftloop.infra.dashboard import metrics
 from driftloop.infra.dashboard.agents import Agents
 from driftloop.infra.dashboard.feed import Feed
 from driftloop.infra.dashboard.state import Board
-from driftloop.infra.wiring import AGENTS
+from driftloop.infra.wiring.agents import AGENTS
 from driftloop.schemas.events import Part
 from driftloop.schemas.settings import Settings
 

@@ -17,8 +17,8 @@ import aiohttp
 from driftloop.infra.serving import blend
 from driftloop.infra.serving import plan as plans
 from driftloop.infra.serving.asgi import Refused
-from driftloop.infra.serving.keeper import MAX_CRASHES, Keeper, Launch
 from driftloop.infra.serving.plan import Plan
+from driftloop.infra.serving.replica_supervisor import MAX_CRASHES, Keeper, Launch
 from driftloop.infra.serving.split import Split
 
 DRAIN_SECONDS = 30.0

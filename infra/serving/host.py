@@ -13,12 +13,12 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from driftloop.infra import consoles
+from driftloop.infra.cli import console
 from driftloop.infra.serving import asgi
 from driftloop.infra.serving.admin import Admin
 from driftloop.infra.serving.asgi import Answer, Handle, Refused, Request
 from driftloop.infra.serving.fleet import Fleet
-from driftloop.infra.serving.keeper import Launch
+from driftloop.infra.serving.replica_supervisor import Launch
 from driftloop.infra.serving.router import Router, client_session
 from driftloop.infra.serving.traffic import Reports
 from driftloop.mlops_core.errors import Unavailable
@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
         Unavailable: somebody else listens on the port.
         Impossible: the saved plan can't be read.
     """
-    consoles.log_to_stderr()
+    console.log_to_stderr()
     host, port = settings.serving.host, settings.serving.port
     try:
         listener = asgi.listen(host, port)
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The process."""
     parser = argparse.ArgumentParser(prog="driftloop.infra.serving.host", description="Router and replicas.")
     parser.add_argument("--settings", type=Path, help="YAML or JSON; DRIFTLOOP_... variables go before it")
-    with consoles.errors():
+    with console.errors():
         run(Settings.load(parser.parse_args(arguments).settings))
 
 

@@ -21,9 +21,9 @@ from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
 from driftloop.infra.serving.blend import BLEND_HEADER
 from driftloop.infra.serving.fleet import Fleet, Served
-from driftloop.infra.serving.keeper import Keeper
 from driftloop.infra.serving.protocol import ROWS_HEADER, Rows, Scored
 from driftloop.infra.serving.replica import LATENCY_BUCKETS
+from driftloop.infra.serving.replica_supervisor import Keeper
 from driftloop.infra.serving.split import Split
 from driftloop.infra.serving.traffic import Failure, Tally
 

@@ -116,9 +116,9 @@ def after(phase: Phase, signal: Signal, who: str) -> Phase:
 
     >>> after(Phase.CANARY, Signal.PROVEN, "flights:8").value
     'promoting'
-    >>> after(Phase.PAUSED, Signal.FAILED, "flights:8")
+    >>> after(Phase.PAUSED, Signal.FAILED, "ctr:8")
     Traceback (most recent call last):
-    driftloop.mlops_core.errors.Impossible: flights:8 is paused: got failed, knows only resumed, proven, aborted
+    driftloop.mlops_core.errors.Impossible: ctr:8 is paused: got failed, knows only resumed, proven, aborted
     >>> after(Phase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
     driftloop.mlops_core.errors.Impossible: flights:8 is promoted: got passed, knows nothing any more

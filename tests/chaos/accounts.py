@@ -17,7 +17,7 @@ from typing import Annotated
 from confluent_kafka import Message
 from pydantic import Field, TypeAdapter
 
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import PerformanceMeasured
 from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBatch

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.infra.adapters.mlflow.reader import MLflowReader
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import (
     Event,

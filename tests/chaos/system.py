@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from driftloop.infra.adapters import folder_reader
-from driftloop.infra.adapters.mlflow_server import MLflowServer
+from driftloop.infra.adapters.mlflow.server import MLflowServer
 from driftloop.infra.brokers.kafka import KafkaBroker
-from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra.processes.child import Child, free_port, python_command
 from driftloop.mlops_core.data.examples import column
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.schemas.settings import (
@@ -75,7 +75,7 @@ class System:
         written.write_text(self.settings.model_dump_json())
         return Child.start(
             name,
-            python_command("driftloop.infra.cli", "--settings", str(written), *command),
+            python_command("driftloop.infra.cli.app", "--settings", str(written), *command),
             log=log_of(self.folder, name),
             env={"PYTHONPATH": os.pathsep.join(sys.path)},
         )

@@ -16,7 +16,7 @@ from driftloop.mlops_core.errors import DriftloopError
 def errors() -> Iterator[None]:
     """Print our own errors in one line and exit with 1; everything else is a bug and keeps its traceback."""
     from driftloop.infra.brokers import BrokerUnavailable
-    from driftloop.infra.processes import ChildFailed
+    from driftloop.infra.processes.child import ChildFailed
     from driftloop.streams.publisher import BufferFull, NotDelivered
 
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from driftloop.infra import consoles
+from driftloop.infra.cli import console
 from driftloop.mlops_core.errors import Impossible
 from driftloop.schemas.settings import Settings
 from driftloop.streams.agent import Agent
@@ -28,7 +28,7 @@ def _summarising(settings: Settings) -> Agent[Any]:
 def _drift(settings: Settings) -> Agent[Any]:
     from driftloop.agents.drift import DriftAgent
     from driftloop.infra.adapters.readers import reader_for
-    from driftloop.infra.detectors import chosen
+    from driftloop.infra.wiring.detectors import chosen
 
     reader = reader_for(settings.registry.tracking_uri)
     return DriftAgent(reader, settings.drift, chosen(settings.drift))
@@ -43,7 +43,7 @@ def _joining(settings: Settings) -> Agent[Any]:
 
 def _storing(settings: Settings) -> Agent[Any]:
     from driftloop.agents.storing import StoringAgent
-    from driftloop.infra.adapters.parquet_store import ParquetStore
+    from driftloop.infra.adapters.parquet.store import ParquetStore
 
     return StoringAgent(ParquetStore(settings.store.folder, settings.store), settings.store)
 
@@ -76,8 +76,8 @@ def _retraining(settings: Settings) -> Agent[Any]:
 
 def _training(settings: Settings) -> Agent[Any]:
     from driftloop.agents.training import TrainingAgent
-    from driftloop.infra import trainers
-    from driftloop.infra.training_process import ProcessRunner
+    from driftloop.infra.processes.training import ProcessRunner
+    from driftloop.infra.wiring import trainers
 
     trainers.check(settings.training)
     return TrainingAgent(ProcessRunner(settings))
@@ -85,7 +85,7 @@ def _training(settings: Settings) -> Agent[Any]:
 
 def _deployment(settings: Settings) -> Agent[Any]:
     from driftloop.agents.deployment import DeploymentAgent
-    from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
+    from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
     from driftloop.infra.adapters.readers import reader_for
     from driftloop.infra.serving.target import LocalTarget
 
@@ -122,8 +122,8 @@ def check(settings: Settings) -> None:
     Raises:
         Impossible: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
     """
-    from driftloop.infra import trainers
-    from driftloop.infra.detectors import chosen
+    from driftloop.infra.wiring import trainers
+    from driftloop.infra.wiring.detectors import chosen
 
     chosen(settings.drift)
     trainers.check(settings.training)
@@ -143,7 +143,7 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     built = [
         AGENTS[name](settings) for name in names
     ]  # before Kafka is asked for: what is missing is told at once
-    consoles.log_to_stderr()
+    console.log_to_stderr()
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     if settings.metrics.port is not None:
         host = settings.metrics.host

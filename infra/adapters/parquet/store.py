@@ -26,10 +26,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftloop.infra.adapters import parquet_files as files
-from driftloop.infra.adapters.parquet_files import ABANDONED_SECONDS, Moved
-from driftloop.infra.adapters.parquet_rows import examples_of, newest_of, table_of, united
-from driftloop.infra.adapters.parquet_shelf import Shelf
+from driftloop.infra.adapters.parquet import files
+from driftloop.infra.adapters.parquet.files import ABANDONED_SECONDS, Moved
+from driftloop.infra.adapters.parquet.rows import examples_of, newest_of, table_of, united
+from driftloop.infra.adapters.parquet.segment_folder import Shelf
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import DriftloopError, Unavailable
 from driftloop.schemas.settings import StoreSettings

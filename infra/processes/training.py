@@ -1,4 +1,4 @@
-"""One training in a process of its own: `python -m driftloop.infra.training_process`.
+"""One training in a process of its own: `python -m driftloop.infra.processes.training`.
 
 It reads a folder's name from its input. The folder has `job.json`, and gets `result.json`. A crash, a memory
 that ran out or a time limit ends that process and nobody else. It exits with 0 once the result is written,
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, TypeAdapter
 
-from driftloop.infra import processes, trainers
-from driftloop.infra.adapters.mlflow_reader import MLflowReader
+from driftloop.infra.adapters.mlflow.reader import MLflowReader
+from driftloop.infra.processes import child
+from driftloop.infra.wiring import trainers
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import BadData, Permanent, Temporary, Unavailable
 from driftloop.mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
@@ -133,8 +134,8 @@ async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
 
 def train(job: Job) -> list[Event]:
     """Carry out `job` here; windows that the registry has a version for are not fitted again."""
-    from driftloop.infra.adapters.mlflow_registry import MLflowRegistry
-    from driftloop.infra.adapters.parquet_store import ParquetStore
+    from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
+    from driftloop.infra.adapters.parquet.store import ParquetStore
     from driftloop.mlops_core.training import fit
 
     registry, reader = MLflowRegistry(job.tracking_uri), MLflowReader(job.tracking_uri)
@@ -250,8 +251,8 @@ async def _spawned(*options: str) -> Process:
     """A training process that waits for its folder."""
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     return await asyncio.create_subprocess_exec(
-        *processes.tether(),
-        *processes.python_command("driftloop.infra.training_process", *options),
+        *child.tether(),
+        *child.python_command("driftloop.infra.processes.training", *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=None,

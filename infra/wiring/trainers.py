@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 
-from driftloop.infra.processes import python_command
+from driftloop.infra.processes.child import python_command
 from driftloop.mlops_core.errors import Impossible
 from driftloop.mlops_core.ports import Trainer
 from driftloop.schemas.settings import TrainingSettings
@@ -40,7 +40,7 @@ def check(settings: TrainingSettings) -> None:
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     try:
         asked = subprocess.run(
-            python_command("driftloop.infra.trainers", settings.trainer),
+            python_command("driftloop.infra.wiring.trainers", settings.trainer),
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,

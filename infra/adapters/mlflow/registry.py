@@ -6,8 +6,8 @@ import os
 import threading
 from typing import Any
 
-from driftloop.infra.adapters.mlflow_reader import FEATURES, GATE, PROFILE, MLflowReader
-from driftloop.infra.adapters.mlflow_rest import MLflowRest, Refused
+from driftloop.infra.adapters.mlflow.reader import FEATURES, GATE, PROFILE, MLflowReader
+from driftloop.infra.adapters.mlflow.rest import MLflowRest, Refused
 from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
 from driftloop.mlops_core.ports import Candidate, Registered
 

@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import httpx
 
-from driftloop.infra import brokers, wiring
-from driftloop.infra.adapters import mlflow_server
-from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra import brokers
+from driftloop.infra.adapters.mlflow import server as mlflow_server
+from driftloop.infra.processes.child import Child, free_port, python_command
+from driftloop.infra.wiring import agents
 from driftloop.schemas.settings import Settings
 from driftloop.streams import admin
 
@@ -37,7 +38,7 @@ class Stack:
         cls,
         folder: Path,
         broker: str | None = "embedded",
-        agents: bool = True,
+        with_agents: bool = True,
         say: Say = lambda _: None,
         groups: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> Self:
@@ -49,12 +50,12 @@ class Stack:
         """
         folder = folder.absolute()
         settings = _settings(folder, groups)
-        if agents:
-            wiring.check(settings)
+        if with_agents:
+            agents.check(settings)
         folder.mkdir(parents=True, exist_ok=True)
         stack = cls(settings, folder / "settings.json", folder)
         try:
-            stack._start(broker, agents, say)
+            stack._start(broker, with_agents, say)
         except BaseException:
             stack.stop()
             raise
@@ -64,7 +65,7 @@ class Stack:
         """Start `driftloop <command>` with this stack's settings as a child called `name`."""
         child = Child.start(
             name,
-            python_command("driftloop.infra.cli", "--settings", str(self.settings_file), *command),
+            python_command("driftloop.infra.cli.app", "--settings", str(self.settings_file), *command),
             log=self.folder / "logs" / f"{name}.log",
             env={"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -85,7 +86,7 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def _start(self, broker: str | None, agents: bool, say: Say) -> None:
+    def _start(self, broker: str | None, with_agents: bool, say: Say) -> None:
         began = time.monotonic()
         registry = mlflow_server.launch(self.folder / "mlflow")
         self.closing.append(registry.stop)
@@ -98,7 +99,7 @@ class Stack:
         say(f"Kafka at {self.settings.kafka.bootstrap}" + (f" ({broker})" if broker else ""))
         page = self.run("dashboard", "dashboard")
         serving = self.run("serving", "serve")
-        if agents:
+        if with_agents:
             self.run("agents", "agents", "run")
         registry.wait(READY_SECONDS)
         say(f"MLflow at {registry.uri}")

@@ -1,4 +1,4 @@
-"""Generates what `docs/` takes from code: `python -m driftloop.infra.docs`. A test compares them."""
+"""Generates what `docs/` takes from code: `python -m docs.generate`. A test compares them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from driftloop.mlops_core.rollout import states
 from driftloop.schemas.settings import Settings
 from driftloop.streams import topics
 
-FOLDER = Path(__file__).parent.parent / "docs"
+FOLDER = Path(__file__).parent
 
 
 def documents() -> Mapping[str, str]:

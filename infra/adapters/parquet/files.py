@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftloop.infra.adapters.parquet_rows import FIXED
+from driftloop.infra.adapters.parquet.rows import FIXED
 from driftloop.mlops_core.errors import BadData, Unavailable
 
 HOLDS = b"driftloop.segments"

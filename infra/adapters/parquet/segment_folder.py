@@ -22,9 +22,9 @@ from uuid import uuid4
 import orjson
 import pyarrow as pa
 
-from driftloop.infra.adapters import parquet_files as files
-from driftloop.infra.adapters.parquet_files import Offsets, Segment
-from driftloop.infra.adapters.parquet_rows import first_of_each, united
+from driftloop.infra.adapters.parquet import files
+from driftloop.infra.adapters.parquet.files import Offsets, Segment
+from driftloop.infra.adapters.parquet.rows import first_of_each, united
 from driftloop.schemas.settings import StoreSettings
 
 DAY_MS = 24 * 3_600_000

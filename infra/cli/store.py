@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from driftloop.infra.adapters.parquet_store import Contents, ParquetStore
+from driftloop.infra.adapters.parquet.store import Contents, ParquetStore
 from driftloop.mlops_core.errors import Impossible
 from driftloop.schemas.settings import StoreSettings
 

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from driftloop.infra import consoles
+from driftloop.infra.cli import console
 
 # Plain help: typer's boxes cost three times as much as all the rest, and nobody waits for help.
 _plain = partial(typer.Typer, no_args_is_help=True, rich_markup_mode=None)
@@ -80,15 +80,15 @@ def up(
 
     Broker, MLflow, serving, agents and the live page; Ctrl-C stops it.
     """
-    from driftloop.infra.stack import Stack
+    from driftloop.infra.processes.stack import Stack
 
     given = context.obj.model_dump(exclude_unset=True)
     with (
-        consoles.errors(),
+        console.errors(),
         Stack.start(folder, None if broker == "external" else broker, say=typer.echo, groups=given) as stack,
     ):
         typer.echo(f"Settings for your own commands: --settings {stack.settings_file}")
-        consoles.until_interrupted()
+        console.until_interrupted()
 
 
 @app.command()
@@ -102,7 +102,7 @@ def broker(
     """Start a broker in the foreground."""
     from driftloop.infra import brokers
 
-    with consoles.errors():
+    with console.errors():
         brokers.run(kind, folder, port)
 
 
@@ -113,7 +113,7 @@ def topics(context: typer.Context) -> None:
     from driftloop.streams import topics as table
 
     kafka = context.obj.kafka
-    with consoles.errors():
+    with console.errors():
         created = admin.create_topics(kafka)
     for topic in table.ALL:
         name = table.name_of(topic, kafka)
@@ -129,7 +129,7 @@ def serve(context: typer.Context) -> None:
     """
     from driftloop.infra.serving import host
 
-    with consoles.errors():
+    with console.errors():
         host.run(context.obj)
 
 
@@ -138,7 +138,7 @@ def dashboard(context: typer.Context) -> None:
     """Run the live page."""
     from driftloop.infra.dashboard import app as page
 
-    with consoles.errors():
+    with console.errors():
         page.run(context.obj)
 
 
@@ -154,11 +154,11 @@ def agents_run(
 
     Each is a consumer group of its own, so start as many workers as you like.
     """
-    consoles.one_thread_a_matrix()
-    from driftloop.infra import wiring
+    console.one_thread_a_matrix()
+    from driftloop.infra.wiring import agents
 
-    with consoles.errors():
-        wiring.run_agents(context.obj, names or list(wiring.AGENTS))
+    with console.errors():
+        agents.run_agents(context.obj, names or list(agents.AGENTS))
 
 
 @app.command()
@@ -173,9 +173,9 @@ def lineage(
 
     Back to the window of predictions that began it.
     """
-    from driftloop.infra import lineage as printing
+    from driftloop.infra.cli import lineage as printing
 
-    with consoles.errors():
+    with console.errors():
         for line in printing.lines(context.obj.kafka, event):
             typer.echo(line)
 
@@ -190,28 +190,28 @@ def retrain(
 
     Whatever the policy thinks; the gate still has its say.
     """
-    from driftloop.infra import commands
+    from driftloop.infra.cli import requests
 
-    with consoles.errors():
-        typer.echo(commands.retrain(context.obj, model, rows))
+    with console.errors():
+        typer.echo(requests.retrain(context.obj, model, rows))
 
 
 @app.command()
 def deploy(context: typer.Context, model: Model, version: str) -> None:
     """Roll a registered version out."""
-    from driftloop.infra import commands
+    from driftloop.infra.cli import requests
 
-    with consoles.errors():
-        typer.echo(commands.deploy(context.obj, model, version))
+    with console.errors():
+        typer.echo(requests.deploy(context.obj, model, version))
 
 
 def _steering(action: str, help: str) -> None:  # noqa: A002 - typer's word
     @rollout_app.command(action, help=help)
     def command(context: typer.Context, model: Model) -> None:
-        from driftloop.infra import commands
+        from driftloop.infra.cli import requests
 
-        with consoles.errors():
-            typer.echo(commands.steer(context.obj, model, action))
+        with console.errors():
+            typer.echo(requests.steer(context.obj, model, action))
 
 
 _steering("pause", "Keep the weights where they are until `resume`.")
@@ -230,10 +230,10 @@ def store_show(context: typer.Context, models: Models = None) -> None:
 
     Rows, files and the span of label times per model.
     """
-    from driftloop.infra import storekeeping
+    from driftloop.infra.cli import store
 
-    with consoles.errors():
-        for line in storekeeping.shown(context.obj.store, models or []):
+    with console.errors():
+        for line in store.shown(context.obj.store, models or []):
             typer.echo(line)
 
 
@@ -243,20 +243,20 @@ def store_compact(context: typer.Context, models: Models = None) -> None:
 
     Files are what other tools read; those past `store.retention_days` go.
     """
-    from driftloop.infra import storekeeping
+    from driftloop.infra.cli import store
 
-    with consoles.errors():
-        for line in storekeeping.compacted(context.obj.store, models or []):
+    with console.errors():
+        for line in store.compacted(context.obj.store, models or []):
             typer.echo(line)
 
 
 @app.command("dead-letters")
 def dead_letters(context: typer.Context) -> None:
     """List what could not be handled, and why."""
-    from driftloop.infra import commands
+    from driftloop.infra.cli import requests
 
-    with consoles.errors():
-        for line in commands.dead_letters(context.obj):
+    with console.errors():
+        for line in requests.dead_letters(context.obj):
             typer.echo(line)
 
 

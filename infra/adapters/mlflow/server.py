@@ -6,7 +6,7 @@ from typing import Self
 
 import httpx
 
-from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra.processes.child import Child, free_port, python_command
 
 READY_SECONDS = 90.0
 """MLflow imports for 10 s of CPU before it answers, and the machine may be busy."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from driftloop.infra.adapters.mlflow_rest import Fields, MLflowRest
+from driftloop.infra.adapters.mlflow.rest import Fields, MLflowRest
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import Unknown

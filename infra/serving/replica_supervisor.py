@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from driftloop.infra.processes import Child, free_port, python_command
+from driftloop.infra.processes.child import Child, free_port, python_command
 from driftloop.infra.serving.replica import CANNOT_SERVE
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 
