@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from typer.testing import CliRunner
 
-from driftloop.infra.adapters.parquet.segment_folder import WAITING, Shelf
+from driftloop.infra.adapters.parquet.segment_folder import WAITING, SegmentFolder
 from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.cli.app import app
 from driftloop.infra.processes.child import Child
@@ -244,7 +244,7 @@ def test_after_every_step_of_a_compaction_each_row_is_there_once(tmp_path: Path)
         fill(store, segments=7)
         compact(store)
         fill(store, segments=6, start=70)
-        done = list(islice(Shelf(folder / "churn", SMALL).tidying(0, everything=True), steps))
+        done = list(islice(SegmentFolder(folder / "churn", SMALL).tidying(0, everything=True), steps))
         seen = visible(folder)
         assert len(seen) == len(set(seen)) >= 70
         for reader in (store, ParquetStore(folder, SMALL)):
@@ -304,9 +304,9 @@ class Folder(RuleBasedStateMachine):
 
     @rule(steps=st.integers(0, 12), everything=st.booleans())
     def crash(self, steps: int, everything: bool) -> None:
-        shelf, now = Shelf(self.path / "churn", self.settings), int(time.time() * 1000)
+        segments, now = SegmentFolder(self.path / "churn", self.settings), int(time.time() * 1000)
         if self.written:
-            list(islice(shelf.tidying(now, everything), steps))
+            list(islice(segments.tidying(now, everything), steps))
         self.store = ParquetStore(self.path, self.settings)
 
     @invariant()
@@ -413,8 +413,8 @@ def test_a_file_that_retention_takes_from_under_a_reader_makes_it_list_again(tmp
     store = ParquetStore(tmp_path, SMALL)
     fill(store, segments=10)
     compact(store)
-    shelf = Shelf(tmp_path / "churn", SMALL)
-    oldest, newest = shelf.look().files
+    segments = SegmentFolder(tmp_path / "churn", SMALL)
+    oldest, newest = segments.look().files
     oldest.path.unlink()
     assert sorted(store.newest("churn", 1000).ids.tolist()) == numbered(50, start=50)
     spoil_rows(newest.path)

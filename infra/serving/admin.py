@@ -102,8 +102,13 @@ def _described(served: Served) -> dict[str, object]:
             "weight": served.weights.get(version, 0),
             "blend": dict(served.blends.get(version, served.blend)),
             "replicas": [
-                {"url": keeper.url, "pid": keeper.pid, "ready": keeper.ready, "in_flight": keeper.in_flight}
-                for keeper in revision.keepers
+                {
+                    "url": supervisor.url,
+                    "pid": supervisor.pid,
+                    "ready": supervisor.ready,
+                    "in_flight": supervisor.in_flight,
+                }
+                for supervisor in revision.supervisors
             ],
         }
         for version, revision in served.revisions.items()

@@ -1,4 +1,4 @@
-"""All versions that the host serves: what the plan says, made true by keepers, one a replica.
+"""All versions that the host serves: what the plan says, made true by supervisors, one a replica.
 
 Runs on one event loop, so between two awaits nothing changes: a request that picks a replica has it
 counted in flight before a retirement can look.
@@ -18,7 +18,7 @@ from driftloop.infra.serving import blend
 from driftloop.infra.serving import plan as plans
 from driftloop.infra.serving.asgi import Refused
 from driftloop.infra.serving.plan import Plan
-from driftloop.infra.serving.replica_supervisor import MAX_CRASHES, Keeper, Launch
+from driftloop.infra.serving.replica_supervisor import MAX_CRASHES, Launch, ReplicaSupervisor
 from driftloop.infra.serving.split import Split
 
 DRAIN_SECONDS = 30.0
@@ -41,32 +41,32 @@ class State(StrEnum):
 class Revision:
     """One version's replicas."""
 
-    keepers: list[Keeper] = field(default_factory=list)
+    supervisors: list[ReplicaSupervisor] = field(default_factory=list)
     _turn: "count[int]" = field(default_factory=count)
 
     @property
     def able(self) -> bool:
         """Whether anybody can answer."""
-        return any(keeper.ready for keeper in self.keepers)
+        return any(supervisor.ready for supervisor in self.supervisors)
 
     @property
     def state(self) -> State:
         """How it is now."""
-        if all(keeper.ready for keeper in self.keepers):
+        if all(supervisor.ready for supervisor in self.supervisors):
             return State.READY
         return State.STARTING if self.error is None else State.BROKEN
 
     @property
     def error(self) -> str | None:
         """Why it can't be served; None while there is hope."""
-        if any(keeper.was_ready for keeper in self.keepers):
+        if any(supervisor.was_ready for supervisor in self.supervisors):
             return None
-        lost = (one.error for one in self.keepers if one.hopeless or one.crashes >= MAX_CRASHES)
+        lost = (one.error for one in self.supervisors if one.hopeless or one.crashes >= MAX_CRASHES)
         return next(lost, None)
 
-    def pair(self) -> Sequence[Keeper]:
+    def pair(self) -> Sequence[ReplicaSupervisor]:
         """Whom to ask, and whom to ask if that fails; round robin over those that are ready."""
-        ready = [keeper for keeper in self.keepers if keeper.ready]
+        ready = [supervisor for supervisor in self.supervisors if supervisor.ready]
         if not ready:
             return ()
         turn = next(self._turn)
@@ -123,7 +123,7 @@ class Fleet:
         revision = self.models[model].revisions[version]
         if revision.state is State.BROKEN and version not in self.models[model].weights:
             self._forget(model, version)
-            self._end_later(revision.keepers)
+            self._end_later(revision.supervisors)
         return revision
 
     def weigh(self, model: str, weights: Mapping[str, int]) -> None:
@@ -175,13 +175,13 @@ class Fleet:
             raise Refused(409, f"{model}:{version} still gets {weight} % of the traffic; move it away first")
         revision = served.revisions[version]
         self._forget(model, version)
-        await _end(revision.keepers)
+        await _end(revision.supervisors)
 
     async def close(self) -> None:
         """End all replicas; the plan stays."""
         revisions = [one for served in self.models.values() for one in served.revisions.values()]
-        keepers = [keeper for revision in revisions for keeper in revision.keepers]
-        await asyncio.gather(*(keeper.stop() for keeper in keepers), *self._ending)
+        supervisors = [supervisor for revision in revisions for supervisor in revision.supervisors]
+        await asyncio.gather(*(supervisor.stop() for supervisor in supervisors), *self._ending)
 
     def served(self, model: str) -> Served:
         """The model. Raises Refused (404), saying which there are."""
@@ -203,10 +203,12 @@ class Fleet:
         )
 
     def _scale(self, model: str, version: str, replicas: int) -> None:
-        keepers = self.models.setdefault(model, Served()).revisions.setdefault(version, Revision()).keepers
-        for place in range(len(keepers), replicas):
-            keepers.append(Keeper(self._launch, model, version, place, self._session))
-        surplus, keepers[replicas:] = keepers[replicas:], []
+        supervisors = (
+            self.models.setdefault(model, Served()).revisions.setdefault(version, Revision()).supervisors
+        )
+        for place in range(len(supervisors), replicas):
+            supervisors.append(ReplicaSupervisor(self._launch, model, version, place, self._session))
+        surplus, supervisors[replicas:] = supervisors[replicas:], []
         if surplus:
             self._end_later(surplus)
 
@@ -230,17 +232,17 @@ class Fleet:
             plans.save(self._file, changed)
             self._plan = changed
 
-    def _end_later(self, keepers: Sequence[Keeper]) -> None:
-        task = asyncio.create_task(_end(keepers))
+    def _end_later(self, supervisors: Sequence[ReplicaSupervisor]) -> None:
+        task = asyncio.create_task(_end(supervisors))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
-async def _end(keepers: Sequence[Keeper]) -> None:
-    await asyncio.gather(*(_drain_and_stop(keeper) for keeper in keepers))
+async def _end(supervisors: Sequence[ReplicaSupervisor]) -> None:
+    await asyncio.gather(*(_drain_and_stop(supervisor) for supervisor in supervisors))
 
 
-async def _drain_and_stop(keeper: Keeper) -> None:
-    if not await keeper.drained(DRAIN_SECONDS):
-        log.warning("a replica is ended with requests in flight", extra={"replica": keeper.name})
-    await keeper.stop()
+async def _drain_and_stop(supervisor: ReplicaSupervisor) -> None:
+    if not await supervisor.drained(DRAIN_SECONDS):
+        log.warning("a replica is ended with requests in flight", extra={"replica": supervisor.name})
+    await supervisor.stop()

@@ -49,7 +49,7 @@ class Launch:
         return Child.start(name, command, log_file)
 
 
-class Keeper:
+class ReplicaSupervisor:
     """One place among a version's replicas, and the process in it."""
 
     def __init__(

@@ -23,7 +23,7 @@ from driftloop.infra.serving.blend import BLEND_HEADER
 from driftloop.infra.serving.fleet import Fleet, Served
 from driftloop.infra.serving.protocol import ROWS_HEADER, Rows, Scored
 from driftloop.infra.serving.replica import LATENCY_BUCKETS
-from driftloop.infra.serving.replica_supervisor import Keeper
+from driftloop.infra.serving.replica_supervisor import ReplicaSupervisor
 from driftloop.infra.serving.split import Split
 from driftloop.infra.serving.traffic import Failure, Tally
 
@@ -162,12 +162,12 @@ class Router:
     async def _try(self, served: Served, model: str, version: str, page: str, body: bytes) -> Answer | None:
         revision = served.revisions.get(version)
         asked = False
-        for keeper in revision.pair() if revision else ():
-            if not keeper.ready:
+        for supervisor in revision.pair() if revision else ():
+            if not supervisor.ready:
                 continue  # it was the first of the pair, too, and just didn't answer
             asked = True
             reply = await self._forward(
-                "POST", keeper, page, body, served.headers.get(version, served.header)
+                "POST", supervisor, page, body, served.headers.get(version, served.header)
             )
             self._tally.count(model, version, rows=reply.rows, seconds=reply.seconds, failure=reply.failure)
             self._forwards.labels(model, version, "failed" if reply.failure else "answered").inc()
@@ -178,30 +178,30 @@ class Router:
         return None
 
     async def _forward(
-        self, method: str, keeper: Keeper, page: str, body: bytes = b"", blend: str = ""
+        self, method: str, supervisor: ReplicaSupervisor, page: str, body: bytes = b"", blend: str = ""
     ) -> Reply:
         """What a replica answers."""
-        keeper.in_flight += 1
+        supervisor.in_flight += 1
         began = time.perf_counter()
         try:
             async with self._session.request(
                 method,
-                keeper.url + page,
+                supervisor.url + page,
                 data=body or None,
                 headers={**_JSON, BLEND_HEADER: blend} if blend else _JSON,
             ) as reply:
                 given = Answer(reply.status, await reply.read(), reply.content_type.encode())
                 rows = int(reply.headers.get(ROWS_HEADER, 0))
         except TimeoutError:  # hanging
-            keeper.suspect()
+            supervisor.suspect()
             return Reply(None, "timeout", seconds=time.perf_counter() - began)
         except aiohttp.ClientConnectorError:  # nobody there
-            keeper.suspect()
+            supervisor.suspect()
             return Reply(None, "error")
         except (aiohttp.ClientError, OSError):  # the connection broke, which says little about the next one
             return Reply(None, "error")
         finally:
-            keeper.in_flight -= 1
+            supervisor.in_flight -= 1
         if given.status >= 500:
             return Reply(given, "error")
         return Reply(given, rows=rows, seconds=time.perf_counter() - began)
@@ -213,8 +213,8 @@ class Router:
             known = ", ".join(self._fleet.served(model).revisions)
             raise Refused(404, f"{model}:{version} is not served here; there is {known}")
         page = "/" + "/".join(quote(part, safe="") for part in request.path)
-        for keeper in revision.pair():
-            reply = await self._forward(method, keeper, page, request.body)
+        for supervisor in revision.pair():
+            reply = await self._forward(method, supervisor, page, request.body)
             if reply.answer is not None:
                 return reply.answer
         raise Refused(503, f"no replica of {model}:{version} answers just now; it is {revision.state}")

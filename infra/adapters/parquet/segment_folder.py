@@ -60,7 +60,7 @@ class Listing:
         return sorted(mine, key=lambda one: (one.offsets.last if one.offsets else 0, one.path.stem))
 
 
-class Shelf:
+class SegmentFolder:
     """A model's folder. Methods raise what `parquet_files` raises, Moved included."""
 
     def __init__(self, folder: Path, settings: StoreSettings) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from driftloop.infra.adapters.parquet import files
 from driftloop.infra.adapters.parquet.files import ABANDONED_SECONDS, Moved
 from driftloop.infra.adapters.parquet.rows import examples_of, newest_of, table_of, united
-from driftloop.infra.adapters.parquet.segment_folder import Shelf
+from driftloop.infra.adapters.parquet.segment_folder import SegmentFolder
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import DriftloopError, Unavailable
 from driftloop.schemas.settings import StoreSettings
@@ -67,7 +67,7 @@ class ParquetStore:
     def __init__(self, folder: Path, settings: StoreSettings | None = None) -> None:
         self._folder = folder
         self._settings = settings or StoreSettings()
-        self._shelves: dict[str, Shelf] = {}
+        self._segment_folders: dict[str, SegmentFolder] = {}
 
     def append(self, model: str, segment: str, examples: Examples) -> None:
         """Write them once: a segment that is there already changes nothing. Atomic and durable.
@@ -77,15 +77,15 @@ class ParquetStore:
         """
         if not len(examples):
             return
-        shelf, name = self._shelf(model), files.safe(segment)
+        segments, name = self._segments(model), files.safe(segment)
         offsets = files.offsets_of(name)
-        path = shelf.folder / f"{name}.parquet" if offsets is None else shelf.waiting_place(name)
+        path = segments.folder / f"{name}.parquet" if offsets is None else segments.waiting_place(name)
         with files.explained(path):
             present = path.exists()
-        if not present and (offsets is None or not self._settled(shelf, lambda: shelf.holds(name))):
+        if not present and (offsets is None or not self._settled(segments, lambda: segments.holds(name))):
             try:
                 with files.explained(path):
-                    files.write_once(table_of(examples), shelf.folder, path)
+                    files.write_once(table_of(examples), segments.folder, path)
             except Moved as moved:
                 raise Unavailable(f"{path}: its folder was removed") from moved
 
@@ -95,8 +95,8 @@ class ParquetStore:
         A feature that a segment lacks is missing there; one that is text anywhere is text everywhere. An
         id that was written twice (a replay cut into other segments) comes once, so fewer rows may come.
         """
-        shelf = self._shelf(model)
-        tables = self._settled(shelf, lambda: _candidates(shelf, rows, since))
+        segments = self._segments(model)
+        tables = self._settled(segments, lambda: _candidates(segments, rows, since))
         return examples_of(newest_of(united(tables[::-1]), rows, since))
 
     def count(self, model: str) -> int:
@@ -105,8 +105,8 @@ class ParquetStore:
 
     def contents(self, model: str) -> Contents:
         """What is there, from the index and footers alone."""
-        shelf = self._shelf(model)
-        listing = self._settled(shelf, shelf.look)
+        segments = self._segments(model)
+        listing = self._settled(segments, segments.look)
         every = [*listing.files, *listing.waiting]
         return Contents(
             model,
@@ -130,10 +130,10 @@ class ParquetStore:
 
         Raises nothing: what was appended is safe, and the next call tries again.
         """
-        shelf = self._shelf(model)
+        segments = self._segments(model)
         try:
-            with _alone(shelf.folder, wait=False) as mine:
-                for _ in shelf.tidying(_now(), everything=False) if mine else ():
+            with _alone(segments.folder, wait=False) as mine:
+                for _ in segments.tidying(_now(), everything=False) if mine else ():
                     pass
         except (DriftloopError, Moved) as error:
             log.warning("store not tidied", extra={"model": model, "error": str(error)})
@@ -143,35 +143,35 @@ class ParquetStore:
 
         Waits for whoever is doing it already.
         """
-        shelf = self._shelf(model)
-        if not shelf.folder.exists():
+        segments = self._segments(model)
+        if not segments.folder.exists():
             return
-        with _alone(shelf.folder, wait=True):
+        with _alone(segments.folder, wait=True):
             try:
-                yield from shelf.tidying(_now(), everything=True)
+                yield from segments.tidying(_now(), everything=True)
             except Moved as moved:
                 raise Unavailable(f"{moved} was changed by somebody who doesn't lock the folder") from moved
 
-    def _shelf(self, model: str) -> Shelf:
-        if model not in self._shelves:
-            self._shelves[model] = Shelf(self._folder / files.safe(model), self._settings)
-        return self._shelves[model]
+    def _segments(self, model: str) -> SegmentFolder:
+        if model not in self._segment_folders:
+            self._segment_folders[model] = SegmentFolder(self._folder / files.safe(model), self._settings)
+        return self._segment_folders[model]
 
-    def _settled(self, shelf: Shelf, ask: Callable[[], Answer]) -> Answer:
+    def _settled(self, segments: SegmentFolder, ask: Callable[[], Answer]) -> Answer:
         """The answer, asked again when files went meanwhile."""
         for _ in range(ATTEMPTS):
             try:
                 return ask()
             except Moved as moved:
                 last = moved
-        raise Unavailable(f"{shelf.folder}: files change faster than they can be listed, {last} last")
+        raise Unavailable(f"{segments.folder}: files change faster than they can be listed, {last} last")
 
 
-def _candidates(shelf: Shelf, rows: int, since: int | None) -> list[pa.Table]:
+def _candidates(segments: SegmentFolder, rows: int, since: int | None) -> list[pa.Table]:
     """Files from the newest label back, until no unread one can have a row that belongs to `rows`."""
     tables: list[pa.Table] = []
     best: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    listing = shelf.look()
+    listing = segments.look()
     for segment in sorted([*listing.files, *listing.waiting], key=lambda one: (-one.last, one.path)):
         full = len(best) >= rows and (rows < 1 or best.min() > segment.last)
         if full or (since is not None and segment.last < since):
