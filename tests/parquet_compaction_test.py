@@ -343,7 +343,7 @@ TestFolder.settings = hypothesis_settings(max_examples=40, stateful_step_count=2
 COMPACTOR = """
 import sys
 from pathlib import Path
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.schemas.settings import StoreSettings
 from tests.parquet_compaction_test import fill
 

@@ -25,7 +25,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from driftloop.infra.adapters.parquet_store import ParquetStore
+from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.mlops_core.data.examples import backfill
 
 folder, name, rows, segments = sys.argv[1:]
