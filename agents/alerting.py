@@ -19,8 +19,8 @@ from driftloop.schemas.events import (
     TrainingFailed,
 )
 from driftloop.streams import topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.routes import Emitted
 
 Severity = Literal["info", "warning", "critical"]

@@ -13,10 +13,11 @@ from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids
 from driftloop.schemas.events import AlertRaised, DriftMeasured
 from driftloop.schemas.settings import DriftSettings
-from driftloop.streams import bases, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
-from driftloop.streams.consume import parked
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.processing.runner import parked
 from driftloop.streams.routes import Emitted
 
 KEPT = 8

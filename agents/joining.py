@@ -13,11 +13,13 @@ from driftloop.schemas.events import Span
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.stages import LabelledExamples, Outcomes
-from driftloop.streams import bases, codec, metrics, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
-from driftloop.streams.consume import parked
+from driftloop.streams import metrics, topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.processing.runner import parked
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000
 ROWS_A_MESSAGE = 2_000

@@ -18,9 +18,10 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.stages import Outcomes
-from driftloop.streams import bases, metrics, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
+from driftloop.streams import metrics, topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.routes import Emitted
 
 

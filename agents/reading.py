@@ -11,11 +11,11 @@ from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from driftloop.streams import codec, rows
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.consume import parked
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing.runner import parked
 from driftloop.streams.routes import Emitted
-from driftloop.streams.rows import Refused, Run
+from driftloop.streams.wire import codec, rows
+from driftloop.streams.wire.rows import Refused, Run
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
 Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)

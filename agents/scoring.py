@@ -18,10 +18,12 @@ from driftloop.mlops_core.rollout import losses
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
-from driftloop.streams import bases, rows, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import rows
 
 Pools = dict[str, PoolChanged]
 """The newest word on each model's pool."""

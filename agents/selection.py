@@ -7,9 +7,10 @@ from driftloop.mlops_core.rollout import challengers
 from driftloop.mlops_core.rollout.challengers import Challengers
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses
-from driftloop.streams import bases, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.routes import Emitted
 
 State = dict[str, Challengers]

@@ -18,10 +18,12 @@ from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.mlops_core.ports import ExampleStore
 from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.stages import LabelledExamples
-from driftloop.streams import bases, codec, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000
 LEAST_MS = 1_000

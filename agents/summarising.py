@@ -21,12 +21,13 @@ from driftloop.mlops_core.errors import Unknown
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams import bases, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Chunk
-from driftloop.streams.consume import parked
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.processing.runner import parked
 from driftloop.streams.routes import Emitted
-from driftloop.streams.rows import Run
+from driftloop.streams.wire.rows import Run
 
 Key = tuple[str, str]
 """Model and version."""

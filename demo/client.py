@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driftloop.demo.flights import Flights
 from driftloop.schemas.records import LabelBatch
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 ROWS_A_REQUEST = 100
 REQUESTS_IN_FLIGHT = 3

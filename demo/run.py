@@ -26,7 +26,7 @@ from driftloop.infra.processes.stack import Stack
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 MODEL = "flights"
 JANUARY_MS = 31 * 24 * 3600 * 1000

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from driftloop.schemas.settings import KafkaSettings as KafkaSettings
     from driftloop.schemas.settings import PublisherSettings as PublisherSettings
     from driftloop.schemas.settings import Settings as Settings
-    from driftloop.streams.publisher import Publisher as Publisher
+    from driftloop.streams.producer.publisher import Publisher as Publisher
 
 _MODULE_OF = {
     "DataConfig": "schemas.configs",
@@ -37,7 +37,7 @@ _MODULE_OF = {
     "ModelConfig": "schemas.configs",
     "Prediction": "schemas.records",
     "PredictionBatch": "schemas.records",
-    "Publisher": "streams.publisher",
+    "Publisher": "streams.producer.publisher",
     "PublisherSettings": "schemas.settings",
     "Settings": "schemas.settings",
 }

@@ -1,9 +1,10 @@
 """How far agents are behind, seen from outside: a group's committed offsets against the ends of its topics.
 
-A worker's own view (`streams.lag`) ends with the worker. While an agent is dead, its committed offsets stand
-still and the ends grow, so this view needs no agent. Offsets are committed once a second, so records that
-came since the look before are no backlog: an agent is behind once it has not done what was there a look ago.
-The embedded broker says as a partition's end where its last batch begins: records are then a lower bound.
+A worker's own view (`streams.processing.lag`) ends with the worker. While an agent is dead, its committed
+offsets stand still and the ends grow, so this view needs no agent. Offsets are committed once a second, so
+records that came since the look before are no backlog: an agent is behind once it has not done what was
+there a look ago. The embedded broker says as a partition's end where its last batch begins: records are
+then a lower bound.
 """
 
 import time
@@ -23,8 +24,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import broker_log, ranges, rows
-from driftloop.streams.chunks import Arrived
+from driftloop.streams import ranges
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.producer import client_log
+from driftloop.streams.wire import rows
 
 ANSWER_SECONDS = 3.0
 FETCH_SECONDS = 1.0
@@ -67,9 +70,9 @@ class Backlogs:
     def __init__(self, kafka: KafkaSettings, agents: Iterable[str]) -> None:
         self._kafka = kafka
         self._groups = {name: f"{kafka.prefix}driftloop-{name}" for name in agents}
-        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap}, logger=broker_log.log)
+        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap}, logger=client_log.log)
         fetching = {**ranges.config(kafka), "fetch.message.max.bytes": FETCH_BYTES}
-        self._consumer = Consumer(fetching, logger=broker_log.log)
+        self._consumer = Consumer(fetching, logger=client_log.log)
         self._before: Offsets = {}
         """Ends at the look before."""
 

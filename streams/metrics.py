@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from prometheus_client import REGISTRY, Counter, Gauge, start_http_server
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.streams.delays import Histogram
+from driftloop.streams.label_delays import Histogram
 
 _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's state", ["agent", "topic"])
 _PERFORMING = Gauge("driftloop_effects_performing", "Effects that an agent is carrying out", ["agent"])

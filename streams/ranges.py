@@ -9,8 +9,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import broker_log, topics
-from driftloop.streams.chunks import Arrived
+from driftloop.streams import topics
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.producer import client_log
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def records(
     Raises:
         Unavailable: the broker doesn't answer.
     """
-    with closing(Consumer(config(kafka), logger=broker_log.log)) as consumer:
+    with closing(Consumer(config(kafka), logger=client_log.log)) as consumer:
         for message in _messages(consumer, TopicPartition(topic, partition, first)):
             if last is None or message.offset() <= last:
                 yield _arrived(message)
@@ -48,7 +49,7 @@ def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
     Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
     """
     last = None
-    with closing(Consumer(config(kafka), logger=broker_log.log)) as consumer:
+    with closing(Consumer(config(kafka), logger=client_log.log)) as consumer:
         where = TopicPartition(topic, partition)
         try:
             _, end = consumer.get_watermark_offsets(where, timeout=ANSWER_SECONDS)

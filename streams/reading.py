@@ -10,7 +10,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import broker_log, codec, ranges, topics
+from driftloop.streams import ranges, topics
+from driftloop.streams.producer import client_log
+from driftloop.streams.wire import codec
 
 ANSWER_SECONDS = 10.0
 REFRESH_MS = 2000
@@ -25,7 +27,7 @@ class Reader:
         self._at_end: set[tuple[str, int]] = set()
         self._consumer = Consumer(
             {**ranges.config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
-            logger=broker_log.log,
+            logger=client_log.log,
         )
         self._assigned = self._partitions()
         self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])

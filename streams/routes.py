@@ -8,8 +8,9 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import Event, PoolChanged
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from driftloop.streams import codec, topics
-from driftloop.streams.outgoing import Outgoing
+from driftloop.streams import topics
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.wire import codec
 
 Emitted = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter
 

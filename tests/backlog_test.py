@@ -12,7 +12,7 @@ from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.backlog import Backlog, Backlogs, Stamp, backlog
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from tests.dashboard_server import eventually, serving
 
 HOUR = 3_600_000

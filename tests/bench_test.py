@@ -27,8 +27,8 @@ from driftloop.infra.adapters import folder_reader
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import DriftDetected, DriftKind
 from driftloop.schemas.records import PredictionBatch
-from driftloop.streams import codec
-from driftloop.streams.blocks import Block
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.blocks import Block
 
 MEASURED = [
     (

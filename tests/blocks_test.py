@@ -13,10 +13,11 @@ from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.features import Column, Kind
 from driftloop.mlops_core.data.profile import ColumnProfile
 from driftloop.schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
-from driftloop.streams import blocks, codec, packing, rows
-from driftloop.streams.blocks import LEAST_ROWS, MAGIC, Block
-from driftloop.streams.chunks import Arrived
-from driftloop.streams.splitting import split_by_partition
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.producer import serializer
+from driftloop.streams.wire import blocks, codec, rows
+from driftloop.streams.wire.blocks import LEAST_ROWS, MAGIC, Block
+from driftloop.streams.wire.splitting import split_by_partition
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 BATCH = PredictionBatch(
@@ -177,7 +178,7 @@ def test_many_rows_travel_as_a_block_and_few_as_json() -> None:
     def sent(count: int) -> list[bytes]:
         ids = [str(one) for one in range(count)]
         batch = LabelBatch(model="m", ids=ids, at=list(range(count)), labels=[0.5] * count)
-        return [message.value for message in packing.packed(batch, "labels", partitions=3)]
+        return [message.value for message in serializer.packed(batch, "labels", partitions=3)]
 
     assert all(value.startswith(MAGIC) for value in sent(LEAST_ROWS))
     assert all(value.startswith(b"{") for value in sent(LEAST_ROWS - 1))
@@ -196,10 +197,10 @@ def many_rows(rows: int, city: str = "JFK") -> PredictionBatch:
 
 def test_a_batch_that_was_spooled_whole_is_sent_as_it_would_have_been() -> None:
     batch = many_rows(LEAST_ROWS)
-    [spooled] = packing.whole(batch, "predictions")
+    [spooled] = serializer.whole(batch, "predictions")
     again = codec.decode_record(spooled.value)
     assert isinstance(again, PredictionBatch)
-    sent, later = (list(packing.packed(one, "predictions", partitions=3)) for one in (batch, again))
+    sent, later = (list(serializer.packed(one, "predictions", partitions=3)) for one in (batch, again))
     assert [(one.partition, one.key, one.value) for one in later] == [
         (one.partition, one.key, one.value) for one in sent
     ]
@@ -208,9 +209,9 @@ def test_a_batch_that_was_spooled_whole_is_sent_as_it_would_have_been() -> None:
 def test_a_block_that_is_too_large_for_kafka_is_cut() -> None:
     batch = many_rows(1 << 16)  # eight bytes a value, so 22 columns are 11 MB
     wide = batch.model_copy(update={"features": {f"x{n}": batch.features["miles"] for n in range(20)}})
-    messages = list(packing.packed(wide, "predictions", partitions=1))
+    messages = list(serializer.packed(wide, "predictions", partitions=1))
     assert len(messages) > 1
-    assert all(len(one.value) <= packing.LARGEST_VALUE for one in messages)
+    assert all(len(one.value) <= serializer.LARGEST_VALUE for one in messages)
     found = [run.rows for one in messages for run in read(one.value).runs]
     assert [one for rows in found for one in rows.ids] == batch.ids
 

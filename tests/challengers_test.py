@@ -30,8 +30,9 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses
-from driftloop.streams import codec, topics
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams import topics
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.wire import codec
 
 MODEL = "flights"
 AUTO = RolloutSettings(pool=4)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams.changelog import PART_BYTES, Changelog
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
-from driftloop.streams.snapshots import Snapshot, Step
+from driftloop.streams.processing.changelog import PART_BYTES, Changelog
+from driftloop.streams.processing.checkpoints import Snapshot, Step
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
 from tests.chaos import accounts as accounts_of
 from tests.chaos import loop, trial

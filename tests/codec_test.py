@@ -63,7 +63,8 @@ from driftloop.schemas.records import (
     PredictionBatch,
     Record,
 )
-from driftloop.streams import codec, topics
+from driftloop.streams import topics
+from driftloop.streams.wire import codec
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 

@@ -15,14 +15,15 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AlertRaised
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import bases, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.consume import Loop
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import NotDelivered
+from driftloop.streams import topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, unpack
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing.runner import Loop
+from driftloop.streams.producer.publisher import NotDelivered
+from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.routes import Emitted
-from driftloop.streams.snapshots import Memory, Snapshot, Step, unpack
 
 KAFKA = KafkaSettings()
 

@@ -16,7 +16,7 @@ from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.processes.child import Child, free_port, listening, python_command
 from driftloop.schemas.events import RolloutRolledBack
 from driftloop.streams import admin, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from tests.dashboard_server import Running, eventually, serving
 from tests.selection_story import Requested
 from tests.story import Narrator, dead_letter

@@ -16,9 +16,10 @@ from driftloop.infra.processes.child import free_port
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings, Settings
-from driftloop.streams import admin, codec, topics
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
+from driftloop.streams import admin, topics
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.wire import codec
 
 Seen = TypeVar("Seen")
 

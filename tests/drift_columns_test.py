@@ -18,8 +18,8 @@ from driftloop.schemas.events import ColumnsChanged
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams import codec
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
 ROWS = 64

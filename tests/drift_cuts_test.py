@@ -21,8 +21,8 @@ from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams import codec
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
 Columns = dict[str, np.ndarray]

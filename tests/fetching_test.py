@@ -13,15 +13,16 @@ from driftloop.infra.brokers import Broker
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, codec, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.app import build_app, run_all
+from driftloop.streams import admin, topics
 from driftloop.streams.backlog import Backlogs
-from driftloop.streams.chunks import AHEAD, Chunk
-from driftloop.streams.fetching import FETCH_BYTES, FETCH_WAIT_MS
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.app import build_app, run_all
+from driftloop.streams.processing.faust_transport import AHEAD, Chunk
+from driftloop.streams.processing.fetching import FETCH_BYTES, FETCH_WAIT_MS
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import codec
 
 
 class Held(WithoutEffects):

@@ -24,7 +24,7 @@ from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import admin, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
 from tests import serving_rig as rig
 from tests.chaos.accounts import ORPHAN, RECORD, Once

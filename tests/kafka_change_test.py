@@ -11,9 +11,10 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from driftloop.infra.processes.child import Child
 from driftloop.schemas.dead_letters import KEPT_BYTES
 from driftloop.schemas.records import FeatureBatch, FeatureRow
-from driftloop.streams import codec, topics
-from driftloop.streams.publisher import Publisher, TooLarge
+from driftloop.streams import topics
+from driftloop.streams.producer.publisher import Publisher, TooLarge
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 from tests.chaos import trial
 from tests.chaos.accounts import Accounts
 from tests.chaos.load import HOUR_MS, Load

@@ -19,11 +19,11 @@ from driftloop.schemas.events import AlertRaised, DriftDetected, DriftKind
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, MetricsSettings, PublisherSettings, Settings
 from driftloop.streams import admin, topics
-from driftloop.streams.agent import WithoutEffects
-from driftloop.streams.app import build_app, run_all
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.lag import PATIENCE, Alarm, Behind, Lag
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.app import build_app, run_all
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing.lag import PATIENCE, Alarm, Behind, Lag
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
 from driftloop.streams.routes import Emitted
 

@@ -21,8 +21,8 @@ from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.events import RolloutPromoted, RolloutStarted
 from driftloop.schemas.settings import KafkaSettings, TrainingSettings
 from driftloop.streams import admin, routes, topics
-from driftloop.streams.publisher import Publisher
-from driftloop.streams.snapshots import signed
+from driftloop.streams.processing.checkpoints import signed
+from driftloop.streams.producer.publisher import Publisher
 
 SEED = 7
 TRAINING = TrainingSettings(rounds=10)

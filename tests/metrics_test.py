@@ -16,11 +16,11 @@ from driftloop.mlops_core.data.join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.streams import codec
-from driftloop.streams.broker_log import QUIET_SECONDS, Seldom
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.delays import Histogram
+from driftloop.streams.label_delays import Histogram
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.producer.client_log import QUIET_SECONDS, Seldom
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import codec
 from tests.agents_test import NOBODY
 from tests.consume_test import Cluster, worker
 

@@ -25,18 +25,14 @@ from driftloop.schemas.records import (
     PredictionBatch,
 )
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, codec, topics
-from driftloop.streams.line import Line
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.partitions import Partitions
-from driftloop.streams.publisher import (
-    BufferFull,
-    NotDelivered,
-    Publisher,
-    TooLarge,
-)
+from driftloop.streams import admin, topics
+from driftloop.streams.producer.client import Line
+from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, TooLarge
+from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.reading import Reader
-from driftloop.streams.splitting import partition_of
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.splitting import partition_of
 
 WIDE = PredictionBatch(
     model="m",

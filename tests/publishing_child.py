@@ -9,7 +9,7 @@ from pathlib import Path
 
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 
 def main(bootstrap: str, prefix: str, folder: str) -> None:

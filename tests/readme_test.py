@@ -7,7 +7,8 @@ import pytest
 
 from driftloop.schemas.records import Label, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, codec, topics
+from driftloop.streams import admin, topics
+from driftloop.streams.wire import codec
 from tests.publisher_test import read
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -27,7 +27,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.records import LabelBatch
 from driftloop.streams import reading
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 MODEL = "toy"
 ROWS = 4_000

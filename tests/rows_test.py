@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.schemas.records import AnyRecord, FeatureRow, Label, Prediction
-from driftloop.streams import codec, rows
-from driftloop.streams.chunks import Arrived
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.wire import codec, rows
 
 EVENT: dict[str, Any] = {
     "type": "prediction",

@@ -21,10 +21,11 @@ from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
-from driftloop.streams import codec, routes, topics
-from driftloop.streams.agent import Resolving
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.consume import Loop
+from driftloop.streams import routes, topics
+from driftloop.streams.processing.agent import Resolving
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing.runner import Loop
+from driftloop.streams.wire import codec
 from tests.consume_test import Cluster
 from tests.lessons import lessons
 

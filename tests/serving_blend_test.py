@@ -28,8 +28,10 @@ from driftloop.mlops_core.ports import Fitted
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, codec, packing, topics
+from driftloop.streams import admin, topics
+from driftloop.streams.producer import serializer
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess
 
@@ -98,7 +100,7 @@ def published(kafka: KafkaSettings) -> list[Prediction]:
         while not reader.caught_up:
             for _, message in reader.poll(0.1):
                 read = codec.decode_record(message.value())
-                rows = packing.singles(read) if isinstance(read, Batch) else [read]
+                rows = serializer.singles(read) if isinstance(read, Batch) else [read]
                 found += [row for row in rows if isinstance(row, Prediction)]
     return found
 

@@ -5,8 +5,10 @@ from prometheus_client import CollectorRegistry
 from driftloop.infra.serving.publications import Publications
 from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, codec, packing, topics
+from driftloop.streams import admin, topics
+from driftloop.streams.producer import serializer
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 
 HUGE = "x" * 9_000_000
 
@@ -33,7 +35,7 @@ def test_an_answer_that_no_message_can_carry_is_counted_and_its_neighbours_are_p
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 record = codec.decode_record(message.value())
-                rows = packing.singles(record) if isinstance(record, PredictionBatch) else [record]
+                rows = serializer.singles(record) if isinstance(record, PredictionBatch) else [record]
                 ids += [row.id for row in rows if isinstance(row, Prediction)]
     assert sorted(ids) == ["after", "before"]
     failed = counters.get_sample_value("driftloop_publish_failures_total", {"reason": "too large"})

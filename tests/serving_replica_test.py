@@ -21,9 +21,11 @@ from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, codec, packing, topics
-from driftloop.streams.gathering import Single
+from driftloop.streams import admin, topics
+from driftloop.streams.producer import serializer
+from driftloop.streams.producer.batching import Single
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY
 
@@ -58,7 +60,7 @@ def published(kafka: KafkaSettings) -> list[Single]:
         while not reader.caught_up:
             for _, message in reader.poll(0.1):
                 read = codec.decode_record(message.value())
-                rows += packing.singles(read) if isinstance(read, Batch) else [read]
+                rows += serializer.singles(read) if isinstance(read, Batch) else [read]
     return rows
 
 

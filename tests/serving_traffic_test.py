@@ -16,8 +16,9 @@ from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.serving.traffic import Reports, Tally
 from driftloop.schemas.events import Traffic, TrafficMeasured
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, codec, topics
+from driftloop.streams import admin, topics
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY, HostProcess
 

@@ -29,9 +29,10 @@ from driftloop.schemas.events import (
     RetrainRequested,
 )
 from driftloop.schemas.settings import Settings, SettingsError
-from driftloop.streams import app, topics
-from driftloop.streams.agent import Agent
-from driftloop.streams.publisher import Publisher
+from driftloop.streams import topics
+from driftloop.streams.processing import app
+from driftloop.streams.processing.agent import Agent
+from driftloop.streams.producer.publisher import Publisher
 
 HOUR_MS = 3_600_000
 NAMED = {

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from driftloop.schemas.records import FeatureBatch, LabelBatch, PredictionBatch
-from driftloop.streams import codec
-from driftloop.streams.splitting import partition_of, split_by_partition
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.splitting import partition_of, split_by_partition
 
 LISTS: dict[str, Any] = {
     "model": "m",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.streams import spool as spools
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.spool import Spool, SpoolFull, SpoolTaken
+from driftloop.streams.producer import spool as spools
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
 
 LIMIT = 10_000_000
 

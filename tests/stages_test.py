@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from driftloop.agents.reading import staged
 from driftloop.schemas.records import Value
 from driftloop.schemas.stages import LabelledExamples, Outcomes
-from driftloop.streams import codec
+from driftloop.streams.wire import codec
 
 GOOD: Mapping[str, Any] = {
     "model": "flights",

@@ -23,9 +23,9 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams import codec
-from driftloop.streams.agent import Agent
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.processing.agent import Agent
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
 Fields = dict[str, Any]

@@ -13,8 +13,8 @@ from driftloop.schemas.records import Label, LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Settings
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import admin, topics
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.reading import Reader
 
 log = logging.getLogger(__name__)

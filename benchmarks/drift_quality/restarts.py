@@ -1,7 +1,8 @@
 """Killed at a random event, with 1 % of the messages delivered twice: the same alarms as without.
 
 Both stages of drift as the consuming loop runs them: the state of the newest dump, the records since then
-again, and a memory that knows each record by its place and its sender's count (see `streams.snapshots`).
+again, and a memory that knows each record by its place and its sender's count (see
+`streams.processing.checkpoints`).
 """
 
 import tempfile
@@ -23,11 +24,11 @@ from driftloop.mlops_core.ports import Fitted, ModelReader, Task
 from driftloop.schemas.events import DriftDetected, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
-from driftloop.streams import codec
-from driftloop.streams.agent import Agent, State
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.processing.agent import Agent, State
+from driftloop.streams.processing.checkpoints import Snapshot
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.routes import Emitted
-from driftloop.streams.snapshots import Snapshot
+from driftloop.streams.wire import codec
 
 _MODEL, _VERSION = "bench", "1"
 _BATCH = 100

@@ -32,7 +32,7 @@ from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
 from driftloop.schemas.records import LabelBatch
 from driftloop.schemas.settings import PerformanceSettings, RolloutSettings
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 IN_FLIGHT = 3
 """Requests at the same time."""

@@ -20,11 +20,12 @@ from driftloop.infra.wiring import agents
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams import bases, codec
-from driftloop.streams.agent import Agent, State
-from driftloop.streams.blocks import Block
-from driftloop.streams.chunks import CHUNK_BYTES, Arrived, Chunk
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import Agent, State
+from driftloop.streams.processing.faust_transport import CHUNK_BYTES, Arrived, Chunk
 from driftloop.streams.routes import Emitted
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.blocks import Block
 
 ROWS = 100_000
 SINGLE_ROWS = 20_000

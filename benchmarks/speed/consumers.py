@@ -14,7 +14,8 @@ import numpy as np
 import orjson
 
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import blocks, topics
+from driftloop.streams import topics
+from driftloop.streams.wire import blocks
 
 
 class Counted:

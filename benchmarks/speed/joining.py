@@ -21,9 +21,10 @@ from driftloop.infra.wiring import agents
 from driftloop.mlops_core.data.join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.streams import bases, codec
-from driftloop.streams.blocks import Block
-from driftloop.streams.chunks import Arrived, Chunk
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.blocks import Block
 
 HORIZON_MS = 100_000
 """Longer than `traffic.LABEL_DELAY_MS`; a row comes each millisecond, so it is as many rows."""

@@ -24,9 +24,10 @@ from driftloop.mlops_core.data.features import Column
 from driftloop.schemas.events import DriftDetected
 from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import DashboardSettings, KafkaSettings, Settings
-from driftloop.streams import codec, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams import topics
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 
 RATE = 5_000
 """Events a second, all models together."""

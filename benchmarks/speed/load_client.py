@@ -17,7 +17,7 @@ import orjson
 
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 CONNECTIONS = 8
 LABEL_ROWS = 500

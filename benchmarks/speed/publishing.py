@@ -14,8 +14,9 @@ from benchmarks.speed.table import Row
 from driftloop.infra.brokers.kafka import KafkaBroker
 from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, codec, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams import admin, topics
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.wire import codec
 
 ROWS = 100_000
 COLUMNAR_ROWS = 400_000

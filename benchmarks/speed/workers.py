@@ -17,7 +17,7 @@ from driftloop.schemas.events import DriftMeasured
 from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, RegistrySettings, Settings
 from driftloop.streams import admin, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
 
 STAGES = ("summarising", "drift")

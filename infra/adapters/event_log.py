@@ -7,7 +7,7 @@ from typing import TypeVar
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import reading, topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 Found = TypeVar("Found", bound=Event)
 

@@ -17,7 +17,7 @@ def errors() -> Iterator[None]:
     """Print our own errors in one line and exit with 1; everything else is a bug and keeps its traceback."""
     from driftloop.infra.brokers import BrokerUnavailable
     from driftloop.infra.processes.child import ChildFailed
-    from driftloop.streams.publisher import BufferFull, NotDelivered
+    from driftloop.streams.producer.publisher import BufferFull, NotDelivered
 
     try:
         yield
@@ -40,7 +40,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Fields())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for chatty in ("httpx", "aiokafka", "faust", "mode", "driftloop.streams.chunks"):
+    for chatty in ("httpx", "aiokafka", "faust", "mode", "driftloop.streams.processing.faust_transport"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a timer that comes late is no news here
 

@@ -9,7 +9,7 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DeployRequested, Event, RetrainRequested, RolloutAction, RolloutCommanded
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import topics
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.reading import Reader
 
 

@@ -13,7 +13,7 @@ from driftloop.infra.dashboard.lines import Tone
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, Backlogs
-from driftloop.streams.lag import spoken
+from driftloop.streams.processing.lag import spoken
 
 log = logging.getLogger(__name__)
 

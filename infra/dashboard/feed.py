@@ -20,7 +20,9 @@ from driftloop.infra.dashboard.state import Board
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import broker_log, codec, topics
+from driftloop.streams import topics
+from driftloop.streams.producer import client_log
+from driftloop.streams.wire import codec
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -120,7 +122,7 @@ class Feed:
                 "reconnect.backoff.max.ms": 1000,
                 "error_cb": self._shake,
             },
-            logger=broker_log.log,
+            logger=client_log.log,
         )
         try:
             self._follow(consumer)

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import packing
-from driftloop.streams.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
+from driftloop.streams.producer import serializer
+from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
 
 LINGER_MS = 50.0
 """How long an answer waits for others that travel to Kafka with it, at least. The `linger_ms` of 5 makes a
@@ -44,7 +44,7 @@ class Publications:
         if len(batch) > SMALL:
             self._counted(len(batch), partial(self._publisher.publish_batch, batch))
             return
-        for row in packing.singles(batch):
+        for row in serializer.singles(batch):
             self._counted(1, partial(self._publisher.publish, row))
 
     def close(self, seconds: float) -> None:

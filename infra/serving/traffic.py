@@ -19,7 +19,7 @@ from typing import Literal
 from driftloop.schemas import ids
 from driftloop.schemas.events import LATENCY_BOUNDS, Traffic, TrafficMeasured, latency_bucket
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams.publisher import BufferFull, NotDelivered, Publisher
+from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher
 
 LOOK_SECONDS = 0.25
 ALONE = 10

@@ -11,7 +11,7 @@ import typer
 from driftloop.infra.cli import console
 from driftloop.mlops_core.errors import Impossible
 from driftloop.schemas.settings import Settings
-from driftloop.streams.agent import Agent
+from driftloop.streams.processing.agent import Agent
 
 GARBAGE_AFTER = 50_000
 """New objects after which Python looks for cycles among them. Records on their way are no garbage: with its
@@ -135,7 +135,8 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     Raises:
         Impossible: a name that no agent has; a detector or trainer that one needs and nobody brought.
     """
-    from driftloop.streams import admin, app, metrics
+    from driftloop.streams import admin, metrics
+    from driftloop.streams.processing import app
 
     unknown = [name for name in names if name not in AGENTS]
     if unknown:

@@ -23,8 +23,9 @@ from driftloop.schemas.events import PerformanceMeasured
 from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBatch
 from driftloop.schemas.settings import Settings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams import codec, topics
+from driftloop.streams import topics
 from driftloop.streams.reading import Reader
+from driftloop.streams.wire import codec
 from tests.chaos.load import Ledger, rows_of
 
 MICROBATCH = 32

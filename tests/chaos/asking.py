@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from driftloop.schemas.records import LabelBatch
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 from tests.chaos.load import BEGINNING, MINUTE_MS, STEP_MS, Ledger, features_of
 
 ROWS = 20

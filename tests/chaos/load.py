@@ -25,7 +25,7 @@ from driftloop.schemas.records import (
     PredictionBatch,
     Value,
 )
-from driftloop.streams.publisher import Publisher
+from driftloop.streams.producer.publisher import Publisher
 
 BEGINNING = 1_700_000_000_000
 STEP_MS, MINUTE_MS, HOUR_MS = 2_000, 60_000, 3_600_000

@@ -192,7 +192,7 @@ function empty() {
   find("example").textContent = [
     "from driftloop.schemas.records import Label, Prediction",
     "from driftloop.schemas.settings import KafkaSettings",
-    "from driftloop.streams.publisher import Publisher",
+    "from driftloop.streams.producer.publisher import Publisher",
     "",
     `with Publisher(KafkaSettings(bootstrap="${kafka.bootstrap}"${prefix})) as publisher:`,
     '    publisher.publish(Prediction(model="flights", version="1", id="f-1", at=1772409600000,',

@@ -6,11 +6,12 @@ from collections import deque
 
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import packing, topics
-from driftloop.streams.gathering import Single, gathered
-from driftloop.streams.line import Line
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.partitions import Partitions
+from driftloop.streams import topics
+from driftloop.streams.producer import serializer
+from driftloop.streams.producer.batching import Single, gathered
+from driftloop.streams.producer.client import Line
+from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.record import Outgoing
 
 POLL_SECONDS = 0.05
 ASK_SECONDS = 5.0
@@ -96,7 +97,7 @@ class Queued:
             topic = self._topics[type(record)]
             try:
                 known = self._partitions_of(topic) if isinstance(record, Batch) else 1
-                for message in packing.packed(record, topic, known):
+                for message in serializer.packed(record, topic, known):
                     self._hand_over(message)
             except (TypeError, ValueError) as error:  # values that nobody checked and JSON has no words for
                 self._line.fail(topic, str(error), rows)

@@ -15,12 +15,14 @@ from confluent_kafka import KafkaError
 
 from driftloop.schemas.records import Batch, Record
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import codec, packing, topics
-from driftloop.streams.gathering import Single, gathered
-from driftloop.streams.line import Line
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.partitions import Partitions
-from driftloop.streams.spool import Position, Spool
+from driftloop.streams import topics
+from driftloop.streams.producer import serializer
+from driftloop.streams.producer.batching import Single, gathered
+from driftloop.streams.producer.client import Line
+from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.producer.spool import Position, Spool
+from driftloop.streams.wire import codec
 
 ASK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
@@ -154,7 +156,7 @@ class Spooled:
             known = self._partitions.of(topic, ASK_SECONDS) if isinstance(record, Batch) else 1
             if known is None:
                 raise _Unplaced(topic)
-            for message in packing.packed(record, topic, known):
+            for message in serializer.packed(record, topic, known):
                 yield message, positions
 
     def _topic_of(self, record: Record) -> str:

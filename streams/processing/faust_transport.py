@@ -20,7 +20,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
-from driftloop.streams.fetching import FetchingThread
+from driftloop.streams.processing.fetching import FetchingThread
 
 CHUNK_BYTES = 1_000_000
 """A chunk ends with the record that passes this; what follows from a chunk lies in memory, and in Kafka once

@@ -7,8 +7,8 @@
 Idempotent producer, `acks=all`: what was delivered is in Kafka once, in order. Single records that come
 within a moment travel as one columnar message a partition. Room is bounded, and what happens when there is
 none is a setting: `block`, `raise`, or `spool`, with which what was accepted outlives the death of this
-process (see `streams/spool.py`, docs/decisions/0009). Nothing is dropped silently: `flush`, `close` and
-leaving the `with` block raise NotDelivered for what the broker never acknowledged.
+process (see `streams/producer/spool.py`, docs/decisions/0009). Nothing is dropped silently: `flush`,
+`close` and leaving the `with` block raise NotDelivered for what the broker never acknowledged.
 
     BufferFull     no room: in memory, or on the disk
     TooLarge       one record that no Kafka message can carry
@@ -28,14 +28,16 @@ from confluent_kafka import KafkaError
 from driftloop.schemas.events import Event
 from driftloop.schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import codec, metrics, packing, topics
-from driftloop.streams.line import Line
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.packing import LARGEST_VALUE, TooLarge
-from driftloop.streams.partitions import Partitions
-from driftloop.streams.queued import Full, Queued
-from driftloop.streams.spool import Spool, SpoolFull, SpoolTaken
-from driftloop.streams.spooled import Spooled
+from driftloop.streams import metrics, topics
+from driftloop.streams.producer import serializer
+from driftloop.streams.producer.accumulator import Full, Queued
+from driftloop.streams.producer.client import Line
+from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.producer.serializer import LARGEST_VALUE, TooLarge
+from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
+from driftloop.streams.producer.spool_sender import Spooled
+from driftloop.streams.wire import codec
 
 __all__ = [
     "BufferFull",
@@ -123,12 +125,12 @@ class Publisher:
         self._check_open()
         topic = self._topics[type(record)]
         if self._spooled is None and not self._singly:
-            packing.check_size(record)
+            serializer.check_size(record)
             self._with_room(lambda: self._queued.put(record, 1))
             return
         value = codec.encode(record)
         if len(value) > LARGEST_VALUE:
-            packing.check_size(record)
+            serializer.check_size(record)
         if self._spooled is not None:
             self._write([Outgoing(topic, record.id, value)])
         else:
@@ -148,7 +150,7 @@ class Publisher:
         topic = self._topics[type(batch)]
         known = self._partitions.of(topic)
         self._write(
-            list(packing.whole(batch, topic) if known is None else packing.packed(batch, topic, known))
+            list(serializer.whole(batch, topic) if known is None else serializer.packed(batch, topic, known))
         )
 
     def publish_event(self, event: Event) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-from driftloop.streams.chunks import Chunk
+from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.topics import Topic
 
@@ -14,10 +14,10 @@ State_contra = TypeVar("State_contra", contravariant=True)
 class Agent(Protocol[State]):
     """Handles chunks of records; what it returns gets published, what it remembers survives a crash.
 
-    `handle` may change the state it is given: if it raises, the state is thrown away and taken from what
-    is remembered. The same records must lead from the same state to the same one: that is how a state is
-    found again (see `streams.snapshots`). It may raise `Temporary` (the chunk is tried again, nothing is
-    lost) or anything else (the record that did it becomes a dead letter, the others go on).
+    `handle` may change the state it is given: if it raises, the state is thrown away and taken from what is
+    remembered. The same records must lead from the same state to the same one: that is how a state is found
+    again (see `streams.processing.checkpoints`). It may raise `Temporary` (the chunk is tried again,
+    nothing is lost) or anything else (the record that did it becomes a dead letter, the others go on).
     """
 
     @property
@@ -27,7 +27,7 @@ class Agent(Protocol[State]):
 
     @property
     def steps(self) -> int:
-        """Chunks between two dumps of the whole state, at most; bytes decide, too (see `streams.bases`).
+        """Chunks between two dumps of the whole state, at most; bytes decide, too (see `bases`).
 
         1 is right for a small state and a handler that asks others than its state. What is large against a
         chunk takes `bases.MANY_STEPS`, for as many chunks to handle again after a crash.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, ranges, topics
-from driftloop.streams.chunks import Arrived
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
-from driftloop.streams.snapshots import Memory, Snapshot, Step, unpack
+from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, unpack
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
 
 PART_BYTES = 4_000_000
 """Half of what a message may have."""

@@ -21,12 +21,13 @@ from driftloop.mlops_core.errors import Temporary
 from driftloop.schemas import ids
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import bases, metrics, routes, topics
-from driftloop.streams.agent import Agent, Resolving, State
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import Publisher
-from driftloop.streams.snapshots import Memory, Snapshot, Step, signed
+from driftloop.streams import metrics, routes, topics
+from driftloop.streams.processing import bases
+from driftloop.streams.processing.agent import Agent, Resolving, State
+from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, signed
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.producer.record import Outgoing
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")

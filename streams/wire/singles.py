@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from driftloop.mlops_core.data.rows import RowKind
-from driftloop.streams import codec
+from driftloop.streams.wire import codec
 
 Fields = dict[str, Any]
 """A message as parsed."""

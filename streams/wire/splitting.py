@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.schemas.records import Batch
-from driftloop.streams.blocks import Block
+from driftloop.streams.wire.blocks import Block
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch | Block)
 _SHARED = frozenset({"type", "schema_version", "model", "version"})

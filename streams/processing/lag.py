@@ -18,9 +18,9 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import EVERY_MODEL, AlertRaised
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import metrics, routes
-from driftloop.streams.chunks import Chunk
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.publisher import NotDelivered, Publisher
+from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.producer.publisher import NotDelivered, Publisher
+from driftloop.streams.producer.record import Outgoing
 
 log = logging.getLogger(__name__)
 

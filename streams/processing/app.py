@@ -13,12 +13,13 @@ from faust.types import TP
 
 from driftloop.mlops_core.errors import Impossible, Unavailable
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import chunks, lag, ranges, topics
-from driftloop.streams.agent import Agent, State
-from driftloop.streams.changelog import Changelog
-from driftloop.streams.consume import Loop
-from driftloop.streams.publisher import Publisher
-from driftloop.streams.snapshots import Memory, Snapshot, Step
+from driftloop.streams import ranges, topics
+from driftloop.streams.processing import faust_transport, lag
+from driftloop.streams.processing.agent import Agent, State
+from driftloop.streams.processing.changelog import Changelog
+from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step
+from driftloop.streams.processing.runner import Loop
+from driftloop.streams.producer.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Worker(Generic[State]):
         self._kafka = kafka
         self._names = {topics.name_of(topic, kafka): topic.name for topic in agent.topics}
         self.app = _faust(kafka, f"{kafka.prefix}driftloop-{agent.name}")
-        chunks.install(self.app, self._names, kafka.chunk_records, self._positions)
+        faust_transport.install(self.app, self._names, kafka.chunk_records, self._positions)
         self._publisher = Publisher(kafka, publisher.unspooled())  # the loop waits for each anyway
         self._count = agent.topics[0].partitions(kafka)
         self._changelog = Changelog(agent.name, kafka, self._publisher, self._count)
@@ -73,7 +74,7 @@ class Worker(Generic[State]):
         """Make an entry durable."""
         self._changelog.write(partition, entry)
 
-    def records(self, topic: str, partition: int, first: int, last: int) -> list[chunks.Arrived]:
+    def records(self, topic: str, partition: int, first: int, last: int) -> list[faust_transport.Arrived]:
         """Records that arrived earlier."""
         return list(ranges.records(self._kafka, self._kafka.prefix + topic, partition, first, last))
 
@@ -95,7 +96,7 @@ class Worker(Generic[State]):
         return generation
 
     def _attach(self) -> None:
-        source = self.app.topic(*self._names, schema=chunks.ChunkSchema())
+        source = self.app.topic(*self._names, schema=faust_transport.ChunkSchema())
 
         async def consume(stream: Any) -> None:
             async for chunk in stream:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.categorical import Categorical, Codes
 from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.schemas.records import Batch
-from driftloop.streams import columns
+from driftloop.streams.wire import columns
 
 Fields = dict[str, Any]
 """A message as parsed."""

@@ -13,11 +13,12 @@ from driftloop.schemas.records import (
     Value,
     Values,
 )
-from driftloop.streams import codec, topics
-from driftloop.streams.blocks import LEAST_ROWS, Block
-from driftloop.streams.gathering import Single
-from driftloop.streams.outgoing import Outgoing
-from driftloop.streams.splitting import halves, split_by_partition
+from driftloop.streams import topics
+from driftloop.streams.producer.batching import Single
+from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.wire import codec
+from driftloop.streams.wire.blocks import LEAST_ROWS, Block
+from driftloop.streams.wire.splitting import halves, split_by_partition
 
 LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
 """What a value may have: key, headers and Kafka's own frame need room, too."""

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import orjson
 
-from driftloop.streams.chunks import Arrived, Chunk
-from driftloop.streams.outgoing import Outgoing
+from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.producer.record import Outgoing
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.records import AnyRecord
-from driftloop.streams import blocks
+from driftloop.streams.wire import blocks
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from driftloop.schemas.records import FeatureBatch, LabelBatch, PredictionBatch
-from driftloop.streams import codec
+from driftloop.streams.wire import codec
 
 AnyBatch = PredictionBatch | FeatureBatch | LabelBatch
 _MODELS: Mapping[str, type[AnyBatch]] = {

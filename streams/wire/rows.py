@@ -15,9 +15,9 @@ import numpy as np
 
 from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.streams import blocks, codec, columns, salvage
-from driftloop.streams.chunks import Arrived
-from driftloop.streams.singles import KINDS, Fields, Group, Groups, Shape, as_read
+from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.wire import bad_rows, blocks, codec, columns
+from driftloop.streams.wire.singles import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
 SHORT = 200_000
@@ -93,7 +93,7 @@ def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
     return Rows(kind, fields["model"], version, ids, at, values, features)
 
 
-def validated(batch: salvage.AnyBatch) -> Rows:
+def validated(batch: bad_rows.AnyBatch) -> Rows:
     """The rows of a batch that went through its model."""
     kind, rows = RowKind(batch.type), len(batch)
     values = np.array(getattr(batch, _VALUES[kind]), dtype=np.float64) if kind in _VALUES else _nan(rows)
@@ -115,7 +115,7 @@ def _batch(place: int, value: bytes | None, fields: Fields, found: Decoded) -> N
     bools = value is None or _may_have_bools(value)
     rows = certain(fields, bools) if type(kind) is str and kind in BATCHES else None
     if rows is None:
-        record, bad = salvage.salvaged(blocks.plain(fields))
+        record, bad = bad_rows.salvaged(blocks.plain(fields))
         found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
         rows = validated(record)
     if len(rows):
