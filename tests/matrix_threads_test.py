@@ -12,7 +12,7 @@ from driftloop.infra.cli import app, console
 from driftloop.schemas.settings import Settings
 Settings.load(None)
 assert "numpy" not in sys.modules, "too late: numpy has its threads already"
-console.one_thread_a_matrix()
+console.limit_blas_threads()
 import numpy, threadpoolctl
 print(max(one["num_threads"] for one in threadpoolctl.threadpool_info() if one["user_api"] == "blas"))
 """

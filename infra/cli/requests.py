@@ -1,66 +1,87 @@
-"""What a person asks for on the command line, as events; the answer is the sentence to print."""
+"""Commands that publish a request: retrain, deploy, rollout pause and the like."""
 
 import time
 import uuid
-from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
 
-from driftloop.infra.adapters.readers import reader_for
-from driftloop.schemas.dead_letters import DeadLetter
-from driftloop.schemas.events import DeployRequested, Event, RetrainRequested, RolloutAction, RolloutCommanded
-from driftloop.schemas.settings import KafkaSettings, Settings
-from driftloop.streams import topics
-from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+import typer
+
+from driftloop.infra.cli import console, extras
+
+if TYPE_CHECKING:
+    from driftloop.schemas.events import Event
+    from driftloop.schemas.settings import KafkaSettings
+
+Model = Annotated[str, typer.Argument(help="The model's registered name.")]
+
+app = console.group()
+rollout = console.group("Control rollouts: pause, resume or abort the current one; pin the champion.")
 
 
-def retrain(settings: Settings, model: str, rows: int | None) -> str:
-    """Ask for a challenger."""
+@app.command()
+def retrain(
+    context: typer.Context,
+    model: Model,
+    rows: Annotated[Optional[int], typer.Option(help="Newest labelled rows to train on.")] = None,  # noqa: UP045
+) -> None:
+    """Request a challenger now.
+
+    The retraining policy is skipped; the gate still has to accept the challenger.
+    """
+    from driftloop.schemas.events import RetrainRequested
+
     request = RetrainRequested(
         **_envelope(model),
         reason="asked for by hand",
         trigger="manual",
-        rows=rows or max(settings.retraining.windows),
+        rows=rows or max(context.obj.retraining.windows),
     )
-    publish(settings.kafka, request)
-    return f"asked for a challenger of {model} [{request.id[:8]}]; what comes of it is on the page"
+    with console.errors():
+        publish(context.obj.kafka, request)
+    typer.echo(f"requested a challenger of {model} [{request.id[:8]}]; the page shows its training")
 
 
-def deploy(settings: Settings, model: str, version: str) -> str:
-    """Ask for a rollout; a version that isn't registered is an error here rather than later."""
-    reader_for(settings.registry.tracking_uri).version(model, version)
-    request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
-    publish(settings.kafka, request)
-    return f"asked for a rollout of {model} version {version} [{request.id[:8]}]"
+@app.command()
+def deploy(context: typer.Context, model: Model, version: str) -> None:
+    """Request the rollout of a registered version."""
+    from driftloop.schemas.events import DeployRequested
+
+    settings = context.obj
+    with console.errors():
+        extras.require("agents")
+        from driftloop.infra.adapters.readers import reader_for
+
+        reader_for(settings.registry.tracking_uri).version(model, version)  # fails for an unknown version
+        request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
+        publish(settings.kafka, request)
+    typer.echo(f"requested the rollout of {model} version {version} [{request.id[:8]}]")
 
 
-def steer(settings: Settings, model: str, action: str) -> str:
-    """Pause, resume or abort."""
-    command = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
-    publish(settings.kafka, command)
-    return f"told the rollout of {model} to {action} [{command.id[:8]}]"
+def _add_rollout_command(action: str, help: str) -> None:  # noqa: A002 - typer's word
+    @rollout.command(action, help=help)
+    def command(context: typer.Context, model: Model) -> None:
+        from driftloop.schemas.events import RolloutAction, RolloutCommanded
+
+        request = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
+        with console.errors():
+            publish(context.obj.kafka, request)
+        typer.echo(f"requested {action} of {model}'s rollout [{request.id[:8]}]")
 
 
-def dead_letters(settings: Settings) -> Iterator[str]:
-    """One line a dead letter; one that two agents parked (they give it the same id) is told once."""
-    found = set[str]()
-    with Reader(settings.kafka, [topics.DEAD_LETTERS]) as reader:
-        while not reader.caught_up:
-            for _, message in reader.poll(0.2):
-                letter = DeadLetter.model_validate_json(message.value() or b"")
-                if letter.id in found:
-                    continue
-                found.add(letter.id)
-                row = "" if letter.row is None else f" row {letter.row}"
-                where = f"{letter.topic}/{letter.partition}@{letter.offset}{row}"
-                yield f"{where:32} {letter.reason:26} {letter.detail}"
-    yield f"{len(found)} dead letters"
+_add_rollout_command("pause", "Hold the weights until `resume`.")
+_add_rollout_command("resume", "Continue a paused rollout.")
+_add_rollout_command("abort", "Send all traffic back to the stable version.")
+_add_rollout_command("pin", "Keep the champion and a blend's weights until `unpin`; proven challengers wait.")
+_add_rollout_command("unpin", "Let proven challengers be promoted again.")
+
+
+def publish(kafka: "KafkaSettings", event: "Event") -> None:
+    """Publish an event; returns once Kafka has acknowledged it."""
+    from driftloop.streams.producer.publisher import Publisher
+
+    with Publisher(kafka) as publisher:
+        publisher.publish_event(event)
 
 
 def _envelope(model: str) -> dict[str, str | int]:
     return {"id": str(uuid.uuid4()), "at": int(time.time() * 1000), "model": model}
-
-
-def publish(kafka: KafkaSettings, event: Event) -> None:
-    """Put an event on its topic; returns once Kafka has it."""
-    with Publisher(kafka) as publisher:
-        publisher.publish_event(event)

@@ -1,56 +1,95 @@
-"""What `driftloop store` does."""
+"""`driftloop store`: what the offline store of labelled examples holds, and its compaction."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Optional
 
-from driftloop.infra.adapters.parquet.store import Contents, ParquetStore
+import typer
+
+from driftloop.infra.cli import console, extras
 from driftloop.mlops_core.errors import Impossible
-from driftloop.schemas.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from driftloop.infra.adapters.parquet.store import Contents, ParquetStore
+    from driftloop.schemas.settings import StoreSettings
 
 HEADING = f"{'model':24} {'rows':>12} {'files':>6} {'waiting':>16}  labelled (UTC)"
-NOTHING = "nothing in {folder} yet: rows come as labels meet their predictions (agents joining and storing)"
+EMPTY = "{folder} is empty: the agents joining and storing add rows when labels match predictions"
+Models = Annotated[Optional[list[str]], typer.Argument(help="Names of models; default: all.")]  # noqa: UP045
+
+app = console.group("Inspect and compact the offline store of labelled examples.")
 
 
-def shown(settings: StoreSettings, models: Sequence[str]) -> Iterator[str]:
-    """A table: a line a model; or that there is nothing.
+@app.command()
+def show(context: typer.Context, models: Models = None) -> None:
+    """List what the offline store holds.
+
+    Rows, files and the span of label times per model.
+    """
+    with console.errors():
+        extras.require("agents")
+        for line in contents_lines(context.obj.store, models or []):
+            typer.echo(line)
+
+
+@app.command()
+def compact(context: typer.Context, models: Models = None) -> None:
+    """Merge waiting segments into files, and delete expired files.
+
+    Other tools read the files; a file older than `store.retention_days` is deleted.
+    """
+    with console.errors():
+        extras.require("agents")
+        for line in compaction_lines(context.obj.store, models or []):
+            typer.echo(line)
+
+
+def contents_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterator[str]:
+    """A heading and a line per model; one sentence if the store is empty.
 
     Raises:
-        Impossible: a model that the store has nothing of.
+        Impossible: the store has no such model.
     """
-    store = ParquetStore(settings.folder, settings)
+    store = _open(settings)
     chosen = _chosen(store, settings, models)
-    yield HEADING if chosen else NOTHING.format(folder=settings.folder)
+    yield HEADING if chosen else EMPTY.format(folder=settings.folder)
     for model in chosen:
         yield _line(store.contents(model))
 
 
-def compacted(settings: StoreSettings, models: Sequence[str]) -> Iterator[str]:
-    """Compact them; a line a step; or that there is nothing.
+def compaction_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterator[str]:
+    """Compact the models; a line per step; one sentence if the store is empty.
 
     Raises:
-        Impossible: a model that the store has nothing of.
+        Impossible: the store has no such model.
     """
-    store = ParquetStore(settings.folder, settings)
+    store = _open(settings)
     chosen = _chosen(store, settings, models)
     if not chosen:
-        yield NOTHING.format(folder=settings.folder)
+        yield EMPTY.format(folder=settings.folder)
     for model in chosen:
         for step in store.compact(model):
             yield f"{model}: {step}"
 
 
-def _chosen(store: ParquetStore, settings: StoreSettings, models: Sequence[str]) -> Sequence[str]:
-    there = store.models()
+def _open(settings: "StoreSettings") -> "ParquetStore":
+    from driftloop.infra.adapters.parquet.store import ParquetStore
+
+    return ParquetStore(settings.folder, settings)
+
+
+def _chosen(store: "ParquetStore", settings: "StoreSettings", models: Sequence[str]) -> Sequence[str]:
+    known = store.models()
     for model in models:
-        if model not in there:
-            raise Impossible(f"{settings.folder} has no model {model!r}; it has {', '.join(there) or 'none'}")
-    return models or there
+        if model not in known:
+            raise Impossible(f"{settings.folder} has no model {model!r}; it has {', '.join(known) or 'none'}")
+    return models or known
 
 
-def _line(one: Contents) -> str:
-    waiting = f"{one.waiting_rows:,} rows in {one.waiting}" if one.waiting else "-"
-    span = f"{_time(one.since)} - {_time(one.until)}" if one.rows else "-"
-    return f"{one.model:24} {one.rows:12,} {one.files:6,} {waiting:>16}  {span}"
+def _line(contents: "Contents") -> str:
+    waiting = f"{contents.waiting_rows:,} rows in {contents.waiting}" if contents.waiting else "-"
+    span = f"{_time(contents.since)} - {_time(contents.until)}" if contents.rows else "-"
+    return f"{contents.model:24} {contents.rows:12,} {contents.files:6,} {waiting:>16}  {span}"
 
 
 def _time(millis: int) -> str:
