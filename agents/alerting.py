@@ -20,7 +20,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 Severity = Literal["info", "warning", "critical"]

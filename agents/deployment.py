@@ -34,7 +34,7 @@ from driftloop.mlops_core.rollout.machine import Rollout
 from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.streams import topics
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import AlertRaised, DriftMeasured
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.processing.runner import parked
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 KEPT = 8
@@ -28,7 +28,7 @@ class DriftAgent(WithoutEffects):
     """A detector a version, with the reference of that version's own training data."""
 
     name = "drift"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.SUMMARIES,)
 
     def __init__(

@@ -14,10 +14,10 @@ from driftloop.schemas.records import Label
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.stages import LabelledExamples, Outcomes
 from driftloop.streams import metrics, topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.processing.runner import parked
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 
@@ -33,7 +33,7 @@ class JoiningAgent(WithoutEffects):
     """One join a partition: a prediction and its label have the same id, so they share one."""
 
     name = "joining"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:

@@ -19,9 +19,9 @@ from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import metrics, topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 
@@ -50,7 +50,7 @@ class PerformanceAgent(WithoutEffects):
     """Closes a window after so many labels, whatever versions answered them."""
 
     name = "performance"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:

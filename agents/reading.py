@@ -11,8 +11,8 @@ from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.processing.runner import parked
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec, rows
 from driftloop.streams.wire.rows import Refused, Run

@@ -15,7 +15,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.settings import RetrainingSettings
 from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 Policies = dict[str, policy.RetrainingState]

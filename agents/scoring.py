@@ -19,9 +19,9 @@ from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import rows
 
@@ -35,7 +35,7 @@ class ScoringAgent(WithoutEffects):
     """Its state is which versions are scored; scores decide what it publishes, never its state."""
 
     name = "scoring"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.EXAMPLES, topics.PREDICTIONS, topics.POOLS)
 
     def __init__(self, registry: ModelReader) -> None:

@@ -8,9 +8,9 @@ from driftloop.mlops_core.rollout.challengers import Challengers
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 State = dict[str, Challengers]
@@ -21,7 +21,7 @@ class SelectionAgent(WithoutEffects):
     """One pool of versions a model."""
 
     name = "selection"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.LOSSES, topics.MODELS, topics.DEPLOYMENT)
 
     def __init__(self, settings: RolloutSettings) -> None:

@@ -19,9 +19,9 @@ from driftloop.mlops_core.ports import ExampleStore
 from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.stages import LabelledExamples
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 
@@ -62,7 +62,7 @@ class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
     name = "storing"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.EXAMPLES,)
 
     def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:

@@ -22,10 +22,10 @@ from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
 from driftloop.schemas.stages import DriftSummary
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.processing.runner import parked
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire.rows import Run
 
@@ -49,7 +49,7 @@ class SummarisingAgent(WithoutEffects):
     """One summariser a version; what is left over from a chunk waits for the next one."""
 
     name = "summarising"
-    steps = bases.MANY_STEPS
+    steps = checkpoints.MANY_STEPS
     topics = (topics.PREDICTIONS, topics.FEATURES)
 
     def __init__(self, registry: ModelReader) -> None:

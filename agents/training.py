@@ -14,7 +14,7 @@ from driftloop.schemas.events import (
     TrainingStarted,
 )
 from driftloop.streams import topics
-from driftloop.streams.processing.faust_transport import Chunk
+from driftloop.streams.records import Chunk
 from driftloop.streams.routes import Emitted
 
 Open = dict[str, RetrainRequested]

@@ -31,7 +31,7 @@ from driftloop.schemas.events import (
     TrainingRefused,
 )
 from driftloop.schemas.settings import Settings
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 
 LINE_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""

@@ -13,7 +13,7 @@ from driftloop.mlops_core.training import evaluation
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import topics
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 
 
 @dataclass(frozen=True)

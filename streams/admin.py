@@ -8,8 +8,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from driftloop.mlops_core.errors import Impossible, Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import topics
-from driftloop.streams.producer import client_log
+from driftloop.streams import clients, topics
 
 TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0
@@ -66,7 +65,7 @@ def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
 
 def _client(kafka: KafkaSettings) -> AdminClient:
     settings = {"bootstrap.servers": kafka.bootstrap, "socket.timeout.ms": int(TIMEOUT * 1000)}
-    return AdminClient(settings, logger=client_log.log)
+    return AdminClient(settings, logger=clients.log)
 
 
 def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:

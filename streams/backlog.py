@@ -24,9 +24,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import ranges
-from driftloop.streams.processing.faust_transport import Arrived
-from driftloop.streams.producer import client_log
+from driftloop.streams import clients, topic_reader
+from driftloop.streams.records import Arrived
 from driftloop.streams.wire import rows
 
 ANSWER_SECONDS = 3.0
@@ -70,9 +69,9 @@ class Backlogs:
     def __init__(self, kafka: KafkaSettings, agents: Iterable[str]) -> None:
         self._kafka = kafka
         self._groups = {name: f"{kafka.prefix}driftloop-{name}" for name in agents}
-        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap}, logger=client_log.log)
-        fetching = {**ranges.config(kafka), "fetch.message.max.bytes": FETCH_BYTES}
-        self._consumer = Consumer(fetching, logger=client_log.log)
+        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap}, logger=clients.log)
+        fetching = {**topic_reader.config(kafka), "fetch.message.max.bytes": FETCH_BYTES}
+        self._consumer = Consumer(fetching, logger=clients.log)
         self._before: Offsets = {}
         """Ends at the look before."""
 

@@ -9,7 +9,7 @@ from driftloop.schemas.events import Event, PoolChanged
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
 from driftloop.streams.wire import codec
 
 Emitted = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter

@@ -43,7 +43,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 

@@ -13,11 +13,11 @@ from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.features import Column, Kind
 from driftloop.mlops_core.data.profile import ColumnProfile
 from driftloop.schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
-from driftloop.streams.processing.faust_transport import Arrived
 from driftloop.streams.producer import serializer
+from driftloop.streams.records import Arrived
 from driftloop.streams.wire import blocks, codec, rows
+from driftloop.streams.wire.batches import split_by_partition
 from driftloop.streams.wire.blocks import LEAST_ROWS, MAGIC, Block
-from driftloop.streams.wire.splitting import split_by_partition
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 BATCH = PredictionBatch(

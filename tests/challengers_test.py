@@ -31,7 +31,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 
 MODEL = "flights"

@@ -8,7 +8,7 @@ from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams.processing.changelog import PART_BYTES, Changelog
 from driftloop.streams.processing.checkpoints import Snapshot, Step
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from tests.chaos import accounts as accounts_of
 from tests.chaos import loop, trial
 from tests.chaos.accounts import Accounts

@@ -16,13 +16,19 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AlertRaised
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import topics
-from driftloop.streams.processing import bases
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, unpack
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing.checkpoints import (
+    LEAST_BYTES,
+    MANY_STEPS,
+    MOST_BYTES,
+    Memory,
+    Snapshot,
+    Step,
+    unpack,
+)
 from driftloop.streams.processing.runner import Loop
 from driftloop.streams.producer.publisher import NotDelivered
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Arrived, Chunk, Outgoing
 from driftloop.streams.routes import Emitted
 
 KAFKA = KafkaSettings()
@@ -375,7 +381,7 @@ def test_only_each_nth_entry_holds_the_whole_state() -> None:
 class Seldom(Totals):
     """Writes its state, of so many bytes, as seldom as bytes allow."""
 
-    steps = bases.MANY_STEPS
+    steps = MANY_STEPS
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -394,14 +400,14 @@ def kinds(cluster: Cluster) -> list[str]:
 
 def test_a_state_is_written_again_after_about_as_many_bytes_as_it_has() -> None:
     cluster = Cluster()
-    run(cluster, [sized(1, bases.LEAST_BYTES * 2 // 5, n) for n in range(12)], Seldom(2 * bases.LEAST_BYTES))
+    run(cluster, [sized(1, LEAST_BYTES * 2 // 5, n) for n in range(12)], Seldom(2 * LEAST_BYTES))
     assert kinds(cluster) == ["Snapshot", *["Step"] * 4, "Snapshot", *["Step"] * 4, "Snapshot", "Step"]
 
 
 def test_a_small_state_is_not_written_with_each_small_chunk_nor_a_huge_one_never() -> None:
     small, huge = Cluster(), Cluster()
     run(small, [sized(1, 1000, n) for n in range(500)], Seldom(10))
-    run(huge, [sized(1, bases.MOST_BYTES // 4, n) for n in range(6)], Seldom(2 * bases.MOST_BYTES))
+    run(huge, [sized(1, MOST_BYTES // 4, n) for n in range(6)], Seldom(2 * MOST_BYTES))
     assert kinds(small) == ["Snapshot", *["Step"] * 499]
     assert kinds(huge) == ["Snapshot", "Step", "Step", "Step", "Snapshot", "Step"]
 
@@ -410,7 +416,7 @@ def test_what_passed_before_a_crash_counts_after_it() -> None:
     """Else a worker that dies again and again would have ever more to handle again."""
     cluster = Cluster()
     for n in range(7):
-        run(cluster, [sized(1, bases.LEAST_BYTES * 2 // 5, n)], Seldom(10))
+        run(cluster, [sized(1, LEAST_BYTES * 2 // 5, n)], Seldom(10))
     assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot"]
     assert remembered(cluster) == [1] * 7
 

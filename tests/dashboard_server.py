@@ -18,7 +18,7 @@ from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
 from driftloop.streams.wire import codec
 
 Seen = TypeVar("Seen")

@@ -18,7 +18,7 @@ from driftloop.schemas.events import ColumnsChanged
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 

@@ -21,7 +21,7 @@ from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 

@@ -17,10 +17,9 @@ from driftloop.streams import admin, topics
 from driftloop.streams.backlog import Backlogs
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
-from driftloop.streams.processing.faust_transport import AHEAD, Chunk
-from driftloop.streams.processing.fetching import FETCH_BYTES, FETCH_WAIT_MS
+from driftloop.streams.processing.faust_transport import AHEAD, FETCH_BYTES, FETCH_WAIT_MS
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Chunk, Outgoing
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 

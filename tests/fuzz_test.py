@@ -25,7 +25,7 @@ from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from tests import serving_rig as rig
 from tests.chaos.accounts import ORPHAN, RECORD, Once
 from tests.chaos.mutations import HEADERS, KEYS, broken, golden

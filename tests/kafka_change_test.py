@@ -13,7 +13,7 @@ from driftloop.schemas.dead_letters import KEPT_BYTES
 from driftloop.schemas.records import FeatureBatch, FeatureRow
 from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher, TooLarge
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 from tests.chaos import trial
 from tests.chaos.accounts import Accounts

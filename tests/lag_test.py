@@ -21,11 +21,11 @@ from driftloop.schemas.settings import KafkaSettings, MetricsSettings, Publisher
 from driftloop.streams import admin, topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.processing.lag import PATIENCE, Alarm, Behind, Lag
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
+from driftloop.streams.topic_reader import Reader
 
 PLACE = ("labels", 0)
 

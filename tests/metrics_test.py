@@ -16,9 +16,9 @@ from driftloop.mlops_core.data.join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.streams.label_delays import Histogram
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
-from driftloop.streams.producer.client_log import QUIET_SECONDS, Seldom
+from driftloop.streams.clients import QUIET_SECONDS, Seldom
+from driftloop.streams.metrics import Histogram
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 from tests.agents_test import NOBODY

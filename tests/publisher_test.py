@@ -29,10 +29,10 @@ from driftloop.streams import admin, topics
 from driftloop.streams.producer.client import Line
 from driftloop.streams.producer.partition_counts import Partitions
 from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, TooLarge
-from driftloop.streams.producer.record import Outgoing
-from driftloop.streams.reading import Reader
+from driftloop.streams.records import Outgoing
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
-from driftloop.streams.wire.splitting import partition_of
+from driftloop.streams.wire.batches import partition_of
 
 WIDE = PredictionBatch(
     model="m",

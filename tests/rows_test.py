@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.schemas.records import AnyRecord, FeatureRow, Label, Prediction
-from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.records import Arrived
 from driftloop.streams.wire import codec, rows
 
 EVENT: dict[str, Any] = {

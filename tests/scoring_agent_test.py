@@ -23,8 +23,8 @@ from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
 from driftloop.streams import routes, topics
 from driftloop.streams.processing.agent import Resolving
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.processing.runner import Loop
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.consume_test import Cluster
 from tests.lessons import lessons

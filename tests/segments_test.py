@@ -35,7 +35,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, RetrainingSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.lessons import lessons, request
 from tests.serving_rig import fitted

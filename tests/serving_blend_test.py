@@ -30,7 +30,7 @@ from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess

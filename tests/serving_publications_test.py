@@ -7,7 +7,7 @@ from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 
 HUGE = "x" * 9_000_000

@@ -23,9 +23,9 @@ from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.batching import Single
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
+from driftloop.streams.wire.batches import Single
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY
 

@@ -17,7 +17,7 @@ from driftloop.infra.serving.traffic import Reports, Tally
 from driftloop.schemas.events import Traffic, TrafficMeasured
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY, HostProcess

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from driftloop.schemas.records import FeatureBatch, LabelBatch, PredictionBatch
 from driftloop.streams.wire import codec
-from driftloop.streams.wire.splitting import partition_of, split_by_partition
+from driftloop.streams.wire.batches import partition_of, split_by_partition
 
 LISTS: dict[str, Any] = {
     "model": "m",

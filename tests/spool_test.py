@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.streams.producer import spool as spools
-from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
+from driftloop.streams.records import Outgoing
 
 LIMIT = 10_000_000
 

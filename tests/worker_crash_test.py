@@ -14,8 +14,8 @@ from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Setti
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
-from driftloop.streams.reading import Reader
+from driftloop.streams.records import Outgoing
+from driftloop.streams.topic_reader import Reader
 
 log = logging.getLogger(__name__)
 

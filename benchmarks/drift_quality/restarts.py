@@ -26,7 +26,7 @@ from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Snapshot
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 

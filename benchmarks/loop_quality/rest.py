@@ -32,7 +32,7 @@ import orjson
 from driftloop.infra.wiring import agents
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import topics
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 
 POLL_SECONDS = 0.02
 """Between two scrapes: longer than Kafka needs to hand a record on."""

@@ -20,9 +20,10 @@ from driftloop.infra.wiring import agents
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
-from driftloop.streams.processing.faust_transport import CHUNK_BYTES, Arrived, Chunk
+from driftloop.streams.processing.faust_transport import CHUNK_BYTES
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.routes import Emitted
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
@@ -109,7 +110,7 @@ def _fed(
         said = agent.handle(held, chunk)
         passed += chunk.size + sum(len(codec.encode(message)) for message in said)
         follows += said
-        if bases.due(size, passed):
+        if checkpoints.due(size, passed):
             size, passed = len(agent.dump(held)), 0
     return follows, (time.process_time() - began) / rows * 1e6
 

@@ -21,8 +21,8 @@ from driftloop.infra.wiring import agents
 from driftloop.mlops_core.data.join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.streams.processing import bases
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
+from driftloop.streams.processing import checkpoints
+from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
 
@@ -42,7 +42,7 @@ def main(rows: int) -> None:
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()
         passed += chunk.size + sum(len(codec.encode(one)) for one in agent.handle(state, chunk))
-        if bases.due(size, passed):
+        if checkpoints.due(size, passed):
             size, passed = len(agent.dump(state)), 0
         took += time.process_time() - began
         samples.append((number, workers.resident_bytes(os.getpid())))

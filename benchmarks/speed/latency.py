@@ -26,7 +26,7 @@ from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import DashboardSettings, KafkaSettings, Settings
 from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 
 RATE = 5_000

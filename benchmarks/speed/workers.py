@@ -18,7 +18,7 @@ from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, RegistrySettings, Settings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 
 STAGES = ("summarising", "drift")
 MICRO_BATCH, WINDOW = 32, 1024

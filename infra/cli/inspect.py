@@ -59,7 +59,7 @@ def dead_letter_lines(kafka: "KafkaSettings") -> Iterator[str]:
     """A line per dead letter, then their number; agents that share an input give its letter the same id."""
     from driftloop.schemas.dead_letters import DeadLetter
     from driftloop.streams import topics as table
-    from driftloop.streams.reading import Reader
+    from driftloop.streams.topic_reader import Reader
 
     listed = set[str]()
     with Reader(kafka, [table.DEAD_LETTERS]) as reader:

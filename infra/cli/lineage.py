@@ -15,12 +15,12 @@ from driftloop.schemas.events import (
     VerdictEvidence,
 )
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import reading
+from driftloop.streams import topic_reader
 
 
 def lines(kafka: KafkaSettings, start: str | None) -> Iterator[str]:
     """The chain behind the event `start`, or behind the newest promotion and rollback."""
-    known = Lineage(reading.everything(kafka))
+    known = Lineage(topic_reader.everything(kafka))
     chosen = [known.find(start)] if start is not None else _newest(known)
     if not chosen:
         yield "Nothing was promoted or rolled back yet."

@@ -20,8 +20,7 @@ from driftloop.infra.dashboard.state import Board
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import topics
-from driftloop.streams.producer import client_log
+from driftloop.streams import clients, topics
 from driftloop.streams.wire import codec
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,7 @@ class Feed:
                 "reconnect.backoff.max.ms": 1000,
                 "error_cb": self._shake,
             },
-            logger=client_log.log,
+            logger=clients.log,
         )
         try:
             self._follow(consumer)

@@ -13,13 +13,14 @@ from faust.types import TP
 
 from driftloop.mlops_core.errors import Impossible, Unavailable
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import ranges, topics
+from driftloop.streams import topic_reader, topics
 from driftloop.streams.processing import faust_transport, lag
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.changelog import Changelog
 from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step
 from driftloop.streams.processing.runner import Loop
 from driftloop.streams.producer.publisher import Publisher
+from driftloop.streams.records import Arrived
 
 log = logging.getLogger(__name__)
 
@@ -74,13 +75,13 @@ class Worker(Generic[State]):
         """Make an entry durable."""
         self._changelog.write(partition, entry)
 
-    def records(self, topic: str, partition: int, first: int, last: int) -> list[faust_transport.Arrived]:
+    def records(self, topic: str, partition: int, first: int, last: int) -> list[Arrived]:
         """Records that arrived earlier."""
-        return list(ranges.records(self._kafka, self._kafka.prefix + topic, partition, first, last))
+        return list(topic_reader.records(self._kafka, self._kafka.prefix + topic, partition, first, last))
 
     def oldest_from(self, topic: str, partition: int, offset: int) -> int | None:
         """The first offset at or after `offset` that is kept."""
-        return ranges.oldest_from(self._kafka, self._kafka.prefix + topic, partition, offset)
+        return topic_reader.oldest_from(self._kafka, self._kafka.prefix + topic, partition, offset)
 
     async def rewind(self, topic: str, partition: int, offset: int) -> None:
         """Have the records from `offset` on delivered again."""

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, ranges, topics
+from driftloop.streams import admin, topic_reader, topics
 from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, unpack
-from driftloop.streams.processing.faust_transport import Arrived
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Arrived, Outgoing
 
 PART_BYTES = 4_000_000
 """Half of what a message may have."""
@@ -58,7 +57,7 @@ class Changelog:
 
     def read(self, partition: int) -> Memory | None:
         """The memory of one partition; None if it has none yet."""
-        last = ranges.newest(self._kafka, self.topic, partition)
+        last = topic_reader.newest(self._kafka, self.topic, partition)
         if last is None:
             self._ends[partition] = _End()
             return None
@@ -89,7 +88,7 @@ class Changelog:
         self._publisher.deliver(parts)
 
     def _read_from(self, partition: int, first: int) -> Memory | None:
-        found = list(ranges.records(self._kafka, self.topic, partition, first))
+        found = list(topic_reader.records(self._kafka, self.topic, partition, first))
         memory = Memory.of(_entries(found))
         if memory is not None:
             records = int(found[-1].headers["back"]) + 1

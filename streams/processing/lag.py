@@ -18,9 +18,8 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import EVERY_MODEL, AlertRaised
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import metrics, routes
-from driftloop.streams.processing.faust_transport import Chunk
 from driftloop.streams.producer.publisher import NotDelivered, Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Chunk, Outgoing
 
 log = logging.getLogger(__name__)
 

@@ -22,12 +22,11 @@ from driftloop.schemas import ids
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import metrics, routes, topics
-from driftloop.streams.processing import bases
+from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, Resolving, State
 from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, signed
-from driftloop.streams.processing.faust_transport import Arrived, Chunk
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Arrived, Chunk, Outgoing
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -204,7 +203,7 @@ class Loop(Generic[State]):
         """Whether the whole state is to be written."""
         if live.base is None or live.snapshot.number - live.base >= self._agent.steps:
             return True
-        return bases.due(len(live.snapshot.state), live.passed)
+        return checkpoints.due(len(live.snapshot.state), live.passed)
 
     def _based(self, live: Live[State]) -> Snapshot:
         """A base as of now."""

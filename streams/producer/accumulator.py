@@ -8,10 +8,10 @@ from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.batching import Single, gathered
 from driftloop.streams.producer.client import Line
 from driftloop.streams.producer.partition_counts import Partitions
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
+from driftloop.streams.wire.batches import Single, gathered
 
 POLL_SECONDS = 0.05
 ASK_SECONDS = 5.0

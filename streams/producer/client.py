@@ -17,9 +17,8 @@ import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import topics
-from driftloop.streams.producer import client_log
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams import clients, topics
+from driftloop.streams.records import Outgoing
 
 STATISTICS_MS = 1000
 BUMPS_WHEN_STUCK = 3
@@ -57,7 +56,7 @@ class Line:
         """What goes to the next producer; counted until that one has it."""
         self._broken: str | None = None
         self._epoch: tuple[int, int, int] = (-1, 0, 0)
-        self._producer = Producer(self._config, logger=client_log.log)
+        self._producer = Producer(self._config, logger=clients.log)
 
     def __len__(self) -> int:
         """Messages (and their reports) that are on their way, or wait for a new producer."""
@@ -109,7 +108,7 @@ class Line:
             log.warning("a new producer takes over", extra={"reason": reason, "waiting": len(self)})
             self._producer.purge()
             self._producer.flush(PURGE_SECONDS)
-            self._producer = Producer(self._config, logger=client_log.log)
+            self._producer = Producer(self._config, logger=clients.log)
             self._broken, self._epoch = None, (-1, 0, 0)
             self.reopened += 1
             self._again = deque(sorted(self._again, key=lambda one: one[0]))

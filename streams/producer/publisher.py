@@ -33,10 +33,10 @@ from driftloop.streams.producer import serializer
 from driftloop.streams.producer.accumulator import Full, Queued
 from driftloop.streams.producer.client import Line
 from driftloop.streams.producer.partition_counts import Partitions
-from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.producer.serializer import LARGEST_VALUE, TooLarge
 from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
 from driftloop.streams.producer.spool_sender import Spooled
+from driftloop.streams.records import Outgoing
 from driftloop.streams.wire import codec
 
 __all__ = [

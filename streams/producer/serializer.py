@@ -14,11 +14,10 @@ from driftloop.schemas.records import (
     Values,
 )
 from driftloop.streams import topics
-from driftloop.streams.producer.batching import Single
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
 from driftloop.streams.wire import codec
+from driftloop.streams.wire.batches import Single, halves, split_by_partition
 from driftloop.streams.wire.blocks import LEAST_ROWS, Block
-from driftloop.streams.wire.splitting import halves, split_by_partition
 
 LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
 """What a value may have: key, headers and Kafka's own frame need room, too."""

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import orjson
 
-from driftloop.streams.producer.record import Outgoing
+from driftloop.streams.records import Outgoing
 
 SEGMENT_BYTES = 16_000_000
 READ_BYTES = 1_000_000

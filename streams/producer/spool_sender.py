@@ -17,12 +17,12 @@ from driftloop.schemas.records import Batch, Record
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.batching import Single, gathered
 from driftloop.streams.producer.client import Line
 from driftloop.streams.producer.partition_counts import Partitions
-from driftloop.streams.producer.record import Outgoing
 from driftloop.streams.producer.spool import Position, Spool
+from driftloop.streams.records import Outgoing
 from driftloop.streams.wire import codec
+from driftloop.streams.wire.batches import Single, gathered
 
 ASK_SECONDS = 1.0
 RETRY_SECONDS = 1.0

@@ -15,9 +15,9 @@ import numpy as np
 
 from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.streams.processing.faust_transport import Arrived
+from driftloop.streams.records import Arrived
 from driftloop.streams.wire import bad_rows, blocks, codec, columns
-from driftloop.streams.wire.singles import KINDS, Fields, Group, Groups, Shape, as_read
+from driftloop.streams.wire.single_events import KINDS, Fields, Group, Groups, Shape, as_read
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
 SHORT = 200_000

@@ -24,7 +24,7 @@ from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBa
 from driftloop.schemas.settings import Settings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import topics
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from driftloop.streams.wire import codec
 from tests.chaos.load import Ledger, rows_of
 

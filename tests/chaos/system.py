@@ -30,7 +30,7 @@ from driftloop.schemas.settings import (
     TrainingSettings,
 )
 from driftloop.streams import admin, topics
-from driftloop.streams.reading import Reader
+from driftloop.streams.topic_reader import Reader
 from tests import serving_rig as rig
 from tests.chaos.accounts import Accounts, Once
 from tests.chaos.load import features_of

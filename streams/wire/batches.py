@@ -1,12 +1,12 @@
-"""Single records into columnar batches: pure functions over what arrived within a moment.
+"""Rows to batches and back, and batches cut in parts: by partition, or because they are too large."""
 
-Rows of one kind (type, model, version, names of the features) become one batch, in their order; which
-partition a row belongs to is decided afterwards, by its id. Each entry carries a token of the caller's, so
-that it learns which of its entries a batch stands for. Rows of one id stay in order, whatever their kind.
-"""
-
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from driftloop.schemas.records import (
     Batch,
@@ -17,6 +17,7 @@ from driftloop.schemas.records import (
     Prediction,
     PredictionBatch,
 )
+from driftloop.streams.wire.blocks import Block
 
 Token = TypeVar("Token")
 Single = Prediction | FeatureRow | Label
@@ -94,3 +95,51 @@ def _features(records: Sequence[Any]) -> dict[str, list[Any]]:
     names = list(records[0].features)
     columns = zip(*(one.features.values() for one in records), strict=True)
     return dict(zip(names, map(list, columns), strict=True))
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch | Block)
+_SHARED = frozenset({"type", "schema_version", "model", "version"})
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where librdkafka (and so kcat, and every client built on it) puts a key: CRC-32, modulo."""
+    return _hash(key) % partitions
+
+
+def split_by_partition(batch: AnyBatch, partitions: int) -> Sequence[tuple[int, AnyBatch]]:
+    """The batch's rows by the partition that their ids hash to, as a keyed message's would.
+
+    Rows keep their order; a batch without rows has no parts.
+    """
+    owner = np.fromiter(map(_hash, batch.ids), np.uint32, len(batch)) % partitions
+    found = np.unique(owner).tolist()
+    if len(found) == 1:
+        return [(found[0], batch)]
+    return [(partition, _rows(batch, np.flatnonzero(owner == partition))) for partition in found]
+
+
+def halves(batch: AnyBatch) -> Sequence[AnyBatch]:
+    """The batch's first and second half, for one that is too large."""
+    middle, rows = len(batch) // 2, np.arange(len(batch))
+    return [_rows(batch, some) for some in (rows[:middle], rows[middle:])]
+
+
+def _hash(one: str) -> int:
+    return zlib.crc32(one.encode())
+
+
+def _rows(batch: AnyBatch, rows: NDArray[np.intp]) -> AnyBatch:
+    """Some rows of a batch; not validated again."""
+    if isinstance(batch, Block):
+        return batch.take(rows)
+    pick = itemgetter(*rows.tolist())
+
+    def chosen(column: Any) -> Any:
+        if isinstance(column, np.ndarray):
+            return column[rows]
+        if isinstance(column, Mapping):
+            return {name: chosen(inner) for name, inner in column.items()}
+        return list(pick(column)) if len(rows) > 1 else [pick(column)]
+
+    columns = {name: column for name, column in vars(batch).items() if name not in _SHARED}
+    return batch.model_copy(update={name: chosen(c) for name, c in columns.items() if c is not None})

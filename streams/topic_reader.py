@@ -1,0 +1,189 @@
+"""Reading topics without a consumer group: whole topics, or a stretch of one partition."""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.settings import KafkaSettings
+from driftloop.streams import clients, topic_reader, topics
+from driftloop.streams.records import Arrived
+from driftloop.streams.wire import codec
+
+ANSWER_SECONDS = 10.0
+REFRESH_MS = 2000
+
+
+class Reader:
+    """Reads every partition of some topics from the beginning; close it, or use `with`."""
+
+    def __init__(self, kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> None:
+        self._bootstrap = kafka.bootstrap
+        self._names = {topics.name_of(topic, kafka): topic for topic in wanted}
+        self._at_end: set[tuple[str, int]] = set()
+        self._consumer = Consumer(
+            {**topic_reader.config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
+            logger=clients.log,
+        )
+        self._assigned = self._partitions()
+        self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])
+
+    def poll(self, seconds: float, most: int = 500) -> Iterator[tuple[topics.Topic, Message]]:
+        """What arrived, at most `most` messages, waiting at most `seconds`."""
+        for message in self._consumer.consume(most, seconds):
+            error = message.error()
+            if error is None:
+                self._at_end.discard((message.topic(), message.partition()))
+                yield self._names[message.topic()], message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._at_end.add((message.topic(), message.partition()))
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was there has been read."""
+        return len(self._at_end) >= len(self._assigned)
+
+    def events(self, seconds: float) -> Iterator[AnyEvent]:
+        """Like `poll`, decoded; what can't be read is left out (the consuming loop has parked it)."""
+        for _, message in self.poll(seconds):
+            try:
+                yield codec.decode_event(message.value())
+            except codec.Unreadable:
+                continue
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _partitions(self) -> list[tuple[str, int]]:
+        known = self._consumer.list_topics(timeout=ANSWER_SECONDS).topics
+        missing = sorted(set(self._names) - set(known))
+        if missing:
+            raise Unavailable(f"{self._bootstrap} has no topic {missing[0]}; `driftloop topics` creates it")
+        return [(name, partition) for name in self._names for partition in known[name].partitions]
+
+
+def everything(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[AnyEvent]:
+    """All events that are in the topics now."""
+    found: list[AnyEvent] = []
+    with Reader(kafka, wanted) as reader:
+        while not reader.caught_up:
+            found.extend(reader.events(0.2))
+    return found
+
+
+def wait_for(
+    kafka: KafkaSettings,
+    wanted: Callable[[AnyEvent], bool],
+    seconds: float,
+    among: Iterable[topics.Topic] = topics.EVENTS,
+) -> AnyEvent | None:
+    """The first event (past ones included) that `wanted` accepts; None if none came in time."""
+    deadline = time.monotonic() + seconds
+    with Reader(kafka, among) as reader:
+        while time.monotonic() < deadline:
+            for event in reader.events(0.2):
+                if wanted(event):
+                    return event
+    return None
+
+
+log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 30.0
+"""Silence after which the broker counts as away."""
+
+
+def records(
+    kafka: KafkaSettings, topic: str, partition: int, first: int, last: int | None = None
+) -> Generator[Arrived, None, None]:
+    """Records from offset `first` (or the oldest that is kept) to `last`, or to the end as it is now.
+
+    `topic` is the topic's full name in the cluster.
+
+    Raises:
+        Unavailable: the broker doesn't answer.
+    """
+    with closing(Consumer(config(kafka), logger=clients.log)) as consumer:
+        for message in _messages(consumer, TopicPartition(topic, partition, first)):
+            if last is None or message.offset() <= last:
+                yield _arrived(message)
+            if last is not None and message.offset() >= last:
+                return
+
+
+def oldest_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
+    """The offset of the first record at or after `offset`; None if there is none."""
+    with closing(records(kafka, topic, partition, offset)) as found:
+        return next((one.offset for one in found), None)
+
+
+def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
+    """The partition's last record.
+
+    Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
+    """
+    last = None
+    with closing(Consumer(config(kafka), logger=clients.log)) as consumer:
+        where = TopicPartition(topic, partition)
+        try:
+            _, end = consumer.get_watermark_offsets(where, timeout=SILENCE_SECONDS)
+        except KafkaException as error:
+            raise Unavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
+        for message in _messages(consumer, TopicPartition(topic, partition, max(end - 1, 0))):
+            last = _arrived(message)
+    return last
+
+
+def config(kafka: KafkaSettings) -> dict[str, str | int | bool]:
+    """Of a consumer that reads partitions to their end, as it is told, without a group."""
+    return {
+        "bootstrap.servers": kafka.bootstrap,
+        "group.id": "driftloop-reader",  # librdkafka asks for one; nothing is ever committed
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "fetch.message.max.bytes": topics.MAX_MESSAGE_BYTES,
+        "fetch.wait.max.ms": 50,
+    }
+
+
+def _messages(consumer: Consumer, start: TopicPartition) -> Iterator[Message]:
+    """From there until the end of the partition."""
+    consumer.assign([start])
+    where = f"{start.topic}/{start.partition}"
+    heard = time.monotonic()
+    while True:
+        message = consumer.poll(0.5)
+        if message is None:
+            if time.monotonic() > heard + SILENCE_SECONDS:
+                raise Unavailable(f"{where}: no answer in {SILENCE_SECONDS:g} s")
+            continue
+        error = message.error()
+        if error is None:
+            heard = time.monotonic()
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            return
+        elif not error.retriable():
+            log.warning("reading goes on", extra={"where": where, "error": error.str()})
+
+
+def _arrived(message: Message) -> Arrived:
+    headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value}
+    _, timestamp = message.timestamp()
+    return Arrived(message.offset() or 0, timestamp, message.key(), message.value(), headers)
