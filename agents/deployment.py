@@ -1,4 +1,4 @@
-"""Gives new versions traffic step by step, and takes it back: the rollout desks' agent.
+"""Gives new versions traffic step by step, and takes it back: the agent of the rollout controllers.
 
 What is decided stands in `mlops_core.rollout`. What the present phase asks for is performed again after
 every restart; the report comes back as an event, and so moves the rollout on.
@@ -15,22 +15,22 @@ from typing import Any
 import orjson
 
 from driftloop.agents.reading import events
-from driftloop.mlops_core.errors import Permanent, Unknown
+from driftloop.mlops_core.errors import NotFound, Permanent
 from driftloop.mlops_core.ports import ModelReader, ModelWriter, Target
-from driftloop.mlops_core.rollout import desk, machine
-from driftloop.mlops_core.rollout.desk import Desk
+from driftloop.mlops_core.rollout import controller, state_machine
+from driftloop.mlops_core.rollout.controller import RolloutController
 from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,
-    Crown,
     Effect,
     EnsureRevision,
     Retire,
+    SetChampion,
     ShiftTraffic,
     Tag,
     effects,
 )
-from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.streams import topics
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 REVERT_AGAIN_SECONDS = 5.0
 """Between two attempts at a way back that is barred."""
 
-Desks = dict[str, Desk]
+Controllers = dict[str, RolloutController]
 """By model."""
 
 
@@ -56,7 +56,7 @@ class Work:
 
 
 class DeploymentAgent:
-    """One desk a model, one piece of work a model at a time."""
+    """One rollout controller a model, one piece of work a model at a time."""
 
     name = "deployment"
     steps = 1
@@ -71,31 +71,33 @@ class DeploymentAgent:
         self._settings = settings
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def fresh(self) -> Desks:
+    def fresh(self) -> Controllers:
         """No model is known."""
         return {}
 
-    def dump(self, state: Desks) -> bytes:
+    def dump(self, state: Controllers) -> bytes:
         """JSON by model."""
         return orjson.dumps({model: one.model_dump() for model, one in state.items()})
 
-    def load(self, data: bytes) -> Desks:
+    def load(self, data: bytes) -> Controllers:
         """Back from `dump`."""
-        return {model: Desk.model_validate(one) for model, one in orjson.loads(data).items()}
+        return {model: RolloutController.model_validate(one) for model, one in orjson.loads(data).items()}
 
-    def handle(self, state: Desks, chunk: Chunk) -> list[Emitted]:
-        """What the model's desk says to each event."""
+    def handle(self, state: Controllers, chunk: Chunk) -> list[Emitted]:
+        """What the model's controller answers to each event."""
         follows: list[Emitted] = []
         for event in events(chunk, follows):
-            before = state.get(event.model) or self._new_desk(event.model)
-            state[event.model], said = desk.handle(before, event, self._settings)
+            before = state.get(event.model) or self._new_controller(event.model)
+            state[event.model], said = controller.handle(before, event, self._settings)
             follows.extend(said)
         return follows
 
-    def outstanding(self, state: Desks) -> Mapping[str, object]:
+    def outstanding(self, state: Controllers) -> Mapping[str, object]:
         """One piece of work a model, named by what it depends on; the same name is the same work."""
         works = {_name(one): _work(one) for one in state.values() if one.champion or one.open}
-        blends = {one.model: desk.blended(one, self._settings) for one in state.values() if one.champion}
+        blends = {
+            one.model: controller.blend_effect(one, self._settings) for one in state.values() if one.champion
+        }
         return works | {
             f"{model} answers with {dict(blend.weights)}": Work(model, (blend,), None)
             for model, blend in blends.items()
@@ -112,14 +114,14 @@ class DeploymentAgent:
             except Permanent as error:
                 return await _obstructed(effect, str(error))
         clock = int(time.time() * 1000)
-        return [machine.performed(effect.reports, clock)] if effect.reports else []
+        return [state_machine.performed(effect.reports, clock)] if effect.reports else []
 
-    def _new_desk(self, model: str) -> Desk:
+    def _new_controller(self, model: str) -> RolloutController:
         """A model that is new here may have had a champion before there was an agent."""
         try:
-            return Desk(model=model, champion=self._reader.champion(model))
-        except Unknown:
-            return Desk(model=model)
+            return RolloutController(model=model, champion=self._reader.champion(model))
+        except NotFound:
+            return RolloutController(model=model)
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -131,8 +133,8 @@ class DeploymentAgent:
                 await self._target.blend(model, weights, version)
             case Retire(model, version):
                 await self._target.retire(model, version)
-            case Crown(model, version):
-                await _to_the_end(asyncio.to_thread(self._registry.crown, model, version))
+            case SetChampion(model, version):
+                await _to_the_end(asyncio.to_thread(self._registry.set_champion, model, version))
             case Tag(model, version, key, value):
                 await _to_the_end(asyncio.to_thread(self._registry.tag, model, version, key, value))
 
@@ -154,18 +156,18 @@ async def _obstructed(work: Work, error: str) -> list[Emitted]:
         return []
     if work.reports.phase is Phase.REVERTING:
         await asyncio.sleep(REVERT_AGAIN_SECONDS)
-    return [machine.obstructed(work.reports, error)]
+    return [state_machine.obstructed(work.reports, error)]
 
 
-def _work(one: Desk) -> Work:
+def _work(one: RolloutController) -> Work:
     """A rollout's own phase goes alone: what stands besides it must not delay the way back."""
     if one.open is None:
-        return Work(one.model, desk.standing(one), None)
+        return Work(one.model, controller.steady_effects(one), None)
     reports = one.open if one.open.phase in REPORTED else None
     return Work(one.model, effects(one.open), reports)
 
 
-def _name(one: Desk) -> str:
+def _name(one: RolloutController) -> str:
     if one.open is None:
         return f"{one.model}: {one.champion}, {one.previous} at rest"
     attempt = one.open.cause if one.open.phase is Phase.REVERTING else ""

@@ -8,7 +8,7 @@ from driftloop.agents.watching import REPLACED, State, UnknownSegment, Watching
 from driftloop.mlops_core.drift.adwins import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.errors import BadData, Unknown
+from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids
 from driftloop.schemas.events import AlertRaised, DriftMeasured
@@ -55,7 +55,7 @@ class DriftAgent(WithoutEffects):
             try:
                 watched = self._watched(state, one, follows)
                 said = self._within(watched, one) if one.summary.segment else told(watched, one)
-            except (Unknown, BadData) as error:
+            except (NotFound, InvalidData) as error:
                 follows.append(parked(chunk, record, _reason(error), str(error)))
             else:
                 follows.extend(said)
@@ -96,13 +96,13 @@ class DriftAgent(WithoutEffects):
         ]
 
 
-def _reason(error: Unknown | BadData) -> str:
+def _reason(error: NotFound | InvalidData) -> str:
     match error:
         case UnknownSegment():
             return "unknown segment"
-        case Unknown():
+        case NotFound():
             return "unknown model"
-        case BadData():  # binned by another profile than ours, of a version registered anew
+        case InvalidData():  # binned by another profile than ours, of a version registered anew
             return "another profile"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from driftloop.agents.reading import Binned
 from driftloop.mlops_core.data.profile import BINS_MAX
 from driftloop.mlops_core.drift.estimation import Estimated, PerformanceEstimator
-from driftloop.mlops_core.errors import Unavailable, Unknown
+from driftloop.mlops_core.errors import NotFound, Unavailable
 from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import PerformanceEstimated, PostStratified
@@ -114,7 +114,7 @@ class Estimates:
         left = self._absent.pop((model, version), 0)
         try:
             profile = self._registry.profile(model, version) if not left else None
-        except Unknown:  # labels are counted all the same
+        except NotFound:  # labels are counted all the same
             profile, left = None, ASK_AGAIN + 1
         except Unavailable:  # the next window asks again
             return None

@@ -50,7 +50,7 @@ class RetrainingAgent(WithoutEffects):
             before = state.get(event.model, policy.RetrainingState())
             match event:
                 case DriftDetected():
-                    state[event.model], answer = policy.decide(before, event, self._settings)
+                    state[event.model], answer = policy.on_alarm(before, event, self._settings)
                     follows.append(answer)
                 case (
                     PerformanceMeasured()
@@ -59,7 +59,7 @@ class RetrainingAgent(WithoutEffects):
                     | TrainingRefused()
                     | TrainingFailed()
                 ):
-                    state[event.model], more = policy.noted(before, event, self._settings)
+                    state[event.model], more = policy.on_event(before, event, self._settings)
                     follows.extend(more)
                 case _:
                     pass

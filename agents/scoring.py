@@ -14,7 +14,7 @@ from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.mlops_core.errors import Permanent
 from driftloop.mlops_core.ports import ModelReader, Task
-from driftloop.mlops_core.rollout import losses
+from driftloop.mlops_core.rollout import paired_losses
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
@@ -89,7 +89,7 @@ class ScoringAgent(WithoutEffects):
             examples = joined([Examples.of(part) for _, part in found])
             scorers, unscored = self._scorers_of(pools[model])
             span = _span(chunk, found[0][0], found[-1][0])
-            yield losses.paired(model, span, examples, scorers, unscored)
+            yield paired_losses.paired_losses(model, span, examples, scorers, unscored)
 
     def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
         for run in rows.decode(chunk.records).runs:
@@ -100,7 +100,7 @@ class ScoringAgent(WithoutEffects):
             if scorers and run.rows.features:
                 places = [chunk.records[place].offset for place in run.places]
                 span = _span(chunk, min(places), max(places))
-                yield losses.agreement(span, run.rows, scorers[pool.canary][1])
+                yield paired_losses.score_agreement(span, run.rows, scorers[pool.canary][1])
 
     def _scorers_of(
         self, pool: PoolChanged, only: str = ""

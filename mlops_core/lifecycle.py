@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
-from driftloop.mlops_core.training.pipeline import parted
+from driftloop.mlops_core.training.pipeline import parse_model_id
 from driftloop.schemas import ids
 from driftloop.schemas.events import DeployRequested, Event, RetrainRequested
 
@@ -19,8 +19,8 @@ class VersionController:
         self._reader = reader
 
     def model_info(self, model_id: str) -> Registered:
-        """One version; Unknown where nobody registered it."""
-        return self._reader.version(*parted(model_id))
+        """One version; NotFound where nobody registered it."""
+        return self._reader.version(*parse_model_id(model_id))
 
     def holding(self, model: str, alias: str) -> Registered | None:
         """The version that holds an alias."""
@@ -65,7 +65,7 @@ class ModelLifecycleManager:
         """Do it, and return the event that asks the agents for it (None where none is needed).
 
         Raises:
-            Impossible: it would hurt, or there is no such action; says why and what is possible.
+            Conflict: it would hurt, or there is no such action; says why and what is possible.
         """
         info = self.version_controller.model_info(model_id)
         match action:
@@ -77,19 +77,19 @@ class ModelLifecycleManager:
             case "update":
                 return await self._told(_update(info, at))
             case _:
-                raise Impossible(f"no action is called {action!r}; there are rollback, archive, update")
+                raise Conflict(f"no action is called {action!r}; there are rollback, archive, update")
 
     def _rollback(self, info: Registered, at: int) -> Event:
         previous = self.version_controller.holding(info.model, "previous")
         if previous is None:
-            raise Impossible(f"{info.model} has no previous version to roll back to")
+            raise Conflict(f"{info.model} has no previous version to roll back to")
         id_ = ids.derived("rollback", info.model, previous.version, at)
         return DeployRequested(id=id_, at=at, model=info.model, version=previous.version)
 
     def _archive(self, info: Registered) -> None:
         dependents = self.dependency_tracker.dependents(info)
         if dependents:
-            raise Impossible(
+            raise Conflict(
                 f"{info.model}:{info.version} is {' and '.join(dependents)}; promote another version first"
             )
         self.artifact_store.archive(info)

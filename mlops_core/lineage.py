@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.errors import NotFound
 from driftloop.schemas.events import Event
 
 
@@ -27,7 +27,7 @@ class Lineage:
         """The event whose id begins with `start`.
 
         Raises:
-            Unknown: no event, or several; says which.
+            NotFound: no event, or several; says which.
         """
         if start in self._events:
             return self._events[start]
@@ -35,7 +35,7 @@ class Lineage:
         if len(found) == 1:
             return found[0]
         several = ", ".join(f"{event.id} ({type(event).__name__})" for event in found[:5])
-        raise Unknown(f"{len(found)} events have an id that begins with {start!r}: {several or 'none'}")
+        raise NotFound(f"{len(found)} events have an id that begins with {start!r}: {several or 'none'}")
 
     def back(self, event: Event) -> Sequence[Event]:
         """The chain of causes: `event` first, the beginning last. Ends where a cause isn't known."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftloop.mlops_core.ports import EventLog
-from driftloop.mlops_core.training.pipeline import parted
+from driftloop.mlops_core.training.pipeline import parse_model_id
 from driftloop.schemas import ids
 from driftloop.schemas.configs import MonitoringResult
 from driftloop.schemas.events import (
@@ -45,7 +45,7 @@ class MetricCollector:
 
     async def collect_metrics(self, deployment_id: str) -> Collected:
         """What is known of a deployment."""
-        model, version = parted(deployment_id)
+        model, version = parse_model_id(deployment_id)
         asked = await self._events.newest(DeployRequested, model)
         # Those of an alarm hold only what alarmed, and those of a segment only its rows.
         whole = await self._events.newest(

@@ -70,7 +70,7 @@ class Registered:
 
 
 class ModelReader(Protocol):
-    """Reading the registry. Raises Unknown (nobody registered it) or Unavailable (ask again)."""
+    """Reading the registry. Raises NotFound (nobody registered it) or Unavailable (ask again)."""
 
     def fitted(self, model: str, version: str) -> Fitted:
         """The model itself."""
@@ -104,7 +104,7 @@ class ModelWriter(Protocol):
         """A new version with the alias `challenger`; the same request again gives the same version."""
         ...
 
-    def crown(self, model: str, version: str) -> None:
+    def set_champion(self, model: str, version: str) -> None:
         """Make it `champion`; the champion before becomes `previous`, and `challenger` is given up."""
         ...
 
@@ -136,7 +136,7 @@ class ExampleStore(Protocol):
 class Target(Protocol):
     """Where versions serve. Every call states what should be, so that calling again is harmless.
 
-    Raises Unavailable (ask again) or Broken (that version can't be served).
+    Raises Unavailable (ask again) or Unservable (that version can't be served).
     """
 
     async def ensure(self, model: str, version: str, replicas: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
-from driftloop.mlops_core.errors import Impossible, Unavailable
+from driftloop.mlops_core.errors import Conflict, Unavailable
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import clients, topics
 
@@ -22,7 +22,7 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
 
     Raises:
         Unavailable: the cluster doesn't answer, or refuses.
-        Impossible: a topic has another number of partitions than the settings say.
+        Conflict: a topic has another number of partitions than the settings say.
     """
     return _created(
         kafka,
@@ -73,7 +73,7 @@ def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None
     for topic in wanted:
         has = there.get(topic.topic, 0)  # 0: somebody is creating it just now
         if has not in (0, topic.num_partitions):
-            raise Impossible(
+            raise Conflict(
                 f"topic {topic.topic} has {has} partitions, the settings say {topic.num_partitions} "
                 "(kafka.data_partitions, kafka.control_partitions): ids would miss each other; "
                 "docs/decisions/0011 says how to grow"

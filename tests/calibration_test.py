@@ -13,7 +13,7 @@ from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import OnlineDrift
 from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
 from driftloop.mlops_core.drift.cusum import Cusums
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.budgets import Budget
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
@@ -101,11 +101,11 @@ class Measured(Cusums):
 def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
     profile = Profile.of({"x": np.arange(100.0)}, np.linspace(0, 1, 100))
     why = r"the detector Unmeasured nobody measured .*possible: `drift.delta` .* `adwin`, .* `false_episodes`"
-    with pytest.raises(Impossible, match=why):
+    with pytest.raises(Conflict, match=why):
         settled(BUDGET, "churn", 20, Unmeasured)
-    with pytest.raises(Impossible, match=why):
+    with pytest.raises(Conflict, match=why):
         OnlineDrift(profile, drift=BUDGET, detector=Unmeasured)
-    with pytest.raises(Impossible, match="of the detector cusum nobody measured"):
+    with pytest.raises(Conflict, match="of the detector cusum nobody measured"):
         chosen(BUDGET.model_copy(update={"detector": "cusum"}))
     assert settled(DriftSettings(), "churn", 20, Unmeasured)[1] is None, "a delta it may have"
     assert chosen(DriftSettings(detector="cusum")) is Cusums
@@ -113,7 +113,7 @@ def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
 
 def test_a_budget_is_refused_before_anything_is_started() -> None:
     settings = Settings.load(drift={"detector": "cusum", "false_alarms": {"churn": "1 in 3M rows"}})
-    with pytest.raises(Impossible, match="drift.false_alarms"):
+    with pytest.raises(Conflict, match="drift.false_alarms"):
         agents.check(settings)
 
 

@@ -18,7 +18,7 @@ from driftloop.schemas.events import RolloutRolledBack
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
 from tests.dashboard_server import Running, eventually, serving
-from tests.selection_story import Requested
+from tests.selection_events import Requested
 from tests.story import Narrator, dead_letter
 
 

@@ -17,7 +17,7 @@ from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Opened
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.settings import DriftSettings
 
 EXAMPLE = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "own_detector.py"))
@@ -128,11 +128,11 @@ def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.
     found = {GROUP: [brought, wrong, gone]}
     monkeypatch.setattr("driftloop.infra.wiring.detectors.entry_points", lambda group: found[group])
     assert detector("mine") is Cusums
-    with pytest.raises(Impossible, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
+    with pytest.raises(Conflict, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
         detector("yours")
-    with pytest.raises(Impossible, match="has no attribute 'Gone'"):
+    with pytest.raises(Conflict, match="has no attribute 'Gone'"):
         detector("gone")
-    with pytest.raises(Impossible, match="'wrong' can't be made"):
+    with pytest.raises(Conflict, match="'wrong' can't be made"):
         detector("wrong")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
 from driftloop.mlops_core.drift.phases import Phases
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings
 
@@ -100,7 +100,7 @@ def test_one_wild_label_is_no_drift(rng: np.random.Generator) -> None:
 
 
 def test_arrays_of_different_lengths_are_refused() -> None:
-    with pytest.raises(BadData, match="differ in length"):
+    with pytest.raises(InvalidData, match="differ in length"):
         listen(np.zeros(3), np.zeros(2))
 
 

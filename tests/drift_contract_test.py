@@ -20,7 +20,7 @@ from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Opened, PairOpened
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 
@@ -284,7 +284,7 @@ def test_a_state_that_is_none_is_refused(kind: Any, rng: np.random.Generator) ->
     subject = kind(rng)
     subject.feed(still(rng, 1000), 0)
     data = subject.dump()
-    with pytest.raises(BadData, match="not a detector's state"):
+    with pytest.raises(InvalidData, match="not a detector's state"):
         packing.unpacked(data[: len(data) // 2])
 
 

@@ -10,7 +10,7 @@ from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Groups, Summariser
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.settings import DriftSettings
 
 Columns = dict[str, np.ndarray]
@@ -229,7 +229,7 @@ def test_sums_of_other_pairs_are_refused(rng: np.random.Generator) -> None:
     stream = Stream(profiled(weather(rng, 10_000, 0.8)))
     counts, at, _ = stream.summariser.add(np.zeros((256, 6), dtype=np.uint8), np.arange(256))
     groups = Groups(np.zeros((1, 3), dtype=np.int64), np.array([8]), np.array([0]))
-    with pytest.raises(BadData, match="expected sums"):
+    with pytest.raises(InvalidData, match="expected sums"):
         stream.detector.update(counts, at, groups)
 
 

@@ -15,7 +15,7 @@ from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.sentences import explain
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.events import DriftKind
 from driftloop.schemas.settings import DriftSettings
 
@@ -271,7 +271,7 @@ def test_of_small_whole_numbers_the_mean_is_told_not_a_median_within_a_bin(rng: 
 
 def test_a_state_of_another_profile_is_refused(rng: np.random.Generator) -> None:
     mine, other = profiled(rng, normal()), Profile.of({"y": [1.0]}, np.array([0.5]))
-    with pytest.raises(BadData, match="doesn't fit"):
+    with pytest.raises(InvalidData, match="doesn't fit"):
         DistributionDrift.load(DistributionDrift(mine, DriftSettings()).dump(), other, DriftSettings())
 
 
@@ -297,7 +297,7 @@ def test_a_state_of_another_window_goes_on_with_the_rows_that_are_there(
 
 def test_counts_of_another_profile_are_refused(rng: np.random.Generator) -> None:
     drift = DistributionDrift(profiled(rng, normal()), DriftSettings())
-    with pytest.raises(BadData, match="expected counts"):
+    with pytest.raises(InvalidData, match="expected counts"):
         drift.update(np.zeros((1, 5, 33), dtype=np.uint8), np.zeros((1, 2), dtype=np.int64))
 
 
@@ -311,7 +311,7 @@ class Trap:
 def test_a_forged_state_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     adwins = Adwins(1, 1e-6, clock=1, kept=8)
     adwins._detectors = [Trap()]
-    with pytest.raises(BadData, match=r"names builtins\.print"):
+    with pytest.raises(InvalidData, match=r"names builtins\.print"):
         Adwins(1, 1e-6, clock=1, kept=8).load(adwins.dump())
     assert capsys.readouterr().out == ""
 

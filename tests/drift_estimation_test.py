@@ -10,7 +10,7 @@ from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
 from driftloop.mlops_core.drift import strata
 from driftloop.mlops_core.drift.estimation import ENOUGH, MEMORY, Estimated, PerformanceEstimator
 from driftloop.mlops_core.drift.strata import Sum
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training import fit
 from driftloop.schemas.settings import PerformanceSettings
@@ -292,7 +292,7 @@ def test_a_figure_of_calibration_leaves_out_what_chance_adds(rng: np.random.Gene
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     estimator = PerformanceEstimator(profiled(np.linspace(0, 1, 1000)), SETTINGS)
-    with pytest.raises(BadData, match="differ in length"):
+    with pytest.raises(InvalidData, match="differ in length"):
         estimator.learn(np.zeros(3), np.zeros(2))
-    with pytest.raises(BadData, match="expected counts"):
+    with pytest.raises(InvalidData, match="expected counts"):
         estimator.predicted(np.zeros((1, 5)), np.zeros((1, 2), dtype=np.int64))

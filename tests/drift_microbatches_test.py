@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.pairs import Pairs
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 SIZES = st.lists(st.integers(0, 100), max_size=20)
 PAIRS = Pairs(
@@ -84,12 +84,12 @@ def test_every_row_is_counted_once_in_every_column() -> None:
 
 
 def test_a_bin_that_cannot_be_is_refused() -> None:
-    with pytest.raises(BadData, match="bin 33 of at most 32"):
+    with pytest.raises(InvalidData, match="bin 33 of at most 32"):
         Summariser(1).add(np.array([[33]], dtype=np.uint8), np.array([0]))
 
 
 def test_rows_of_another_width_are_refused() -> None:
-    with pytest.raises(BadData, match=r"expected bins \(rows, 2\)"):
+    with pytest.raises(InvalidData, match=r"expected bins \(rows, 2\)"):
         Summariser(2).add(np.zeros((4, 3), dtype=np.uint8), np.zeros(4, dtype=np.int64))
 
 

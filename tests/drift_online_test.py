@@ -8,7 +8,7 @@ import pytest
 
 from driftloop.mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
 from driftloop.mlops_core.drift.cusum import Cusums
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.settings import DriftSettings
 
 
@@ -58,7 +58,7 @@ def test_it_goes_on_elsewhere_as_if_nothing_had_been(rng: np.random.Generator) -
 
 
 def test_rows_without_a_time_each_are_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(BadData, match="3 scores have 2 times"):
+    with pytest.raises(InvalidData, match="3 scores have 2 times"):
         watching(rng).update(Batch({"x": np.ones(3)}, np.ones(3), np.arange(2)))
 
 
@@ -84,10 +84,10 @@ def test_what_does_not_fit_together_changes_nothing(rng: np.random.Generator) ->
         Batch({"x": rng.normal(size=64)}, rng.random(64), at=np.arange(63)),
         Batch({"x": rng.normal(size=64)}, rng.random(64), at=["yesterday"] * 64),
     ):
-        with pytest.raises(BadData):
+        with pytest.raises(InvalidData):
             drift.update(bad)
     assert drift.state() == before
-    with pytest.raises(BadData, match="no 'adwn' here; possible: adwin, cusum"):
+    with pytest.raises(InvalidData, match="no 'adwn' here; possible: adwin, cusum"):
         OnlineDrift(profile, drift=DriftSettings(detector="adwn"))
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generato
     drift = watching(rng)
     state = drift.state()
     two = Profile.of({"a": rng.normal(size=99), "b": rng.normal(size=99)}, rng.random(99))
-    with pytest.raises(BadData, match=r"it has no distribution, concept, waiting; `state\(\)` makes one"):
+    with pytest.raises(InvalidData, match=r"it has no distribution, concept, waiting; `state\(\)` makes one"):
         drift.restored({})
     for part, wrong in {
         "distribution": state["concept"],
@@ -130,6 +130,6 @@ def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generato
     }.items():
         others: tuple[object, ...] = (wrong, b"", None, "text", {})
         for other in others:
-            with pytest.raises(BadData):
+            with pytest.raises(InvalidData):
                 drift.restored({**state, part: other})
             assert drift.state() == state

@@ -15,7 +15,7 @@ from driftloop.mlops_core.drift.verdicts import Measured, Opened, Verdict
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training import fit
 from driftloop.schemas.settings import DriftSettings
-from tests.lessons import HOUR, lessons
+from tests.toy_examples import HOUR, toy_examples
 
 DAY = 24 * HOUR_MS
 PER_DAY = 20_000
@@ -149,14 +149,14 @@ def test_another_season_begins_with_fresh_detectors(rng: np.random.Generator) ->
 
 
 def test_training_learns_the_season_it_is_told_and_says_when_it_cannot() -> None:
-    examples, scores = lessons(1500), np.linspace(0, 1, 300)
-    profile = fit.reference(examples, scores, Task.BINARY, "day")
+    examples, scores = toy_examples(1500), np.linspace(0, 1, 300)
+    profile = fit.reference_profile(examples, scores, Task.BINARY, "day")
     assert profile.season is not None
     assert (profile.season.hours, profile.season.phases) == (24, 6)
     assert len(profile.season.columns) == len(profile.columns)
-    assert fit.reference(examples, scores, Task.BINARY).season is None
+    assert fit.reference_profile(examples, scores, Task.BINARY).season is None
     short = replace(examples, at=examples.at[0] + np.arange(1500) * HOUR // 100)
-    assert fit.reference(short, scores, Task.BINARY, "day").season is None
+    assert fit.reference_profile(short, scores, Task.BINARY, "day").season is None
     assert (
         fit._learned_tags(short, profile, DriftSettings(season="day"))["season"]
         == "day, not learned: the rows span 15 hours, 48 are needed"

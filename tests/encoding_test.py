@@ -8,9 +8,9 @@ from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.records import Value
-from tests.lessons import lessons
+from tests.toy_examples import toy_examples
 
-EXAMPLES = lessons(800)
+EXAMPLES = toy_examples(800)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_no_rows_have_no_scores(score: Scorer) -> None:
 def test_more_categories_than_xgboost_has_bins_are_told_apart() -> None:
     names = np.array([f"c{number:03}" for number in range(400)] * 20, dtype=object)
     odd = np.array([int(name[1:]) % 2 for name in names], dtype=float)
-    examples = lessons(len(names))
+    examples = toy_examples(len(names))
     taught = type(examples)(**{**vars(examples), "labels": odd, "features": {"name": names}})
     fitted = XGBoostTrainer(rounds=30, threads=1).fit(taught, Task.BINARY, {"eta": 0.5})
     right = (Scorer(fitted)(taught.features, len(taught)) > 0.5) == (odd > 0.5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.training.gate import Incumbent, compare, incomparable
 from driftloop.schemas.settings import TrainingSettings
 
@@ -126,5 +126,5 @@ Spoil = Callable[[Floats, Floats, Floats], tuple[Floats, Floats, Floats]]
 )
 def test_what_cannot_be_compared_is_no_evidence(spoil: Spoil, says: str) -> None:
     labels, challenger, champion = spoil(*pair())
-    with pytest.raises(BadData, match=says):
+    with pytest.raises(InvalidData, match=says):
         compare(labels, challenger, Incumbent("7", champion), SETTINGS)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import (
     AlertRaised,
@@ -41,7 +41,7 @@ def test_an_event_is_found_by_the_beginning_of_its_id() -> None:
 
 
 def test_an_unknown_id_says_so() -> None:
-    with pytest.raises(Unknown, match="0 events have an id that begins with 'nope'"):
+    with pytest.raises(NotFound, match="0 events have an id that begins with 'nope'"):
         Lineage([DRIFT]).find("nope")
 
 

@@ -15,7 +15,7 @@ from benchmarks.loop_quality.data import Places, Stream
 from benchmarks.loop_quality.facts import Facts
 from benchmarks.loop_quality.figures import Compared, Figures
 from benchmarks.loop_quality.rest import Progress, Tail, outstanding
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.events import RolloutPromoted, RolloutStarted
@@ -67,12 +67,12 @@ def test_bike_is_read_from_the_wheel_in_the_order_of_time(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["elec", "bike"])
 def test_data_that_is_not_here_is_refused_with_what_to_do(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"name it with|--download fetches it"):
+    with pytest.raises(InvalidData, match=r"name it with|--download fetches it"):
         data.load(name, SEED, Places(elec=tmp_path / "none.csv", cache=tmp_path))
 
 
 def test_an_unknown_stream_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(BadData, match="no stream is called 'elek'; there are elec, flights"):
+    with pytest.raises(InvalidData, match="no stream is called 'elek'; there are elec, flights"):
         data.chosen("elek")
 
 

@@ -12,14 +12,14 @@ from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
 from driftloop.infra.adapters.mlflow.rest import MLflowRest
 from driftloop.infra.adapters.mlflow.server import MLflowServer
 from driftloop.infra.processes.child import free_port
-from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Candidate, ModelReader, ModelWriter, Registered
-from driftloop.mlops_core.training.fit import challenge
+from driftloop.mlops_core.training.fit import train_challenger
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.settings import TrainingSettings
-from tests.lessons import lessons, request
+from tests.toy_examples import request, toy_examples
 
 # A first request makes the server import for seconds, and mlflow itself takes 5 s of CPU.
 pytestmark = pytest.mark.timeout(300)
@@ -39,7 +39,7 @@ def reader(mlflow_server: MLflowServer) -> MLflowReader:
 def prepared() -> Candidate:
     asked = request("flights")
     trainer, model = XGBoostTrainer(rounds=5, threads=1), ModelConfig(name="flights")
-    outcome = challenge(asked, model, lessons(600), None, trainer, TrainingSettings())
+    outcome = train_challenger(asked, model, toy_examples(600), None, trainer, TrainingSettings())
     assert isinstance(outcome, Candidate)
     return outcome
 
@@ -72,7 +72,7 @@ def test_a_model_read_back_gives_the_same_scores(
     registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate
 ) -> None:
     registry.register(candidate)
-    again, examples = reader.fitted(candidate.model, "1"), lessons(100)
+    again, examples = reader.fitted(candidate.model, "1"), toy_examples(100)
     assert (again.task, again.features) == (candidate.fitted.task, candidate.fitted.features)
     scores = (Scorer(one)(examples.features, 100).tolist() for one in (candidate.fitted, again))
     assert next(scores) == next(scores)
@@ -106,7 +106,7 @@ def test_a_request_that_comes_again_after_its_version_had_its_turn_changes_nothi
     registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate
 ) -> None:
     registry.register(candidate)
-    registry.crown(candidate.model, "1")
+    registry.set_champion(candidate.model, "1")
     registry.register(candidate)
     assert holders(reader, candidate.model) == {"champion": "1"}
 
@@ -133,9 +133,9 @@ def test_crowning_moves_the_champion_to_previous_and_gives_up_the_challenger(
     registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate
 ) -> None:
     register(registry, candidate, 2)
-    registry.crown(candidate.model, "1")
+    registry.set_champion(candidate.model, "1")
     assert reader.champion(candidate.model) == "1"
-    registry.crown(candidate.model, "2")
+    registry.set_champion(candidate.model, "2")
     assert holders(reader, candidate.model) == {"champion": "2", "previous": "1"}
 
 
@@ -144,7 +144,7 @@ def test_crowning_again_changes_nothing(
 ) -> None:
     register(registry, candidate, 2)
     for version in ("1", "2", "2"):
-        registry.crown(candidate.model, version)
+        registry.set_champion(candidate.model, version)
     assert holders(reader, candidate.model) == {"champion": "2", "previous": "1"}
 
 
@@ -157,12 +157,12 @@ def test_a_crash_in_the_middle_of_crowning_is_completed_by_crowning_again(
     candidate: Candidate,
 ) -> None:
     register(registry, candidate, 2)
-    registry.crown(candidate.model, "1")
+    registry.set_champion(candidate.model, "1")
     rest, steps = MLflowRest(mlflow_server.uri), [("previous", "1"), ("champion", "2")]
     for alias, version in steps[: 1 if after == "previous" else 2]:
         rest.tell("POST", "registered-models/alias", name=candidate.model, alias=alias, version=version)
         assert reader.champion(candidate.model), "there is a champion at every moment"
-    registry.crown(candidate.model, "2")
+    registry.set_champion(candidate.model, "2")
     assert holders(reader, candidate.model) == {"champion": "2", "previous": "1"}
 
 
@@ -170,7 +170,7 @@ def test_going_back_to_an_older_version_leaves_a_waiting_challenger_alone(
     registry: MLflowRegistry, reader: MLflowReader, candidate: Candidate
 ) -> None:
     register(registry, candidate, 2)
-    registry.crown(candidate.model, "1")
+    registry.set_champion(candidate.model, "1")
     assert holders(reader, candidate.model) == {"champion": "1", "challenger": "2"}
 
 
@@ -206,10 +206,10 @@ def test_an_unknown_version_is_an_error_that_says_what_there_is(
         lambda: reader.version(model, version),
         lambda: reader.fitted(model, version),
         lambda: reader.profile(model, version),
-        lambda: registry.crown(model, version),
+        lambda: registry.set_champion(model, version),
         lambda: registry.tag(model, version, "key", "value"),
     ):
-        with pytest.raises(Unknown, match=says):
+        with pytest.raises(NotFound, match=says):
             ask()
 
 
@@ -228,12 +228,12 @@ def test_a_version_that_was_registered_by_hand_is_named_as_such(
     )
     assert reader.version(model_name, "1").tags == {}
     for ask in (reader.fitted, reader.profile):
-        with pytest.raises(Unknown, match=f"{model_name}:1 has no .*; was it registered by driftloop"):
+        with pytest.raises(NotFound, match=f"{model_name}:1 has no .*; was it registered by driftloop"):
             ask(model_name, "1")
 
 
 def test_a_name_that_mlflow_would_not_have_is_refused(registry: MLflowRegistry, candidate: Candidate) -> None:
-    with pytest.raises(Impossible, match="refused"):
+    with pytest.raises(Conflict, match="refused"):
         registry.register(replace(candidate, model="flights/late"))
 
 
@@ -243,7 +243,7 @@ def test_a_server_that_is_away_is_known_within_seconds(candidate: Candidate) -> 
     began = time.monotonic()
     for ask in (
         lambda: registry.register(candidate),
-        lambda: registry.crown("flights", "1"),
+        lambda: registry.set_champion("flights", "1"),
         lambda: reader.fitted("flights", "1"),
         lambda: reader.champion("flights"),
     ):
@@ -264,7 +264,7 @@ def test_what_was_read_once_survives_a_server_that_goes_away(
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(Impossible, match="is no address of an MLflow server"):
+    with pytest.raises(Conflict, match="is no address of an MLflow server"):
         MLflowReader("mlflow.db").champion("flights")
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from driftloop.infra.adapters.parquet.store import ABANDONED_SECONDS, ParquetStore
 from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.examples import Examples, backfill
-from driftloop.mlops_core.errors import BadData, Unavailable
+from driftloop.mlops_core.errors import InvalidData, Unavailable
 from driftloop.mlops_core.ports import ExampleStore
 
 WRITER = """
@@ -151,7 +151,7 @@ def spoil_rows(path: Path) -> None:
 def test_a_segment_that_cannot_be_read_is_named(store: ExampleStore, tmp_path: Path) -> None:
     store.append("churn", "a", rows(0, 3))
     (tmp_path / "churn" / "b.parquet").write_bytes(b"PAR1, or so it says")
-    with pytest.raises(BadData, match=r"churn/b.parquet is no segment"):
+    with pytest.raises(InvalidData, match=r"churn/b.parquet is no segment"):
         store.count("churn")
 
 

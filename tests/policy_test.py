@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.mlops_core.training import policy
-from driftloop.mlops_core.training.policy import HOUR, Answer, RetrainingState, decide
+from driftloop.mlops_core.training.policy import HOUR, Answer, RetrainingState, on_alarm
 from driftloop.schemas.events import (
     DeployRequested,
     DriftDetected,
@@ -63,7 +63,7 @@ def manual(at: int) -> RetrainRequested:
 
 def noted(state: RetrainingState, event: Noted, settings: RetrainingSettings = SETTINGS) -> RetrainingState:
     """The state after an event after which nothing may be asked for."""
-    state, follows = policy.noted(state, event, settings)
+    state, follows = policy.on_event(state, event, settings)
     assert follows == []
     return state
 
@@ -74,7 +74,7 @@ def reason(answer: RetrainRequested | RetrainRefused) -> str:
 
 
 def test_an_alarm_with_enough_new_labels_is_answered_by_a_request() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     assert isinstance(request, RetrainRequested)
     assert request.caused_by == alarm().id
     assert (request.rows, request.windows) == (60_000, (5000, 20_000, 60_000))
@@ -84,7 +84,7 @@ def test_an_alarm_with_enough_new_labels_is_answered_by_a_request() -> None:
 def test_a_thousand_alarms_in_an_hour_lead_to_one_training() -> None:
     state, requests = LABELLED, 0
     for number in range(1000):
-        state, answer = decide(state, alarm(START + number * HOUR // 1000), SETTINGS)
+        state, answer = on_alarm(state, alarm(START + number * HOUR // 1000), SETTINGS)
         if isinstance(answer, RetrainRequested):
             requests += 1
             state = noted(state, refused(answer))
@@ -92,52 +92,52 @@ def test_a_thousand_alarms_in_an_hour_lead_to_one_training() -> None:
 
 
 def test_a_request_says_what_was_seen_and_how_much_there_is_to_learn() -> None:
-    _, request = decide(LABELLED, alarm(), SETTINGS)
+    _, request = on_alarm(LABELLED, alarm(), SETTINGS)
     assert request.reason == "miles moved by 0.6 standard deviations; 5,000 new labels"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DriftKind if kind is not DriftKind.COLUMNS])
 def test_only_concept_drift_makes_the_rows_before_it_useless(kind: DriftKind) -> None:
-    _, request = decide(LABELLED, alarm(kind=kind), SETTINGS)
+    _, request = on_alarm(LABELLED, alarm(kind=kind), SETTINGS)
     assert isinstance(request, RetrainRequested)
     assert request.trigger == kind
     assert request.since == (alarm().changed_at if kind is DriftKind.CONCEPT else None)
 
 
 def test_an_alarm_delivered_again_has_the_same_answer() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
-    again, answer = decide(noted(state, labels(9_000)), alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
+    again, answer = on_alarm(noted(state, labels(9_000)), alarm(), SETTINGS)
     assert answer == request
     assert again.in_flight == request
 
 
 def test_a_refusal_has_the_same_id_each_time() -> None:
-    first = decide(RetrainingState(), alarm(), SETTINGS)[1]
-    assert decide(RetrainingState(), alarm(), SETTINGS)[1].id == first.id
+    first = on_alarm(RetrainingState(), alarm(), SETTINGS)[1]
+    assert on_alarm(RetrainingState(), alarm(), SETTINGS)[1].id == first.id
 
 
 def test_while_a_training_runs_the_next_one_waits() -> None:
-    state, _ = decide(LABELLED, alarm(), SETTINGS)
-    _, answer = decide(noted(state, labels(99_000)), alarm(START + 2 * DAY), SETTINGS)
+    state, _ = on_alarm(LABELLED, alarm(), SETTINGS)
+    _, answer = on_alarm(noted(state, labels(99_000)), alarm(START + 2 * DAY), SETTINGS)
     assert reason(answer) == (
         "busy: the training asked for 94,000 labels ago hasn't ended; the alarm waits for its end"
     )
 
 
 def test_between_two_trainings_the_cooldown_passes() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     state = noted(noted(state, refused(request)), labels(99_000))
-    early, answer = decide(state, alarm(START + 3 * HOUR), SETTINGS)
+    early, answer = on_alarm(state, alarm(START + 3 * HOUR), SETTINGS)
     assert reason(answer) == (
         "cooldown: the last training was 3 h ago, 24 h are needed; the alarm waits for 21 h"
     )
-    assert isinstance(decide(early, alarm(START + DAY), SETTINGS)[1], RetrainRequested)
+    assert isinstance(on_alarm(early, alarm(START + DAY), SETTINGS)[1], RetrainRequested)
 
 
 def test_too_few_new_labels_teach_nothing() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     state = noted(noted(state, refused(request)), labels(5_450))
-    _, answer = decide(state, alarm(START + 2 * DAY), SETTINGS)
+    _, answer = on_alarm(state, alarm(START + 2 * DAY), SETTINGS)
     assert reason(answer) == (
         "labels: 450 new ones since the last training, 1,000 are needed; the alarm waits for 550 more"
     )
@@ -145,13 +145,13 @@ def test_too_few_new_labels_teach_nothing() -> None:
 
 def test_alarms_are_confirmed_where_that_is_asked_for() -> None:
     settings = RetrainingSettings(confirm=2, confirm_hours=6)
-    state, answer = decide(LABELLED, alarm(START), settings)
+    state, answer = on_alarm(LABELLED, alarm(START), settings)
     assert reason(answer) == "unconfirmed: 1 of 2 alarms within 6 h"
-    state, answer = decide(state, alarm(START), settings)
+    state, answer = on_alarm(state, alarm(START), settings)
     assert "1 of 2" in reason(answer), "an alarm doesn't confirm itself"
-    state, answer = decide(state, alarm(START + 7 * HOUR), settings)
+    state, answer = on_alarm(state, alarm(START + 7 * HOUR), settings)
     assert "1 of 2" in reason(answer), "the first one is too long ago"
-    assert isinstance(decide(state, alarm(START + 8 * HOUR), settings)[1], RetrainRequested)
+    assert isinstance(on_alarm(state, alarm(START + 8 * HOUR), settings)[1], RetrainRequested)
 
 
 TWICE = RetrainingSettings(confirm=2, confirm_hours=48)
@@ -161,7 +161,7 @@ def heard(*alarms: DriftDetected) -> RetrainRequested | RetrainRefused:
     """The answer to the last of them."""
     state = LABELLED
     for one in alarms:
-        state, answer = decide(state, one, TWICE)
+        state, answer = on_alarm(state, one, TWICE)
     return answer
 
 
@@ -189,22 +189,22 @@ def test_labels_confirm_what_columns_say_of_the_same_change() -> None:
 
 
 def test_alarms_of_a_state_from_before_segments_still_confirm() -> None:
-    state, _ = decide(LABELLED, alarm(), TWICE)
+    state, _ = on_alarm(LABELLED, alarm(), TWICE)
     old = {**state.model_dump(), "alarms": [{"id": "old", "at": START}]}
-    after = decide(RetrainingState.model_validate(old), alarm(START + HOUR), TWICE)[1]
+    after = on_alarm(RetrainingState.model_validate(old), alarm(START + HOUR), TWICE)[1]
     assert isinstance(after, RetrainRequested)
 
 
 def broken() -> RetrainingState:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     for day in range(1, SETTINGS.max_failures):
         state = noted(state, failed(request))
-        state, [request] = policy.noted(state, labels(10_000 * day, START + day * DAY), SETTINGS)
+        state, [request] = policy.on_event(state, labels(10_000 * day, START + day * DAY), SETTINGS)
     return noted(noted(state, failed(request)), labels(99_000, START + 80 * DAY))
 
 
 def test_after_repeated_failures_the_breaker_waits_for_a_person() -> None:
-    _, answer = decide(broken(), alarm(START + 90 * DAY), SETTINGS)
+    _, answer = on_alarm(broken(), alarm(START + 90 * DAY), SETTINGS)
     assert reason(answer) == (
         "breaker: 3 trainings in a row failed (killed by SIGKILL); "
         "one asked for by hand that ends well closes it"
@@ -213,18 +213,18 @@ def test_after_repeated_failures_the_breaker_waits_for_a_person() -> None:
 
 def test_a_training_by_hand_closes_the_breaker_and_what_has_waited_is_asked_for() -> None:
     mended = noted(broken(), refused(manual(START + 91 * DAY)))
-    _, [request] = policy.noted(mended, labels(199_000, START + 99 * DAY), SETTINGS)
+    _, [request] = policy.on_event(mended, labels(199_000, START + 99 * DAY), SETTINGS)
     assert isinstance(request, RetrainRequested)
     assert request.caused_by == alarm().id
 
 
 def test_a_failure_that_is_told_twice_counts_once() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     assert noted(noted(state, failed(request)), failed(request)).failures == 1
 
 
 def test_somebody_elses_training_leaves_ours_in_flight_and_starts_the_cooldown() -> None:
-    state, request = decide(LABELLED, alarm(), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(), SETTINGS)
     state = noted(state, refused(manual(START + DAY)))
     assert state.in_flight == request
     assert state.trained_at == START + DAY
@@ -232,11 +232,11 @@ def test_somebody_elses_training_leaves_ours_in_flight_and_starts_the_cooldown()
 
 def test_a_training_dated_today_does_not_hold_up_a_replayed_year() -> None:
     state = noted(noted(LABELLED, refused(manual(START + 4000 * DAY))), labels(9_000))
-    assert isinstance(decide(state, alarm(), SETTINGS)[1], RetrainRequested)
+    assert isinstance(on_alarm(state, alarm(), SETTINGS)[1], RetrainRequested)
 
 
 def test_a_state_survives_as_json() -> None:
-    state, _ = decide(LABELLED, alarm(), SETTINGS)
+    state, _ = on_alarm(LABELLED, alarm(), SETTINGS)
     assert RetrainingState.model_validate_json(state.model_dump_json()) == state
 
 
@@ -264,7 +264,7 @@ class Loop:
 
     def alarms(self, evidence: DriftDetected) -> Answer:
         """The answer to an alarm; a request of its own is trained at once."""
-        self.state, answer = decide(self.state, evidence, self.settings)
+        self.state, answer = on_alarm(self.state, evidence, self.settings)
         if isinstance(answer, RetrainRequested):
             self._trained(answer)
         return answer
@@ -278,7 +278,7 @@ class Loop:
 
     def notes(self, event: Noted) -> None:
         """An event, and the trainings that follow."""
-        self.state, follows = policy.noted(self.state, event, self.settings)
+        self.state, follows = policy.on_event(self.state, event, self.settings)
         for answer in follows:
             assert isinstance(answer, RetrainRequested)
             self._trained(answer)
@@ -317,11 +317,11 @@ def test_a_refusal_says_how_long_the_wait_will_be() -> None:
 
 
 def test_an_alarm_while_a_training_runs_is_looked_at_again_at_its_end() -> None:
-    state, request = decide(LABELLED, alarm(), DEFAULTS)
+    state, request = on_alarm(LABELLED, alarm(), DEFAULTS)
     state = noted(state, labels(6_000), DEFAULTS)
-    state, answer = decide(state, alarm(START + HOUR, "second"), DEFAULTS)
+    state, answer = on_alarm(state, alarm(START + HOUR, "second"), DEFAULTS)
     assert reason(answer).startswith("busy: the training asked for 1,000 labels ago")
-    state, [again] = policy.noted(state, refused(request), DEFAULTS)
+    state, [again] = policy.on_event(state, refused(request), DEFAULTS)
     assert isinstance(again, RetrainRequested)
     assert again.caused_by == f"second-{START + HOUR}"
     assert again.id != request.id
@@ -401,12 +401,12 @@ def test_trainings_take_a_small_part_of_the_time_all_their_versions_counted() ->
     asked = manual(START)
     state = noted(LABELLED, completed(asked, seconds=60), DEFAULTS)
     state = noted(noted(state, completed(asked, seconds=300, version="3"), DEFAULTS), labels(9_000), DEFAULTS)
-    state, answer = decide(state, alarm(START + HOUR // 2), DEFAULTS)
+    state, answer = on_alarm(state, alarm(START + HOUR // 2), DEFAULTS)
     assert reason(answer) == (
         "cooldown: the last training, which took 6 min, was 30 min ago, 1 h are needed; "
         "the alarm waits for 30 min"
     )
-    _, [request] = policy.noted(state, labels(9_100, START + HOUR), DEFAULTS)
+    _, [request] = policy.on_event(state, labels(9_100, START + HOUR), DEFAULTS)
     assert isinstance(request, RetrainRequested)
 
 
@@ -414,7 +414,7 @@ def test_labels_that_come_all_at_once_hold_nothing_up_for_longer_than_the_time_a
     state = noted(LABELLED, completed(manual(START), seconds=60), DEFAULTS)
     for count in range(8):  # a night's labels within a second
         state = noted(state, labels(6_000 + 250 * count, START + DAY + count), DEFAULTS)
-    assert isinstance(decide(state, alarm(START + DAY), DEFAULTS)[1], RetrainRequested)
+    assert isinstance(on_alarm(state, alarm(START + DAY), DEFAULTS)[1], RetrainRequested)
 
 
 def test_a_thousand_alarms_of_every_kind_in_an_hour_are_one_training_until_labels_have_come() -> None:
@@ -432,16 +432,16 @@ def test_each_alarm_is_refused_once_however_often_it_is_looked_at() -> None:
     loop = Loop()
     loop.alarms(alarm(loop.at))
     for _ in range(2):
-        _, follows = policy.noted(loop.state, labels(100, loop.at), DEFAULTS)
+        _, follows = policy.on_event(loop.state, labels(100, loop.at), DEFAULTS)
         assert follows == []
 
 
 def test_what_a_crashed_training_was_for_is_tried_again_until_the_breaker_opens() -> None:
-    state, request = decide(LABELLED, alarm(), DEFAULTS)
+    state, request = on_alarm(LABELLED, alarm(), DEFAULTS)
     for attempt in range(1, DEFAULTS.max_failures):
         state = noted(state, failed(request), DEFAULTS)
         state = noted(state, labels(5_000 + 300 * attempt - 1), DEFAULTS)
-        state, [request] = policy.noted(state, labels(5_000 + 300 * attempt), DEFAULTS)
+        state, [request] = policy.on_event(state, labels(5_000 + 300 * attempt), DEFAULTS)
         assert request.caused_by == alarm().id
     state = noted(state, failed(request), DEFAULTS)
     noted(state, labels(99_000), DEFAULTS)
@@ -449,9 +449,9 @@ def test_what_a_crashed_training_was_for_is_tried_again_until_the_breaker_opens(
 
 def test_a_doubling_whose_training_crashed_is_tried_again() -> None:
     state = noted(RetrainingState(), completed(manual(START), 5000), DEFAULTS)
-    state, [request] = policy.noted(state, labels(5000), DEFAULTS)
+    state, [request] = policy.on_event(state, labels(5000), DEFAULTS)
     state = noted(noted(state, failed(request), DEFAULTS), labels(5299), DEFAULTS)
-    _, [again] = policy.noted(state, labels(5300), DEFAULTS)
+    _, [again] = policy.on_event(state, labels(5300), DEFAULTS)
     assert isinstance(again, RetrainRequested)
     assert again.trigger == "doubling"
 
@@ -469,16 +469,16 @@ def test_what_waits_is_dropped_when_its_kind_is_muted() -> None:
 
 
 def test_no_age_is_negative_whatever_clock_a_request_has() -> None:
-    state, request = decide(LABELLED, alarm(START + 4000 * DAY), SETTINGS)
+    state, request = on_alarm(LABELLED, alarm(START + 4000 * DAY), SETTINGS)
     for one in (state, noted(state, refused(request))):
-        _, answer = decide(noted(one, labels(9_000)), alarm(START, "earlier"), SETTINGS)
+        _, answer = on_alarm(noted(one, labels(9_000)), alarm(START, "earlier"), SETTINGS)
         assert isinstance(answer, RetrainRequested) or " -" not in answer.reason
 
 
 def test_the_second_version_of_a_training_ends_nothing_else() -> None:
-    state, request = decide(LABELLED, alarm(), DEFAULTS)
+    state, request = on_alarm(LABELLED, alarm(), DEFAULTS)
     state = noted(state, completed(request), DEFAULTS)
-    state, other = decide(noted(state, labels(9_000), DEFAULTS), alarm(START + DAY, "next"), DEFAULTS)
+    state, other = on_alarm(noted(state, labels(9_000), DEFAULTS), alarm(START + DAY, "next"), DEFAULTS)
     state = noted(state, completed(request, version="3"), DEFAULTS)
     assert state.in_flight == other
 
@@ -491,7 +491,7 @@ def test_a_state_from_before_follow_ups_goes_on() -> None:
         "alarms": [{"id": "old", "at": START}],
     }
     state = RetrainingState.model_validate(old)
-    assert isinstance(decide(state, alarm(START + DAY), DEFAULTS)[1], RetrainRequested)
+    assert isinstance(on_alarm(state, alarm(START + DAY), DEFAULTS)[1], RetrainRequested)
 
 
 Kinds = st.sampled_from([DriftKind.FEATURE, DriftKind.PREDICTION, DriftKind.CONCEPT])
@@ -508,9 +508,9 @@ def test_never_two_in_flight_and_never_inside_the_cooldown_or_without_labels(
     state, flying, asked, trained = RetrainingState(), None, None, 0
     for hour, end, kind in sorted(story) if sort else story:
         now = START + hour * HOUR
-        state, requests = policy.noted(state, labels(state.labelled + 400, now), SETTINGS)
+        state, requests = policy.on_event(state, labels(state.labelled + 400, now), SETTINGS)
         told = alarm(now, f"{state.labelled}", kind).model_copy(update={"rows": 1500})
-        state, answer = decide(state, told, SETTINGS)
+        state, answer = on_alarm(state, told, SETTINGS)
         for request in (*requests, answer):
             if isinstance(request, RetrainRequested):
                 assert flying is None

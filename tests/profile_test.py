@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.features import Kind
 from driftloop.mlops_core.data.profile import BINS_MAX, ColumnProfile, Profile
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**400), 10**400), st.floats(), st.sampled_from(["a", "b", ""])
@@ -137,10 +137,10 @@ def test_a_profile_from_before_confidence_was_watched_is_read_as_it_was_written(
 
 
 def test_a_column_of_another_length_is_named() -> None:
-    with pytest.raises(BadData, match="column 'a' has 1 rows, expected 2"):
+    with pytest.raises(InvalidData, match="column 'a' has 1 rows, expected 2"):
         Profile.of({"a": [1]}, np.zeros(2))
 
 
 def test_no_rows_make_no_profile() -> None:
-    with pytest.raises(BadData, match="at least one row"):
+    with pytest.raises(InvalidData, match="at least one row"):
         Profile.of({}, np.zeros(0))

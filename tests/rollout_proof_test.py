@@ -2,8 +2,8 @@
 
 import pytest
 
-from driftloop.mlops_core.rollout.desk import MOVED, Desk, blended, standing
-from driftloop.mlops_core.rollout.effects import Blend, Crown, EnsureRevision, ShiftTraffic, effects
+from driftloop.mlops_core.rollout.controller import MOVED, RolloutController, blend_effect, steady_effects
+from driftloop.mlops_core.rollout.effects import Blend, EnsureRevision, SetChampion, ShiftTraffic, effects
 from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.events import (
     AlertRaised,
@@ -17,7 +17,7 @@ from driftloop.schemas.events import (
     RolloutStarted,
 )
 from driftloop.schemas.settings import RolloutSettings
-from tests.desk_events import (
+from tests.rollout_events import (
     BAD,
     CANARY,
     MINUTE,
@@ -51,126 +51,128 @@ def reason(events: list[Event]) -> str:
 
 
 def test_a_registered_version_waits_for_its_proof() -> None:
-    desk, follows = told(SERVING, registered("8"))
-    assert (desk.open, desk.queue, follows) == (None, (), [])
-    _, (started,) = told(desk, proven("8"))
+    controller, follows = told(SERVING, registered("8"))
+    assert (controller.open, controller.queue, follows) == (None, (), [])
+    _, (started,) = told(controller, proven("8"))
     assert isinstance(started, RolloutStarted)
     assert (started.version, started.stable, started.evidence) == ("8", "7", "paired")
     assert started.sentence.startswith("v8 predicts better than champion v7; v8 is to replace v7 in steps")
 
 
 def test_a_models_first_version_needs_no_proof() -> None:
-    assert kinds(told(Desk(model=MODEL), registered("1"))[1]) == ["RolloutStarted"]
+    assert kinds(told(RolloutController(model=MODEL), registered("1"))[1]) == ["RolloutStarted"]
 
 
 def test_a_proof_against_a_former_champion_is_passed_over() -> None:
-    desk, (over,) = told(SERVING, proven("8", champion="6"))
+    controller, (over,) = told(SERVING, proven("8", champion="6"))
     assert isinstance(over, ChallengerPassedOver)
     assert over.sentence == (
         "v8 is passed over for v7: it was proven against v6, and another version is champion now"
     )
-    assert desk.open is None
+    assert controller.open is None
 
 
 def test_a_proof_that_waited_while_the_champion_changed_is_passed_over() -> None:
-    desk, _ = told(canary(), proven("9"))
-    desk, _ = told(desk, served(0))
-    desk, _ = told(performed(desk)[0], served(1))
-    desk, _ = performed(desk)
-    desk, follows = performed(desk)
+    controller, _ = told(canary(), proven("9"))
+    controller, _ = told(controller, served(0))
+    controller, _ = told(performed(controller)[0], served(1))
+    controller, _ = performed(controller)
+    controller, follows = performed(controller)
     assert [event.sentence for event in follows if isinstance(event, ChallengerPassedOver)] == [
         "v9 is passed over for v8: it was proven against v7, and another version is champion now"
     ]
-    assert (desk.open, desk.champion, desk.queue) == (None, "8", ())
+    assert (controller.open, controller.champion, controller.queue) == (None, "8", ())
 
 
 def test_the_newest_proven_version_takes_the_place_of_the_one_that_waits() -> None:
-    desk, _ = told(canary(), proven("9"))
-    desk, (over,) = told(desk, proven("10"))
+    controller, _ = told(canary(), proven("9"))
+    controller, (over,) = told(controller, proven("10"))
     assert isinstance(over, ChallengerPassedOver)
     assert (over.version, over.by) == ("9", "10")
-    assert [request.version for request in desk.queue] == ["10"]
+    assert [request.version for request in controller.queue] == ["10"]
 
 
 def test_a_proof_of_the_champion_starts_nothing() -> None:
-    desk, (note,) = told(SERVING, proven("7", champion="6"))
+    controller, (note,) = told(SERVING, proven("7", champion="6"))
     assert isinstance(note, AlertRaised)
-    assert (desk.open, note.sentence) == (None, "flights:7 is already champion")
+    assert (controller.open, note.sentence) == (None, "flights:7 is already champion")
 
 
 def test_a_pin_lets_nothing_begin_but_what_a_person_asks_for() -> None:
-    desk, follows = told(SERVING, said(RolloutAction.PIN), proven("8"))
-    assert (desk.open, follows) == (None, [])
-    desk, follows = told(desk, asked("9"))
+    controller, follows = told(SERVING, said(RolloutAction.PIN), proven("8"))
+    assert (controller.open, follows) == (None, [])
+    controller, follows = told(controller, asked("9"))
     assert [event.version for event in follows if isinstance(event, RolloutStarted)] == ["9"]
-    assert [request.version for request in desk.queue] == ["8"]
+    assert [request.version for request in controller.queue] == ["8"]
 
 
 def test_an_unpin_lets_the_one_that_waits_begin() -> None:
-    desk, _ = told(SERVING, said(RolloutAction.PIN), proven("8"))
-    desk, (started,) = told(desk, said(RolloutAction.UNPIN))
+    controller, _ = told(SERVING, said(RolloutAction.PIN), proven("8"))
+    controller, (started,) = told(controller, said(RolloutAction.UNPIN))
     assert isinstance(started, RolloutStarted)
-    assert (open_(desk).version, desk.queue) == ("8", ())
+    assert (open_(controller).version, controller.queue) == ("8", ())
 
 
 def test_a_pin_pauses_an_open_canary_and_an_unpin_lets_it_go_on() -> None:
-    desk, _ = told(canary(), said(RolloutAction.PIN))
-    assert open_(desk).phase is Phase.PAUSED
-    desk, _ = told(desk, *(served(number) for number in range(5)))
-    assert open_(desk).phase is Phase.PAUSED
-    desk, _ = told(desk, said(RolloutAction.UNPIN))
-    desk, _ = told(performed(desk)[0], served(5))
-    assert (open_(desk).phase, open_(desk).step) == (Phase.CANARY, 2)
+    controller, _ = told(canary(), said(RolloutAction.PIN))
+    assert open_(controller).phase is Phase.PAUSED
+    controller, _ = told(controller, *(served(number) for number in range(5)))
+    assert open_(controller).phase is Phase.PAUSED
+    controller, _ = told(controller, said(RolloutAction.UNPIN))
+    controller, _ = told(performed(controller)[0], served(5))
+    assert (open_(controller).phase, open_(controller).step) == (Phase.CANARY, 2)
 
 
 def test_a_pin_does_not_hold_what_a_person_asked_for() -> None:
-    desk, _ = told(SERVING, asked("8"), said(RolloutAction.PIN))
-    assert open_(desk).phase is Phase.WARMING
+    controller, _ = told(SERVING, asked("8"), said(RolloutAction.PIN))
+    assert open_(controller).phase is Phase.WARMING
 
 
 def test_an_unpin_does_not_resume_what_was_paused_by_another_word() -> None:
-    desk, _ = told(canary(), said(RolloutAction.PAUSE), said(RolloutAction.PIN), said(RolloutAction.UNPIN))
-    assert open_(desk).phase is Phase.PAUSED
+    controller, _ = told(
+        canary(), said(RolloutAction.PAUSE), said(RolloutAction.PIN), said(RolloutAction.UNPIN)
+    )
+    assert open_(controller).phase is Phase.PAUSED
 
 
 def test_the_previous_champion_proven_again_takes_over_without_steps() -> None:
-    desk, _ = told(promoted(), proven("7", champion="8"))
-    assert open_(desk).steps == ()
-    desk, _ = performed(desk)
-    assert effects(open_(desk)) == (
+    controller, _ = told(promoted(), proven("7", champion="8"))
+    assert open_(controller).steps == ()
+    controller, _ = performed(controller)
+    assert effects(open_(controller)) == (
         EnsureRevision(MODEL, "7", 3),
         ShiftTraffic(MODEL, {"7": 100}),
-        Crown(MODEL, "7"),
+        SetChampion(MODEL, "7"),
     )
 
 
 def test_requests_alone_pass_the_steps_of_a_version_with_paired_proof() -> None:
-    desk, follows = told(canary(), served(0))
+    controller, follows = told(canary(), served(0))
     (advanced,) = follows
     assert isinstance(advanced, RolloutAdvanced)
     assert (advanced.weight, advanced.verdict and advanced.verdict.canary_rows) == (50, 300)
-    desk, follows = told(performed(desk)[0], served(1))
-    assert open_(desk).phase is Phase.PROMOTING
+    controller, follows = told(performed(controller)[0], served(1))
+    assert open_(controller).phase is Phase.PROMOTING
 
 
 def test_a_version_without_paired_proof_needs_its_labels_too() -> None:
-    desk, follows = told(canary(evidence="canary"), served(0))
-    assert (open_(desk).step, follows) == (1, [])
-    desk, follows = told(desk, window(0))
-    assert (open_(desk).step, kinds(follows)) == (2, ["RolloutAdvanced"])
+    controller, follows = told(canary(evidence="canary"), served(0))
+    assert (open_(controller).step, follows) == (1, [])
+    controller, follows = told(controller, window(0))
+    assert (open_(controller).step, kinds(follows)) == (2, ["RolloutAdvanced"])
 
 
 def test_labels_alone_promote_nobody() -> None:
-    desk, _ = told(canary(evidence="canary"), *(window(number) for number in range(50)))
-    assert open_(desk).step == 1
+    controller, _ = told(canary(evidence="canary"), *(window(number) for number in range(50)))
+    assert open_(controller).step == 1
 
 
 def test_a_verdict_that_became_doubtful_must_be_good_again() -> None:
     """Labels pass, then lose 0.02 more than stable (0.01 are allowed) before the requests have come."""
-    desk, _ = by_labels(by_labels.canary(), window(0), window(1, loss=0.14), served(0))
-    assert open_(desk).step == 1
-    desk, _ = by_labels(desk, window(2, loss=0.1, rows=3000))
-    assert open_(desk).step == 2
+    controller, _ = by_labels(by_labels.canary(), window(0), window(1, loss=0.14), served(0))
+    assert open_(controller).step == 1
+    controller, _ = by_labels(controller, window(2, loss=0.1, rows=3000))
+    assert open_(controller).step == 2
 
 
 def test_too_few_requests_are_held_with_the_time_that_they_take() -> None:
@@ -181,32 +183,32 @@ def test_too_few_requests_are_held_with_the_time_that_they_take() -> None:
 
 
 def test_failing_requests_roll_back() -> None:
-    desk, _ = told(canary(), served(0, answers=20, errors=20))
-    assert open_(desk).phase is Phase.REVERTING
-    assert reason(performed(desk)[1]).startswith("v8 failed 20 of 40 calls (50.0%)")
+    controller, _ = told(canary(), served(0, answers=20, errors=20))
+    assert open_(controller).phase is Phase.REVERTING
+    assert reason(performed(controller)[1]).startswith("v8 failed 20 of 40 calls (50.0%)")
 
 
 def test_slow_answers_roll_back() -> None:
-    desk, _ = told(canary(), served(0, bucket=30), served(1, bucket=30))
-    assert open_(desk).phase is Phase.REVERTING
-    assert "surely slower" in reason(performed(desk)[1])
+    controller, _ = told(canary(), served(0, bucket=30), served(1, bucket=30))
+    assert open_(controller).phase is Phase.REVERTING
+    assert "surely slower" in reason(performed(controller)[1])
 
 
 def test_scores_that_disagree_roll_back_with_the_next_requests() -> None:
-    desk, follows = told(canary(), agreement(60, 30))
-    assert (open_(desk).phase, follows) == (Phase.CANARY, [])
-    desk, _ = told(desk, served(0, answers=10))
-    assert "30 of 60 differ, by up to 0.25" in reason(performed(desk)[1])
+    controller, follows = told(canary(), agreement(60, 30))
+    assert (open_(controller).phase, follows) == (Phase.CANARY, [])
+    controller, _ = told(controller, served(0, answers=10))
+    assert "30 of 60 differ, by up to 0.25" in reason(performed(controller)[1])
 
 
 def test_scores_of_another_version_say_nothing_of_the_canary() -> None:
-    desk, _ = told(canary(), agreement(60, 60, version="6"), served(0, answers=10))
-    assert open_(desk).phase is Phase.CANARY
+    controller, _ = told(canary(), agreement(60, 60, version="6"), served(0, answers=10))
+    assert open_(controller).phase is Phase.CANARY
 
 
 def test_pairs_that_are_surely_worse_roll_back() -> None:
-    desk, _ = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, pairs={"8": pair(-0.02, against=200)}))
-    assert reason(performed(desk)[1]) == (
+    controller, _ = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, pairs={"8": pair(-0.02, against=200)}))
+    assert reason(performed(controller)[1]) == (
         "v8 lost 0.0200 more per prediction than v7 on the same 500 labelled rows"
     )
 
@@ -222,45 +224,45 @@ def test_pairs_that_are_surely_worse_roll_back() -> None:
     ids=["not sure", "better on the whole", "not compared", "another champion"],
 )
 def test_pairs_that_are_no_proof_against_the_canary_leave_it_alone(changes: dict[str, object]) -> None:
-    desk, follows = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, **changes))
-    assert (open_(desk).phase, follows) == (Phase.CANARY, [])
+    controller, follows = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, **changes))
+    assert (open_(controller).phase, follows) == (Phase.CANARY, [])
 
 
 def test_labels_that_are_surely_worse_roll_back_in_spite_of_the_paired_proof() -> None:
-    desk, _ = told(canary(), window(0, BAD))
-    assert open_(desk).phase is Phase.REVERTING
+    controller, _ = told(canary(), window(0, BAD))
+    assert open_(controller).phase is Phase.REVERTING
 
 
 def test_without_traffic_a_canary_is_held_and_one_alert_says_so() -> None:
-    desk, follows = told(canary(), *(served(number, answers=0) for number in range(500)))
+    controller, follows = told(canary(), *(served(number, answers=0) for number in range(500)))
     (alert,) = [event for event in follows if isinstance(event, AlertRaised)]
     assert alert.severity == "warning"
     assert "the step has lasted longer than 60 minutes" in alert.sentence
-    assert (open_(desk).phase, open_(desk).step) == (Phase.CANARY, 1)
+    assert (open_(controller).phase, open_(controller).step) == (Phase.CANARY, 1)
 
 
 def test_requests_from_before_the_shift_do_not_count() -> None:
-    desk, _ = told(SERVING, proven("8"))
-    desk, _ = performed(performed(desk)[0], clock=10 * MINUTE)
-    desk, _ = told(desk, served(9), served(10, answers=20))
-    assert open_(desk).requests[-1].canary.calls == 20
+    controller, _ = told(SERVING, proven("8"))
+    controller, _ = performed(performed(controller)[0], clock=10 * MINUTE)
+    controller, _ = told(controller, served(9), served(10, answers=20))
+    assert open_(controller).requests[-1].canary.calls == 20
 
 
 def test_requests_between_two_steps_count_for_neither() -> None:
-    desk, _ = told(canary(), served(0), served(1, errors=50))
-    assert (open_(desk).step, open_(desk).phase) == (2, Phase.CANARY)
-    assert [step.canary.calls for step in open_(desk).requests] == [300]
+    controller, _ = told(canary(), served(0), served(1, errors=50))
+    assert (open_(controller).step, open_(controller).phase) == (2, Phase.CANARY)
+    assert [step.canary.calls for step in open_(controller).requests] == [300]
 
 
 def test_a_paused_rollout_counts_its_requests_and_judges_nothing() -> None:
-    desk, _ = told(canary(), served(0, answers=100), said(RolloutAction.PAUSE))
-    desk, follows = told(desk, served(1, answers=20, errors=20))
-    assert (open_(desk).phase, follows) == (Phase.PAUSED, [])
-    desk, _ = told(desk, said(RolloutAction.RESUME))
-    desk, _ = performed(desk, clock=5 * MINUTE)
-    assert open_(desk).requests[-1].canary.calls == 140
-    desk, _ = told(desk, served(5))
-    assert open_(desk).phase is Phase.REVERTING
+    controller, _ = told(canary(), served(0, answers=100), said(RolloutAction.PAUSE))
+    controller, follows = told(controller, served(1, answers=20, errors=20))
+    assert (open_(controller).phase, follows) == (Phase.PAUSED, [])
+    controller, _ = told(controller, said(RolloutAction.RESUME))
+    controller, _ = performed(controller, clock=5 * MINUTE)
+    assert open_(controller).requests[-1].canary.calls == 140
+    controller, _ = told(controller, served(5))
+    assert open_(controller).phase is Phase.REVERTING
 
 
 def test_measurements_are_not_remembered_by_their_ids() -> None:
@@ -269,21 +271,21 @@ def test_measurements_are_not_remembered_by_their_ids() -> None:
 
 
 def test_a_blend_answers_with_the_weights_of_the_pool() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
-    assert blended(desk, blending.settings) == Blend(MODEL, {"7": 0.75, "8": 0.25})
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
+    assert blend_effect(controller, blending.settings) == Blend(MODEL, {"7": 0.75, "8": 0.25})
 
 
 def test_a_blend_follows_weights_that_moved_enough() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
-    little, _ = blending(desk, evidence(2, {"7": 0.75 - 0.4 * MOVED, "8": 0.25 + 0.4 * MOVED}))
-    assert little.blend == desk.blend
-    much, _ = blending(desk, evidence(3, {"7": 0.74 - MOVED, "8": 0.26 + MOVED}))
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
+    little, _ = blending(controller, evidence(2, {"7": 0.75 - 0.4 * MOVED, "8": 0.25 + 0.4 * MOVED}))
+    assert little.blend == controller.blend
+    much, _ = blending(controller, evidence(3, {"7": 0.74 - MOVED, "8": 0.26 + MOVED}))
     assert much.blend == {"7": 0.72, "8": 0.28}
 
 
 def test_a_version_with_hardly_any_weight_takes_no_part_in_a_blend() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.995, "8": 0.005}))
-    assert desk.blend == {"7": 1.0}
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.995, "8": 0.005}))
+    assert controller.blend == {"7": 1.0}
 
 
 def test_a_version_that_was_never_scored_takes_no_part_in_a_blend() -> None:
@@ -291,57 +293,57 @@ def test_a_version_that_was_never_scored_takes_no_part_in_a_blend() -> None:
         "7": MemberEvidence(weight=0.5, loss=0.1, rows=100),
         "8": MemberEvidence(weight=0.5, loss=0, rows=0),
     }
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.5}, members=new))
-    assert desk.blend == {"7": 1.0}
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.5}, members=new))
+    assert controller.blend == {"7": 1.0}
     unscored = {"8": "it is gone"}
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.5, "8": 0.5}, unscored=unscored))
-    assert desk.blend == {"7": 1.0}
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.5, "8": 0.5}, unscored=unscored))
+    assert controller.blend == {"7": 1.0}
 
 
 def test_a_version_that_left_the_pool_leaves_the_blend_however_little_it_weighs() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.99, "8": 0.01}))
-    assert "8" in desk.blend
-    assert blending(desk, evidence(2, {"7": 1.0}))[0].blend == {"7": 1.0}
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.99, "8": 0.01}))
+    assert "8" in controller.blend
+    assert blending(controller, evidence(2, {"7": 1.0}))[0].blend == {"7": 1.0}
 
 
 def test_pinned_weights_stay_until_they_are_unpinned() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}), said(RolloutAction.PIN))
-    desk, _ = blending(desk, evidence(2, {"7": 0.25, "8": 0.75}))
-    assert desk.blend == {"7": 0.75, "8": 0.25}
-    desk, _ = blending(desk, said(RolloutAction.UNPIN), evidence(3, {"7": 0.25, "8": 0.75}))
-    assert desk.blend == {"7": 0.25, "8": 0.75}
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}), said(RolloutAction.PIN))
+    controller, _ = blending(controller, evidence(2, {"7": 0.25, "8": 0.75}))
+    assert controller.blend == {"7": 0.75, "8": 0.25}
+    controller, _ = blending(controller, said(RolloutAction.UNPIN), evidence(3, {"7": 0.25, "8": 0.75}))
+    assert controller.blend == {"7": 0.25, "8": 0.75}
 
 
 def test_a_canary_answers_alone_until_it_is_promoted() -> None:
     alone, together = Blend(MODEL, {"8": 1.0}, "8"), Blend(MODEL, {}, "8")
-    desk = blending.canary()
-    assert alone in effects(open_(desk))
+    controller = blending.canary()
+    assert alone in effects(open_(controller))
     shift = ShiftTraffic(MODEL, {"8": 10, "7": 90})
-    assert effects(open_(desk)).index(alone) < effects(open_(desk)).index(shift)
-    desk, _ = blending(desk, served(0))
-    desk, _ = blending(blending.performed(desk)[0], served(1))
-    assert open_(desk).phase is Phase.PROMOTING
-    assert together in effects(open_(desk))
-    assert alone not in effects(open_(desk))
+    assert effects(open_(controller)).index(alone) < effects(open_(controller)).index(shift)
+    controller, _ = blending(controller, served(0))
+    controller, _ = blending(blending.performed(controller)[0], served(1))
+    assert open_(controller).phase is Phase.PROMOTING
+    assert together in effects(open_(controller))
+    assert alone not in effects(open_(controller))
 
 
 def test_a_champion_alone_takes_the_blend_back_that_was_set_before() -> None:
-    desk, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
-    assert blended(desk, PAIRED) == Blend(MODEL, {})
-    assert blended(SERVING, PAIRED) is None
+    controller, _ = blending(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))
+    assert blend_effect(controller, PAIRED) == Blend(MODEL, {})
+    assert blend_effect(SERVING, PAIRED) is None
 
 
 def test_a_champion_alone_ignores_weights() -> None:
     assert told(SERVING, evidence(1, {"7": 0.75, "8": 0.25}))[0].blend == {}
 
 
-def test_a_desk_with_requests_and_weights_survives_json() -> None:
-    desk, _ = blending(blending.canary(), served(0, answers=20), agreement(5, 1), proven("9"))
-    desk, _ = blending(desk, evidence(1, {"7": 0.75, "8": 0.25}))
-    written = desk.model_dump_json()
-    assert Desk.model_validate_json(written).model_dump_json() == written
+def test_a_controller_with_requests_and_weights_survives_json() -> None:
+    controller, _ = blending(blending.canary(), served(0, answers=20), agreement(5, 1), proven("9"))
+    controller, _ = blending(controller, evidence(1, {"7": 0.75, "8": 0.25}))
+    written = controller.model_dump_json()
+    assert RolloutController.model_validate_json(written).model_dump_json() == written
 
 
 def test_a_start_keeps_the_champion_serving_while_a_proof_waits() -> None:
-    desk, _ = told(SERVING, said(RolloutAction.PIN), proven("8"))
-    assert ShiftTraffic(MODEL, {"7": 100}) in standing(desk)
+    controller, _ = told(SERVING, said(RolloutAction.PIN), proven("8"))
+    assert ShiftTraffic(MODEL, {"7": 100}) in steady_effects(controller)

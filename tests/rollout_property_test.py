@@ -4,20 +4,26 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from driftloop.mlops_core.rollout import machine
-from driftloop.mlops_core.rollout.desk import SEEN, Desk, blended, handle, standing
+from driftloop.mlops_core.rollout import state_machine
+from driftloop.mlops_core.rollout.controller import (
+    SEEN,
+    RolloutController,
+    blend_effect,
+    handle,
+    steady_effects,
+)
 from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,
-    Crown,
     Effect,
     EnsureRevision,
     Retire,
+    SetChampion,
     ShiftTraffic,
     Tag,
     effects,
 )
-from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.mlops_core.rollout.states import TERMINAL, Phase
 from driftloop.schemas.events import (
     Agreement,
@@ -69,7 +75,7 @@ class Place:
                 assert sum(weights.values()) == 100
                 assert set(weights) <= self.up, "traffic goes only to versions that were ensured"
                 self.weights = dict(weights)
-            case Crown(_, version):
+            case SetChampion(_, version):
                 self.champion = version
             case Retire(_, version):
                 # A first version that is given up has nobody to leave its traffic to.
@@ -91,8 +97,8 @@ class Shell(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.place = Place()
-        self.desk = Desk(model=MODEL)
-        self.stored = self.desk.model_dump_json()
+        self.controller = RolloutController(model=MODEL)
+        self.stored = self.controller.model_dump_json()
         self.log: list[AnyEvent] = []
         self.ended: dict[str, Phase] = {}
         self.ids: dict[str, Event] = {}
@@ -105,7 +111,7 @@ class Shell(RuleBasedStateMachine):
     def begin(self, champion: bool, settings: RolloutSettings) -> None:
         self.settings = settings
         if champion:
-            self.desk = Desk(model=MODEL, champion="0")
+            self.controller = RolloutController(model=MODEL, champion="0")
             self.place.champion = "0"
         self.start_again(0)
 
@@ -114,29 +120,29 @@ class Shell(RuleBasedStateMachine):
         return self.number
 
     def tell(self, event: AnyEvent, *, stored: bool = True) -> None:
-        """Handle it and publish what follows; a crash may come before the desk is stored."""
+        """Handle it and publish what follows; a crash may come before the controller is stored."""
         self.remember(event)
         self.log.append(event)
-        before = self.desk
-        self.desk, follows = handle(before, event, self.settings)
-        if before.pinned and self.desk.pinned and self.desk.champion != before.champion:
+        before = self.controller
+        self.controller, follows = handle(before, event, self.settings)
+        if before.pinned and self.controller.pinned and self.controller.champion != before.champion:
             assert before.open is not None
             held = before.open.by_hand or before.open.id in self.insisted
             assert held, "only a person's word takes the place of a pinned champion"
-        if before.pinned and self.desk.pinned:
-            assert self.desk.blend == before.blend, "pinned weights stay"
+        if before.pinned and self.controller.pinned:
+            assert self.controller.blend == before.blend, "pinned weights stay"
         for follow in follows:
             assert follow.caused_by in self.ids, "an effect never comes before its cause"
             self.remember(follow)
         if stored:
-            self.stored = self.desk.model_dump_json()
+            self.stored = self.controller.model_dump_json()
 
     def remember(self, event: Event) -> None:
         assert self.ids.setdefault(event.id, event) == event, "an id stands for one event"
 
     def report(self) -> Report:
-        assert self.desk.open is not None
-        return machine.performed(self.desk.open)
+        assert self.controller.open is not None
+        return state_machine.performed(self.controller.open)
 
     def perform(self, what: Sequence[Effect]) -> None:
         for effect in what:
@@ -144,7 +150,7 @@ class Shell(RuleBasedStateMachine):
 
     @property
     def busy(self) -> bool:
-        return self.desk.open is not None and self.desk.open.phase in REPORTED
+        return self.controller.open is not None and self.controller.open.phase in REPORTED
 
     @rule(manual=st.booleans())
     def register(self, manual: bool) -> None:
@@ -161,7 +167,7 @@ class Shell(RuleBasedStateMachine):
     @rule(action=st.sampled_from(RolloutAction))
     def command(self, action: RolloutAction) -> None:
         n = self.fresh()
-        rollout = self.desk.open
+        rollout = self.controller.open
         late = rollout is not None and rollout.phase in (Phase.PROMOTING, Phase.PROMOTED)
         if rollout and (action is RolloutAction.RESUME or (action is RolloutAction.PIN and late)):
             self.insisted.add(rollout.id)
@@ -180,7 +186,7 @@ class Shell(RuleBasedStateMachine):
 
     def window(self, rows: int, loss: float) -> PerformanceMeasured:
         n = self.fresh()
-        rollout = self.desk.open
+        rollout = self.controller.open
         good = Outcome(rows=rows, loss=rows * 0.1, loss_squared=rows * 0.1)
         canary = Outcome(
             rows=rows, loss=rows * loss if rows else 0.0, loss_squared=rows * loss if rows else 0.0
@@ -192,7 +198,7 @@ class Shell(RuleBasedStateMachine):
     @rule(version=st.integers(0, 8), stale=st.booleans(), evidence=st.sampled_from(["paired", "canary"]))
     def prove(self, version: int, stale: bool, evidence: str) -> None:
         n = self.fresh()
-        champion = "gone" if stale or self.desk.champion is None else self.desk.champion
+        champion = "gone" if stale or self.controller.champion is None else self.controller.champion
         fields = {"id": f"proven-{n}", "at": n, "model": MODEL, "version": str(version)}
         more = {"champion": champion, "evidence": evidence, "sentence": "better"}
         self.tell(ChallengerProven.model_validate({**fields, **more}))
@@ -206,7 +212,7 @@ class Shell(RuleBasedStateMachine):
 
     def traffic(self, calls: int, errors: int) -> TrafficMeasured:
         n = self.fresh()
-        rollout = self.desk.open
+        rollout = self.controller.open
         stable = Traffic(predictions=100, calls=100, latency=[100])
         canary = Traffic(predictions=calls, calls=calls + errors, errors=errors, latency=[calls])
         versions = {rollout.stable or "none": stable, rollout.version: canary} if rollout else {}
@@ -221,7 +227,7 @@ class Shell(RuleBasedStateMachine):
     )
     def weigh(self, weights: list[float], scored: bool, gain: float, against: float) -> None:
         n = self.fresh()
-        champion = self.desk.champion or "0"
+        champion = self.controller.champion or "0"
         found = PairEvidence(rows=100, gain=gain, low=gain - 1, high=gain + 1, proof=1, against=against)
         fields = {"id": f"evidence-{n}", "at": n, "model": MODEL, "champion": champion, "leader": champion}
         more = {"rows": 100, "labelled": n, "since": n, "until": n, "loss": "squared error", "sentence": ""}
@@ -229,30 +235,30 @@ class Shell(RuleBasedStateMachine):
             str(version): MemberEvidence(weight=weight / sum(weights), loss=0.1, rows=100 * scored)
             for version, weight in enumerate(weights)
         }
-        pairs = {self.desk.open.version: found} if self.desk.open else {}
+        pairs = {self.controller.open.version: found} if self.controller.open else {}
         self.tell(EvidenceMeasured.model_validate({**fields, **more, "members": members, "pairs": pairs}))
         self.blend()
 
     def blend(self) -> None:
         """Carried out beside whatever else is done."""
-        blend = blended(self.desk, self.settings)
-        if blend and self.desk.champion:
+        blend = blend_effect(self.controller, self.settings)
+        if blend and self.controller.champion:
             self.perform([blend])
 
-    @precondition(lambda self: self.desk.open)
+    @precondition(lambda self: self.controller.open)
     @rule(disagreeing=st.sampled_from([0, 0, 50]))
     def compare(self, disagreeing: int) -> None:
-        assert self.desk.open is not None
+        assert self.controller.open is not None
         n = self.fresh()
-        fields = {"id": f"agreement-{n}", "at": n, "model": MODEL, "version": self.desk.open.version}
+        fields = {"id": f"agreement-{n}", "at": n, "model": MODEL, "version": self.controller.open.version}
         agreement = Agreement(rows=50, disagreeing=disagreeing)
         self.tell(AgreementMeasured.model_validate({**fields, "agreement": agreement}))
 
     @precondition(lambda self: self.busy)
     @rule()
     def carry_out(self) -> None:
-        assert self.desk.open is not None
-        self.perform(effects(self.desk.open))
+        assert self.controller.open is not None
+        self.perform(effects(self.controller.open))
         self.tell(self.report())
 
     @precondition(lambda self: self.busy)
@@ -270,9 +276,9 @@ class Shell(RuleBasedStateMachine):
     @precondition(lambda self: self.busy)
     @rule(done=st.integers(0, 3))
     def fail_to_carry_out(self, done: int) -> None:
-        assert self.desk.open is not None
-        self.perform(effects(self.desk.open)[:done])
-        self.tell(machine.obstructed(self.desk.open, "no such image"))
+        assert self.controller.open is not None
+        self.perform(effects(self.controller.open)[:done])
+        self.tell(state_machine.obstructed(self.controller.open, "no such image"))
 
     @precondition(lambda self: self.log)
     @rule(data=st.data())
@@ -282,42 +288,50 @@ class Shell(RuleBasedStateMachine):
     @rule(done=st.integers(0, 3))
     def start_again(self, done: int) -> None:
         """Killed after some of the effects; another starts from what was stored."""
-        if self.desk.open:
-            self.perform(effects(self.desk.open)[:done])
-        self.desk = Desk.model_validate_json(self.stored if self.log else self.desk.model_dump_json())
-        self.perform(standing(self.desk))
+        if self.controller.open:
+            self.perform(effects(self.controller.open)[:done])
+        self.controller = RolloutController.model_validate_json(
+            self.stored if self.log else self.controller.model_dump_json()
+        )
+        self.perform(steady_effects(self.controller))
         self.blend()
-        if self.desk.open:
-            self.perform(effects(self.desk.open))
+        if self.controller.open:
+            self.perform(effects(self.controller.open))
 
     @invariant()
     def nothing_leaves_a_terminal_phase(self) -> None:
-        rollouts: list[Rollout] = [*self.desk.finished, *([self.desk.open] if self.desk.open else [])]
+        rollouts: list[Rollout] = [
+            *self.controller.finished,
+            *([self.controller.open] if self.controller.open else []),
+        ]
         for rollout in rollouts:
             if rollout.phase in TERMINAL or rollout.id in self.ended:
                 assert self.ended.setdefault(rollout.id, rollout.phase) == rollout.phase
 
     @invariant()
     def at_rest_the_champion_serves_everything(self) -> None:
-        if self.desk.open is None and self.desk.champion is not None:
-            assert self.place.weights == {self.desk.champion: 100}
-            assert self.place.champion == self.desk.champion
-            assert {self.desk.champion, self.desk.previous or self.desk.champion} <= self.place.up
+        if self.controller.open is None and self.controller.champion is not None:
+            assert self.place.weights == {self.controller.champion: 100}
+            assert self.place.champion == self.controller.champion
+            assert {
+                self.controller.champion,
+                self.controller.previous or self.controller.champion,
+            } <= self.place.up
 
     @invariant()
     def the_queue_is_short(self) -> None:
-        assert len(self.desk.queue) <= 3
-        assert self.desk.open or self.desk.pinned or not self.desk.queue
+        assert len(self.controller.queue) <= 3
+        assert self.controller.open or self.controller.pinned or not self.controller.queue
 
     @invariant()
     def only_what_is_told_once_is_remembered_by_id(self) -> None:
-        assert len(self.desk.seen) <= SEEN
+        assert len(self.controller.seen) <= SEEN
         measured = ("window", "traffic", "evidence", "agreement")
-        assert not any(id_.startswith(measured) for id_ in self.desk.seen)
+        assert not any(id_.startswith(measured) for id_ in self.controller.seen)
 
     @invariant()
     def a_canary_with_traffic_answers_alone(self) -> None:
-        rollout = self.desk.open
+        rollout = self.controller.open
         if rollout and rollout.phase is Phase.CANARY and rollout.since is not None:
             assert (rollout.version in self.place.alone) == (self.settings.strategy == "blend")
         if self.settings.strategy == "champion":
@@ -325,22 +339,22 @@ class Shell(RuleBasedStateMachine):
 
     @invariant()
     def at_rest_the_champion_answers_with_the_blend(self) -> None:
-        if self.desk.open is None:
-            assert self.desk.champion not in self.place.alone
+        if self.controller.open is None:
+            assert self.controller.champion not in self.place.alone
 
     def teardown(self) -> None:
         """Signals keep coming: every rollout ends in one terminal phase."""
         self.command(RolloutAction.UNPIN)
         for _ in range(100):
-            if self.desk.open is None:
+            if self.controller.open is None:
                 break
-            if self.desk.open.phase is Phase.PAUSED:
+            if self.controller.open.phase is Phase.PAUSED:
                 self.command(RolloutAction.RESUME)
             self.carry_out()
             self.tell(self.window(600, 0.1))
             self.tell(self.traffic(10_000, 0))
-        assert self.desk.open is None
-        assert all(rollout.phase in TERMINAL for rollout in self.desk.finished)
+        assert self.controller.open is None
+        assert all(rollout.phase in TERMINAL for rollout in self.controller.finished)
 
 
 ShellTest = Shell.TestCase

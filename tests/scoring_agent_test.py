@@ -27,17 +27,17 @@ from driftloop.streams.processing.runner import Loop
 from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
 from tests.consume_test import Cluster
-from tests.lessons import lessons
+from tests.toy_examples import toy_examples
 
 MODEL = "flights"
-ROWS = lessons(50, seed=3)
+ROWS = toy_examples(50, seed=3)
 
 
 def fitted(rows: Examples) -> Fitted:
     return XGBoostTrainer(rounds=5, threads=1).fit(rows, Task.BINARY, {})
 
 
-MODELS = {"1": fitted(lessons(600)), "2": fitted(lessons(600, seed=1, flipped=True))}
+MODELS = {"1": fitted(toy_examples(600)), "2": fitted(toy_examples(600, seed=1, flipped=True))}
 
 
 @pytest.fixture

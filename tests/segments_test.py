@@ -19,7 +19,7 @@ from driftloop.mlops_core.data.segments import Segment
 from driftloop.mlops_core.data.slicing import sliced
 from driftloop.mlops_core.ports import Candidate
 from driftloop.mlops_core.training import policy
-from driftloop.mlops_core.training.fit import challenge
+from driftloop.mlops_core.training.fit import train_challenger
 from driftloop.mlops_core.training.policy import RetrainingState
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.dead_letters import DeadLetter
@@ -37,8 +37,8 @@ from driftloop.schemas.settings import DriftSettings, RetrainingSettings
 from driftloop.schemas.stages import DriftSummary
 from driftloop.streams.records import Arrived, Chunk
 from driftloop.streams.wire import codec
-from tests.lessons import lessons, request
 from tests.serving_rig import fitted
+from tests.toy_examples import request, toy_examples
 from tests.trainer_test import SETTINGS, TRAINER
 
 MODEL = "shop"
@@ -278,10 +278,10 @@ def test_the_largest_of_many_segments_are_kept(rng: np.random.Generator) -> None
 
 
 def test_training_learns_the_segments_it_is_told() -> None:
-    examples = lessons(8000)
+    examples = toy_examples(8000)
     drift = DriftSettings(segments=("origin",))
     model = ModelConfig(name="flights")
-    found = challenge(request("flights"), model, examples, None, TRAINER, SETTINGS, drift)
+    found = train_challenger(request("flights"), model, examples, None, TRAINER, SETTINGS, drift)
     assert isinstance(found, Candidate)
     assert {segment.column for segment in found.profile.segments} == {"origin"}
 
@@ -301,7 +301,7 @@ def test_only_a_large_segment_asks_for_a_training(share: float, answer: type[Eve
         segment="country=IT",
         share=share,
     )
-    state, answered = policy.decide(RetrainingState(labelled=5000), drift, RetrainingSettings())
+    state, answered = policy.on_alarm(RetrainingState(labelled=5000), drift, RetrainingSettings())
     assert isinstance(answered, answer)
     if isinstance(answered, RetrainRefused):
         assert answered.reason == "segment: country=IT is 16 % of the training rows, 20 % are needed"

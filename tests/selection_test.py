@@ -5,7 +5,7 @@ import pytest
 
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.ports import Task
-from driftloop.mlops_core.rollout import losses
+from driftloop.mlops_core.rollout import paired_losses
 from driftloop.mlops_core.rollout.selection import Pool, Span
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.events import Span as Place
@@ -156,12 +156,14 @@ def test_the_scale_of_a_regression_label_changes_no_weight() -> None:
 def test_losses_of_classes_are_squared_errors_of_all_versions_on_the_same_rows() -> None:
     rows = backfill(["a", "b"], [1, 2], [1.0, 0.0], {"x": [0.0, 1.0]})
     half, sure = (lambda _, n: np.full(n, 0.5)), (lambda _, n: np.arange(n, 0.0, -1) - 1)
-    found = losses.paired("m", PLACE, rows, {"1": (Task.BINARY, half), "2": (Task.BINARY, sure)}, {})
+    found = paired_losses.paired_losses(
+        "m", PLACE, rows, {"1": (Task.BINARY, half), "2": (Task.BINARY, sure)}, {}
+    )
     assert (found.rows, list(found.sums), list(found.products)) == (2, [0.5, 0.0], [0.125, 0, 0, 0])
 
 
 def test_rows_without_features_are_not_scored_and_say_so() -> None:
     rows = backfill(["a"], [1], [1.0], {})
-    found = losses.paired("m", PLACE, rows, {"1": (Task.BINARY, lambda _, n: np.ones(n))}, {})
+    found = paired_losses.paired_losses("m", PLACE, rows, {"1": (Task.BINARY, lambda _, n: np.ones(n))}, {})
     assert found.rows == 0
-    assert found.unscored == {"1": losses.FEATURELESS}
+    assert found.unscored == {"1": paired_losses.FEATURELESS}

@@ -23,7 +23,7 @@ from driftloop.infra.serving.loading import Columns, Loaded
 from driftloop.infra.serving.scorers import Scorers
 from driftloop.infra.serving.target import LocalTarget
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
-from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Fitted
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.records import Batch, Prediction
@@ -166,9 +166,9 @@ async def test_a_target_sets_blends_and_says_what_cannot_be(host: HostProcess) -
     assert host.told()["blend"] == {"1": 0.5, "2": 0.5}
     await target.blend(MODEL, {"1": 1.0}, version="1")
     assert host.told()["versions"]["1"]["blend"] == {"1": 1.0}
-    with pytest.raises(Impossible, match="sum to more than 0"):
+    with pytest.raises(Conflict, match="sum to more than 0"):
         await target.blend(MODEL, {"1": 0.0})
-    with pytest.raises(Impossible, match="at most 8 versions"):
+    with pytest.raises(Conflict, match="at most 8 versions"):
         await target.blend(MODEL, {str(version): 1.0 for version in range(9)})
     with pytest.raises(Unavailable, match="flights:7 is not served"):
         await target.blend(MODEL, {"1": 1.0}, version="7")
@@ -206,7 +206,7 @@ class Registry:
         if version == "bug":
             raise ZeroDivisionError
         if not version.isdecimal():
-            raise Unknown(version)
+            raise NotFound(version)
 
         def score(columns: Columns, rows: int) -> Floats:
             return np.full(rows, np.nan if version == "666" else float(version))

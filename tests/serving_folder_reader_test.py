@@ -9,7 +9,7 @@ from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from tests import serving_rig as rig
 
 NAME = "flights/late & early"
@@ -42,7 +42,7 @@ def test_a_model_that_nobody_saved_has_no_versions_and_no_champion(reader: Folde
 
 
 def test_an_unknown_version_is_told_with_those_there_are(reader: FolderReader) -> None:
-    with pytest.raises(Unknown, match="9, 10"):
+    with pytest.raises(NotFound, match="9, 10"):
         reader.fitted(NAME, "11")
 
 
@@ -53,7 +53,7 @@ def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
 
 def test_an_address_says_which_registry_it_means(tmp_path: Path) -> None:
     assert isinstance(reader_for(tmp_path.as_uri()), FolderReader)
-    with pytest.raises(Impossible, match="file:///"):
+    with pytest.raises(Conflict, match="file:///"):
         reader_for("sqlite:///mlflow.db")
 
 
@@ -61,9 +61,9 @@ def test_an_address_says_which_registry_it_means(tmp_path: Path) -> None:
 def test_a_name_that_can_be_no_folder_of_ours_is_unknown_like_any_other(
     reader: FolderReader, name: str
 ) -> None:
-    with pytest.raises(Unknown, match="is not in"):
+    with pytest.raises(NotFound, match="is not in"):
         reader.profile(name, "9")
-    with pytest.raises(Unknown, match="is not in"):
+    with pytest.raises(NotFound, match="is not in"):
         reader.profile(NAME, name)
     assert reader.champion(name) is None
     assert list(reader.versions(name)) == []

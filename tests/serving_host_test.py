@@ -15,7 +15,7 @@ import pytest
 
 from driftloop.infra.brokers import Broker
 from driftloop.infra.serving.target import LocalTarget
-from driftloop.mlops_core.errors import Broken, Impossible, Unavailable
+from driftloop.mlops_core.errors import Conflict, Unavailable, Unservable
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin
 from tests import serving_rig as rig
@@ -256,11 +256,11 @@ async def test_a_target_brings_a_version_up_shifts_and_retires(fresh: HostProces
 
 async def test_a_target_tells_what_cannot_be(fresh: HostProcess) -> None:
     target = LocalTarget(fresh.url)
-    with pytest.raises(Broken, match="versions of flights: 1, 2, 3, 9"):
+    with pytest.raises(Unservable, match="versions of flights: 1, 2, 3, 9"):
         await target.ensure(MODEL, "7", 1)
     with pytest.raises(Unavailable, match="not served"):
         await target.shift(MODEL, {"1": 100})
-    with pytest.raises(Impossible, match="sum to 100"):
+    with pytest.raises(Conflict, match="sum to 100"):
         await target.shift(MODEL, {"1": 99})
 
 

@@ -16,9 +16,9 @@ from driftloop.mlops_core.data.join import LabelJoin
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import Batch, OnlineDrift
 from driftloop.mlops_core.drift.estimation import PerformanceEstimator
-from driftloop.mlops_core.rollout import machine
+from driftloop.mlops_core.rollout import state_machine
+from driftloop.mlops_core.rollout.label_verdict import StepLabels, judge
 from driftloop.mlops_core.rollout.states import Phase, Signal
-from driftloop.mlops_core.rollout.verdict import Evidence, judge
 from driftloop.mlops_core.training import gate, policy
 from driftloop.schemas.events import (
     DriftDetected,
@@ -196,7 +196,7 @@ def _training(loaded: Settings) -> None:
     )
     state = policy.RetrainingState(labelled=1 << 32)
     for _ in range(3):
-        state, said = policy.decide(state, alarm, loaded.retraining)
+        state, said = policy.on_alarm(state, alarm, loaded.retraining)
         assert isinstance(said, RetrainRequested | RetrainRefused)
     rows = int(min(loaded.retraining.windows) * loaded.training.holdout)
     labels, worse = np.zeros(min(rows, 500)), np.full(min(rows, 500), 0.5)
@@ -207,18 +207,20 @@ def _training(loaded: Settings) -> None:
 def _rollout(loaded: Settings) -> None:
     """A sound version reaches champion over every step; an unsound one fails at the first."""
     asked = ModelRegistered(id="asked", at=0, model="m", version="2", run_id="r")
-    rollout, _ = machine.start(asked, "1", loaded.rollout.steps)
+    rollout, _ = state_machine.start(asked, "1", loaded.rollout.steps)
     rows = max(loaded.rollout.min_labels, 10**9)
     good = Outcome(rows=rows, loss=0.1 * rows, loss_squared=0.02 * rows)
     bad = Outcome(rows=rows, loss=0.9 * rows, loss_squared=0.82 * rows)
-    told = judge([Evidence(share=loaded.rollout.steps[0], canary=bad, stable=good)], "2", "1", loaded.rollout)
+    told = judge(
+        [StepLabels(share=loaded.rollout.steps[0], canary=bad, stable=good)], "2", "1", loaded.rollout
+    )
     assert told.outcome == ("pass" if loaded.rollout.tolerance >= 0.8 else "fail") or told.low is not None
-    rollout, _ = machine.advance(rollout, Signal.PERFORMED, asked)
+    rollout, _ = state_machine.advance(rollout, Signal.PERFORMED, asked)
     shares = [rollout.share]
     while rollout.phase is Phase.CANARY:
-        steps = [*rollout.evidence[:-1], Evidence(share=rollout.share, canary=good, stable=good)]
+        steps = [*rollout.evidence[:-1], StepLabels(share=rollout.share, canary=good, stable=good)]
         assert judge(steps, "2", "1", loaded.rollout).outcome == "pass"
-        rollout, _ = machine.advance(rollout, machine.onward(rollout, Signal.PASSED), asked)
+        rollout, _ = state_machine.advance(rollout, state_machine.onward(rollout, Signal.PASSED), asked)
         shares.append(rollout.share)
     assert rollout.phase is Phase.PROMOTING
     assert all(one <= other for one, other in pairwise(shares))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.mlops_core.rollout.operations import judge
-from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.request_statistics import StepRequests
+from driftloop.mlops_core.rollout.request_verdict import judge
 from driftloop.schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured
 from driftloop.schemas.settings import RolloutSettings
 
@@ -73,7 +73,7 @@ def roll_out(
 ) -> Ended:
     """Through all steps with a look every second, for at most `horizon` seconds."""
     shares = list(settings.steps)
-    steps, judged = [Step(share=shares.pop(0), since=0)], None
+    steps, judged = [StepRequests(share=shares.pop(0), since=0)], None
     for second in range(horizon):
         since, until = second * 1000, (second + 1) * 1000
         share = steps[-1].share / 100
@@ -84,7 +84,7 @@ def roll_out(
         steps[-1] = steps[-1].plus(span, *NAMES)
         judged = judge(steps, Agreement(), NAMES, settings, until).evidence
         if judged.outcome == "pass" and shares:
-            steps.append(Step(share=shares.pop(0), since=until))
+            steps.append(StepRequests(share=shares.pop(0), since=until))
         elif judged.outcome != "hold":
             break
     assert judged is not None

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from driftloop.infra.cli.app import app
 from driftloop.infra.processes.child import free_port
 from driftloop.infra.wiring import agents, trainers
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, Settings, TrainingSettings
 
 
@@ -71,7 +71,7 @@ def test_the_stack_starts_nothing_if_its_agents_could_not(named: dict[str, str],
         ("tests.startup_test:Missing", "no trainer at .* has no attribute 'Missing'"),
         ("tests.startup_test:run", "is no class with fit and scores"),
         ("tests.startup_test:Unready", "can't be made of rounds and threads"),
-        ("tests.lessons:Failing", ""),
+        ("tests.toy_examples:Failing", ""),
         ("tests.startup_test:Trainer", ""),
         (trainers.OURS, ""),
     ],
@@ -81,12 +81,12 @@ def test_a_trainer_is_looked_at_without_being_made(place: str, why: str) -> None
     if not why:
         trainers.check(settings)
         return
-    with pytest.raises(Impossible, match=f"^training.trainer: .*{why}.*; possible: a class"):
+    with pytest.raises(Conflict, match=f"^training.trainer: .*{why}.*; possible: a class"):
         trainers.check(settings)
 
 
 def test_a_trainer_whose_module_breaks_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "breaks.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(Impossible, match="'breaks:Any' can't be imported: RuntimeError: no licence"):
+    with pytest.raises(Conflict, match="'breaks:Any' can't be imported: RuntimeError: no licence"):
         trainers.check(TrainingSettings(trainer="breaks:Any"))

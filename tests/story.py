@@ -46,7 +46,7 @@ from driftloop.schemas.events import (
     TrainingStarted,
     VerdictEvidence,
 )
-from tests.selection_story import Pooled, Requested
+from tests.selection_events import Pooled, Requested
 
 Rolled = TypeVar("Rolled", bound=RolloutEvent)
 START = 1_772_409_600_000

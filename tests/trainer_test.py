@@ -10,15 +10,15 @@ from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.channels import Channels
 from driftloop.mlops_core.drift.strata import Sum
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Candidate, Task
 from driftloop.mlops_core.training import evaluation, fit
-from driftloop.mlops_core.training.fit import Champion, challenge
+from driftloop.mlops_core.training.fit import Champion, train_challenger
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.settings import TrainingSettings
-from tests.lessons import HOUR, lessons, request
+from tests.toy_examples import HOUR, request, toy_examples
 
 TRAINER = XGBoostTrainer(rounds=20, threads=1)
 MODEL = ModelConfig(name="flights")
@@ -31,7 +31,7 @@ def trained(
     model: ModelConfig = MODEL,
     settings: TrainingSettings = SETTINGS,
 ) -> Candidate | GateEvidence:
-    return challenge(request("flights"), model, examples, champion, TRAINER, settings)
+    return train_challenger(request("flights"), model, examples, champion, TRAINER, settings)
 
 
 def candidate(examples: Examples, model: ModelConfig = MODEL) -> Candidate:
@@ -45,18 +45,18 @@ def champion(examples: Examples) -> Champion:
 
 
 def test_the_same_examples_give_the_same_model() -> None:
-    first, second = (TRAINER.fit(lessons(), Task.BINARY, {}).booster for _ in range(2))
+    first, second = (TRAINER.fit(toy_examples(), Task.BINARY, {}).booster for _ in range(2))
     assert first == second
 
 
 def test_what_can_be_learned_is_learned() -> None:
-    fitted = TRAINER.fit(lessons(), Task.BINARY, {})
-    fresh = lessons(seed=1)
+    fitted = TRAINER.fit(toy_examples(), Task.BINARY, {})
+    fresh = toy_examples(seed=1)
     assert evaluation.auc(fresh.labels, TRAINER.scores(fitted, fresh)) > 0.85
 
 
 def test_a_number_is_predicted_where_the_task_is_regression() -> None:
-    examples = lessons()
+    examples = toy_examples()
     miles = replace(examples, labels=np.nan_to_num(examples.features["miles"]))
     found = candidate(miles, ModelConfig(name="flights", task="regression"))
     assert found.metrics["mae"] < 60
@@ -64,32 +64,32 @@ def test_a_number_is_predicted_where_the_task_is_regression() -> None:
 
 
 def test_hyperparameters_come_over_the_defaults() -> None:
-    deep, flat = (TRAINER.fit(lessons(), Task.BINARY, {"max_depth": depth}).booster for depth in (6, 1))
+    deep, flat = (TRAINER.fit(toy_examples(), Task.BINARY, {"max_depth": depth}).booster for depth in (6, 1))
     assert len(flat) < len(deep) / 3
 
 
 def test_an_unknown_hyperparameter_is_named() -> None:
-    with pytest.raises(BadData, match="knows no hyperparameter 'max_dept'"):
-        TRAINER.fit(lessons(), Task.BINARY, {"max_dept": 3})
+    with pytest.raises(InvalidData, match="knows no hyperparameter 'max_dept'"):
+        TRAINER.fit(toy_examples(), Task.BINARY, {"max_dept": 3})
 
 
 def test_a_hyperparameter_that_cannot_be_is_named() -> None:
-    with pytest.raises(BadData, match="max_depth"):
-        TRAINER.fit(lessons(), Task.BINARY, {"max_depth": "deep"})
+    with pytest.raises(InvalidData, match="max_depth"):
+        TRAINER.fit(toy_examples(), Task.BINARY, {"max_depth": "deep"})
 
 
 def test_names_that_xgboost_would_not_have_are_fine() -> None:
-    examples = lessons()
+    examples = toy_examples()
     renamed = replace(examples, features={"miles [<1000]": examples.features["miles"]})
     assert TRAINER.fit(renamed, Task.BINARY, {}).features.names == ("miles [<1000]",)
 
 
 def test_a_first_challenger_needs_no_champion() -> None:
-    assert candidate(lessons()).gate.champion is None
+    assert candidate(toy_examples()).gate.champion is None
 
 
 def test_a_champion_whose_world_turned_is_beaten() -> None:
-    outcome = trained(lessons(flipped=True), champion(lessons(seed=2)))
+    outcome = trained(toy_examples(flipped=True), champion(toy_examples(seed=2)))
     assert isinstance(outcome, Candidate)
     assert outcome.gate.champion == "1"
     assert outcome.gate.low is not None
@@ -98,11 +98,11 @@ def test_a_champion_whose_world_turned_is_beaten() -> None:
 
 def turned(rows: int = 3000, fresh: int = 2500) -> Examples:
     """The truth turned around after `rows` rows, which was `fresh` rows ago."""
-    return joined([lessons(rows), lessons(fresh, seed=3, flipped=True, first=rows)])
+    return joined([toy_examples(rows), toy_examples(fresh, seed=3, flipped=True, first=rows)])
 
 
 def test_a_challenger_that_learned_the_opposite_is_refused_with_the_evidence() -> None:
-    outcome = trained(turned(1200, 300), champion(lessons(20_000, seed=2, flipped=True)))
+    outcome = trained(turned(1200, 300), champion(toy_examples(20_000, seed=2, flipped=True)))
     assert isinstance(outcome, GateEvidence)
     assert not outcome.passed
     assert outcome.rows == 300
@@ -113,7 +113,7 @@ def test_the_newest_rows_decide_and_the_gate_sees_a_model_that_never_learned_fro
 
 
 def test_what_is_registered_has_learned_from_the_newest_rows_too() -> None:
-    found, fresh = candidate(turned(1200, 300)), lessons(seed=5, flipped=True)
+    found, fresh = candidate(turned(1200, 300)), toy_examples(seed=5, flipped=True)
     last_seen = trained(turned(1200, 300), settings=TrainingSettings(refit=False))
     assert isinstance(last_seen, Candidate)
     loss = [
@@ -124,7 +124,7 @@ def test_what_is_registered_has_learned_from_the_newest_rows_too() -> None:
 
 
 def test_the_champion_is_compared_only_on_rows_that_it_has_not_learned_from() -> None:
-    rows = lessons(5000)
+    rows = toy_examples(5000)
     fitted, strict = champion(rows).fitted, TrainingSettings(margin=0.004)
     assert isinstance(trained(rows, Champion("1", fitted), settings=strict), GateEvidence), (
         "a champion that has seen the answers can't be beaten"
@@ -136,7 +136,7 @@ def test_the_champion_is_compared_only_on_rows_that_it_has_not_learned_from() ->
 
 
 def test_a_champion_that_has_learned_from_the_newest_rows_leaves_the_challenger_to_labels() -> None:
-    rows = lessons(5000)
+    rows = toy_examples(5000)
     found = trained(rows, Champion("1", champion(rows).fitted, learned_until=int(rows.labelled_at[-100])))
     assert isinstance(found, Candidate)
     assert found.gate.sentence.startswith(
@@ -146,7 +146,7 @@ def test_a_champion_that_has_learned_from_the_newest_rows_leaves_the_challenger_
 
 
 def test_a_candidate_says_until_when_it_learned() -> None:
-    rows = lessons()
+    rows = toy_examples()
     assert candidate(rows).tags[fit.LEARNED_UNTIL] == str(rows.labelled_at[-1])
     held_back = trained(rows, settings=TrainingSettings(refit=False))
     assert isinstance(held_back, Candidate)
@@ -156,7 +156,7 @@ def test_a_candidate_says_until_when_it_learned() -> None:
 def windows(rows: int, of: Sequence[int], since: int | None = None) -> dict[str, int]:
     """Rows of each window of a request."""
     asked = request("flights", since=since).model_copy(update={"windows": of, "rows": max(of)})
-    return {name: len(found) for name, found in fit.windows(asked, lessons(rows)).items()}
+    return {name: len(found) for name, found in fit.training_windows(asked, toy_examples(rows)).items()}
 
 
 def test_each_window_has_its_newest_rows() -> None:
@@ -176,10 +176,10 @@ def test_three_hundred_rows_since_a_change_teach_what_thousands_before_it_cannot
     rows = turned(5000, 300)
     asked = request("flights", since=5000 * HOUR).model_copy(update={"windows": [5000]})
     found = {
-        name: challenge(asked, MODEL, part, None, TRAINER, SETTINGS, window=name)
-        for name, part in fit.windows(asked, rows).items()
+        name: train_challenger(asked, MODEL, part, None, TRAINER, SETTINGS, window=name)
+        for name, part in fit.training_windows(asked, rows).items()
     }
-    scores, fresh = {}, lessons(seed=5, flipped=True)
+    scores, fresh = {}, toy_examples(seed=5, flipped=True)
     for name, one in found.items():
         assert isinstance(one, Candidate)
         scores[name] = evaluation.auc(fresh.labels, TRAINER.scores(one.fitted, fresh))
@@ -189,12 +189,12 @@ def test_three_hundred_rows_since_a_change_teach_what_thousands_before_it_cannot
 
 
 def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -> None:
-    profile = candidate(lessons(8000)).profile
+    profile = candidate(toy_examples(8000)).profile
     assert Channels.of(profile).rows.tolist() == [8000, 8000, 1600, 1600, 1600]
 
 
 def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> None:
-    found = candidate(lessons(), ModelConfig(name="flights", hyperparameters={"max_depth": 3}))
+    found = candidate(toy_examples(), ModelConfig(name="flights", hyperparameters={"max_depth": 3}))
     assert found.request == f"{request('flights').id}/5000"
     assert found.sample.shape == (5, 2)
     assert found.tags["hyperparameters"] == '{"max_depth": 3}'
@@ -202,13 +202,13 @@ def test_a_candidate_carries_what_the_registry_and_the_next_training_need() -> N
 
 
 def test_the_reference_has_the_features_of_all_rows_and_scores_of_the_fresh_ones() -> None:
-    profile: Profile = candidate(lessons()).profile
+    profile: Profile = candidate(toy_examples()).profile
     assert profile.names == ("miles", "origin", "score", "confidence", "class")
     assert [column.rows for column in profile.columns] == [1500, 1500, 300, 300, 300]
 
 
 def test_what_labels_said_of_the_fresh_rows_is_where_estimates_begin() -> None:
-    found = candidate(lessons())
+    found = candidate(toy_examples())
     assert found.profile.held_out is not None
     table = np.array(found.profile.held_out.sums)
     assert table.shape == (found.profile.score.null, len(Sum))
@@ -237,8 +237,8 @@ Spoil = Callable[[Examples], Examples]
     ],
 )
 def test_data_that_cannot_be_trained_on_is_refused_with_the_reason(spoil: Spoil, says: str) -> None:
-    with pytest.raises(BadData, match=says):
-        trained(spoil(lessons()))
+    with pytest.raises(InvalidData, match=says):
+        trained(spoil(toy_examples()))
 
 
 def test_metrics_are_those_of_the_textbook() -> None:

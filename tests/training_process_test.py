@@ -26,7 +26,7 @@ from driftloop.schemas.events import (
     TrainingRefused,
 )
 from driftloop.schemas.settings import Settings
-from tests.lessons import HOUR, lessons, request
+from tests.toy_examples import HOUR, request, toy_examples
 
 # Starting the server takes 20 s of a busy machine, a training 5.
 pytestmark = pytest.mark.timeout(300)
@@ -80,7 +80,7 @@ def error(events: Sequence[Event]) -> str:
 
 
 async def test_a_training_ends_with_a_registered_version(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     completed, registered = await bench.train()
     assert isinstance(completed, TrainingCompleted)
     assert isinstance(registered, ModelRegistered)
@@ -95,23 +95,23 @@ async def test_a_training_ends_with_a_registered_version(bench: Bench) -> None:
 
 
 def test_a_version_can_be_left_to_a_person_to_deploy(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     _, registered = bench.train_here(asked={"rollout": "manual"})
     assert isinstance(registered, ModelRegistered)
     assert registered.rollout == "manual"
 
 
 async def test_the_same_request_again_gives_the_same_events_without_fitting(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     first = await bench.train()
-    assert await bench.train(trainer="tests.lessons:Failing") == first
+    assert await bench.train(trainer="tests.toy_examples:Failing") == first
 
 
 def test_a_challenger_that_is_surely_worse_is_refused_with_the_evidence(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     bench.train_here("first", rounds=100)
-    MLflowRegistry(bench.uri).crown(bench.model, "1")
-    bench.store(lessons(500, seed=1, first=1500), "second")
+    MLflowRegistry(bench.uri).set_champion(bench.model, "1")
+    bench.store(toy_examples(500, seed=1, first=1500), "second")
     (event,) = bench.train_here("second", rounds=1)
     assert isinstance(event, TrainingRefused)
     assert event.gate is not None
@@ -125,14 +125,14 @@ WINDOWS: Fields = {"windows": (600, 2000, 9000), "rows": 9000, "since": 1150 * H
 
 
 def test_a_request_for_several_windows_leads_to_a_version_each(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     events = bench.train_here(asked=WINDOWS)
     ended = [one for one in events if isinstance(one, TrainingCompleted)]
     registered = [one for one in events if isinstance(one, ModelRegistered)]
     assert [(one.version, one.rows) for one in ended] == [("1", 600), ("2", 1500), ("3", 350)]
     assert [(one.version, one.caused_by) for one in registered] == [(one.version, one.id) for one in ended]
     assert len({one.id for one in events}) == 6
-    assert bench.train_here(asked=WINDOWS, trainer="tests.lessons:Failing") == events
+    assert bench.train_here(asked=WINDOWS, trainer="tests.toy_examples:Failing") == events
 
 
 class Killed(BaseException):
@@ -144,7 +144,7 @@ class Killed(BaseException):
 def test_a_training_killed_anywhere_registers_each_version_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, registrations: int, written: bool
 ) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     register, count = MLflowRegistry.register, 0
 
     def dies(registry: MLflowRegistry, candidate: Candidate) -> Registered:
@@ -169,20 +169,20 @@ def test_a_training_killed_anywhere_registers_each_version_once(
 
 
 def test_a_retrained_version_is_compared_on_rows_that_the_champion_has_not_learned_from(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     bench.train_here("first")
-    MLflowRegistry(bench.uri).crown(bench.model, "1")
+    MLflowRegistry(bench.uri).set_champion(bench.model, "1")
     completed, _ = bench.train_here("at once")
     assert isinstance(completed, TrainingCompleted)
     assert "champion 1 has learned from all but 0 of the newest 300 rows" in completed.gate.sentence
-    bench.store(lessons(150, seed=1, first=1500), "second")
+    bench.store(toy_examples(150, seed=1, first=1500), "second")
     completed, _ = bench.train_here("after more labels")
     assert isinstance(completed, TrainingCompleted)
     assert (completed.gate.champion, completed.gate.rows) == ("1", 150)
 
 
 def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> None:
-    bench.store(replace(lessons(), labels=lessons().labels * 10))
+    bench.store(replace(toy_examples(), labels=toy_examples().labels * 10))
     bench.train_here("by hand", {"task": "regression", "hyperparameters": {"max_depth": 2}})
     bench.train_here("by drift")
     first, second = MLflowReader(bench.uri).versions(bench.model)
@@ -191,7 +191,7 @@ def test_a_retraining_keeps_the_configuration_of_the_champion(bench: Bench) -> N
 
 
 def test_bad_data_is_refused_with_the_reason(bench: Bench) -> None:
-    bench.store(lessons(200))
+    bench.store(toy_examples(200))
     (event,) = bench.train_here()
     assert isinstance(event, TrainingRefused)
     assert event.reason == "200 labelled rows; at least 500 are needed"
@@ -204,33 +204,38 @@ def test_a_model_without_any_examples_is_refused_with_the_reason(bench: Bench) -
 
 
 def test_a_trainer_that_is_not_there_is_named(bench: Bench) -> None:
-    bench.store(lessons())
-    (event,) = bench.train_here(trainer="tests.lessons:Missing")
+    bench.store(toy_examples())
+    (event,) = bench.train_here(trainer="tests.toy_examples:Missing")
     assert isinstance(event, TrainingRefused)
-    assert event.reason.startswith("training.trainer: no trainer at 'tests.lessons:Missing' (module:class)")
+    assert event.reason.startswith(
+        "training.trainer: no trainer at 'tests.toy_examples:Missing' (module:class)"
+    )
 
 
 async def test_a_bug_in_a_trainer_is_a_failure_that_ends_with_its_error(bench: Bench) -> None:
-    bench.store(lessons())
-    said = error(await bench.train(trainer="tests.lessons:Failing"))
+    bench.store(toy_examples())
+    said = error(await bench.train(trainer="tests.toy_examples:Failing"))
     assert said.startswith("the training process ended with exit code 1\n")
     assert said.endswith("RuntimeError: a bug, seen with 1200 rows")
 
 
 async def test_a_process_that_the_kernel_ends_is_a_failure(bench: Bench) -> None:
-    bench.store(lessons())
-    said = error(await bench.train(trainer="tests.lessons:Exhausting"))
+    bench.store(toy_examples())
+    said = error(await bench.train(trainer="tests.toy_examples:Exhausting"))
     assert said.startswith("the training process was ended by SIGKILL (out of memory?)")
 
 
 async def test_a_training_that_takes_too_long_is_ended(bench: Bench) -> None:
-    bench.store(lessons())
-    assert error(await bench.train(trainer="tests.lessons:Endless", timeout=3)) == "not done after 3 s: ended"
+    bench.store(toy_examples())
+    assert (
+        error(await bench.train(trainer="tests.toy_examples:Endless", timeout=3))
+        == "not done after 3 s: ended"
+    )
 
 
 async def test_a_training_that_is_cancelled_is_ended(bench: Bench) -> None:
-    bench.store(lessons())
-    training = asyncio.create_task(bench.train(trainer="tests.lessons:Endless"))
+    bench.store(toy_examples())
+    training = asyncio.create_task(bench.train(trainer="tests.toy_examples:Endless"))
     pid = await began(bench)
     training.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -239,7 +244,7 @@ async def test_a_training_that_is_cancelled_is_ended(bench: Bench) -> None:
 
 
 async def test_a_registry_that_is_away_is_asked_again_later(bench: Bench) -> None:
-    bench.store(lessons())
+    bench.store(toy_examples())
     bench.uri = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(Unavailable, match=f"training {bench.model}: MLflow at {bench.uri} doesn't answer"):
         await bench.train()

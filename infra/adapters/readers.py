@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from driftloop.infra.adapters.folder_reader import FolderReader
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import ModelReader
 
 
@@ -12,7 +12,7 @@ def reader_for(uri: str) -> ModelReader:
     """The reader for `http(s)://...` (an MLflow server) or `file:///...` (a folder of models).
 
     Raises:
-        Impossible: another kind of address.
+        Conflict: another kind of address.
     """
     address = urlsplit(uri)
     match address.scheme:
@@ -23,6 +23,4 @@ def reader_for(uri: str) -> ModelReader:
 
             return MLflowReader(uri)
         case _:
-            raise Impossible(
-                f"no registry is known behind {uri!r}; possible are http(s)://... and file:///..."
-            )
+            raise Conflict(f"no registry is known behind {uri!r}; possible are http(s)://... and file:///...")

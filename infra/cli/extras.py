@@ -8,7 +8,7 @@ import re
 from importlib import metadata
 from itertools import chain
 
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 
 _REQUIREMENT = re.compile(r"""(?P<distribution>[\w.-]+).*; extra == ['"](?P<extra>[\w-]+)['"]""")
 
@@ -17,12 +17,12 @@ def require(*extras: str) -> None:
     """Return if all packages of the extras are installed.
 
     Raises:
-        Impossible: packages are missing; the message has the command that installs them.
+        Conflict: packages are missing; the message has the command that installs them.
     """
     absent = {extra: packages for extra in extras if (packages := missing(extra))}
     if absent:
         names = ", ".join(sorted(set(chain.from_iterable(absent.values()))))
-        raise Impossible(f"not installed: {names}; run pip install 'driftloop[{','.join(absent)}]'")
+        raise Conflict(f"not installed: {names}; run pip install 'driftloop[{','.join(absent)}]'")
 
 
 def missing(extra: str) -> list[str]:

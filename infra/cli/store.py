@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from driftloop.infra.cli import console, extras
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 
 if TYPE_CHECKING:
     from driftloop.infra.adapters.parquet.store import Contents, ParquetStore
@@ -48,7 +48,7 @@ def contents_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterator
     """A heading and a line per model; one sentence if the store is empty.
 
     Raises:
-        Impossible: the store has no such model.
+        Conflict: the store has no such model.
     """
     store = _open(settings)
     chosen = _chosen(store, settings, models)
@@ -61,7 +61,7 @@ def compaction_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterat
     """Compact the models; a line per step; one sentence if the store is empty.
 
     Raises:
-        Impossible: the store has no such model.
+        Conflict: the store has no such model.
     """
     store = _open(settings)
     chosen = _chosen(store, settings, models)
@@ -82,7 +82,7 @@ def _chosen(store: "ParquetStore", settings: "StoreSettings", models: Sequence[s
     known = store.models()
     for model in models:
         if model not in known:
-            raise Impossible(f"{settings.folder} has no model {model!r}; it has {', '.join(known) or 'none'}")
+            raise Conflict(f"{settings.folder} has no model {model!r}; it has {', '.join(known) or 'none'}")
     return models or known
 
 

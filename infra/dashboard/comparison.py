@@ -11,9 +11,9 @@ from driftloop.infra.dashboard.labels import VERSIONS_AT_ONCE
 from driftloop.infra.dashboard.rings import Thinned, renew
 from driftloop.infra.dashboard.rollouts import ENDED, Rollouts
 from driftloop.infra.dashboard.views import Rollout
-from driftloop.mlops_core.rollout import waits
-from driftloop.mlops_core.rollout.desk import SMALLEST_WEIGHT
-from driftloop.mlops_core.rollout.verdict import named
+from driftloop.mlops_core.rollout import durations
+from driftloop.mlops_core.rollout.controller import SMALLEST_WEIGHT
+from driftloop.mlops_core.rollout.label_verdict import version_name
 from driftloop.schemas import events
 from driftloop.schemas.settings import RolloutSettings
 
@@ -143,7 +143,7 @@ class Comparison:
         """How long so many labels take at the rate of the newest looks; empty where that is unknown."""
         rows = sum(rows for rows, _, _ in self._spans)
         lasted = max(until for *_, until in self._spans) - min(since for _, since, _ in self._spans)
-        return waits.duration(labels / rows * lasted / 1000) if rows and lasted > 0 else ""
+        return durations.duration(labels / rows * lasted / 1000) if rows and lasted > 0 else ""
 
     def _row(self, event: events.EvidenceMeasured, version: str, rollouts: Rollouts) -> Compared:
         member, pair = event.members[version], event.pairs.get(version)
@@ -179,7 +179,7 @@ class Comparison:
             return (self._labels(pair.needed) if pair.needed and pair.gain > 0 else "a gain"), "plain"
         ratio = self._settings.weight_ratio
         if weight <= ratio * event.members[event.champion].weight:
-            return f"a weight of {ratio:g} times that of {named(event.champion)}", "plain"
+            return f"a weight of {ratio:g} times that of {version_name(event.champion)}", "plain"
         return "a rollout: it is proven", "info"
 
     def _labels(self, needed: int) -> str:
@@ -192,12 +192,14 @@ class Comparison:
         serves, canary = rollouts.champion or event.champion, on_its_way(rollouts)
         leads = f"{event.members[event.leader].weight:.0%} of the weight".replace("%", " %")
         blend = _blended(event.members.values()) if event.strategy == "blend" else 0
-        first = f"a blend of {blend} versions answers" if blend > 1 else f"{named(serves)} serves"
+        first = f"a blend of {blend} versions answers" if blend > 1 else f"{version_name(serves)} serves"
         if event.leader == serves and blend < 2:
             told = f"{first} and leads with {leads}"
         else:
-            told = f"{first}; {named(event.leader)} leads with {leads}{self._distance(event, rollouts)}"
-        return told if canary is None else f"{told}; {named(canary.version)} is {_share(canary)}"
+            told = (
+                f"{first}; {version_name(event.leader)} leads with {leads}{self._distance(event, rollouts)}"
+            )
+        return told if canary is None else f"{told}; {version_name(canary.version)} is {_share(canary)}"
 
     def _distance(self, event: events.EvidenceMeasured, rollouts: Rollouts) -> str:
         """How far the leader is from a proof; empty where it serves, or is on its way."""

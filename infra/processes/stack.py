@@ -45,7 +45,7 @@ class Stack:
         """Start what is missing; `broker` None takes the cluster that the settings point at.
 
         Raises:
-            Impossible: the settings name a detector or trainer that nobody brought; nothing was started.
+            Conflict: the settings name a detector or trainer that nobody brought; nothing was started.
             ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
         """
         folder = folder.absolute()

@@ -25,7 +25,7 @@ from driftloop.infra.adapters.mlflow.reader import MLflowReader
 from driftloop.infra.processes import child
 from driftloop.infra.wiring import trainers
 from driftloop.mlops_core.data.examples import Examples
-from driftloop.mlops_core.errors import BadData, Permanent, Temporary, Unavailable
+from driftloop.mlops_core.errors import InvalidData, Permanent, Temporary, Unavailable
 from driftloop.mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
 from driftloop.schemas import ids
 from driftloop.schemas.configs import ModelConfig
@@ -141,7 +141,8 @@ def train(job: Job) -> list[Event]:
     registry, reader = MLflowRegistry(job.tracking_uri), MLflowReader(job.tracking_uri)
     request, ended, refused = job.request, list[Event](), list[str]()
     known = {
-        name: registry.answering(request.model, fit.answer(request, name)) for name in fit.names(request)
+        name: registry.answering(request.model, fit.registration_key(request, name))
+        for name in fit.window_names(request)
     }
     evidence, fits = None, 0
     for version in known.values():
@@ -154,7 +155,7 @@ def train(job: Job) -> list[Event]:
             began = time.monotonic()
             try:
                 outcome = training.challenge(name, rows)
-            except BadData as error:
+            except InvalidData as error:
                 refused.append(f"{name}: {error}" if len(known) > 1 else str(error))
                 continue
             if isinstance(outcome, GateEvidence):
@@ -206,16 +207,16 @@ class _Training:
         """Windows and their rows, of those that are wanted."""
         from driftloop.mlops_core.training import fit
 
-        for name, rows in fit.windows(self._job.request, self._examples).items():
+        for name, rows in fit.training_windows(self._job.request, self._examples).items():
             if name in wanted:
                 yield name, rows
 
     def challenge(self, name: str, rows: Examples) -> Candidate | GateEvidence:
-        """The version of one window, or why the gate refused it. Raises BadData."""
+        """The version of one window, or why the gate refused it. Raises InvalidData."""
         from driftloop.mlops_core.training import fit
 
         job = self._job
-        return fit.challenge(
+        return fit.train_challenger(
             job.request, self._model, rows, self._champion, self._trainer, job.training, job.drift, name
         )
 

@@ -106,7 +106,7 @@ class Fleet:
         self._ending: set[asyncio.Task[None]] = set()
 
     def restore(self) -> None:
-        """Start what was served when the plan was saved last. Raises Impossible if it can't be read."""
+        """Start what was served when the plan was saved last. Raises Conflict if it can't be read."""
         self._plan = plans.load(self._file)
         for model, planned in self._plan.models.items():
             for version, replicas in planned.versions.items():

@@ -73,7 +73,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         Unavailable: somebody else listens on the port.
-        Impossible: the saved plan can't be read.
+        Conflict: the saved plan can't be read.
     """
     console.log_to_stderr()
     host, port = settings.serving.host, settings.serving.port

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
-from driftloop.mlops_core.errors import Broken
+from driftloop.mlops_core.errors import Unservable
 from driftloop.mlops_core.ports import Fitted, ModelReader
 from driftloop.schemas.records import Value
 
@@ -27,8 +27,8 @@ def load(reader: ModelReader, model: str, version: str) -> Loaded:
     """The version, having answered a row of nothing but missing values.
 
     Raises:
-        Unknown, Unavailable: as the reader does.
-        Broken: it can be read, and doesn't score.
+        NotFound, Unavailable: as the reader does.
+        Unservable: it can be read, and doesn't score.
     """
     from driftloop.mlops_core.training.scoring import Scorer
 
@@ -38,9 +38,9 @@ def load(reader: ModelReader, model: str, version: str) -> Loaded:
         smoke = scorer({}, 1)
     except ValueError as error:  # xgboost's own error is one, too
         reason = str(error).partition("\n")[0]  # a C++ stack trace follows
-        raise Broken(f"{model}:{version} can't be loaded: {reason}") from error
+        raise Unservable(f"{model}:{version} can't be loaded: {reason}") from error
     if not np.isfinite(smoke).all():
-        raise Broken(f"{model}:{version} gives no finite score, even for a row without values")
+        raise Unservable(f"{model}:{version} gives no finite score, even for a row without values")
     return Loaded(fitted.features, scorer)
 
 

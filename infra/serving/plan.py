@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.records import Name
 
 T = TypeVar("T")
@@ -80,14 +80,14 @@ def load(path: Path) -> Plan:
     """The plan as it was saved last; an empty one if it never was.
 
     Raises:
-        Impossible: the file is damaged. It is not guessed at, since that could drop a champion.
+        Conflict: the file is damaged. It is not guessed at, since that could drop a champion.
     """
     try:
         return Plan.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return Plan()
     except ValidationError as error:
-        raise Impossible(f"{path} can't be read ({error}); repair it, or remove it to begin anew") from error
+        raise Conflict(f"{path} can't be read ({error}); repair it, or remove it to begin anew") from error
 
 
 def save(path: Path, plan: Plan) -> None:

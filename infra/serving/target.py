@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
-from driftloop.mlops_core.errors import Broken, Impossible, Unavailable
+from driftloop.mlops_core.errors import Conflict, Unavailable, Unservable
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 60.0
@@ -25,7 +25,7 @@ class LocalTarget:
         """Have the version up and ready to score.
 
         Raises:
-            Broken: it can't be served, or wasn't ready in time; with the end of its log.
+            Unservable: it can't be served, or wasn't ready in time; with the end of its log.
             Unavailable: the host doesn't answer.
         """
         deadline = time.monotonic() + self._ready_timeout
@@ -34,20 +34,20 @@ class LocalTarget:
             if reply.status_code == httpx.codes.OK:
                 return
             if reply.status_code != httpx.codes.ACCEPTED:
-                raise Broken(f"{model}:{version} can't be served: {_error(reply)}")
+                raise Unservable(f"{model}:{version} can't be served: {_error(reply)}")
             if time.monotonic() > deadline:
-                raise Broken(f"{model}:{version} was not ready after {self._ready_timeout:g} s")
+                raise Unservable(f"{model}:{version} was not ready after {self._ready_timeout:g} s")
             await asyncio.sleep(POLL_SECONDS)
 
     async def shift(self, model: str, weights: Mapping[str, int]) -> None:
         """Split traffic: percent per version.
 
         Raises:
-            Impossible: the weights don't sum to 100.
+            Conflict: the weights don't sum to 100.
             Unavailable: a version isn't ready (any more), or the host doesn't answer.
         """
         if sum(weights.values()) != 100:
-            raise Impossible(f"weights of {model} sum to 100, not {dict(weights)}")
+            raise Conflict(f"weights of {model} sum to 100, not {dict(weights)}")
         await self._put(f"/admin/models/{quote(model, safe='')}/weights", weights)
 
     async def blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
@@ -56,7 +56,7 @@ class LocalTarget:
         With `version`: only where that one serves, in place of the model's blend.
 
         Raises:
-            Impossible: the weights are no weights, or of more than 8 versions.
+            Conflict: the weights are no weights, or of more than 8 versions.
             Unavailable: the model or version isn't served (any more), or the host doesn't answer.
         """
         whose = f"/admin/models/{quote(model, safe='')}" if version is None else _version(model, version)
@@ -66,12 +66,12 @@ class LocalTarget:
         """Take the version down, once its last answers are given.
 
         Raises:
-            Impossible: it still has traffic.
+            Conflict: it still has traffic.
             Unavailable: the host doesn't answer.
         """
         reply = await self._call("DELETE", _version(model, version))
         if reply.is_error:
-            raise Impossible(_error(reply))
+            raise Conflict(_error(reply))
 
     async def endpoints(self, model: str) -> Sequence[str]:
         """Where clients reach the model: Open Inference V2, and plain rows. Empty if it isn't served."""
@@ -85,7 +85,7 @@ class LocalTarget:
         if reply.status_code == httpx.codes.CONFLICT:
             raise Unavailable(_error(reply))
         if reply.is_error:
-            raise Impossible(_error(reply))
+            raise Conflict(_error(reply))
 
     async def _call(self, method: str, page: str, body: object = None) -> httpx.Response:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from driftloop.infra.cli import console
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.settings import Settings
 from driftloop.streams.processing.agent import Agent
 
@@ -120,7 +120,7 @@ def check(settings: Settings) -> None:
     """Look whether what the settings name for the agents is there, before anything is started.
 
     Raises:
-        Impossible: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
+        Conflict: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
     """
     from driftloop.infra.wiring import trainers
     from driftloop.infra.wiring.detectors import chosen
@@ -133,14 +133,14 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     """Run the named agents in this process until SIGINT or SIGTERM.
 
     Raises:
-        Impossible: a name that no agent has; a detector or trainer that one needs and nobody brought.
+        Conflict: a name that no agent has; a detector or trainer that one needs and nobody brought.
     """
     from driftloop.streams import admin, metrics
     from driftloop.streams.processing import app
 
     unknown = [name for name in names if name not in AGENTS]
     if unknown:
-        raise Impossible(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
+        raise Conflict(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
     built = [
         AGENTS[name](settings) for name in names
     ]  # before Kafka is asked for: what is missing is told at once

@@ -6,7 +6,7 @@ from typing import Any
 
 from driftloop.mlops_core.drift.calibration import measured
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.settings import DriftSettings
 
 GROUP = "driftloop.detectors"
@@ -21,7 +21,7 @@ def chosen(settings: DriftSettings) -> DetectorFactory:
     """The factory that the settings name.
 
     Raises:
-        Impossible: nobody brought it, or there is a budget and nobody measured it; what is possible.
+        Conflict: nobody brought it, or there is a budget and nobody measured it; what is possible.
     """
     found = detector(settings.detector)
     if settings.false_alarms is not None:
@@ -33,7 +33,7 @@ def detector(name: str) -> DetectorFactory:
     """The factory that `name` stands for.
 
     Raises:
-        Impossible: nobody brought it; what there is.
+        Conflict: nobody brought it; what there is.
     """
     if name in _OURS:
         module, attribute = _OURS[name]
@@ -41,11 +41,11 @@ def detector(name: str) -> DetectorFactory:
     brought = {one.name: one for one in entry_points(group=GROUP)}
     if name not in brought:
         known = ", ".join(sorted({*_OURS, *brought}))
-        raise Impossible(f"drift.detector: no {name!r}; possible here: {known} (entry points {GROUP!r})")
+        raise Conflict(f"drift.detector: no {name!r}; possible here: {known} (entry points {GROUP!r})")
     try:
         found = brought[name].load()
     except (ImportError, AttributeError) as error:
-        raise Impossible(f"drift.detector: {name!r} is {brought[name].value}, and {error}") from error
+        raise Conflict(f"drift.detector: {name!r} is {brought[name].value}, and {error}") from error
     return _factory(name, found)
 
 
@@ -54,9 +54,9 @@ def _factory(name: str, found: Any) -> DetectorFactory:
     try:
         made = found(1, 1e-6)
     except TypeError as error:
-        raise Impossible(f"drift.detector: {name!r} can't be made of (channels, delta): {error}") from error
+        raise Conflict(f"drift.detector: {name!r} can't be made of (channels, delta): {error}") from error
     missing = [method for method in ("feed", "dump", "load") if not callable(getattr(made, method, None))]
     if missing:
-        raise Impossible(f"drift.detector: what {name!r} makes has no {', '.join(missing)}")
+        raise Conflict(f"drift.detector: what {name!r} makes has no {', '.join(missing)}")
     factory: DetectorFactory = found
     return factory

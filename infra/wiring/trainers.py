@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 
 from driftloop.infra.processes.child import python_command
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import Trainer
 from driftloop.schemas.settings import TrainingSettings
 
@@ -23,7 +23,7 @@ def trainer(settings: TrainingSettings) -> Trainer:
     """The trainer that the settings name.
 
     Raises:
-        Impossible: it isn't there, or is none.
+        Conflict: it isn't there, or is none.
     """
     made: Trainer = _kind(settings.trainer)(rounds=settings.rounds, threads=settings.threads)
     return made
@@ -33,7 +33,7 @@ def check(settings: TrainingSettings) -> None:
     """Look whether the trainer is there; in a process of its own, as it will be imported when it trains.
 
     Raises:
-        Impossible: it isn't; why.
+        Conflict: it isn't; why.
     """
     if settings.trainer == OURS and find_spec("xgboost"):
         return
@@ -50,11 +50,11 @@ def check(settings: TrainingSettings) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise Impossible(f"{_place(settings.trainer)} isn't imported after {_SECONDS:g} s") from error
+        raise Conflict(f"{_place(settings.trainer)} isn't imported after {_SECONDS:g} s") from error
     if asked.returncode:
         why = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[-1]
         known = why.startswith("training.trainer: ")
-        raise Impossible(why if known else f"{_place(settings.trainer)} can't be imported: {why}")
+        raise Conflict(why if known else f"{_place(settings.trainer)} can't be imported: {why}")
 
 
 def _kind(place: str) -> type:
@@ -63,16 +63,16 @@ def _kind(place: str) -> type:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise Impossible(
+        raise Conflict(
             f"training.trainer: no trainer at {place!r} (module:class): {error}; {_POSSIBLE}"
         ) from error
     missing = [method for method in ("fit", "scores") if not callable(getattr(found, method, None))]
     if not isinstance(found, type) or missing:
-        raise Impossible(f"{_place(place)} is no class with fit and scores; {_POSSIBLE}")
+        raise Conflict(f"{_place(place)} is no class with fit and scores; {_POSSIBLE}")
     try:
         signature(found).bind(rounds=1, threads=1)
     except TypeError as error:
-        raise Impossible(
+        raise Conflict(
             f"{_place(place)} can't be made of rounds and threads: {error}; {_POSSIBLE}"
         ) from error
     return found
@@ -85,5 +85,5 @@ def _place(place: str) -> str:
 if __name__ == "__main__":
     try:
         _kind(sys.argv[1])
-    except Impossible as said:
+    except Conflict as said:
         sys.exit(str(said))

@@ -15,7 +15,7 @@ from driftloop.mlops_core.data.features import HUGE, Column, FeatureSpec, Floats
 from driftloop.mlops_core.data.pairs import Pairs
 from driftloop.mlops_core.data.seasons import Seasons
 from driftloop.mlops_core.data.segments import Segment
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 BINS = 32
 """Quantile bins of a numeric column: enough to see a shape, few enough to fill within 256 rows."""
@@ -191,7 +191,7 @@ class Profile(BaseModel):
         In the order of time, so that the profile learns how much a stretch of rows varies by itself.
 
         Raises:
-            BadData: no rows, or a column of another length.
+            InvalidData: no rows, or a column of another length.
 
         >>> columns = {"miles": [1, 2, None, 2], "origin": ["JFK", "LGA", "JFK", None]}
         >>> profile = Profile.of(columns, scores=np.ones(4))
@@ -200,7 +200,7 @@ class Profile(BaseModel):
         """
         rows = len(scores)
         if not rows:
-            raise BadData("a profile needs at least one row; got none")
+            raise InvalidData("a profile needs at least one row; got none")
         for name, column in columns.items():
             _same_length(name, column, rows)
         kinds = FeatureSpec.infer(columns).features
@@ -280,7 +280,7 @@ class Profile(BaseModel):
         """The bin of every value, shape (rows, columns); a column that is absent is all null.
 
         Raises:
-            BadData: a column of another length.
+            InvalidData: a column of another length.
         """
         matrix = np.empty((len(self.columns), rows), dtype=np.uint8)
         given = [(column, columns.get(column.name)) for column in self.features]
@@ -336,7 +336,7 @@ def _is_float64(column: Column) -> TypeGuard[Floats]:
 
 def _same_length(name: str, column: Column, rows: int) -> None:
     if len(column) != rows:
-        raise BadData(f"column {name!r} has {len(column)} rows, expected {rows}")
+        raise InvalidData(f"column {name!r} has {len(column)} rows, expected {rows}")
 
 
 def stretch_starts(rows: int, most: int = STRETCHES) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.drift import packing
 from driftloop.mlops_core.drift.detector import Alarm
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 _ALLOWED = {("river.drift.adwin", "ADWIN"), ("river._river_rust.drift", "AdaptiveWindowing")}
 """All that a pickle of ours may name: river's detector and its window."""
@@ -123,7 +123,7 @@ class Adwins:
         pickles is opaque and promises nothing between versions.
 
         Raises:
-            BadData: not a dump, or one that names anything but river's ADWIN.
+            InvalidData: not a dump, or one that names anything but river's ADWIN.
         """
         meta, arrays = packing.unpacked(data)
         if meta.get("kind") == self._kind and len(meta["counts"]) == len(self._counts):
@@ -179,5 +179,5 @@ class _Restricted(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise BadData(f"a detector's state names {module}.{name}; only river's ADWIN may be there")
+            raise InvalidData(f"a detector's state names {module}.{name}; only river's ADWIN may be there")
         return super().find_class(module, name)

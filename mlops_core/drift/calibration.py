@@ -12,7 +12,7 @@ from math import exp, log
 
 from driftloop.mlops_core.drift.adwins import adwin
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.budgets import Budget
 from driftloop.schemas.settings import DriftSettings
 
@@ -77,7 +77,7 @@ def settled(
     """The settings of one model, its budget turned into delta; and how that went, if it has a budget.
 
     Raises:
-        Impossible: a budget, for a `detector` of which nobody measured what its deltas promise.
+        Conflict: a budget, for a `detector` of which nobody measured what its deltas promise.
     """
     budget = settings.budget_of(model)
     if budget is None:
@@ -90,14 +90,14 @@ def measured(settings: DriftSettings, detector: DetectorFactory) -> Table:
     """What was measured of the detector: of ADWIN by us, of another by whoever gave it `false_episodes`.
 
     Raises:
-        Impossible: nothing was.
+        Conflict: nothing was.
     """
     if detector is adwin:
         return MEASURED
     table: Table | None = getattr(detector, "false_episodes", None)
     if not table:
         name = settings.detector if settings.detector != "adwin" else getattr(detector, "__name__", "it")
-        raise Impossible(
+        raise Conflict(
             f"drift.false_alarms: of the detector {name} nobody measured how many false alarms a delta has; "
             "possible: `drift.delta` instead of a budget, the detector `adwin`, or a detector with a table "
             "`false_episodes` (mlops_core/drift/detector.py)"

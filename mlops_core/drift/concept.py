@@ -24,7 +24,7 @@ from driftloop.mlops_core.drift.detector import Alarm
 from driftloop.mlops_core.drift.phases import BLOCK, Phases
 from driftloop.mlops_core.drift.recovery import Recovery
 from driftloop.mlops_core.drift.times import RecentTimes
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings
 
@@ -157,10 +157,12 @@ class ConceptDrift:
             Alarms and ends of episodes, oldest first. How rows are chunked changes nothing.
 
         Raises:
-            BadData: arrays of different lengths.
+            InvalidData: arrays of different lengths.
         """
         if not labels.shape == scores.shape == at.shape:
-            raise BadData(f"labels {labels.shape}, scores {scores.shape} and at {at.shape} differ in length")
+            raise InvalidData(
+                f"labels {labels.shape}, scores {scores.shape} and at {at.shape} differ in length"
+            )
         sane = (np.abs(labels) <= HUGE) & (np.abs(scores) <= HUGE)
         labels, scores, at = labels[sane], scores[sane], at[sane]
         residuals = labels - scores
@@ -187,7 +189,7 @@ class ConceptDrift:
         """Continue where `dump` was taken; after an upgrade of river, with fresh detectors.
 
         Raises:
-            BadData: not such a state.
+            InvalidData: not such a state.
         """
         meta, arrays = packing.unpacked(data)
         loaded = cls(settings, Task(meta["task"]), meta["spread"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 CHANNELS = 12
 STILL = 160
@@ -129,9 +129,9 @@ class DetectorContract:
         data = self.made(CHANNELS).dump()
         try:
             self.made(CHANNELS).load(data[: len(data) // 2])
-        except BadData:
+        except InvalidData:
             return
-        raise AssertionError("half a state raises BadData")
+        raise AssertionError("half a state raises InvalidData")
 
     def _rng(self) -> np.random.Generator:
         if self.seed is None:

@@ -53,7 +53,7 @@ class Cusums:
         """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
 
         Raises:
-            BadData: not such bytes.
+            InvalidData: not such bytes.
         """
         settings, arrays = packing.unpacked(data)
         if settings == self._settings:

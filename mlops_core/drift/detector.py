@@ -46,7 +46,7 @@ class Detector(Protocol):
         """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
 
         Raises:
-            BadData: not such bytes.
+            InvalidData: not such bytes.
         """
 
 

@@ -27,7 +27,7 @@ from driftloop.mlops_core.drift.rolling import Rolling
 from driftloop.mlops_core.drift.seasonal import Due
 from driftloop.mlops_core.drift.times import RecentTimes
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.events import ColumnDrift, DriftKind
 from driftloop.schemas.settings import DriftSettings
 
@@ -125,7 +125,7 @@ class DistributionDrift:
             What happened, in order. How micro-batches are chunked changes nothing.
 
         Raises:
-            BadData: counts of another profile, or not of 32 rows.
+            InvalidData: counts of another profile, or not of 32 rows.
         """
         self._check(counts, at)
         turns = self._paired(groups)
@@ -188,12 +188,12 @@ class DistributionDrift:
         from the rows that are there.
 
         Raises:
-            BadData: not such a state, or that of another profile.
+            InvalidData: not such a state, or that of another profile.
         """
         loaded = cls(profile, settings, detector, within)
         meta, arrays = packing.unpacked(data)
         if meta.get("columns") != list(profile.names):
-            raise BadData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
+            raise InvalidData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
         loaded._index = meta["index"]
         loaded._counts, loaded._spans = arrays["counts"], arrays["spans"]
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
@@ -214,7 +214,7 @@ class DistributionDrift:
         if self._dependence is None or self._profile.pairs is None or groups is None or not len(groups.sums):
             return []
         if groups.sums.shape[1] != self._profile.pairs.width:
-            raise BadData(f"expected sums (k, {self._profile.pairs.width}), got {groups.sums.shape}")
+            raise InvalidData(f"expected sums (k, {self._profile.pairs.width}), got {groups.sums.shape}")
         self._dependence.feed(groups)
         return [int(end) for end in groups.ends]
 
@@ -226,9 +226,11 @@ class DistributionDrift:
     def _check(self, counts: Counts, at: Times) -> None:
         expected = (len(self._profile.columns), BINS_MAX)
         if counts.ndim != 3 or not self.fits(counts) or at.shape != (len(counts), 2):
-            raise BadData(f"expected counts (k, {expected}) and at (k, 2), got {counts.shape} and {at.shape}")
+            raise InvalidData(
+                f"expected counts (k, {expected}) and at (k, 2), got {counts.shape} and {at.shape}"
+            )
         if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
-            raise BadData(f"a micro-batch doesn't have {ROWS} rows in each column")
+            raise InvalidData(f"a micro-batch doesn't have {ROWS} rows in each column")
 
     def _judged(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
         spans, now = np.minimum(self._episodes.spans(self._index), len(history)), int(times[-1, 1])

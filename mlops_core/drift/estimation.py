@@ -19,7 +19,7 @@ from driftloop.mlops_core.drift import packing, strata
 from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.drift.microbatches import ROWS, Times
 from driftloop.mlops_core.drift.strata import Sum
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.performance import classes, sane
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import PostStratified, Range
@@ -117,10 +117,10 @@ class PerformanceEstimator:
         How rows are chunked changes nothing.
 
         Raises:
-            BadData: arrays of different lengths.
+            InvalidData: arrays of different lengths.
         """
         if labels.shape != scores.shape:
-            raise BadData(f"labels {labels.shape} and scores {scores.shape} differ in length")
+            raise InvalidData(f"labels {labels.shape} and scores {scores.shape} differ in length")
         self._waiting = np.concatenate([self._waiting, _rows(labels, scores)])
         size = self._settings.window_labels
         while len(self._waiting) >= size:
@@ -134,11 +134,11 @@ class PerformanceEstimator:
             An estimate for each window that they fill. How micro-batches are chunked changes nothing.
 
         Raises:
-            BadData: another number of bins.
+            InvalidData: another number of bins.
         """
         if counts.ndim != 2 or counts.shape[1] <= self._score.null or at.shape != (len(counts), 2):
             expected = f"counts (k, > {self._score.null}) and at (k, 2)"
-            raise BadData(f"expected {expected}, got {counts.shape} and {at.shape}")
+            raise InvalidData(f"expected {expected}, got {counts.shape} and {at.shape}")
         found: list[Estimated] = []
         start = 0
         while start < len(counts):
@@ -186,7 +186,7 @@ class PerformanceEstimator:
         """Continue where `dump` was taken.
 
         Raises:
-            BadData: not such a state.
+            InvalidData: not such a state.
         """
         meta, arrays = packing.unpacked(data)
         loaded = cls(ColumnProfile(name=SCORE, kind=Kind.NUMERIC, edges=tuple(meta["edges"])), settings)

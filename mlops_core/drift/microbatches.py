@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.pairs import GROUP, Pairs, Sums
 from driftloop.mlops_core.data.profile import BINS_MAX
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 ROWS = 32
 """Rows of a micro-batch."""
@@ -90,13 +90,15 @@ class Summariser:
             these completed; perhaps none.
 
         Raises:
-            BadData: another number of columns or times, or a bin that can't be.
+            InvalidData: another number of columns or times, or a bin that can't be.
         """
         columns = self._bins.shape[1]
         if bins.ndim != 2 or bins.shape[1] != columns or at.shape != bins.shape[:1]:
-            raise BadData(f"expected bins (rows, {columns}) and at (rows,), got {bins.shape} and {at.shape}")
+            raise InvalidData(
+                f"expected bins (rows, {columns}) and at (rows,), got {bins.shape} and {at.shape}"
+            )
         if bins.size and int(bins.max()) >= BINS_MAX:
-            raise BadData(f"bin {int(bins.max())} of at most {BINS_MAX - 1}")
+            raise InvalidData(f"bin {int(bins.max())} of at most {BINS_MAX - 1}")
         # Column by column in memory, as they come and as they are read.
         bins = np.concatenate([self._bins.T, bins.T], axis=1).T
         at = np.concatenate([self._at, at])

@@ -18,7 +18,7 @@ from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Verdict
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import EVERY_MODEL
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
@@ -75,8 +75,8 @@ class OnlineDrift:
         can't be promised is a UserWarning, as it is an alert of the agents; `calibration` says how it went.
 
         Raises:
-            BadData: `drift.detector` names none of ours, and no `detector` is given.
-            Impossible: a budget, for a detector of which nobody measured what its deltas promise.
+            InvalidData: `drift.detector` names none of ours, and no `detector` is given.
+            Conflict: a budget, for a detector of which nobody measured what its deltas promise.
         """
         asked = drift or DriftSettings()
         self._profile, self._detector = profile, detector or _ours(asked.detector)
@@ -94,12 +94,12 @@ class OnlineDrift:
         How rows are cut into batches changes nothing. 32 rows are looked at together, so that up to 31 wait.
 
         Raises:
-            BadData: columns of different lengths, or times that are none.
+            InvalidData: columns of different lengths, or times that are none.
         """
         scores, at = numbers(batch.scores), _times(batch.at)
         if not len(at) == len(scores) == len(scores if batch.labels is None else batch.labels):
             labels = "no" if batch.labels is None else len(batch.labels)
-            raise BadData(f"{len(scores)} scores have {len(at)} times and {labels} labels")
+            raise InvalidData(f"{len(scores)} scores have {len(at)} times and {labels} labels")
         bins = self._profile.bins(batch.features, scores, len(scores))
         found: list[Verdict | ConceptVerdict] = []
         found += self.distribution.update(*self._summariser.add(bins, at, self._profile.pairs))
@@ -123,11 +123,13 @@ class OnlineDrift:
         """Go on where `state` was taken, with the same profile and settings.
 
         Raises:
-            BadData: not what `state` returned, or of another profile; nothing has changed then.
+            InvalidData: not what `state` returned, or of another profile; nothing has changed then.
         """
         missing = [part for part in _PARTS if part not in state]
         if missing:
-            raise BadData(f"no state of an OnlineDrift: it has no {', '.join(missing)}; `state()` makes one")
+            raise InvalidData(
+                f"no state of an OnlineDrift: it has no {', '.join(missing)}; `state()` makes one"
+            )
         try:
             waiting = Summariser.restore(state["waiting"])
             concept = ConceptDrift.load(state["concept"], self._performance)
@@ -135,9 +137,9 @@ class OnlineDrift:
                 state["distribution"], self._profile, self._drift, self._detector
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise BadData(f"no state of an OnlineDrift: {error!r}; `state()` makes one") from error
+            raise InvalidData(f"no state of an OnlineDrift: {error!r}; `state()` makes one") from error
         if waiting.columns != len(self._profile.columns):
-            raise BadData(
+            raise InvalidData(
                 f"{waiting.columns} columns wait in the state, the profile has {len(self._profile.columns)}"
             )
         self.distribution, self.concept, self._summariser = distribution, concept, waiting
@@ -146,7 +148,9 @@ class OnlineDrift:
 
 def _ours(name: str) -> DetectorFactory:
     if name not in _OURS:
-        raise BadData(f"drift.detector: no {name!r} here; possible: {', '.join(_OURS)}, or give a `detector`")
+        raise InvalidData(
+            f"drift.detector: no {name!r} here; possible: {', '.join(_OURS)}, or give a `detector`"
+        )
     return _OURS[name]
 
 
@@ -160,4 +164,6 @@ def _times(at: Column) -> NDArray[np.int64]:
     try:
         return (given.astype("datetime64[ms]") if given.dtype.kind == "M" else given).astype(np.int64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadData(f"at: whole numbers (ms since 1970) or datetime64 were expected: {error}") from error
+        raise InvalidData(
+            f"at: whole numbers (ms since 1970) or datetime64 were expected: {error}"
+        ) from error

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 
 FORMAT = 1
 _SIZE = 4
@@ -31,13 +31,13 @@ def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Back from `packed`; the arrays are the caller's own.
 
     Raises:
-        BadData: not such bytes, or cut short.
+        InvalidData: not such bytes, or cut short.
     """
     start = _SIZE + int.from_bytes(data[:_SIZE], "big")
     try:
         head = orjson.loads(data[_SIZE:start])
         if head["format"] != FORMAT:
-            raise BadData(f"a detector's state of format {head['format']}; this code reads {FORMAT}")
+            raise InvalidData(f"a detector's state of format {head['format']}; this code reads {FORMAT}")
         arrays = {}
         for name, dtype, shape in head["arrays"]:
             count = int(np.prod(shape))
@@ -45,5 +45,5 @@ def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             arrays[name] = flat.reshape(shape).copy()
             start += flat.nbytes
     except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"not a detector's state ({len(data)} bytes): {error}") from error
+        raise InvalidData(f"not a detector's state ({len(data)} bytes): {error}") from error
     return head["meta"], arrays

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from driftloop.mlops_core.rollout.label_verdict import version_name
 from driftloop.mlops_core.rollout.selection import Pool, Span
-from driftloop.mlops_core.rollout.verdict import named
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     AgreementMeasured,
@@ -66,7 +66,7 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
         case RolloutStarted():
             known.canary = event.version
             known.pool.admit(event.version)
-            return [_pool(known, event, f"{named(event.version)} is being rolled out")]
+            return [_pool(known, event, f"{version_name(event.version)} is being rolled out")]
         case RolloutPromoted():
             return _promoted(known, event)
         case RolloutRolledBack() | RolloutFailed():
@@ -77,7 +77,7 @@ def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> li
             known.origins.setdefault(event.version, event.rollout)
             if event.version != known.champion:
                 _forget(known, event.version)
-            return [_pool(known, event, f"{named(event.version)} left: {event.sentence}")]
+            return [_pool(known, event, f"{version_name(event.version)} left: {event.sentence}")]
         case _:
             return []
 
@@ -155,7 +155,10 @@ def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSet
         known.pool.admit(event.version)
         known.pool.credit(event.version, event.gate.champion, event.gate, settings)
     known.pool.admit(event.version)
-    return [*_evicted(known, event, settings), _pool(known, event, f"{named(event.version)} was registered")]
+    return [
+        *_evicted(known, event, settings),
+        _pool(known, event, f"{version_name(event.version)} was registered"),
+    ]
 
 
 def _evicted(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
@@ -174,8 +177,8 @@ def _evicted(known: Challengers, event: ModelRegistered, settings: RolloutSettin
                 id=ids.derived(event.id, "ChallengerPassedOver", weakest),
                 version=weakest,
                 by=event.version,
-                sentence=f"{named(weakest)} is compared no longer: of {settings.pool} versions it had the "
-                f"smallest weight ({weight:.2%}), and {named(event.version)} needs its place",
+                sentence=f"{version_name(weakest)} is compared no longer: of {settings.pool} versions it had "
+                f"the smallest weight ({weight:.2%}), and {version_name(event.version)} needs its place",
             )
         )
     return events
@@ -195,7 +198,7 @@ def _promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
     known.by_hand = [version for version in known.by_hand if version != event.version]
     known.pool.admit(event.version)
     known.pool.restart(event.version)
-    return [_pool(known, event, f"{named(event.version)} is champion")]
+    return [_pool(known, event, f"{version_name(event.version)} is champion")]
 
 
 def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
@@ -272,7 +275,7 @@ def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSet
     version = waiting[-1]
     known.proposed = version
     why = known.unscored.get(version) or known.unscored.get(champion, "")
-    sentence = f"{named(version)} is judged by the labels of its own requests: {why}"
+    sentence = f"{version_name(version)} is judged by the labels of its own requests: {why}"
     return [
         ChallengerProven(
             id=ids.derived(known.model, "ChallengerProven", version, "canary", *_place(losses)),
@@ -302,14 +305,15 @@ def _sentence(
 ) -> str:
     """Who leads, by how much, and what is missing."""
     if leader == champion:
-        return f"champion {named(champion)} leads with {weight:.0%} of the weight"
+        return f"champion {version_name(champion)} leads with {weight:.0%} of the weight"
     pair = pairs.get(leader)
     if pair is None:
-        return f"{named(leader)} leads with {weight:.0%} of the weight"
+        return f"{version_name(leader)} leads with {weight:.0%} of the weight"
     side = "below" if pair.gain >= 0 else "above"
     said = (
-        f"{named(leader)} leads with {weight:.0%} of the weight: loss {abs(pair.gain):.4f} {side} champion "
-        f"{named(champion)}'s on {pair.rows:,} labels (gain {pair.low:+.4f} to {pair.high:+.4f})"
+        f"{version_name(leader)} leads with {weight:.0%} of the weight: loss {abs(pair.gain):.4f} {side} "
+        f"champion {version_name(champion)}'s on {pair.rows:,} labels (gain {pair.low:+.4f} to "
+        f"{pair.high:+.4f})"
     )
     if pair.proof >= settings.proof:
         return f"{said}, proven at {_odds(pair.proof)} to 1"
@@ -319,10 +323,10 @@ def _sentence(
 
 def _proof(version: str, champion: str, pair: PairEvidence | None) -> str:
     if pair is None:
-        return f"{named(version)} predicts better than champion {named(champion)}"
+        return f"{version_name(version)} predicts better than champion {version_name(champion)}"
     return (
-        f"{named(version)} predicts better than champion {named(champion)}: loss {pair.gain:.4f} lower on "
-        f"{pair.rows:,} labels, {_odds(pair.proof)} to 1"
+        f"{version_name(version)} predicts better than champion {version_name(champion)}: loss "
+        f"{pair.gain:.4f} lower on {pair.rows:,} labels, {_odds(pair.proof)} to 1"
     )
 
 

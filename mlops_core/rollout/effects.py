@@ -8,7 +8,7 @@ outcome is reported back (`machine.performed`, `machine.obstructed`); the table 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.mlops_core.rollout.states import Phase
 
 REPORTED = frozenset(Phase) - {Phase.PAUSED}
@@ -33,7 +33,7 @@ class ShiftTraffic:
 
 
 @dataclass(frozen=True)
-class Crown:
+class SetChampion:
     """Make a version champion; crowning the champion changes nothing."""
 
     model: str
@@ -68,7 +68,7 @@ class Blend:
     """Only where this version serves; None: wherever no other blend is set."""
 
 
-Effect = Blend | EnsureRevision | ShiftTraffic | Crown | Retire | Tag
+Effect = Blend | EnsureRevision | ShiftTraffic | SetChampion | Retire | Tag
 
 
 def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase, a return
@@ -83,12 +83,12 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
             return (ensure, *((alone,) if rollout.blend else ()), *_shift(rollout, rollout.share))
         case Phase.PROMOTING:
             together = (Blend(model, {}, version),) if rollout.blend else ()
-            return (ensure, *_shift(rollout, 100), *together, Crown(model, version))
+            return (ensure, *_shift(rollout, 100), *together, SetChampion(model, version))
         case Phase.PROMOTED:
             return tuple(Retire(model, spare) for spare in rollout.spare)
         case Phase.REVERTING:
             # Traffic first: the registry may be away, and a bad version must not serve meanwhile.
-            crown = (Crown(model, rollout.stable),) if rollout.stable else ()
+            crown = (SetChampion(model, rollout.stable),) if rollout.stable else ()
             return (*_shift(rollout, 0), *crown, Tag(model, version, "lifecycle", "rolled-back"))
         case Phase.REVERTED:
             return (Retire(model, version),)

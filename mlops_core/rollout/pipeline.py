@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from driftloop.mlops_core.errors import Impossible
+from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import EventLog, ModelReader, Registered, Target
 from driftloop.mlops_core.training.pipeline import ModelRegistry
 from driftloop.schemas import ids
@@ -59,13 +59,13 @@ class ModelDeployer:
         """The event that the rollout ended with. `now` counts where no event tells the data's own time.
 
         Raises:
-            Impossible: it didn't end in time; it goes on all the same.
+            Conflict: it didn't end in time; it goes on all the same.
         """
         request = await self._request(model, config, muted, now)
         await self._events.publish(request)
         ended = await self._events.first(lambda event: _ends(event, request), self._patience)
         if ended is None:
-            raise Impossible(
+            raise Conflict(
                 f"the rollout of {model.model}:{model.version} is still under way after {self._patience:g} s "
                 f"(it waits for labels, or the deployment agent isn't running); its id is {request.id}"
             )
@@ -118,7 +118,7 @@ class DeploymentPipeline:
         """Roll `name:version` out; `now` in UTC, ms.
 
         Raises:
-            Unknown: nobody registered it. Impossible: the rollout didn't end in time.
+            NotFound: nobody registered it. Conflict: the rollout didn't end in time.
         """
         model = await self.model_registry.get_model(model_id)
         validation = await self.validator.validate(model, config)

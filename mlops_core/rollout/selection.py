@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.rollout.verdict import radius
+from driftloop.mlops_core.rollout.label_verdict import radius
 from driftloop.schemas.events import GateEvidence, MemberEvidence, PairEvidence
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses

@@ -112,20 +112,20 @@ def after(phase: Phase, signal: Signal, who: str) -> Phase:
     """The phase that `signal` leads to; `who` is for the error.
 
     Raises:
-        Impossible: the table has no such row; says what was possible.
+        Conflict: the table has no such row; says what was possible.
 
     >>> after(Phase.CANARY, Signal.PROVEN, "flights:8").value
     'promoting'
     >>> after(Phase.PAUSED, Signal.FAILED, "ctr:8")
     Traceback (most recent call last):
-    driftloop.mlops_core.errors.Impossible: ctr:8 is paused: got failed, knows only resumed, proven, aborted
+    driftloop.mlops_core.errors.Conflict: ctr:8 is paused: got failed, knows only resumed, proven, aborted
     >>> after(Phase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
-    driftloop.mlops_core.errors.Impossible: flights:8 is promoted: got passed, knows nothing any more
+    driftloop.mlops_core.errors.Conflict: flights:8 is promoted: got passed, knows nothing any more
     """
     target = TRANSITIONS.get((phase, signal))
     if target is None:
-        raise errors.Impossible(f"{who} is {phase}: got {signal}, knows {_known(phase)}")
+        raise errors.Conflict(f"{who} is {phase}: got {signal}, knows {_known(phase)}")
     return target
 
 

@@ -19,7 +19,7 @@ from driftloop.mlops_core.data.slicing import described, sliced
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.drift import strata
 from driftloop.mlops_core.drift.concept import usual_size
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Candidate, Fitted, Task, Trainer
 from driftloop.mlops_core.training import evaluation, gate
 from driftloop.mlops_core.training.importance import importance
@@ -51,7 +51,7 @@ class Champion:
     """When the newest label that it learned from arrived; None where that is not known."""
 
 
-def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
+def training_windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
     """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
 
     After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
@@ -60,7 +60,7 @@ def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examp
     """
     found = {
         name: examples[-rows:]
-        for name, rows in zip(names(request), sorted(request.windows or (request.rows,)), strict=False)
+        for name, rows in zip(window_names(request), sorted(request.windows or (request.rows,)), strict=False)
     }
     if request.since is not None and request.windows:
         fresh = examples[examples.at >= request.since]
@@ -70,18 +70,18 @@ def windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examp
     return {name: rows for name, rows in found.items() if last[len(rows)] == name}
 
 
-def names(request: RetrainRequested) -> Sequence[str]:
+def window_names(request: RetrainRequested) -> Sequence[str]:
     """Names of all windows that a request may lead to, the shortest first."""
     rows = [str(rows) for rows in sorted(request.windows or (request.rows,))]
     return [*rows, SINCE] if request.since is not None and request.windows else rows
 
 
-def answer(request: RetrainRequested, window: str) -> str:
+def registration_key(request: RetrainRequested, window: str) -> str:
     """Under which name the registry keeps the version of one window of a request."""
     return f"{request.id}/{window}"
 
 
-def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
+def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
     request: RetrainRequested,
     model: ModelConfig,
     examples: Examples,
@@ -97,7 +97,7 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
     (`training.refit`). Its profile learns what `drift` names: how hours of a season differ, how segments do.
 
     Raises:
-        BadData: the examples can't be trained on (every reason), or a hyperparameter that is none.
+        InvalidData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
     task, drift = Task(model.task), drift or DriftSettings()
     older, newest = _parted(examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS)
@@ -115,7 +115,7 @@ def challenge(  # noqa: PLR0913, PLR0917 - all that a training is told
         profile=profile,
         gate=evidence,
         metrics=evaluation.metrics(task, newest.labels, scores),
-        request=answer(request, window or names(request)[-1]),
+        request=registration_key(request, window or window_names(request)[-1]),
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
         tags={
             **_tags(request, model, examples),
@@ -143,7 +143,7 @@ def _compared(
     return gate.compare(newest.labels[new], scores[new], incumbent, settings)
 
 
-def reference(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
+def reference_profile(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
     """What drift is measured against: features of the whole window, predictions of its newest rows only.
 
     A model is surer of rows that it has learned from than it ever is again, so that its scores of them
@@ -167,7 +167,7 @@ def _profile(
     """The reference, with what the newest rows say of the model and what the settings want to be learned."""
     (fitted, scores), (_, newest) = best, _split(examples, settings.holdout)
     whole = (
-        reference(examples, scores, task, drift.season)
+        reference_profile(examples, scores, task, drift.season)
         .weighed(importance(fitted, newest, settings.threads))
         .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
     )
@@ -204,11 +204,11 @@ def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
 def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:
     reasons = DataValidator(min_rows).validate(examples, task).errors
     if reasons:
-        raise BadData("; ".join(reasons))
+        raise InvalidData("; ".join(reasons))
     older, newest = _split(examples, holdout)
     if float(np.ptp(older.labels)) == 0:
         always = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
-        raise BadData(f"there is nothing to learn: the label is {always}")
+        raise InvalidData(f"there is nothing to learn: the label is {always}")
     return older, newest
 
 

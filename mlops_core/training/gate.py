@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.settings import GATE_ROWS, TrainingSettings
 
@@ -43,7 +43,7 @@ def compare(
     It passes unless the upper end of the interval of champion loss - challenger loss is below -margin.
 
     Raises:
-        BadData: nothing can be compared: fewer than 100 rows, or a score that is not finite.
+        InvalidData: nothing can be compared: fewer than 100 rows, or a score that is not finite.
     """
     _refuse(labels, challenger, champion)
     rows, loss = len(labels), (labels - challenger) ** 2
@@ -73,7 +73,7 @@ def incomparable(labels: Floats, scores: Floats, champion: str, new: int) -> Gat
     `new` is the number of rows that it hasn't learned from.
 
     Raises:
-        BadData: fewer than 100 rows, or a score that is not finite.
+        InvalidData: fewer than 100 rows, or a score that is not finite.
     """
     _refuse(labels, scores, None)
     loss = float(((labels - scores) ** 2).mean())
@@ -103,14 +103,14 @@ def interval(values: Floats, confidence: float, seed: int = 0) -> tuple[float, f
 
 def _refuse(labels: Floats, challenger: Floats, champion: Incumbent | None) -> None:
     if len(labels) < GATE_ROWS:
-        raise BadData(f"the gate compares on at least {GATE_ROWS} rows; there are {len(labels)}")
+        raise InvalidData(f"the gate compares on at least {GATE_ROWS} rows; there are {len(labels)}")
     asked = [("challenger", challenger)]
     if champion is not None:
         asked.append((f"champion {champion.version}", champion.scores))
     for who, scores in asked:
         broken = int((~np.isfinite(scores)).sum())
         if broken:
-            raise BadData(f"the {who} gave no finite score for {broken} of {len(labels)} rows")
+            raise InvalidData(f"the {who} gave no finite score for {broken} of {len(labels)} rows")
 
 
 def _sentence(

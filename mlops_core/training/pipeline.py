@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.validation import DataValidator
-from driftloop.mlops_core.errors import BadData, DriftloopError
+from driftloop.mlops_core.errors import DriftloopError, InvalidData
 from driftloop.mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
 from driftloop.schemas import ids
 from driftloop.schemas.configs import DataConfig, ModelConfig, TrainingResult
@@ -23,7 +23,7 @@ class TrainingFailure(DriftloopError):
     """A training process crashed; says how."""
 
 
-class DataValidationError(BadData):
+class DataValidationError(InvalidData):
     """The data can't be trained on; carries every reason."""
 
     def __init__(self, errors: Sequence[str]) -> None:
@@ -77,9 +77,9 @@ class ModelRegistry:
         """One version.
 
         Raises:
-            Unknown: nobody registered it; says what there is.
+            NotFound: nobody registered it; says what there is.
         """
-        return self._reader.version(*parted(model_id))
+        return self._reader.version(*parse_model_id(model_id))
 
 
 class TrainingPipeline:
@@ -111,7 +111,7 @@ class TrainingPipeline:
         return _result(await self.experiment_tracker.run(_request(model, data, examples)))
 
 
-def parted(model_id: str) -> tuple[str, str]:
+def parse_model_id(model_id: str) -> tuple[str, str]:
     """`name:version` as a pair.
 
     >>> parted("fraud:12")
@@ -119,7 +119,7 @@ def parted(model_id: str) -> tuple[str, str]:
     """
     name, _, version = model_id.rpartition(":")
     if not name or not version:
-        raise BadData(f"a model id looks like 'name:version', not {model_id!r}")
+        raise InvalidData(f"a model id looks like 'name:version', not {model_id!r}")
     return name, version
 
 

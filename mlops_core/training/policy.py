@@ -11,8 +11,8 @@ by its own calendar.
 
 from collections.abc import Sequence
 
-from driftloop.mlops_core.training.confirmation import HOUR, recent
-from driftloop.mlops_core.training.reasons import PACES, WAITS, RetrainingState, breaker, unconfirmed
+from driftloop.mlops_core.training.alarm_history import HOUR, add_alarm
+from driftloop.mlops_core.training.preconditions import PACES, WAITS, RetrainingState, breaker, unconfirmed
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     DeployRequested,
@@ -33,10 +33,10 @@ Outcome = TrainingCompleted | TrainingRefused | TrainingFailed
 Answer = RetrainRequested | RetrainRefused
 
 
-__all__ = ("HOUR", "Answer", "Outcome", "RetrainingState", "decide", "noted")
+__all__ = ("HOUR", "Answer", "Outcome", "RetrainingState", "on_alarm", "on_event")
 
 
-def decide(
+def on_alarm(
     state: RetrainingState, evidence: DriftDetected, settings: RetrainingSettings
 ) -> tuple[RetrainingState, Answer]:
     """The state after an alarm, and the answer. The alarm in flight, delivered again, has the same answer.
@@ -52,7 +52,7 @@ def decide(
         needed = f"{_percent(settings.segment_share)} are needed"
         why = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
         return state, RetrainRefused.following(evidence, reason=why)
-    state = state.model_copy(update={"alarms": recent(state.alarms, evidence, settings)})
+    state = state.model_copy(update={"alarms": add_alarm(state.alarms, evidence, settings)})
     against = breaker(state, evidence, settings) or unconfirmed(state, evidence, settings)
     if against is not None:
         return state, RetrainRefused.following(evidence, reason=against)
@@ -64,7 +64,7 @@ def decide(
     return _requested(state, evidence, evidence.kind.value, settings)
 
 
-def noted(
+def on_event(
     state: RetrainingState,
     event: PerformanceMeasured | DeployRequested | Outcome,
     settings: RetrainingSettings,

@@ -12,7 +12,7 @@ import xgboost
 
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
-from driftloop.mlops_core.errors import BadData
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.mlops_core.training.scoring import Scorer
 
@@ -34,7 +34,7 @@ class XGBoostTrainer:
         """A model of the examples; features and categories are read off them.
 
         Raises:
-            BadData: a hyperparameter that xgboost doesn't know or can't take; says which.
+            InvalidData: a hyperparameter that xgboost doesn't know or can't take; says which.
         """
         spec = FeatureSpec.infer(examples.features)
         ours = {"objective": OBJECTIVES[task], "nthread": self._threads, "seed": self._seed}
@@ -60,7 +60,7 @@ class XGBoostTrainer:
                 )
                 booster = xgboost.train(dict(parameters), data, self._rounds)
         except (xgboost.core.XGBoostError, TypeError) as error:
-            raise BadData(f"xgboost can't train with {dict(parameters)}: {_first_line(error)}") from error
+            raise InvalidData(f"xgboost can't train with {dict(parameters)}: {_first_line(error)}") from error
         _refuse_unused([str(one.message) for one in said])
         return booster
 
@@ -68,7 +68,7 @@ class XGBoostTrainer:
 def _refuse_unused(said: Sequence[str]) -> None:
     unused = [found.group(1).replace('"', "'") for found in map(_UNUSED.search, said) if found]
     if unused:
-        raise BadData(
+        raise InvalidData(
             f"xgboost knows no hyperparameter {unused[0]} for these trees; their number is `training.rounds`"
         )
 

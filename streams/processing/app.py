@@ -11,7 +11,7 @@ from typing import Any, Generic
 import faust
 from faust.types import TP
 
-from driftloop.mlops_core.errors import Impossible, Unavailable
+from driftloop.mlops_core.errors import Conflict, Unavailable
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import topic_reader, topics
 from driftloop.streams.processing import faust_transport, lag
@@ -114,12 +114,12 @@ class Worker(Generic[State]):
         """Take up what was handed out; the next offset of each topic and partition that was read before.
 
         Raises:
-            Impossible: a topic has grown.
+            Conflict: a topic has grown.
         """
         self._loop.forget_all()
         partitions = sorted(self._partitions())
         if partitions and partitions[-1] >= self._count:
-            raise Impossible(
+            raise Conflict(
                 f"{self._agent.name} was given partition {partitions[-1]}, but the settings say "
                 f"{self._count} partitions: ids would miss each other; docs/decisions/0011 says how to grow"
             )

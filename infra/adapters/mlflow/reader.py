@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from driftloop.infra.adapters.mlflow.rest import Fields, MLflowRest
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.errors import Unknown
+from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import Fitted, Registered, Task
 
 FEATURES, PROFILE, GATE = "driftloop/features.json", "driftloop/profile.json", "driftloop/gate.json"
@@ -39,7 +39,7 @@ class Kept(Generic[Item]):
         self._lock = threading.Lock()
 
     def of(self, model: str, version: str, load: Callable[[str, str], Item]) -> Item:
-        """The item, loaded if it isn't kept. Raises Unknown, for a few seconds without asking again."""
+        """The item, loaded if it isn't kept. Raises NotFound, for a few seconds without asking again."""
         key = model, version
         with self._lock:
             if key in self._items:
@@ -47,10 +47,10 @@ class Kept(Generic[Item]):
                 return self._items[key]
             until, why = self._misses.get(key, (0.0, ""))
         if time.monotonic() < until:
-            raise Unknown(why)
+            raise NotFound(why)
         try:
             item = load(model, version)
-        except Unknown as error:
+        except NotFound as error:
             with self._lock:
                 _keep(self._misses, key, (time.monotonic() + MISS_SECONDS, str(error)), self._bound)
             raise
@@ -68,15 +68,15 @@ class MLflowReader:
         self._profiles: Kept[Profile] = Kept(PROFILES_KEPT)
 
     def fitted(self, model: str, version: str) -> Fitted:
-        """The model itself. Raises Unknown, also for a version that driftloop didn't register."""
+        """The model itself. Raises NotFound, also for a version that driftloop didn't register."""
         return self._models.of(model, version, self._fitted)
 
     def profile(self, model: str, version: str) -> Profile:
-        """What its training data looked like. Raises Unknown, as `fitted`."""
+        """What its training data looked like. Raises NotFound, as `fitted`."""
         return self._profiles.of(model, version, self._profile)
 
     def version(self, model: str, version: str) -> Registered:
-        """One version. Raises Unknown."""
+        """One version. Raises NotFound."""
         return _registered(self._found(model, version))
 
     def versions(self, model: str) -> Sequence[Registered]:
@@ -109,19 +109,21 @@ class MLflowReader:
     def _aliases(self, model: str) -> Iterator[tuple[str, str]]:
         try:
             answer = self._rest.ask("registered-models/get", name=model)
-        except Unknown:
+        except NotFound:
             return
         for one in answer["registered_model"].get("aliases", ()):
             yield one["alias"], one["version"]
 
     def _found(self, model: str, version: str) -> Fields:
         if version.isdecimal():  # MLflow's versions are numbers; anything else it calls a bad question
-            with contextlib.suppress(Unknown):
+            with contextlib.suppress(NotFound):
                 answer = self._rest.ask("model-versions/get", name=model, version=version)
                 found: Fields = answer["model_version"]
                 return found
         known = ", ".join(one.version for one in self.versions(model)) or "none"
-        raise Unknown(f"{model}:{version} is not in MLflow at {self._rest.uri}; versions of {model}: {known}")
+        raise NotFound(
+            f"{model}:{version} is not in MLflow at {self._rest.uri}; versions of {model}: {known}"
+        )
 
     def _fitted(self, model: str, version: str) -> Fitted:
         found = self._found(model, version)
@@ -138,12 +140,12 @@ class MLflowReader:
         """A file of ours of the run that a version comes from."""
         foreign = f"{version['name']}:{version['version']} has no {path}; was it registered by driftloop?"
         if not version.get("run_id"):
-            raise Unknown(f"{foreign} It comes from no run.")
+            raise NotFound(f"{foreign} It comes from no run.")
         try:
             run = self._rest.ask("runs/get", run_id=version["run_id"])
             return self._rest.artifact(run["run"]["info"]["artifact_uri"], path)
-        except Unknown as error:
-            raise Unknown(f"{foreign} {error}") from error
+        except NotFound as error:
+            raise NotFound(f"{foreign} {error}") from error
 
 
 def _keep(kept: OrderedDict[tuple[str, str], Item], key: tuple[str, str], item: Item, bound: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from driftloop.infra.adapters.mlflow.reader import FEATURES, GATE, PROFILE, MLflowReader
 from driftloop.infra.adapters.mlflow.rest import MLflowRest, Refused
-from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Candidate, Registered
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -51,13 +51,13 @@ class MLflowRegistry:
             self._point(known.model, CHALLENGER, known.version)
         return self._reader.version(known.model, known.version)
 
-    def crown(self, model: str, version: str) -> None:
+    def set_champion(self, model: str, version: str) -> None:
         """Make it `champion`; the champion before becomes `previous`, and `challenger` is given up.
 
         In this order: wherever a crash leaves it, there is a champion, and crowning again completes it.
 
         Raises:
-            Unknown: nobody registered it; says what there is.
+            NotFound: nobody registered it; says what there is.
         """
         crowned = self._reader.version(model, version)
         before = self._reader.champion(model)
@@ -69,7 +69,7 @@ class MLflowRegistry:
             self._rest.tell("DELETE", "registered-models/alias", name=model, alias=CHALLENGER)
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
-        """Note something about a version. Raises Unknown."""
+        """Note something about a version. Raises NotFound."""
         self._reader.version(model, version)
         self._rest.tell("POST", "model-versions/set-tag", name=model, version=version, key=key, value=value)
 
@@ -106,7 +106,7 @@ class MLflowRegistry:
         """Have the registered model that versions belong to."""
         try:
             self._rest.ask("registered-models/get", name=model)
-        except Unknown:
+        except NotFound:
             try:
                 self._rest.tell("POST", "registered-models/create", name=model)
             except Refused as error:
@@ -140,7 +140,7 @@ def _logged(uri: str, candidate: Candidate) -> tuple[str, str]:
                 pip_requirements=list(REQUIREMENTS),
             )
     except mlflow.exceptions.MlflowException as error:
-        kind = Unavailable if error.get_http_status_code() >= 500 else Impossible
+        kind = Unavailable if error.get_http_status_code() >= 500 else Conflict
         raise kind(f"MLflow at {uri} did not take {candidate.model}: {error}") from error
     except requests.RequestException as error:
         raise Unavailable(f"MLflow at {uri} did not take {candidate.model}: {error}") from error

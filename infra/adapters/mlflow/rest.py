@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from driftloop.mlops_core.errors import Impossible, Unavailable, Unknown
+from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -24,7 +24,7 @@ Fields = Mapping[str, Any]
 """A JSON object of MLflow's."""
 
 
-class Refused(Impossible):
+class Refused(Conflict):
     """MLflow won't; `code` is its own word for why."""
 
     def __init__(self, sentence: str, code: str) -> None:
@@ -44,7 +44,7 @@ class MLflowRest:
 
         Raises:
             Unavailable: no answer, or the server is in trouble.
-            Unknown: what was asked for isn't there.
+            NotFound: what was asked for isn't there.
             Refused: the question isn't one.
         """
         answer: Fields = self._send("GET", f"{API}/{page}", params=query).json()
@@ -58,7 +58,7 @@ class MLflowRest:
     def artifact(self, address: str, path: str) -> bytes:
         """A file at `path` under an artifact address of the server's own. Raises as `ask`."""
         if not address.startswith(PROXIED):
-            raise Impossible(
+            raise Conflict(
                 f"{address} isn't handed out by MLflow at {self.uri}; start it with --artifacts-destination"
             )
         place = quote(f"{address.removeprefix(PROXIED).strip('/')}/{path}")
@@ -82,7 +82,7 @@ class MLflowRest:
         try:
             answer = self._client.request(method, path, **what)
         except httpx.UnsupportedProtocol as error:
-            raise Impossible(f"{self.uri!r} is no address of an MLflow server: {error}") from error
+            raise Conflict(f"{self.uri!r} is no address of an MLflow server: {error}") from error
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
             raise Unavailable(f"MLflow at {self.uri} doesn't answer: {why}") from error
@@ -96,7 +96,7 @@ class MLflowRest:
         if answer.status_code >= 500 or answer.status_code == 429:
             return Unavailable(f"{who} is in trouble ({answer.status_code}): {says}")
         if code in _ABSENT:
-            return Unknown(f"{who}: {says}")
+            return NotFound(f"{who}: {says}")
         return Refused(f"{who} refused {answer.request.url.path} ({answer.status_code} {code}): {says}", code)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.infra.adapters.parquet.rows import FIXED
-from driftloop.mlops_core.errors import BadData, Unavailable
+from driftloop.mlops_core.errors import InvalidData, Unavailable
 
 HOLDS = b"driftloop.segments"
 """Footer entry of files that we wrote: the names of the segments in it, as a JSON list."""
@@ -101,7 +101,7 @@ def explained(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise Moved(str(path)) from error
     except pa.ArrowInvalid as error:
-        raise BadData(f"{path} is no segment of labelled examples: {error}") from error
+        raise InvalidData(f"{path} is no segment of labelled examples: {error}") from error
     except OSError as error:
         raise Unavailable(f"{path}: {error}") from error
 
@@ -116,7 +116,7 @@ def footer(path: Path) -> Segment:
     """What the footer says.
 
     Raises:
-        BadData: it is no segment.
+        InvalidData: it is no segment.
         Moved: it went, or became another one, while we looked.
     """
     with explained(path):
@@ -190,11 +190,13 @@ def _labelled(path: Path, metadata: Any) -> tuple[int, int]:
     """The oldest and newest `labelled_at`, from the footer's statistics."""
     missing = FIXED.keys() - set(metadata.schema.names)
     if missing:
-        raise BadData(f"{path} has no column {', '.join(sorted(missing))}; it has {metadata.schema.names}")
+        raise InvalidData(
+            f"{path} has no column {', '.join(sorted(missing))}; it has {metadata.schema.names}"
+        )
     place = metadata.schema.names.index("labelled_at")
     groups = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
     if not all(group.is_stats_set and group.statistics.has_min_max for group in groups):
-        raise BadData(f"{path} keeps no statistics of labelled_at, so that its age is unknown")
+        raise InvalidData(f"{path} keeps no statistics of labelled_at, so that its age is unknown")
     first = min((group.statistics.min for group in groups), default=0)
     return first, max((group.statistics.max for group in groups), default=0)
 

@@ -61,7 +61,7 @@ class Contents:
 class ParquetStore:
     """The offline store in a folder, which may be shared by any number of processes.
 
-    Every call raises Unavailable where the file system does, and BadData for a file that is no segment.
+    Every call raises Unavailable where the file system does, and InvalidData for a file that is no segment.
     """
 
     def __init__(self, folder: Path, settings: StoreSettings | None = None) -> None:

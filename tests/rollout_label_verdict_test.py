@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from driftloop.mlops_core.rollout.verdict import Evidence, difference, judge
+from driftloop.mlops_core.rollout.label_verdict import StepLabels, difference, judge
 from driftloop.schemas.events import Outcome, VerdictEvidence
 from driftloop.schemas.settings import RolloutSettings
 
@@ -19,7 +19,7 @@ def outcome(rows: int, loss: float) -> Outcome:
 
 
 def verdict(*steps: tuple[int, Outcome, Outcome]) -> VerdictEvidence:
-    evidence = [Evidence(share=share, canary=canary, stable=stable) for share, canary, stable in steps]
+    evidence = [StepLabels(share=share, canary=canary, stable=stable) for share, canary, stable in steps]
     return judge(evidence, "8", "7", SETTINGS)
 
 
@@ -96,7 +96,7 @@ def test_the_interval_narrows_as_labels_arrive() -> None:
         for rows in (50, 500, 5000, 50_000)
         if (
             found := difference(
-                [Evidence(share=50, canary=outcome(rows, 0.1), stable=outcome(rows, 0.1))], SETTINGS
+                [StepLabels(share=50, canary=outcome(rows, 0.1), stable=outcome(rows, 0.1))], SETTINGS
             )
         )
     ]
@@ -106,13 +106,13 @@ def test_the_interval_narrows_as_labels_arrive() -> None:
 def roll_out(rng: np.random.Generator, canary: Losses, stable: Losses, window: int = 1000) -> str:
     """Through the default steps with a look after every window; the outcome that ended it."""
     shares = iter(SETTINGS.steps)
-    steps = [Evidence(share=next(shares))]
+    steps = [StepLabels(share=next(shares))]
     for _ in range(20_000):
         rows = int(rng.binomial(window, steps[-1].share / 100))
         steps[-1] = steps[-1].plus(summed(canary(rng, rows)), summed(stable(rng, window - rows)))
         match judge(steps, "8", "7", SETTINGS).outcome:
             case "pass" if share := next(shares, None):
-                steps.append(Evidence(share=share))
+                steps.append(StepLabels(share=share))
             case "pass" | "fail" | "error" as end:
                 return end
     return "hold"

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from driftloop.mlops_core.rollout import challengers, operations
+from driftloop.mlops_core.rollout import challengers, request_verdict
 from driftloop.mlops_core.rollout.challengers import Challengers
-from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.request_statistics import StepRequests
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     Agreement,
@@ -85,7 +85,7 @@ class Requested:
         self._model, self._versions = model, versions
         self._rng = np.random.default_rng(seed)
         self.now = since
-        self.step = Step(share=share, since=since)
+        self.step = StepRequests(share=share, since=since)
         self.agreement = Agreement()
 
     def answered(self, seconds: int, rate: int = 40, slower: float = 1.0) -> list[AnyEvent]:
@@ -122,7 +122,9 @@ class Requested:
     @property
     def verdict(self) -> VerdictEvidence:
         """What the requests so far say."""
-        judged = operations.judge([self.step], self.agreement, self._versions, RolloutSettings(), self.now)
+        judged = request_verdict.judge(
+            [self.step], self.agreement, self._versions, RolloutSettings(), self.now
+        )
         return judged.evidence
 
     def _traffic(self, calls: int, pace: float) -> Traffic:

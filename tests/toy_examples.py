@@ -16,7 +16,7 @@ HOUR = 3_600_000
 ORIGINS = ("EWR", "JFK", "LGA")
 
 
-def lessons(rows: int = 1500, seed: int = 0, flipped: bool = False, first: int = 0) -> Examples:
+def toy_examples(rows: int = 1500, seed: int = 0, flipped: bool = False, first: int = 0) -> Examples:
     """Late flights, one an hour: far is late, JFK is later; `flipped` turns the truth around."""
     random = np.random.default_rng(seed)
     miles = random.uniform(0, 1000, rows)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.rollout.counting import log_evidence
-from driftloop.mlops_core.rollout.operations import Judgement, judge
-from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.request_statistics import StepRequests
+from driftloop.mlops_core.rollout.request_verdict import Judgement, judge
+from driftloop.mlops_core.rollout.sequential_test import log_evidence
 from driftloop.schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured, latency_bucket
 from driftloop.schemas.settings import RolloutSettings
 from tests.simulated_rollouts import NAMES, Ended, Version, heavy, heavy_tail, roll_out, twice
@@ -31,7 +31,7 @@ def judged(
     canary: Traffic, stable: Traffic, agreement: Agreement | None = None, minutes: int = 6
 ) -> Judgement:
     """The verdict on one step at 10 % that began so many minutes ago."""
-    step = Step(share=10, since=0, canary=canary, stable=stable, asked=minutes * MINUTE)
+    step = StepRequests(share=10, since=0, canary=canary, stable=stable, asked=minutes * MINUTE)
     return judge([step], agreement or Agreement(), NAMES, SETTINGS, minutes * MINUTE)
 
 
@@ -54,7 +54,7 @@ def test_too_few_requests_are_held_with_the_time_that_they_take() -> None:
 
 
 def test_no_request_at_all_is_held_and_overdue_after_the_step_minutes() -> None:
-    step = Step(share=10, since=1_767_225_600_000, stable=traffic(500))
+    step = StepRequests(share=10, since=1_767_225_600_000, stable=traffic(500))
     for minutes, overdue in ((5, False), (59, False), (60, True), (100_000, True)):
         found = judge([step], Agreement(), NAMES, SETTINGS, step.since + minutes * MINUTE)
         assert (found.evidence.outcome, found.overdue) == ("hold", overdue)
@@ -63,7 +63,7 @@ def test_no_request_at_all_is_held_and_overdue_after_the_step_minutes() -> None:
 
 
 def test_requests_that_stop_are_reported_with_the_time_of_the_last() -> None:
-    step = Step(share=10, since=0, canary=traffic(60), stable=traffic(540), asked=3 * MINUTE)
+    step = StepRequests(share=10, since=0, canary=traffic(60), stable=traffic(540), asked=3 * MINUTE)
     found = judge([step], Agreement(), NAMES, SETTINGS, 33 * MINUTE)
     assert "no request since 1970-01-01 00:03:00 UTC (30 minutes): held" in found.evidence.sentence
 
@@ -126,21 +126,23 @@ def test_a_canary_without_anything_to_compare_with_is_held_and_later_an_error() 
 
 
 def test_failures_of_an_earlier_step_still_count() -> None:
-    before = Step(share=10, since=0, canary=traffic(150, errors=2), stable=traffic(1350))
-    now = Step(share=50, since=1, canary=traffic(60, errors=6), stable=traffic(60))
+    before = StepRequests(share=10, since=0, canary=traffic(150, errors=2), stable=traffic(1350))
+    now = StepRequests(share=50, since=1, canary=traffic(60, errors=6), stable=traffic(60))
     assert judge([now], Agreement(), NAMES, SETTINGS, MINUTE).evidence.outcome == "hold"
     assert judge([before, now], Agreement(), NAMES, SETTINGS, MINUTE).evidence.outcome == "fail"
 
 
 def test_an_hour_in_which_everybody_fails_is_not_the_canarys_fault() -> None:
     """Pooled over steps, the canary would have failed 10 % of its calls and stable 1.9 %."""
-    calm = Step(share=10, since=0, canary=traffic(150), stable=traffic(13_500))
-    outage = Step(share=50, since=1, canary=traffic(1500, errors=165), stable=traffic(1500, errors=165))
+    calm = StepRequests(share=10, since=0, canary=traffic(150), stable=traffic(13_500))
+    outage = StepRequests(
+        share=50, since=1, canary=traffic(1500, errors=165), stable=traffic(1500, errors=165)
+    )
     assert judge([calm, outage], Agreement(), NAMES, SETTINGS, MINUTE).evidence.outcome == "pass"
 
 
 def test_a_span_that_began_before_the_share_was_set_does_not_count() -> None:
-    step = Step(share=10, since=1000)
+    step = StepRequests(share=10, since=1000)
     versions = {"8": traffic(5), "7": traffic(45), "6": traffic(7)}
     early, span = (
         TrafficMeasured(id="t", at=2000, model="m", since=since, until=2000, versions=versions)
@@ -181,7 +183,7 @@ def test_a_quantile_has_no_more_than_its_share_above_it(found: Traffic, quantile
 def test_whatever_is_counted_has_a_verdict(
     spans: list[tuple[Traffic, Traffic]], rows: int, disagreeing: int, now: int
 ) -> None:
-    steps = [Step(share=10, since=0, canary=canary, stable=stable) for canary, stable in spans]
+    steps = [StepRequests(share=10, since=0, canary=canary, stable=stable) for canary, stable in spans]
     agreement = Agreement(rows=rows, disagreeing=min(rows, disagreeing))
     assert judge(steps, agreement, NAMES, SETTINGS, now).evidence.sentence
 

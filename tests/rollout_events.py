@@ -1,10 +1,10 @@
-"""Events that a rollout desk handles, of model flights with champion v7 and challenger v8."""
+"""Events that a rollout controller handles, of model flights with champion v7 and challenger v8."""
 
 from collections.abc import Iterable, Mapping
 
-from driftloop.mlops_core.rollout import machine
-from driftloop.mlops_core.rollout.desk import Desk, handle
-from driftloop.mlops_core.rollout.machine import Rollout
+from driftloop.mlops_core.rollout import state_machine
+from driftloop.mlops_core.rollout.controller import RolloutController, handle
+from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
@@ -30,7 +30,7 @@ CANARY = RolloutSettings(steps=(10, 50), evidence="canary", strategy="champion")
 """Every registered version gets a canary, which its own labels and requests judge."""
 PAIRED = RolloutSettings(steps=(10, 50), strategy="champion")
 """A version gets a canary once it is proven; requests judge it."""
-SERVING = Desk(model=MODEL, champion="7", replicas=3)
+SERVING = RolloutController(model=MODEL, champion="7", replicas=3)
 GOOD, BAD = 0.1, 0.6
 MINUTE = 60_000
 
@@ -128,9 +128,9 @@ def agreement(rows: int, disagreeing: int, version: str = "8", number: int = 0) 
     return AgreementMeasured(id=id_, at=1, model=MODEL, version=version, agreement=compared)
 
 
-def open_(desk: Desk) -> Rollout:
-    assert desk.open is not None
-    return desk.open
+def open_(controller: RolloutController) -> Rollout:
+    assert controller.open is not None
+    return controller.open
 
 
 def kinds(events: Iterable[Event]) -> list[str]:
@@ -138,35 +138,39 @@ def kinds(events: Iterable[Event]) -> list[str]:
 
 
 class Teller:
-    """Hands events to desks under some settings."""
+    """Hands events to controllers under some settings."""
 
     def __init__(self, settings: RolloutSettings) -> None:
         self.settings = settings
 
-    def __call__(self, desk: Desk, *events: AnyEvent) -> tuple[Desk, list[Event]]:
+    def __call__(
+        self, controller: RolloutController, *events: AnyEvent
+    ) -> tuple[RolloutController, list[Event]]:
         """Handle the events; everything that follows."""
         follows: list[Event] = []
         for event in events:
-            desk, more = handle(desk, event, self.settings)
+            controller, more = handle(controller, event, self.settings)
             follows += more
-        return desk, follows
+        return controller, follows
 
-    def performed(self, desk: Desk, clock: int = 0) -> tuple[Desk, list[Event]]:
+    def performed(
+        self, controller: RolloutController, clock: int = 0
+    ) -> tuple[RolloutController, list[Event]]:
         """The effects of the present phase were carried out."""
-        return self(desk, machine.performed(open_(desk), clock))
+        return self(controller, state_machine.performed(open_(controller), clock))
 
-    def obstructed(self, desk: Desk) -> tuple[Desk, list[Event]]:
+    def obstructed(self, controller: RolloutController) -> tuple[RolloutController, list[Event]]:
         """They cannot be carried out."""
-        return self(desk, machine.obstructed(open_(desk), "no such image"))
+        return self(controller, state_machine.obstructed(open_(controller), "no such image"))
 
-    def canary(self, desk: Desk = SERVING, evidence: str = "paired") -> Desk:
+    def canary(self, controller: RolloutController = SERVING, evidence: str = "paired") -> RolloutController:
         """v8 at its first step, its traffic shifted."""
         begins = registered("8") if self.settings.evidence == "canary" else proven("8", evidence=evidence)
-        desk, _ = self(desk, begins)
-        return self.performed(self.performed(desk)[0])[0]
+        controller, _ = self(controller, begins)
+        return self.performed(self.performed(controller)[0])[0]
 
-    def promoted(self, desk: Desk = SERVING) -> Desk:
+    def promoted(self, controller: RolloutController = SERVING) -> RolloutController:
         """v8 is champion, and its rollout closed."""
-        desk, _ = self(self.canary(desk), *good(0))
-        desk, _ = self(self.performed(desk)[0], *good(1))
-        return self.performed(self.performed(desk)[0])[0]
+        controller, _ = self(self.canary(controller), *good(0))
+        controller, _ = self(self.performed(controller)[0], *good(1))
+        return self.performed(self.performed(controller)[0])[0]

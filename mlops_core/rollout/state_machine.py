@@ -8,9 +8,9 @@ event is caused by the one before it in the rollout's own chain, which begins at
 from typing import Literal, TypeVar
 
 from driftloop.mlops_core.rollout import states
-from driftloop.mlops_core.rollout.requests import Step
+from driftloop.mlops_core.rollout.label_verdict import StepLabels, version_name
+from driftloop.mlops_core.rollout.request_statistics import StepRequests
 from driftloop.mlops_core.rollout.states import Phase, Signal
-from driftloop.mlops_core.rollout.verdict import Evidence, named
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     Agreement,
@@ -71,9 +71,9 @@ class Rollout(Part):
     """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
     blend: bool = False
     """Whether the stable version answers with a blend; then the canary answers alone until it is champion."""
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[StepLabels, ...] = ()
     """What labels said, one a step."""
-    requests: tuple[Step, ...] = ()
+    requests: tuple[StepRequests, ...] = ()
     """What was counted of its requests, one a step whose traffic was shifted."""
     agreement: Agreement = Agreement()
     """Its scores against those recomputed from the same features."""
@@ -147,7 +147,7 @@ def advance(
     chain. `verdict` is the one behind passed, proven, held or failed; `because` says why otherwise.
 
     Raises:
-        Impossible: the table has no such row.
+        Conflict: the table has no such row.
     """
     changes: dict[str, object] = {
         "phase": states.after(rollout.phase, signal, rollout.who),
@@ -182,7 +182,7 @@ def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
     that was taken up again after a pause keeps its requests: the share was the same all the time.
     """
     begun = len(rollout.requests) >= rollout.step
-    steps = rollout.requests if begun else (*rollout.requests, Step(share=rollout.share, since=clock))
+    steps = rollout.requests if begun else (*rollout.requests, StepRequests(share=rollout.share, since=clock))
     return rollout.model_copy(update={"since": since, "requests": steps})
 
 
@@ -232,7 +232,7 @@ def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
     if rollout.phase is not Phase.CANARY or signal is Signal.HELD:
         return rollout
     step = rollout.step + 1 if signal is Signal.PASSED else max(rollout.step, 1)
-    fresh = tuple(Evidence(share=share) for share in rollout.steps[len(rollout.evidence) : step])
+    fresh = tuple(StepLabels(share=share) for share in rollout.steps[len(rollout.evidence) : step])
     changes = {
         "step": step,
         "since": None,
@@ -252,19 +252,19 @@ def _announced(  # noqa: PLR0911 - a phase, a return
             return _held(before, now)
         case Phase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
             spoken = now.verdict if signal is Signal.PASSED else None
-            why = f"{named(now.version)} gets {now.share} % of the traffic"
+            why = f"{version_name(now.version)} gets {now.share} % of the traffic"
             return _told(now, RolloutAdvanced, step=now.step, weight=now.share, verdict=spoken, sentence=why)
         case Phase.PAUSED:
             spoken = now.verdict if now.errors else None
             fields = {"step": now.step, "weight": now.share, "sentence": now.because}
             return _told(now, RolloutHeld, **fields, verdict=spoken)
         case Phase.PROMOTING:
-            why = f"{named(now.version)} gets all traffic"
+            why = f"{version_name(now.version)} gets all traffic"
             return _told(now, RolloutAdvanced, step=now.step, weight=100, verdict=now.verdict, sentence=why)
         case Phase.REVERTING if before.phase is Phase.REVERTING and now.because != before.because:
             return now, [_alarm(now)]
         case Phase.PROMOTED:
-            why = f"{named(now.version)} is champion and serves everything"
+            why = f"{version_name(now.version)} is champion and serves everything"
             return _told(now, RolloutPromoted, verdict=now.verdict, sentence=why)
         case Phase.REVERTED:
             return _told(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
@@ -308,9 +308,10 @@ def _intention(rollout: Rollout, request: ModelRegistered | DeployRequested | Ch
 
 def _plan(rollout: Rollout) -> str:
     if not rollout.steps:
-        return f"{named(rollout.version)} is to serve everything at once"
+        return f"{version_name(rollout.version)} is to serve everything at once"
     steps = ", ".join(str(step) for step in rollout.steps)
-    return f"{named(rollout.version)} is to replace {named(rollout.stable or '')} in steps of {steps} %"
+    stable = version_name(rollout.stable or "")
+    return f"{version_name(rollout.version)} is to replace {stable} in steps of {steps} %"
 
 
 def _told(rollout: Rollout, kind: type[RolloutEvent], **fields: object) -> tuple[Rollout, list[Event]]:

@@ -5,7 +5,7 @@ All times are those of the data (UTC, ms).
 
 from collections.abc import Callable, Sequence
 
-from driftloop.mlops_core.training.confirmation import HOUR, Alarm, confirmations
+from driftloop.mlops_core.training.alarm_history import HOUR, RecentAlarm, count_confirmations
 from driftloop.schemas.events import DriftDetected, DriftKind, Event, Part, RetrainRequested
 from driftloop.schemas.records import Millis
 from driftloop.schemas.settings import RetrainingSettings
@@ -39,7 +39,7 @@ class RetrainingState(Part):
     """How the last of them did."""
     ended: str = ""
     """The request whose training ended last, so that its end counts once."""
-    alarms: tuple[Alarm, ...] = ()
+    alarms: tuple[RecentAlarm, ...] = ()
     """Those of the last `confirm_hours`, oldest first."""
     muted: tuple[DriftKind, ...] = ()
     """Kinds of drift that are not to be acted on."""
@@ -90,7 +90,7 @@ def _busy(state: RetrainingState, _: Event, __: RetrainingSettings) -> str | Non
 
 def unconfirmed(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
     """Too few changes alarmed of late."""
-    heard = confirmations(state.alarms)
+    heard = count_confirmations(state.alarms)
     if heard >= settings.confirm:
         return None
     return f"unconfirmed: {heard} of {settings.confirm} alarms within {settings.confirm_hours:g} h"

@@ -18,7 +18,7 @@ ROUNDING = 1e-4
 FEATURELESS = "its labelled rows come without features"
 
 
-def paired(
+def paired_losses(
     model: str,
     span: Span,
     examples: Examples,
@@ -59,7 +59,7 @@ def paired(
     )
 
 
-def agreement(span: Span, served: Rows, score: Score) -> PairedLosses:
+def score_agreement(span: Span, served: Rows, score: Score) -> PairedLosses:
     """How far the scores that a version served are from `score` of the same features; no losses."""
     again = score(served.features, len(served))
     apart = np.abs(served.values - again)

@@ -13,7 +13,7 @@ REMEMBERED = 100
 """Alarms kept for confirmation, at most; more than anybody would want confirmed."""
 
 
-class Alarm(Part):
+class RecentAlarm(Part):
     """An alarm that was heard."""
 
     id: str
@@ -24,17 +24,17 @@ class Alarm(Part):
     """When what it reports began."""
 
 
-def recent(
-    alarms: Sequence[Alarm], evidence: DriftDetected, settings: RetrainingSettings
-) -> tuple[Alarm, ...]:
+def add_alarm(
+    alarms: Sequence[RecentAlarm], evidence: DriftDetected, settings: RetrainingSettings
+) -> tuple[RecentAlarm, ...]:
     """Alarms of the last `confirm_hours`, the new one included."""
     oldest = evidence.at - settings.confirm_hours * HOUR
     kept = [alarm for alarm in alarms if alarm.at > oldest and alarm.id != evidence.id]
-    alarm = Alarm.model_validate({name: getattr(evidence, name) for name in Alarm.model_fields})
+    alarm = RecentAlarm.model_validate({name: getattr(evidence, name) for name in RecentAlarm.model_fields})
     return (*kept, alarm)[-max(REMEMBERED, settings.confirm) :]
 
 
-def confirmations(alarms: Sequence[Alarm]) -> int:
+def count_confirmations(alarms: Sequence[RecentAlarm]) -> int:
     """How often the stream that was heard most, the whole or a segment, told of something new.
 
     Segments of one change don't confirm each other; neither do inputs and predictions that alarm one after

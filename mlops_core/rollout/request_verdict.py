@@ -20,9 +20,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from driftloop.mlops_core.rollout import requests, waits
-from driftloop.mlops_core.rollout.requests import Step
-from driftloop.mlops_core.rollout.verdict import Word, named
+from driftloop.mlops_core.rollout import durations, request_statistics
+from driftloop.mlops_core.rollout.label_verdict import VerdictOutcome, version_name
+from driftloop.mlops_core.rollout.request_statistics import StepRequests
 from driftloop.schemas.events import Agreement, Traffic, VerdictEvidence
 from driftloop.schemas.records import Millis
 from driftloop.schemas.settings import RolloutSettings
@@ -45,7 +45,7 @@ class Judgement:
 
 
 def judge(
-    steps: Sequence[Step],
+    steps: Sequence[StepRequests],
     agreement: Agreement,
     names: tuple[str, str],
     settings: RolloutSettings,
@@ -57,7 +57,7 @@ def judge(
     few requests, or an estimate beyond the tolerance that may be chance. `error`: after
     `rollout.step_minutes`, the canary has its requests, and stable has none to compare with.
     """
-    called = (named(names[0]), named(names[1]))
+    called = (version_name(names[0]), version_name(names[1]))
     worse = _worse(steps, agreement, called, settings)
     if worse:
         return Judgement(_evidence(steps, "fail", worse))
@@ -70,17 +70,17 @@ def judge(
 
 
 def _worse(
-    steps: Sequence[Step], agreement: Agreement, names: tuple[str, str], settings: RolloutSettings
+    steps: Sequence[StepRequests], agreement: Agreement, names: tuple[str, str], settings: RolloutSettings
 ) -> str:
     """Why the canary is surely worse; empty where it isn't."""
-    if sum(requests.failures(step) for step in steps) > math.log(2 / settings.alpha):
+    if sum(request_statistics.failures(step) for step in steps) > math.log(2 / settings.alpha):
         return f"{_failing(steps, names)}: surely more"
     sure = math.log(6 / settings.alpha)
-    for quantile in requests.QUANTILES:
+    for quantile in request_statistics.QUANTILES:
         slower = _slower(steps[-1], quantile, names, settings)
-        if slower and sum(requests.slow_calls(step, quantile) for step in steps) > sure:
+        if slower and sum(request_statistics.slow_calls(step, quantile) for step in steps) > sure:
             return f"{slower}: surely slower"
-    if agreement.rows >= requests.COMPARED and requests.disagreement(agreement) > sure:
+    if agreement.rows >= request_statistics.COMPARED and request_statistics.disagreement(agreement) > sure:
         return (
             f"{names[0]} serves other scores than the model gives for the same features: "
             f"{agreement.disagreeing:,} of {agreement.rows:,} differ, by up to {agreement.largest:.3g}"
@@ -89,7 +89,7 @@ def _worse(
 
 
 def _short(
-    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+    steps: Sequence[StepRequests], names: tuple[str, str], settings: RolloutSettings, now: Millis
 ) -> Judgement | None:
     step = steps[-1]
     missing = settings.min_requests - step.canary.predictions
@@ -100,7 +100,7 @@ def _short(
         f"{names[0]} has {step.canary.predictions:,} of {settings.min_requests:,} requests at {step.share} %"
     )
     left = _seconds(step, missing, now)
-    wait = _idle(step, now) or waits.eta(missing, left)
+    wait = _idle(step, now) or durations.eta(missing, left)
     sentence = f"{had}: {wait}"
     if overdue:
         sentence += f"; the step has lasted longer than {settings.step_minutes:g} minutes"
@@ -108,50 +108,50 @@ def _short(
 
 
 def _incomparable(
-    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+    steps: Sequence[StepRequests], names: tuple[str, str], settings: RolloutSettings, now: Millis
 ) -> Judgement | None:
     step = steps[-1]
     if step.stable.calls or step.share == 100:
         return None
     late = now - step.since >= settings.step_minutes * 60_000
     sentence = (
-        f"{names[0]} can't be compared: {names[1]} has had no request since {waits.clock(step.since)}, "
+        f"{names[0]} can't be compared: {names[1]} has had no request since {durations.clock(step.since)}, "
         f"when the canary got {step.share} %; the canary has served {step.canary.predictions:,} requests"
     )
     return Judgement(_evidence(steps, "error" if late else "hold", sentence))
 
 
 def _doubtful(
-    steps: Sequence[Step], names: tuple[str, str], settings: RolloutSettings, now: Millis
+    steps: Sequence[StepRequests], names: tuple[str, str], settings: RolloutSettings, now: Millis
 ) -> Judgement | None:
     """A hold where an estimate is beyond its tolerance."""
-    excess = requests.excess(steps)
+    excess = request_statistics.excess(steps)
     if excess > settings.error_tolerance:
         calls = sum(step.canary.calls for step in steps)
         left = math.ceil(calls * (excess / max(settings.error_tolerance, 1e-4) - 1))
         seconds = _seconds(steps[-1], left, now)
         sentence = (
             f"{_failing(steps, names)}: {settings.error_tolerance:.2%} more than {names[1]} are allowed; "
-            f"held, as it may be chance; passes after {waits.eta(left, seconds)} "
+            f"held, as it may be chance; passes after {durations.eta(left, seconds)} "
             f"if it fails no more often than {names[1]}"
         )
         return Judgement(_evidence(steps, "hold", sentence), left, seconds)
-    for quantile in requests.QUANTILES:
+    for quantile in request_statistics.QUANTILES:
         slower = _slower(steps[-1], quantile, names, settings)
         if slower:
             left = max(steps[-1].canary.calls // 4, 1)
             seconds = _seconds(steps[-1], left, now)
             sentence = (
                 f"{slower}: above the {settings.latency_ratio:g} times that are allowed, and not yet sure; "
-                f"held for {waits.eta(left, seconds)}"
+                f"held for {durations.eta(left, seconds)}"
             )
             return Judgement(_evidence(steps, "hold", sentence), left, seconds)
     return None
 
 
-def _slower(step: Step, quantile: float, names: tuple[str, str], settings: RolloutSettings) -> str:
+def _slower(step: StepRequests, quantile: float, names: tuple[str, str], settings: RolloutSettings) -> str:
     """How the quantiles compare, where the canary's is beyond the ratio; empty where it isn't, or unknown."""
-    if min(step.canary.timed, step.stable.timed) < round(requests.TAIL / (1 - quantile)):
+    if min(step.canary.timed, step.stable.timed) < round(request_statistics.TAIL / (1 - quantile)):
         return ""
     mine, theirs = step.canary.quantile(quantile), step.stable.quantile(quantile)
     if mine <= settings.latency_ratio * theirs:
@@ -160,7 +160,7 @@ def _slower(step: Step, quantile: float, names: tuple[str, str], settings: Rollo
     return f"{names[0]} answers in {mine:.3g} ms ({name}) where {names[1]} takes {theirs:.3g} ms"
 
 
-def _failing(steps: Sequence[Step], names: tuple[str, str]) -> str:
+def _failing(steps: Sequence[StepRequests], names: tuple[str, str]) -> str:
     mine = sum((step.canary for step in steps), Traffic())
     theirs = sum((step.stable for step in steps), Traffic())
     return f"{names[0]} failed {_failed(mine)}, {names[1]} {_failed(theirs)}"
@@ -172,7 +172,7 @@ def _failed(traffic: Traffic) -> str:
     return f"{traffic.failures:,} of {traffic.calls:,} calls ({share:.1%}{late})"
 
 
-def _summary(step: Step, agreement: Agreement, names: tuple[str, str]) -> str:
+def _summary(step: StepRequests, agreement: Agreement, names: tuple[str, str]) -> str:
     said = (
         f"{names[0]} served {step.canary.predictions:,} requests at {step.share} %: {_failing([step], names)}"
     )
@@ -184,23 +184,23 @@ def _summary(step: Step, agreement: Agreement, names: tuple[str, str]) -> str:
     return said
 
 
-def _idle(step: Step, now: Millis) -> str:
+def _idle(step: StepRequests, now: Millis) -> str:
     """Since when the canary got no request; empty where the pause is no longer than usual."""
     last = step.since if step.asked is None else step.asked
     usual = (now - step.since) / max(step.canary.calls, 1)
     if step.canary.calls and now - last < max(IDLE_MS, 10 * usual):
         return ""
-    return f"no request since {waits.clock(last)} ({waits.duration((now - last) / 1000)}): held"
+    return f"no request since {durations.clock(last)} ({durations.duration((now - last) / 1000)}): held"
 
 
-def _seconds(step: Step, requests: int, now: Millis) -> float | None:
+def _seconds(step: StepRequests, requests: int, now: Millis) -> float | None:
     """How long so many more predictions of the canary take."""
     if not step.canary.predictions:
         return None
     return max(now - step.since, 1) / 1000 * requests / step.canary.predictions
 
 
-def _evidence(steps: Sequence[Step], outcome: Word, sentence: str) -> VerdictEvidence:
+def _evidence(steps: Sequence[StepRequests], outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
     return VerdictEvidence(
         outcome=outcome,
         sentence=sentence,

@@ -17,14 +17,14 @@ from typing import Literal
 from driftloop.schemas.events import Outcome, Part, VerdictEvidence
 from driftloop.schemas.settings import RolloutSettings
 
-Word = Literal["pass", "fail", "hold", "error"]
+VerdictOutcome = Literal["pass", "fail", "hold", "error"]
 FLOOR = 30
 """Rows of each version before a canary can be called worse: with fewer, no variance can be trusted."""
 SMALLEST_SPREAD = 1e-6
 """The least variance, as a share of the mean squared loss: rounding must not look like proof."""
 
 
-class Evidence(Part):
+class StepLabels(Part):
     """What labels said at one step: of each outcome the rows and the loss, which is all that is judged."""
 
     share: int
@@ -32,9 +32,9 @@ class Evidence(Part):
     canary: Outcome = Outcome()
     stable: Outcome = Outcome()
 
-    def plus(self, canary: Outcome, stable: Outcome) -> "Evidence":
+    def plus(self, canary: Outcome, stable: Outcome) -> "StepLabels":
         """With another window's outcomes."""
-        return Evidence(
+        return StepLabels(
             share=self.share, canary=_summed(self.canary, canary), stable=_summed(self.stable, stable)
         )
 
@@ -72,14 +72,16 @@ class Difference:
         return min(self.canary_rows, self.stable_rows) >= FLOOR and self.estimate > self.radius
 
 
-def judge(steps: Sequence[Evidence], canary: str, stable: str, settings: RolloutSettings) -> VerdictEvidence:
+def judge(
+    steps: Sequence[StepLabels], canary: str, stable: str, settings: RolloutSettings
+) -> VerdictEvidence:
     """The verdict on `canary` at the last of `steps`, of which there is at least one.
 
     `fail`: surely worse. `hold`: fewer than `min_labels` rows here, or the estimate is above the
     tolerance and not yet sure. `pass`: enough rows, and the estimate is within the tolerance. `error`:
     enough rows, and still nothing that can be compared, or sums that are no numbers.
     """
-    names = (named(canary), named(stable))
+    names = (version_name(canary), version_name(stable))
     if not all(step.finite for step in steps):
         return _without(steps, "error", f"{names[0]} cannot be measured: its losses are no finite numbers")
     short = shortage(steps[-1], *names, settings.min_labels)
@@ -97,7 +99,7 @@ def judge(steps: Sequence[Evidence], canary: str, stable: str, settings: Rollout
     return _with(found, "pass", _compared(found, names))
 
 
-def shortage(step: Evidence, canary: str, stable: str, min_labels: int) -> str:
+def shortage(step: StepLabels, canary: str, stable: str, min_labels: int) -> str:
     """Which version has too few labels at this step, as a sentence; empty where both have enough."""
     wanted = [(canary, step.canary), *([(stable, step.stable)] if step.share < 100 else [])]
     for name, outcome in wanted:
@@ -106,7 +108,7 @@ def shortage(step: Evidence, canary: str, stable: str, min_labels: int) -> str:
     return ""
 
 
-def difference(steps: Sequence[Evidence], settings: RolloutSettings) -> Difference | None:
+def difference(steps: Sequence[StepLabels], settings: RolloutSettings) -> Difference | None:
     """Canary against stable, within steps and over them; None where no step has rows of both."""
     paired = [step for step in steps if step.paired]
     if not paired:
@@ -142,7 +144,7 @@ def radius(rows: float, alpha: float, sharpest: int) -> float:
     return math.sqrt(2 * grown / (rows * rows * rho) * math.log1p(math.sqrt(grown) / (2 * alpha)))
 
 
-def named(version: str) -> str:
+def version_name(version: str) -> str:
     """How sentences call a version.
 
     >>> named("8"), named("blue")
@@ -183,7 +185,7 @@ def _compared(found: Difference, names: tuple[str, str]) -> str:
     )
 
 
-def _with(found: Difference, outcome: Word, sentence: str) -> VerdictEvidence:
+def _with(found: Difference, outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
     return VerdictEvidence(
         outcome=outcome,
         sentence=sentence,
@@ -196,7 +198,7 @@ def _with(found: Difference, outcome: Word, sentence: str) -> VerdictEvidence:
     )
 
 
-def _without(steps: Sequence[Evidence], outcome: Word, sentence: str) -> VerdictEvidence:
+def _without(steps: Sequence[StepLabels], outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
     return VerdictEvidence(
         outcome=outcome,
         sentence=sentence,

@@ -5,7 +5,7 @@ The functions return logarithms of evidence that is always valid (`counting`) an
 
 from collections.abc import Sequence
 
-from driftloop.mlops_core.rollout.counting import log_evidence
+from driftloop.mlops_core.rollout.sequential_test import log_evidence
 from driftloop.schemas.events import Agreement, Part, Traffic, TrafficMeasured
 from driftloop.schemas.records import Millis
 
@@ -18,7 +18,7 @@ COMPARED = 50
 """Rows before a disagreement is called."""
 
 
-class Step(Part):
+class StepRequests(Part):
     """Requests while the canary had one share of the traffic. Times are wall clock (UTC, ms)."""
 
     share: int
@@ -30,7 +30,7 @@ class Step(Part):
     asked: Millis | None = None
     """End of the newest span with a call to the canary."""
 
-    def plus(self, measured: TrafficMeasured, canary: str, stable: str) -> "Step":
+    def plus(self, measured: TrafficMeasured, canary: str, stable: str) -> "StepRequests":
         """With another span; the same where the span began before the share was set."""
         if measured.since < self.since:
             return self
@@ -41,14 +41,14 @@ class Step(Part):
         return self.model_copy(update={**sums, "asked": asked})
 
 
-def failures(step: Step) -> float:
+def failures(step: StepRequests) -> float:
     """Log of the evidence that the canary fails more calls than stable."""
     calls = step.canary.calls + step.stable.calls
     failures = step.canary.failures + step.stable.failures
     return log_evidence(step.canary.failures, failures, step.canary.calls / calls) if calls else 0.0
 
 
-def slow_calls(step: Step, quantile: float) -> float:
+def slow_calls(step: StepRequests, quantile: float) -> float:
     """Log of the evidence that the canary has more calls above stable's quantile than stable has."""
     if not (step.canary.timed and step.stable.timed):
         return 0.0
@@ -63,7 +63,7 @@ def disagreement(agreement: Agreement) -> float:
     return log_evidence(agreement.disagreeing, agreement.rows, DISAGREEING)
 
 
-def excess(steps: Sequence[Step]) -> float:
+def excess(steps: Sequence[StepRequests]) -> float:
     """Share of failed calls of the canary - stable's, within steps, weighted by the canary's calls."""
     compared = [step for step in steps if step.canary.calls and step.stable.calls]
     calls = sum(step.canary.calls for step in compared)
