@@ -314,17 +314,27 @@ def test_pinned_weights_stay_until_they_are_unpinned() -> None:
     assert controller.blend == {"7": 0.25, "8": 0.75}
 
 
-def test_a_canary_answers_alone_until_it_is_promoted() -> None:
+def test_a_canary_answers_by_itself_at_the_first_step_and_with_the_blend_from_the_second() -> None:
     alone, together = Blend(MODEL, {"8": 1.0}, "8"), Blend(MODEL, {}, "8")
     controller = blending.canary()
     assert alone in effects(open_(controller))
     shift = ShiftTraffic(MODEL, {"8": 10, "7": 90})
     assert effects(open_(controller)).index(alone) < effects(open_(controller)).index(shift)
     controller, _ = blending(controller, served(0))
+    assert open_(controller).step == 2
+    assert together in effects(open_(controller))
+    assert alone not in effects(open_(controller))
     controller, _ = blending(blending.performed(controller)[0], served(1))
     assert open_(controller).phase is Phase.PROMOTING
     assert together in effects(open_(controller))
     assert alone not in effects(open_(controller))
+
+
+def test_a_canary_that_its_own_labels_judge_answers_by_itself_at_every_step() -> None:
+    rollout = open_(blending(blending.canary(), served(0))[0])
+    assert rollout.step == 2
+    by_labels = rollout.model_copy(update={"proof": "canary"})
+    assert Blend(MODEL, {"8": 1.0}, "8") in effects(by_labels)
 
 
 def test_a_champion_alone_takes_the_blend_back_that_was_set_before() -> None:

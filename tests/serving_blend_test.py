@@ -160,6 +160,21 @@ def test_a_canary_has_a_blend_of_its_own_and_entities_stay_where_they_are(host: 
     assert host.told()["versions"]["2"]["blend"] == {"1": 0.5, "2": 0.5}, "its own went with it"
 
 
+def test_a_canary_that_answers_with_the_blend_answers_as_the_stable_version(
+    host: HostProcess, kafka: KafkaSettings
+) -> None:
+    host.up("2")
+    set_blend(host, {"1": 1, "2": 1})
+    host.weigh(v1=20, v2=80)
+    average = (scores_of(rig.fitted()) + scores_of(opposite())) / 2
+    rig.until(lambda: near(host, average))
+    assert set(host.answered_by(ROWS).values()) == {"1"}, "the blend is the stable version's answer"
+    host.weigh(v2=100)
+    assert set(host.answered_by(ROWS).values()) == {"2"}, "it is stable now"
+    host.child.stop(30)
+    assert {row.version for row in published(kafka)} == {"1", "2"}
+
+
 async def test_a_target_sets_blends_and_says_what_cannot_be(host: HostProcess) -> None:
     target = LocalTarget(host.url)
     await target.blend(MODEL, {"1": 2.0, "2": 2.0})

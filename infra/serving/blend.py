@@ -1,6 +1,8 @@
 """Blends: a score that is the weighted average of several versions' scores. Pure.
 
-The router sends a blend with each call, as a header: `x-driftloop-blend: 1=0.25,3=0.75`.
+The router sends a blend with each call, as a header: `x-driftloop-blend: 1=0.25,3=0.75`. A blend is the
+champion's answer whichever replica computes it, so a call to another version carries the champion's name as
+well: `x-driftloop-answers-as: 3`. The replica publishes and returns the score under that version.
 """
 
 import math
@@ -9,6 +11,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 BLEND_HEADER = "x-driftloop-blend"
+ANSWERS_AS_HEADER = "x-driftloop-answers-as"
 MAX_VERSIONS = 8
 """Versions in a blend, at most: a replica keeps that many models in memory."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 
@@ -83,10 +84,10 @@ class Served:
     blend: Mapping[str, float] = field(default_factory=dict)
     blends: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """As in the plan."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """The blend of each version that has one of its own, as a header's value."""
-    header: str = ""
-    """That of all others; empty without a blend."""
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What a call to each version with traffic carries: its blend, and whose answer that is."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The version that each answer counts for: the stable one where a blend answers, else the one asked."""
 
     def instead(self, version: str) -> str | None:
         """Who answers when `version` fails: of the others with traffic, the one with the most."""
@@ -215,9 +216,9 @@ class Fleet:
     def _split(self, model: str) -> None:
         planned, served = self._plan.model(model), self.models[model]
         served.weights, served.blend, served.blends = planned.weights, planned.blend, planned.blends
-        served.split = Split.of(planned.weights) if planned.weights else None
-        served.header = blend.written(planned.blend)
-        served.headers = {version: blend.written(own) for version, own in planned.blends.items()}
+        served.split = Split.of(planned.weights, planned.stable) if planned.weights else None
+        served.names = {version: _answers_as(served, version) for version in served.revisions}
+        served.headers = {version: _headers(served, version) for version in served.revisions}
 
     def _forget(self, model: str, version: str) -> None:
         self._keep(self._plan.without_version(model, version))
@@ -236,6 +237,22 @@ class Fleet:
         task = asyncio.create_task(_end(supervisors))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+def _answers_as(served: Served, version: str) -> str:
+    """Stable's name while `version` computes the model's blend beside it; else its own."""
+    beside_stable = served.split is not None and version in served.split.versions
+    blended = bool(served.blend) and version not in served.blends
+    return served.split.stable if served.split and beside_stable and blended else version
+
+
+def _headers(served: Served, version: str) -> Mapping[str, str]:
+    weights = served.blends.get(version, served.blend)
+    if not weights:
+        return {}
+    name = served.names[version]
+    whose = {} if name == version else {blend.ANSWERS_AS_HEADER: quote(name, safe="")}
+    return {blend.BLEND_HEADER: blend.written(weights), **whose}
 
 
 async def _end(supervisors: Sequence[ReplicaSupervisor]) -> None:

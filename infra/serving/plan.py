@@ -24,6 +24,8 @@ class ModelPlan(_Part):
     versions: Mapping[Name, Replicas] = Field(default_factory=dict)
     weights: Mapping[Name, int] = Field(default_factory=dict)
     """Percent per version, 100 in all; empty while nobody serves."""
+    stable: Name | None = None
+    """The version that had all traffic last; while a canary has a part of it, this one has the rest."""
     blend: Mapping[Name, float] = Field(default_factory=dict)
     """Weight per version, 1 in all: every score is the average of these versions' scores, whichever version
     serves. Empty: each version serves its own."""
@@ -57,7 +59,9 @@ class Plan(_Part):
 
     def with_weights(self, model: str, weights: Mapping[str, int]) -> "Plan":
         """The plan with these shares; versions without a share are left out of them."""
-        return self._with(model, weights={version: weight for version, weight in weights.items() if weight})
+        shares = {version: weight for version, weight in weights.items() if weight}
+        stable = next(iter(shares)) if len(shares) == 1 else self.model(model).stable
+        return self._with(model, weights=shares, stable=stable)
 
     def with_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> "Plan":
         """The plan with this blend, of all versions or of one; empty: without it."""

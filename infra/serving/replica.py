@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import unquote
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -23,7 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
-from driftloop.infra.serving.blend import BLEND_HEADER
+from driftloop.infra.serving.blend import ANSWERS_AS_HEADER, BLEND_HEADER
 from driftloop.infra.serving.blend import read as read_blend
 from driftloop.infra.serving.loading import Loaded, loaded
 from driftloop.infra.serving.protocol import Rows, Scored
@@ -42,7 +43,7 @@ PAGES = "POST /predict, /v2/models/MODEL/infer; GET /v2/models/MODEL, /v2/health
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 log = logging.getLogger(__name__)
-_BLEND = BLEND_HEADER.encode()
+_BLEND, _ANSWERS_AS = BLEND_HEADER.encode(), ANSWERS_AS_HEADER.encode()
 
 
 class Replica:
@@ -110,7 +111,7 @@ class Replica:
         now = time.time_ns() // 1_000_000
         match request.method, request.path:
             case "POST", ("predict",):
-                scored = self._score(protocol.read_predict(request.body, now), request.headers.get(_BLEND))
+                scored = self._score(protocol.read_predict(request.body, now), request)
                 return asgi.answer(protocol.predict_answer(scored), headers=_counted(scored))
             case "POST", ("v2", "models", model, "infer"):
                 return self._inferred(model, request, now)
@@ -121,24 +122,26 @@ class Replica:
 
     def _inferred(self, model: str, request: Request, now: int) -> Answer:
         rows, identity = protocol.read_infer(model, request.body, now)
-        scored = self._score(rows, request.headers.get(_BLEND))
+        scored = self._score(rows, request)
         return asgi.answer(protocol.infer_answer(scored, identity), headers=_counted(scored))
 
-    def _score(self, rows: Rows, blend: bytes | None) -> Scored:
+    def _score(self, rows: Rows, request: Request) -> Scored:
         loaded = self._able(rows.model)
         _fitting(loaded.spec, rows)
         scores = loaded.score(rows.features, len(rows))
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise Refused(500, f"{self.model}:{self.version} gave no finite score for row {row}")
+        blend = request.headers.get(_BLEND)
         if blend is not None:
             scores = self._others.blended(read_blend(blend), scores, rows.features)
+        version = unquote(request.headers.get(_ANSWERS_AS, b"").decode("latin-1")) or self.version
         self._rows.inc(len(rows))
         listed: list[float] = scores.tolist()
         self._publications.offer(
             PredictionBatch.model_construct(  # every value was checked while reading
                 model=rows.model,
-                version=self.version,
+                version=version,
                 ids=rows.ids,
                 entities=rows.entities,
                 at=rows.at,
@@ -146,7 +149,7 @@ class Replica:
                 features=rows.features,
             )
         )
-        return Scored(rows.model, rows.ids, [self.version] * len(rows), listed)
+        return Scored(rows.model, rows.ids, [version] * len(rows), listed)
 
     def _able(self, model: str) -> Loaded:
         if model != self.model:

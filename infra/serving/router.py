@@ -8,7 +8,7 @@ traffic beside it. So a canary that crashes costs its clients nothing but a litt
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -19,7 +19,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
-from driftloop.infra.serving.blend import BLEND_HEADER
 from driftloop.infra.serving.fleet import Fleet, Served
 from driftloop.infra.serving.protocol import ROWS_HEADER, Rows, Scored
 from driftloop.infra.serving.replica import LATENCY_BUCKETS
@@ -141,7 +140,7 @@ class Router:
         versions, scores = [""] * len(rows), [0.0] * len(rows)
         for chosen, (version, given) in zip(places.values(), answers, strict=True):
             for row, score in zip(chosen, protocol.read_scores(given.body), strict=True):
-                versions[row], scores[row] = version, score
+                versions[row], scores[row] = served.names.get(version, version), score
         return Scored(rows.model, rows.ids, versions, scores)
 
     async def _ask(
@@ -166,9 +165,8 @@ class Router:
             if not supervisor.ready:
                 continue  # it was the first of the pair, too, and just didn't answer
             asked = True
-            reply = await self._forward(
-                "POST", supervisor, page, body, served.headers.get(version, served.header)
-            )
+            headers = {**_JSON, **served.headers.get(version, {})}
+            reply = await self._forward("POST", supervisor, page, body, headers)
             self._tally.count(model, version, rows=reply.rows, seconds=reply.seconds, failure=reply.failure)
             self._forwards.labels(model, version, "failed" if reply.failure else "answered").inc()
             if not reply.failure:
@@ -178,7 +176,12 @@ class Router:
         return None
 
     async def _forward(
-        self, method: str, supervisor: ReplicaSupervisor, page: str, body: bytes = b"", blend: str = ""
+        self,
+        method: str,
+        supervisor: ReplicaSupervisor,
+        page: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] = _JSON,
     ) -> Reply:
         """What a replica answers."""
         supervisor.in_flight += 1
@@ -188,7 +191,7 @@ class Router:
                 method,
                 supervisor.url + page,
                 data=body or None,
-                headers={**_JSON, BLEND_HEADER: blend} if blend else _JSON,
+                headers=headers,
             ) as reply:
                 given = Answer(reply.status, await reply.read(), reply.content_type.encode())
                 rows = int(reply.headers.get(ROWS_HEADER, 0))

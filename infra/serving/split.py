@@ -35,11 +35,13 @@ class Split:
     versions: tuple[str, ...]
     ends: tuple[int, ...]
     stable: str
-    """The version with the largest weight."""
+    """The version that had all traffic before it was split."""
 
     @classmethod
-    def of(cls, weights: Mapping[str, int]) -> Self:
+    def of(cls, weights: Mapping[str, int], stable: str | None = None) -> Self:
         """The split by percent; versions without weight get nobody.
+
+        Without `stable`, or where that has no weight, the version with the largest weight counts as stable.
 
         >>> Split.of({"1": 90, "2": 10})
         Split(versions=('2', '1'), ends=(10, 100), stable='1')
@@ -52,7 +54,8 @@ class Split:
             raise ValueError(f"weights are percent from 0 and sum to 100, not {{{said}}}")
         versions = tuple(sorted((v for v, weight in weights.items() if weight), key=newest_first))
         ends = tuple(accumulate(weights[version] for version in versions))
-        return cls(versions, ends, max(versions, key=lambda version: weights[version]))
+        largest = max(versions, key=lambda version: weights[version])
+        return cls(versions, ends, stable if stable in versions else largest)
 
     @property
     def whole(self) -> bool:

@@ -79,8 +79,7 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
         case Phase.WARMING:
             return (ensure,)
         case Phase.CANARY | Phase.PAUSED:
-            alone = Blend(model, {version: 1.0}, version)
-            return (ensure, *((alone,) if rollout.blend else ()), *_shift(rollout, rollout.share))
+            return (ensure, *_blend_of_canary(rollout), *_shift(rollout, rollout.share))
         case Phase.PROMOTING:
             together = (Blend(model, {}, version),) if rollout.blend else ()
             return (ensure, *_shift(rollout, 100), *together, SetChampion(model, version))
@@ -94,6 +93,20 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
             return (Retire(model, version),)
         case Phase.FAILED:
             return (Retire(model, version), Tag(model, version, "lifecycle", "failed"))
+
+
+def _blend_of_canary(rollout: Rollout) -> tuple[Blend, ...]:
+    """How the canary's replicas answer where stable answers with a blend.
+
+    By themselves at the first step, so that their scores can be compared with recomputed ones. From the
+    second step on with the blend, as they will once the version is champion: the clients get the pool's
+    answer, and latency is compared like with like. Where the canary's own labels judge it, by themselves at
+    every step.
+    """
+    if not rollout.blend:
+        return ()
+    together = rollout.proof == "paired" and rollout.step > 1
+    return (Blend(rollout.model, {} if together else {rollout.version: 1.0}, rollout.version),)
 
 
 def _shift(rollout: Rollout, share: int) -> tuple[ShiftTraffic, ...]:

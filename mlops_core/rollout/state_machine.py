@@ -70,7 +70,7 @@ class Rollout(Part):
     proof: Literal["paired", "canary"] = "canary"
     """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
     blend: bool = False
-    """Whether the stable version answers with a blend; then the canary answers alone until it is champion."""
+    """Whether stable answers with a blend; then the canary answers by itself at the first step only."""
     evidence: tuple[StepLabels, ...] = ()
     """What labels said, one a step."""
     requests: tuple[StepRequests, ...] = ()
