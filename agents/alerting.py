@@ -21,7 +21,7 @@ from driftloop.schemas.events import (
 from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -36,7 +36,7 @@ class AlertingAgent(WithoutEffects):
     name = "alerting"
     topics = (topics.DRIFT, topics.TRAINING, topics.DEPLOYMENT, topics.COMMANDS)
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """Nothing is muted."""
         return {}
 
@@ -51,10 +51,10 @@ class AlertingAgent(WithoutEffects):
             for model, muted in orjson.loads(data or b"{}").items()
         }
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """An alert for each event that deserves one."""
-        follows: list[Emitted] = []
-        raised: list[Emitted] = []
+        follows: list[Output] = []
+        raised: list[Output] = []
         for event in events(chunk, follows):
             if isinstance(event, DeployRequested):
                 state[event.model] = event.muted

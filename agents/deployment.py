@@ -35,7 +35,7 @@ from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.streams import topics
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class DeploymentAgent:
     """One rollout controller a model, one piece of work a model at a time."""
 
     name = "deployment"
-    steps = 1
+    checkpoint_interval = 1
     topics = (topics.MODELS, topics.COMMANDS, topics.DEPLOYMENT, topics.METRICS)
 
     def __init__(
@@ -71,7 +71,7 @@ class DeploymentAgent:
         self._settings = settings
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def fresh(self) -> Controllers:
+    def initial_state(self) -> Controllers:
         """No model is known."""
         return {}
 
@@ -83,16 +83,16 @@ class DeploymentAgent:
         """Back from `dump`."""
         return {model: RolloutController.model_validate(one) for model, one in orjson.loads(data).items()}
 
-    def handle(self, state: Controllers, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: Controllers, chunk: Chunk) -> list[Output]:
         """What the model's controller answers to each event."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         for event in events(chunk, follows):
             before = state.get(event.model) or self._new_controller(event.model)
             state[event.model], said = controller.handle(before, event, self._settings)
             follows.extend(said)
         return follows
 
-    def outstanding(self, state: Controllers) -> Mapping[str, object]:
+    def pending_effects(self, state: Controllers) -> Mapping[str, object]:
         """One piece of work a model, named by what it depends on; the same name is the same work."""
         works = {_name(one): _work(one) for one in state.values() if one.champion or one.open}
         blends = {
@@ -104,7 +104,7 @@ class DeploymentAgent:
             if blend is not None
         }
 
-    async def perform(self, effect: object) -> list[Emitted]:
+    async def perform(self, effect: object) -> list[Output]:
         """Make it so, in order; what can't be is reported rather than tried for ever."""
         assert isinstance(effect, Work)
         async with self._turns[effect.model]:
@@ -149,7 +149,7 @@ async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _obstructed(work: Work, error: str) -> list[Emitted]:
+async def _obstructed(work: Work, error: str) -> list[Output]:
     """The way back is tried for ever, so its report comes with a pause before the next attempt."""
     if work.reports is None:
         log.error("a model at rest is not as it should be", extra={"model": work.model, "error": error})

@@ -16,9 +16,9 @@ from driftloop.schemas.settings import DriftSettings
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.runner import parked
+from driftloop.streams.processing.runner import dead_letter
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 KEPT = 8
 """Versions of a model that are watched; older ones have no traffic any more."""
@@ -28,7 +28,7 @@ class DriftAgent(WithoutEffects):
     """A detector a version, with the reference of that version's own training data."""
 
     name = "drift"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.SUMMARIES,)
 
     def __init__(
@@ -36,7 +36,7 @@ class DriftAgent(WithoutEffects):
     ) -> None:
         self._watching = Watching(registry, settings, detector)
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """No version is watched."""
         return State()
 
@@ -48,20 +48,20 @@ class DriftAgent(WithoutEffects):
         """Back from `dump`."""
         return self._watching.loaded(data)
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows, and episodes that opened or closed in them."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         for record, one in binned(chunk, follows):
             try:
                 watched = self._watched(state, one, follows)
                 said = self._within(watched, one) if one.summary.segment else told(watched, one)
             except (NotFound, InvalidData) as error:
-                follows.append(parked(chunk, record, _reason(error), str(error)))
+                follows.append(dead_letter(chunk, record, _reason(error), str(error)))
             else:
                 follows.extend(said)
         return follows
 
-    def _watched(self, state: State, one: Binned, follows: list[Emitted]) -> Watched:
+    def _watched(self, state: State, one: Binned, follows: list[Output]) -> Watched:
         """The version's, now the newest of its model, with the end of those that are watched no more."""
         model, version = key = one.summary.model, one.summary.version
         known = state.watched.get(key)
@@ -74,14 +74,14 @@ class DriftAgent(WithoutEffects):
         follows.extend(leaving.resolved(state.left, model, int(one.times[0, 0])))
         return watched
 
-    def _new(self, one: Binned, follows: list[Emitted]) -> Watched:
+    def _new(self, one: Binned, follows: list[Output]) -> Watched:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
         watched, calibration = self._watching.of(one.summary.model, one.summary.version)
         if calibration is not None and not calibration.kept:
             follows.append(_unkept(one, calibration))
         return watched
 
-    def _within(self, whole: Watched, one: Binned) -> list[Emitted]:
+    def _within(self, whole: Watched, one: Binned) -> list[Output]:
         """What a segment's summary leads to: columns that drift everywhere are not told once more."""
         summary = one.summary
         watched = whole.segments.get(summary.segment)

@@ -16,9 +16,9 @@ from driftloop.schemas.stages import LabelledExamples, Outcomes
 from driftloop.streams import metrics, topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.runner import parked
+from driftloop.streams.processing.runner import dead_letter
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000
@@ -33,7 +33,7 @@ class JoiningAgent(WithoutEffects):
     """One join a partition: a prediction and its label have the same id, so they share one."""
 
     name = "joining"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
@@ -42,7 +42,7 @@ class JoiningAgent(WithoutEffects):
         self._horizon = int(settings.horizon_hours * HOUR_MS)
         self._capacity = settings.waiting_rows
 
-    def fresh(self) -> LabelJoin:
+    def initial_state(self) -> LabelJoin:
         """Nobody waits."""
         return LabelJoin(self._horizon, self._capacity)
 
@@ -54,9 +54,9 @@ class JoiningAgent(WithoutEffects):
         """Back from `dump`."""
         return LabelJoin.load(data, self._horizon, self._capacity)
 
-    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Output]:
         """Whoever met, and a dead letter for each label that waited in vain."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
         for run in runs(chunk, follows):
@@ -70,7 +70,7 @@ class JoiningAgent(WithoutEffects):
         _measure(state, before, met)
         for model in self._strangers.beyond(state.models):
             given_up = state.forget(model)
-            metrics.forgotten(self.name, model)
+            metrics.count_evicted_model(self.name, model)
             met.extend(given_up.featureless.items())
             orphans.extend(given_up.orphans)
         span = _span(chunk)
@@ -84,9 +84,9 @@ def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iter
     """Export what the chunk changed: whom it concerned, and how late their labels were."""
     for model, then in before.items():
         now = join.counts(model)
-        metrics.label_join(model, {what: now[what] - then[what] for what in now})
+        metrics.count_label_join(model, {what: now[what] - then[what] for what in now})
     for model, rows in met:
-        metrics.label_delays(model, (rows.labelled_at - rows.at) / 1000)
+        metrics.observe_label_delays(model, (rows.labelled_at - rows.at) / 1000)
 
 
 def _arrive(join: LabelJoin, rows: Rows) -> Examples:
@@ -100,19 +100,19 @@ def _arrive(join: LabelJoin, rows: Rows) -> Examples:
             return join.labels(rows.model, rows.ids, at, values)
 
 
-def _told(model: str, span: Span, rows: Examples) -> list[Emitted]:
+def _told(model: str, span: Span, rows: Examples) -> list[Output]:
     # not validated: the join's own columns, of rows that were validated when they were decoded
     columns: dict[str, Any] = {"model": model, "span": span, **rows.columns()}
     examples = LabelledExamples.model_construct(**columns, features=rows.feature_columns())
     return [examples, Outcomes.model_construct(**columns)]
 
 
-def _orphaned(chunk: Chunk, orphan: Orphan) -> Emitted:
+def _orphaned(chunk: Chunk, orphan: Orphan) -> Output:
     """The label's own record is long gone, so the letter names the label and the chunk that outlived it."""
     detail = f"label {orphan.label:g} of {orphan.model} for id {orphan.id!r} (at {orphan.at}) waited in vain"
     value = codec.encode(Label(model=orphan.model, id=orphan.id, at=orphan.at, label=orphan.label))
     record = chunk.records[-1]
-    letter = parked(chunk, record, ORPHAN, detail)
+    letter = dead_letter(chunk, record, ORPHAN, detail)
     return letter.about(value, orphan.model, orphan.id)
 
 

@@ -22,7 +22,7 @@ from driftloop.streams import metrics, topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 
 @dataclass
@@ -50,7 +50,7 @@ class PerformanceAgent(WithoutEffects):
     """Closes a window after so many labels, whatever versions answered them."""
 
     name = "performance"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
@@ -58,7 +58,7 @@ class PerformanceAgent(WithoutEffects):
         self._settings = settings
         self._strangers = Strangers(registry)
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """No model is watched."""
         return {}
 
@@ -70,9 +70,9 @@ class PerformanceAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: self._unpacked(one) for model, one in orjson.loads(data).items()}
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows of labels or predictions that are full, and what they say."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         if chunk.topic == topics.SUMMARIES.name:
             for _, one in binned(chunk, follows, segments=False):  # their rows are among those of the whole
                 follows.extend(self._predicted(_own(state, one.summary.model), one))
@@ -86,7 +86,7 @@ class PerformanceAgent(WithoutEffects):
                 follows.extend(self._closed(watched, rows.model))
         for model in self._strangers.beyond(list(state)):
             follows.extend(self._concept.left(state.pop(model).concepts, model, at))
-            metrics.forgotten(self.name, model)
+            metrics.count_evicted_model(self.name, model)
         return follows
 
     def _closed(self, watched: Watched, model: str) -> list[Event]:

@@ -11,25 +11,25 @@ from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from driftloop.streams.processing.runner import parked
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.processing.runner import dead_letter
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec, rows
-from driftloop.streams.wire.rows import Refused, Run
+from driftloop.streams.wire.rows import InvalidRecord, RowRun
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
 Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)
 
 
 def decoded(
-    chunk: Chunk, decode: Callable[[bytes | None], Decoded], letters: list[Emitted]
-) -> Iterator[tuple[Arrived, Decoded]]:
+    chunk: Chunk, decode: Callable[[bytes | None], Decoded], letters: list[Output]
+) -> Iterator[tuple[ConsumerRecord, Decoded]]:
     """Each readable record of the chunk; a dead letter is added to `letters` for each other one."""
     for record in chunk.records:
         try:
             message = decode(record.value)
         except codec.Unreadable as error:
-            letters.append(parked(chunk, record, error.reason, error.detail))
+            letters.append(dead_letter(chunk, record, error.reason, error.detail))
         else:
             yield record, message
 
@@ -57,8 +57,8 @@ class Binned:
 
 
 def binned(
-    chunk: Chunk, letters: list[Emitted], *, segments: bool = True
-) -> Iterator[tuple[Arrived, Binned]]:
+    chunk: Chunk, letters: list[Output], *, segments: bool = True
+) -> Iterator[tuple[ConsumerRecord, Binned]]:
     """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter."""
     for record, summary in decoded(chunk, staged(DriftSummary), letters):
         if summary.segment and not segments:
@@ -67,24 +67,24 @@ def binned(
             counts, times = summary.unpacked()
             groups = Groups(*summary.groups())
         except ValueError as error:
-            letters.append(parked(chunk, record, "malformed", str(error)))
+            letters.append(dead_letter(chunk, record, "malformed", str(error)))
         else:
             yield record, Binned(summary, counts, times, groups)
 
 
-def runs(chunk: Chunk, letters: list[Emitted]) -> list[Run]:
+def runs(chunk: Chunk, letters: list[Output]) -> list[RowRun]:
     """The chunk's rows of the data plane; a dead letter is added to `letters` for each that can't be read."""
-    found = rows.decode(chunk.records)
-    letters.extend(_refused(chunk, one) for one in found.refused)
+    found = rows.decode_records(chunk.records)
+    letters.extend(_refused(chunk, one) for one in found.invalid)
     return found.runs
 
 
-def _refused(chunk: Chunk, refused: Refused) -> Emitted:
-    letter = parked(chunk, chunk.records[refused.place], refused.reason, refused.detail, refused.row)
+def _refused(chunk: Chunk, refused: InvalidRecord) -> Output:
+    letter = dead_letter(chunk, chunk.records[refused.place], refused.reason, refused.detail, refused.row)
     return letter if refused.value is None else letter.about(refused.value)
 
 
-def events(chunk: Chunk, letters: list[Emitted]) -> Iterator[AnyEvent]:
+def events(chunk: Chunk, letters: list[Output]) -> Iterator[AnyEvent]:
     """The chunk's events of the control plane."""
     return (event for _, event in decoded(chunk, codec.decode_event, letters))
 

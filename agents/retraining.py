@@ -16,7 +16,7 @@ from driftloop.schemas.settings import RetrainingSettings
 from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 Policies = dict[str, policy.RetrainingState]
 """By model."""
@@ -31,7 +31,7 @@ class RetrainingAgent(WithoutEffects):
     def __init__(self, settings: RetrainingSettings) -> None:
         self._settings = settings
 
-    def fresh(self) -> Policies:
+    def initial_state(self) -> Policies:
         """No model is known."""
         return {}
 
@@ -43,9 +43,9 @@ class RetrainingAgent(WithoutEffects):
         """Back from `dump`."""
         return {m: policy.RetrainingState.model_validate(one) for m, one in orjson.loads(data).items()}
 
-    def handle(self, state: Policies, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: Policies, chunk: Chunk) -> list[Output]:
         """Requests and refusals."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         for event in events(chunk, follows):
             before = state.get(event.model, policy.RetrainingState())
             match event:

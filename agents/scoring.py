@@ -22,7 +22,7 @@ from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import rows
 
 Pools = dict[str, PoolChanged]
@@ -35,7 +35,7 @@ class ScoringAgent(WithoutEffects):
     """Its state is which versions are scored; scores decide what it publishes, never its state."""
 
     name = "scoring"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.EXAMPLES, topics.PREDICTIONS, topics.POOLS)
 
     def __init__(self, registry: ModelReader) -> None:
@@ -43,7 +43,7 @@ class ScoringAgent(WithoutEffects):
         self._lock = threading.Lock()
         self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
 
-    def fresh(self) -> Pools:
+    def initial_state(self) -> Pools:
         """No model is scored."""
         return {}
 
@@ -66,9 +66,9 @@ class ScoringAgent(WithoutEffects):
             case _:
                 return []
 
-    def handle(self, state: Pools, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: Pools, chunk: Chunk) -> list[Output]:
         """What was resolved; a pool that changed is taken over."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         if chunk.topic == topics.POOLS.name:
             for event in events(chunk, follows):
                 if isinstance(event, PoolChanged):
@@ -92,7 +92,7 @@ class ScoringAgent(WithoutEffects):
             yield paired_losses.paired_losses(model, span, examples, scorers, unscored)
 
     def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
-        for run in rows.decode(chunk.records).runs:
+        for run in rows.decode_records(chunk.records).runs:
             pool = pools.get(run.rows.model)
             if pool is None or pool.canary is None or run.rows.version != pool.canary:
                 continue

@@ -11,7 +11,7 @@ from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 State = dict[str, Challengers]
 """By model."""
@@ -21,13 +21,13 @@ class SelectionAgent(WithoutEffects):
     """One pool of versions a model."""
 
     name = "selection"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.LOSSES, topics.MODELS, topics.DEPLOYMENT)
 
     def __init__(self, settings: RolloutSettings) -> None:
         self._settings = settings
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """No model is known."""
         return {}
 
@@ -39,10 +39,10 @@ class SelectionAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: challengers.load(fields) for model, fields in orjson.loads(data).items()}
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Evidence, proofs, and pools that changed."""
-        follows: list[Emitted] = []
-        found: list[Emitted] = []
+        follows: list[Output] = []
+        found: list[Output] = []
         if chunk.topic == topics.LOSSES.name:
             for _, losses in decoded(chunk, staged(PairedLosses), follows):
                 known = state.setdefault(losses.model, Challengers(losses.model))

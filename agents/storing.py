@@ -21,8 +21,8 @@ from driftloop.schemas.stages import LabelledExamples
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000
@@ -42,7 +42,7 @@ class Waiting:
     """When the first part was written, Kafka's time (UTC, ms)."""
     rows: int = 0
 
-    def add(self, part: LabelledExamples, record: Arrived) -> None:
+    def add(self, part: LabelledExamples, record: ConsumerRecord) -> None:
         """Append a part, which came as `record`."""
         if not self.parts:
             self.first, self.since = record.offset, record.timestamp
@@ -62,14 +62,14 @@ class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
     name = "storing"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.EXAMPLES,)
 
     def __init__(self, store: ExampleStore, settings: StoreSettings) -> None:
         self._store = store
         self._settings = settings
 
-    def fresh(self) -> dict[str, Waiting]:
+    def initial_state(self) -> dict[str, Waiting]:
         """Nothing waits."""
         return {}
 
@@ -90,9 +90,9 @@ class StoringAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: _waiting(one) for model, one in orjson.loads(data).items()}
 
-    def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Output]:
         """Write every segment that is full, and let the store tidy up after it."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         for record, rows in decoded(chunk, staged(LabelledExamples), follows):
             waiting = state.setdefault(rows.model, Waiting())
             waiting.add(rows, record)

@@ -24,10 +24,10 @@ from driftloop.schemas.stages import DriftSummary
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.runner import parked
+from driftloop.streams.processing.runner import dead_letter
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
-from driftloop.streams.wire.rows import Run
+from driftloop.streams.routes import Output
+from driftloop.streams.wire.rows import RowRun
 
 Key = tuple[str, str]
 """Model and version."""
@@ -49,13 +49,13 @@ class SummarisingAgent(WithoutEffects):
     """One summariser a version; what is left over from a chunk waits for the next one."""
 
     name = "summarising"
-    steps = checkpoints.MANY_STEPS
+    checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.PREDICTIONS, topics.FEATURES)
 
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """No version was seen."""
         return State()
 
@@ -79,9 +79,9 @@ class SummarisingAgent(WithoutEffects):
             streams[segment[0] if segment else ""] = Summariser.restore(one)
         return State(summarisers, Descriptions.restore(fields["descriptions"]))
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         profiles: dict[Key, Profile] = {}
         by_version: dict[Key, list[Rows]] = {}
         for run in runs(chunk, follows):
@@ -174,5 +174,5 @@ def _streams(profile: Profile, bins: NDArray[np.uint8]) -> Iterator[tuple[str, s
         yield segment.name, bins[:, segment.place] == segment.bin
 
 
-def _parked(chunk: Chunk, run: Run, reason: str, detail: str) -> Iterator[Emitted]:
-    return (parked(chunk, chunk.records[place], reason, detail) for place in run.places)
+def _parked(chunk: Chunk, run: RowRun, reason: str, detail: str) -> Iterator[Output]:
+    return (dead_letter(chunk, chunk.records[place], reason, detail) for place in run.places)

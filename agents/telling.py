@@ -26,7 +26,7 @@ from driftloop.schemas.events import (
     Span,
 )
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Watched:
         ]
 
 
-def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Emitted]:
+def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Output]:
     """What one summary leads to, in the order in which it happened.
 
     Of columns that are `silenced`, shape (micro-batches, columns), no drift is told.
@@ -72,13 +72,13 @@ def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Em
     verdicts = watched.detector.update(one.counts, one.times, one.groups, silenced)
     noted(watched.tellings, Telling.of(one.summary.span, before, index, verdicts))
     watched.spans = _merged([*watched.spans, one.summary.span])
-    follows: list[Emitted] = []
+    follows: list[Output] = []
     for _, found in groupby(verdicts, attrgetter("index")):
         follows += _at_once(watched, one.summary, list(found))
     return follows + _columns_changed(watched, one)
 
 
-def _at_once(watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict]) -> Iterator[Emitted]:
+def _at_once(watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict]) -> Iterator[Output]:
     """What is found at one micro-batch: what opens together is told together, and first."""
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
@@ -112,7 +112,7 @@ def _listed(opened: Sequence[Opened]) -> str:
 
 def _detected(
     watched: Watched, summary: DriftSummary, opened: Sequence[Opened | PairOpened], said: str
-) -> list[Emitted]:
+) -> list[Output]:
     """The evidence as a partial window, and the detection that it causes; what matters most first."""
     worst = max(opened, key=attrgetter("severity"))
     since = min(one.changed_at for one in opened)
@@ -165,7 +165,7 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
     )
 
 
-def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClosed) -> Emitted:
+def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClosed) -> Output:
     told = watched.detections.pop(closed.name, None)
     return DriftResolved(
         id=_id(watched, summary, closed.index, "closed", closed.name),
@@ -179,7 +179,7 @@ def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClos
     )
 
 
-def _columns_changed(watched: Watched, one: Binned) -> list[Emitted]:
+def _columns_changed(watched: Watched, one: Binned) -> list[Output]:
     summary = one.summary
     found = {name: Deviation(what) for name, what in summary.deviations.items()}
     told = watched.columns.update(found, summary.batches * ROWS)

@@ -15,7 +15,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.streams import topics
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 
 Open = dict[str, RetrainRequested]
 """Requests whose training hasn't ended, by id."""
@@ -25,13 +25,13 @@ class TrainingAgent:
     """Level-triggered: whatever request is open is being trained, also after a crash."""
 
     name = "training"
-    steps = 1
+    checkpoint_interval = 1
     topics = (topics.RETRAINING, topics.TRAINING)
 
     def __init__(self, runner: Training) -> None:
         self._runner = runner
 
-    def fresh(self) -> Open:
+    def initial_state(self) -> Open:
         """Nothing is open."""
         return {}
 
@@ -43,9 +43,9 @@ class TrainingAgent:
         """Back from `dump`."""
         return {name: RetrainRequested.model_validate(one) for name, one in orjson.loads(data).items()}
 
-    def handle(self, state: Open, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: Open, chunk: Chunk) -> list[Output]:
         """Open a request, or close the one that an outcome answers."""
-        follows: list[Emitted] = []
+        follows: list[Output] = []
         for event in events(chunk, follows):
             match event:
                 case RetrainRequested():
@@ -57,11 +57,11 @@ class TrainingAgent:
                     pass
         return follows
 
-    def outstanding(self, state: Open) -> Mapping[str, object]:
+    def pending_effects(self, state: Open) -> Mapping[str, object]:
         """A training for each open request."""
         return state
 
-    async def perform(self, effect: object) -> list[Emitted]:
+    async def perform(self, effect: object) -> list[Output]:
         """Train."""
         assert isinstance(effect, RetrainRequested)
         return list(await self._runner.run(effect))

@@ -31,7 +31,7 @@ from driftloop.schemas.events import (
     TrainingRefused,
 )
 from driftloop.schemas.settings import Settings
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 
 LINE_SECONDS = 10.0
 """Between two progress lines where the output is no terminal."""
@@ -85,7 +85,7 @@ class Narrative:
         self._closed_after: float | None = None
         self.labelled = 0
         self._ended = threading.Event()
-        self._reader = Reader(settings.kafka)
+        self._reader = TopicReader(settings.kafka)
         self._thread = threading.Thread(target=self._listen, name="narrative", daemon=True)
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ from driftloop.mlops_core.training import evaluation
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import topics
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def joined_ids(kafka: KafkaSettings, wanted: set[str], seconds: float) -> set[st
     """Ids of `wanted` that the loop has joined with their labels, waiting at most `seconds` for them."""
     found: set[str] = set()
     deadline = time.monotonic() + seconds
-    with Reader(kafka, [topics.OUTCOMES]) as reader:
+    with TopicReader(kafka, [topics.OUTCOMES]) as reader:
         while not wanted <= found and time.monotonic() < deadline:
             for _, message in reader.poll(0.2):
                 found.update(Outcomes.model_validate_json(message.value() or b"").ids)

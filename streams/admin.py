@@ -24,7 +24,7 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
         Unavailable: the cluster doesn't answer, or refuses.
         Conflict: a topic has another number of partitions than the settings say.
     """
-    return _created(
+    return _create(
         kafka,
         [
             NewTopic(
@@ -38,22 +38,22 @@ def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.
     )
 
 
-def create(kafka: KafkaSettings, name: str, partitions: int, config: Mapping[str, str]) -> bool:
+def create_topic(kafka: KafkaSettings, name: str, partitions: int, config: Mapping[str, str]) -> bool:
     """Create one topic by its full name; returns whether it wasn't there yet. Raises Unavailable."""
     topic = NewTopic(
         name, num_partitions=partitions, replication_factor=kafka.replication, config=dict(config)
     )
-    return bool(_created(kafka, [topic]))
+    return bool(_create(kafka, [topic]))
 
 
-def _created(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
+def _create(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> list[str]:
     try:
         client = _client(kafka)
         there = client.list_topics(timeout=TIMEOUT).topics
-        _refuse_others({name: len(topic.partitions) for name, topic in there.items()}, wanted)
+        _check_partition_counts({name: len(topic.partitions) for name, topic in there.items()}, wanted)
         missing = [topic for topic in wanted if topic.topic not in there]
         answers = client.create_topics(missing, request_timeout=TIMEOUT) if missing else {}
-        made = [name for name, answer in answers.items() if _new(answer.exception())]
+        made = [name for name, answer in answers.items() if _is_created(answer.exception())]
         _wait_until_online(kafka, wanted)  # also those that another process is creating at this moment
     except KafkaException as error:
         raise Unavailable(
@@ -68,7 +68,7 @@ def _client(kafka: KafkaSettings) -> AdminClient:
     return AdminClient(settings, logger=clients.log)
 
 
-def _refuse_others(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
+def _check_partition_counts(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
     """A prediction and its label meet where their id falls to, and that is decided by this number."""
     for topic in wanted:
         has = there.get(topic.topic, 0)  # 0: somebody is creating it just now
@@ -90,14 +90,16 @@ def _wait_until_online(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> None
     waiting = {TopicPartition(one.topic, number) for one in wanted for number in range(one.num_partitions)}
     deadline = time.monotonic() + ONLINE_SECONDS
     while waiting:
-        refused = _refused(_client(kafka), waiting)
+        refused = _unavailable_partitions(_client(kafka), waiting)
         if refused and time.monotonic() > deadline:
             raise next(iter(refused.values()))
         waiting = set(refused)
         time.sleep(0.05 if waiting else 0)
 
 
-def _refused(client: AdminClient, asked: set[TopicPartition]) -> dict[TopicPartition, BaseException]:
+def _unavailable_partitions(
+    client: AdminClient, asked: set[TopicPartition]
+) -> dict[TopicPartition, BaseException]:
     """The partitions that don't answer, and why; none is asked before all have a leader."""
     led = {
         TopicPartition(name, number)
@@ -112,7 +114,7 @@ def _refused(client: AdminClient, asked: set[TopicPartition]) -> dict[TopicParti
     return {one: error for one, error in refused.items() if error is not None}
 
 
-def _new(error: BaseException | None) -> bool:
+def _is_created(error: BaseException | None) -> bool:
     if error is None:
         return True
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import clients, topic_reader
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import rows
 
 ANSWER_SECONDS = 3.0
@@ -33,11 +33,11 @@ FETCH_SECONDS = 1.0
 FETCH_BYTES = 65_536
 """Of a partition at once: one record is wanted."""
 
-Place = tuple[str, int]
+PartitionId = tuple[str, int]
 """Topic (its name in Kafka) and partition."""
-Offsets = Mapping[Place, int]
+Offsets = Mapping[PartitionId, int]
 """The next offset of each place."""
-Where = tuple[str, int, int]
+RecordPosition = tuple[str, int, int]
 """Topic (its name in Kafka), partition, offset."""
 
 
@@ -56,14 +56,14 @@ class Backlog:
 
 
 @dataclass(frozen=True)
-class Stamp:
+class RecordTimes:
     """The times of a record: Kafka's and that of the data (UTC, ms)."""
 
     written: int
     at: int | None
 
 
-class Backlogs:
+class BacklogMonitor:
     """Looks at the offsets of some agents again and again; close it at the end."""
 
     def __init__(self, kafka: KafkaSettings, agents: Iterable[str]) -> None:
@@ -75,7 +75,7 @@ class Backlogs:
         self._before: Offsets = {}
         """Ends at the look before."""
 
-    def look(self) -> Sequence[Backlog]:
+    def measure(self) -> Sequence[Backlog]:
         """Every agent that has ever committed an offset. Blocks; raises Unavailable."""
         try:
             return self._look()
@@ -105,17 +105,17 @@ class Backlogs:
 
     def _look(self) -> Sequence[Backlog]:
         done, ends = self.offsets()
-        late = {name: overdue(offsets, self._before) for name, offsets in done.items()}
+        late = {name: overdue_offsets(offsets, self._before) for name, offsets in done.items()}
         self._before = ends
         oldest = {(*place, offset) for offsets in late.values() for place, offset in offsets.items()}
         newest = {(topic, partition, ends[topic, partition] - 1) for topic, partition, _ in oldest}
         stamps = self._stamps(oldest | newest)
         now = time.time() * 1000
-        return [backlog(name, offsets, ends, stamps, now) for name, offsets in late.items()]
+        return [agent_backlog(name, offsets, ends, stamps, now) for name, offsets in late.items()]
 
-    def _stamps(self, wanted: set[Where]) -> Mapping[Where, Stamp]:
+    def _stamps(self, wanted: set[RecordPosition]) -> Mapping[RecordPosition, RecordTimes]:
         """The times of these records; without those that don't come within `FETCH_SECONDS`."""
-        found: dict[Where, Stamp] = {}
+        found: dict[RecordPosition, RecordTimes] = {}
         left = sorted(wanted)
         while left:
             turn = {where[:2]: where for where in left}  # one offset a partition at a time
@@ -123,11 +123,11 @@ class Backlogs:
             left = [where for where in left if where not in turn.values()]
         return found
 
-    def _fetched(self, wanted: Sequence[Where]) -> Mapping[Where, Stamp]:
+    def _fetched(self, wanted: Sequence[RecordPosition]) -> Mapping[RecordPosition, RecordTimes]:
         """The first record at or after each offset, under the offset that was asked for."""
         missing = {where[:2]: where for where in wanted}
         self._consumer.assign([TopicPartition(*where) for where in wanted])
-        found: dict[Where, Stamp] = {}
+        found: dict[RecordPosition, RecordTimes] = {}
         deadline = time.monotonic() + FETCH_SECONDS
         while missing and time.monotonic() < deadline:
             for message in self._consumer.consume(100, 0.1):
@@ -138,7 +138,7 @@ class Backlogs:
         return found
 
 
-def overdue(done: Offsets, before: Offsets) -> Offsets:
+def overdue_offsets(done: Offsets, before: Offsets) -> Offsets:
     """The offset that is waited for in each place where not even the end of the look before was reached.
 
     >>> overdue({("labels", 0): 70, ("labels", 1): 40}, {("labels", 0): 60, ("labels", 1): 60})
@@ -147,8 +147,8 @@ def overdue(done: Offsets, before: Offsets) -> Offsets:
     return {place: offset for place, offset in done.items() if offset < before.get(place, 0)}
 
 
-def backlog(
-    agent: str, waiting: Offsets, ends: Offsets, stamps: Mapping[Where, Stamp], now: float
+def agent_backlog(
+    agent: str, waiting: Offsets, ends: Offsets, stamps: Mapping[RecordPosition, RecordTimes], now: float
 ) -> Backlog:
     """What waits for an agent from these offsets on; `now` and all times are UTC, ms."""
     records = sum(ends[place] - offset for place, offset in waiting.items())
@@ -171,7 +171,7 @@ def data_time(value: bytes | None) -> int | None:
     >>> data_time(b'{"times":[[1,2],[3,4]]}'), data_time(b'{"at":[1],"labelled_at":[5,3]}'), data_time(b"?")
     (4, 5, None)
     """
-    found = rows.decode([Arrived(0, 0, None, value, {})]).runs
+    found = rows.decode_records([ConsumerRecord(0, 0, None, value, {})]).runs
     if found:
         return max(int(run.rows.at.max()) for run in found)
     try:
@@ -190,9 +190,9 @@ def _newest(fields: Mapping[str, Any]) -> int | None:
     return max(times, default=None)
 
 
-def _stamp(message: Message) -> Stamp:
+def _stamp(message: Message) -> RecordTimes:
     _, written = message.timestamp()
-    return Stamp(written, data_time(message.value()))
+    return RecordTimes(written, data_time(message.value()))
 
 
 def _committed(offsets: Iterable[TopicPartition]) -> Offsets:

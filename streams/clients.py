@@ -10,7 +10,7 @@ QUIET_SECONDS = 10.0
 """Between two lines of one kind about one broker."""
 
 
-class Seldom(logging.Filter):
+class RateLimit(logging.Filter):
     """Lets lines of one kind about one connection pass once in ten seconds.
 
     A line of librdkafka's has three arguments: its kind (`FAIL`), the client, and what it says, which begins
@@ -40,4 +40,4 @@ class Seldom(logging.Filter):
 
 log = logging.getLogger("driftloop.streams.librdkafka")
 """What every client of librdkafka's is given."""
-log.addFilter(Seldom())
+log.addFilter(RateLimit())

@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 from driftloop.mlops_core.data.features import Floats
 
 
-class Histogram(Collector):
+class ColumnHistogram(Collector):
     """Counts values of several models up to each of some bounds.
 
     >>> delays = Histogram("delay", "Seconds from a prediction to its label", bounds=(1, 60))
@@ -90,7 +90,7 @@ _FORGOTTEN = Counter(
     "Models that nobody registered, let go of because clients named too many others",
     ["agent"],
 )
-_DELAY = Histogram(
+_DELAY = ColumnHistogram(
     "driftloop_label_delay_seconds",
     "From a prediction to its label, in the time of the data",
     bounds=(1, 10, 60, 600, 3600, 6 * 3600, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400),
@@ -102,28 +102,28 @@ _seen: dict[str, dict[str, int]] = {}
 """By model: rows of the label join since this process began."""
 
 
-def applied(agent: str, topic: str, records: int) -> None:
+def count_applied(agent: str, topic: str, records: int) -> None:
     """Records became part of an agent's state."""
     _APPLIED.labels(agent, topic).inc(records)
 
 
-def performing(agent: str, change: int) -> None:
+def change_performing(agent: str, change: int) -> None:
     """An effect began (+1), or it ended and Kafka has acknowledged what followed from it (-1)."""
     _PERFORMING.labels(agent).inc(change)
 
 
-def retried(agent: str) -> None:
+def count_retry(agent: str) -> None:
     """Something failed and is tried again."""
     _RETRIED.labels(agent).inc()
 
 
-def parked(agent: str, reason: str) -> None:
+def count_dead_letter(agent: str, reason: str) -> None:
     """An agent made a dead letter of a record or row."""
     _PARKED.labels(agent, reason).inc()
 
 
 @contextmanager
-def handling_again() -> Iterator[None]:
+def replaying() -> Iterator[None]:
     """What is handled to find a state again was counted by whoever handled it first."""
     token = _again.set(True)
     try:
@@ -132,13 +132,13 @@ def handling_again() -> Iterator[None]:
         _again.reset(token)
 
 
-class Published:
+class PublisherCounters:
     """What one publisher has counted, of which the process's metrics are the sum."""
 
     def __init__(self) -> None:
         self._delivered = self._failed = self._waiting = self._spooled = 0
 
-    def now(self, delivered: int, failed: int, waiting: int, spooled: int) -> None:
+    def update(self, delivered: int, failed: int, waiting: int, spooled: int) -> None:
         """Its figures as they are now."""
         _DELIVERED.inc(delivered - self._delivered)
         _FAILED.inc(failed - self._failed)
@@ -147,19 +147,19 @@ class Published:
         self._delivered, self._failed, self._waiting, self._spooled = delivered, failed, waiting, spooled
 
 
-def behind(agent: str, topic: str, partition: int, records: int, seconds: float) -> None:
+def set_lag(agent: str, topic: str, partition: int, records: int, seconds: float) -> None:
     """How far an agent is behind in a partition that this process reads."""
     _LAG_RECORDS.labels(agent, topic, partition).set(records)
     _LAG_SECONDS.labels(agent, topic, partition).set(seconds)
 
 
-def not_read(agent: str, topic: str, partition: int) -> None:
+def remove_lag(agent: str, topic: str, partition: int) -> None:
     """The partition is another process's now, and so are its figures."""
     for gauge in (_LAG_RECORDS, _LAG_SECONDS):
         gauge.remove(agent, topic, partition)
 
 
-def label_join(model: str, rows: Mapping[str, int]) -> None:
+def count_label_join(model: str, rows: Mapping[str, int]) -> None:
     """What became of so many rows since the last call; the keys are those of `LabelJoin.counts`."""
     if _again.get():
         return
@@ -171,13 +171,13 @@ def label_join(model: str, rows: Mapping[str, int]) -> None:
         _COVERAGE.labels(model).set(min(1.0, seen["joined"] / seen["predictions"]))
 
 
-def label_delays(model: str, seconds: Floats) -> None:
+def observe_label_delays(model: str, seconds: Floats) -> None:
     """How long after their predictions labels came, shape (rows,)."""
     if not _again.get() and len(seconds):
         _DELAY.observe(model, seconds)
 
 
-def forgotten(agent: str, model: str) -> None:
+def count_evicted_model(agent: str, model: str) -> None:
     """An agent let go of a model that nobody registered; its own figures are told no more."""
     if not _again.get():
         _FORGOTTEN.labels(agent).inc()
@@ -189,7 +189,7 @@ def forgotten(agent: str, model: str) -> None:
         _DELAY.remove(model)
 
 
-def serve(host: str, port: int) -> int:
+def start_server(host: str, port: int) -> int:
     """Answer `GET /metrics` from a thread of its own; returns the port, a free one for 0."""
     server, _ = start_http_server(port, host)
     return int(server.server_port)

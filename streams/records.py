@@ -11,7 +11,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class ProducerRecord:
     """One message on its way to Kafka; `topic` is the topic's full name in the cluster."""
 
     topic: str
@@ -22,7 +22,7 @@ class Outgoing:
     """None: chosen by the key."""
 
 
-class Arrived(NamedTuple):
+class ConsumerRecord(NamedTuple):
     """One record as it came; a tuple, because a frozen dataclass takes three times as long to make."""
 
     offset: int
@@ -33,7 +33,7 @@ class Arrived(NamedTuple):
     headers: Mapping[str, str]
 
 
-_headers = itemgetter(Arrived._fields.index("headers"))
+_headers = itemgetter(ConsumerRecord._fields.index("headers"))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chunk:
 
     topic: str
     partition: int
-    records: Sequence[Arrived]
+    records: Sequence[ConsumerRecord]
     resolved: object = None
     """What the agent looked up for these records before `handle`; None where they are handled again."""
 
@@ -57,7 +57,7 @@ class Chunk:
         return self.records[-1].offset
 
     @cached_property
-    def signed(self) -> bool:
+    def has_headers(self) -> bool:
         """Whether any of its records has headers, as all have that an agent said."""
         return any(map(_headers, self.records))
 
@@ -66,6 +66,6 @@ class Chunk:
         """Bytes of its records' values."""
         return sum(len(record.value or b"") for record in self.records)
 
-    def only(self, records: Sequence[Arrived]) -> "Chunk":
+    def with_records(self, records: Sequence[ConsumerRecord]) -> "Chunk":
         """The same partition with fewer records."""
         return Chunk(self.topic, self.partition, records)

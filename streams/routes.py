@@ -9,29 +9,29 @@ from driftloop.schemas.events import Event, PoolChanged
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
 
-Emitted = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter
+Output = Event | DriftSummary | LabelledExamples | Outcomes | PairedLosses | DeadLetter
 
 
-def copies(message: Emitted, kafka: KafkaSettings) -> list[Outgoing]:
+def producer_records(message: Output, kafka: KafkaSettings) -> list[ProducerRecord]:
     """The Kafka messages that carry what a handler returned: one, or one in each partition (a broadcast).
 
     `PoolChanged` is about one model whose rows lie in every partition of the data plane.
     """
-    made = outgoing(message, kafka)
+    made = producer_record(message, kafka)
     if not isinstance(message, PoolChanged):
         return [made]
     return [replace(made, partition=partition) for partition in range(topics.POOLS.partitions(kafka))]
 
 
-def outgoing(message: Emitted, kafka: KafkaSettings) -> Outgoing:
+def producer_record(message: Output, kafka: KafkaSettings) -> ProducerRecord:
     """The Kafka message that carries what a handler returned."""
     topic, key = _route(message)
     # Examples stay in their partition, so that one model's can be written by as many workers as joined them.
     partition = message.span.partition if isinstance(message, LabelledExamples) else None
-    return Outgoing(topics.name_of(topic, kafka), key, codec.encode(message), partition=partition)
+    return ProducerRecord(topics.name_of(topic, kafka), key, codec.encode(message), partition=partition)
 
 
 def _route(message: BaseModel) -> tuple[topics.Topic, str]:

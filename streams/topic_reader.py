@@ -13,14 +13,14 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import clients, topic_reader, topics
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import codec
 
 ANSWER_SECONDS = 10.0
 REFRESH_MS = 2000
 
 
-class Reader:
+class TopicReader:
     """Reads every partition of some topics from the beginning; close it, or use `with`."""
 
     def __init__(self, kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> None:
@@ -77,16 +77,16 @@ class Reader:
         return [(name, partition) for name in self._names for partition in known[name].partitions]
 
 
-def everything(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[AnyEvent]:
+def read_all(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[AnyEvent]:
     """All events that are in the topics now."""
     found: list[AnyEvent] = []
-    with Reader(kafka, wanted) as reader:
+    with TopicReader(kafka, wanted) as reader:
         while not reader.caught_up:
             found.extend(reader.events(0.2))
     return found
 
 
-def wait_for(
+def wait_for_event(
     kafka: KafkaSettings,
     wanted: Callable[[AnyEvent], bool],
     seconds: float,
@@ -94,7 +94,7 @@ def wait_for(
 ) -> AnyEvent | None:
     """The first event (past ones included) that `wanted` accepts; None if none came in time."""
     deadline = time.monotonic() + seconds
-    with Reader(kafka, among) as reader:
+    with TopicReader(kafka, among) as reader:
         while time.monotonic() < deadline:
             for event in reader.events(0.2):
                 if wanted(event):
@@ -108,9 +108,9 @@ SILENCE_SECONDS = 30.0
 """Silence after which the broker counts as away."""
 
 
-def records(
+def read_records(
     kafka: KafkaSettings, topic: str, partition: int, first: int, last: int | None = None
-) -> Generator[Arrived, None, None]:
+) -> Generator[ConsumerRecord, None, None]:
     """Records from offset `first` (or the oldest that is kept) to `last`, or to the end as it is now.
 
     `topic` is the topic's full name in the cluster.
@@ -126,13 +126,13 @@ def records(
                 return
 
 
-def oldest_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
+def first_offset_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
     """The offset of the first record at or after `offset`; None if there is none."""
-    with closing(records(kafka, topic, partition, offset)) as found:
+    with closing(read_records(kafka, topic, partition, offset)) as found:
         return next((one.offset for one in found), None)
 
 
-def newest(kafka: KafkaSettings, topic: str, partition: int) -> Arrived | None:
+def last_record(kafka: KafkaSettings, topic: str, partition: int) -> ConsumerRecord | None:
     """The partition's last record.
 
     Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
@@ -183,7 +183,7 @@ def _messages(consumer: Consumer, start: TopicPartition) -> Iterator[Message]:
             log.warning("reading goes on", extra={"where": where, "error": error.str()})
 
 
-def _arrived(message: Message) -> Arrived:
+def _arrived(message: Message) -> ConsumerRecord:
     headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value}
     _, timestamp = message.timestamp()
-    return Arrived(message.offset() or 0, timestamp, message.key(), message.value(), headers)
+    return ConsumerRecord(message.offset() or 0, timestamp, message.key(), message.value(), headers)

@@ -43,7 +43,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
@@ -76,7 +76,9 @@ def registry(tmp_path: Path, random: np.random.Generator) -> FolderReader:
 
 
 def chunk(topic: str, *messages: BaseModel, first: int = 0) -> Chunk:
-    records = [Arrived(first + n, 1, None, codec.encode(message), {}) for n, message in enumerate(messages)]
+    records = [
+        ConsumerRecord(first + n, 1, None, codec.encode(message), {}) for n, message in enumerate(messages)
+    ]
     return Chunk(topic, 0, records)
 
 
@@ -97,7 +99,7 @@ def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others
 ) -> None:
     agent = SummarisingAgent(registry)
     known, unknown = batch(random.normal(size=64)), batch(random.normal(size=64), version="77")
-    *letters, summary = agent.handle(agent.fresh(), chunk("predictions", unknown, known))
+    *letters, summary = agent.handle(agent.initial_state(), chunk("predictions", unknown, known))
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"]
     assert isinstance(summary, DriftSummary)
     assert summary.batches == 2
@@ -107,8 +109,8 @@ def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
     agent, along = SummarisingAgent(registry), batch(random.normal(size=64))
-    [together] = agent.handle(agent.fresh(), chunk("predictions", along))
-    state = agent.fresh()
+    [together] = agent.handle(agent.initial_state(), chunk("predictions", along))
+    state = agent.initial_state()
     assert agent.handle(state, chunk("predictions", along.model_copy(update={"features": {}}))) == []
     apart = FeatureBatch(model=MODEL, ids=along.ids, at=along.at, features=along.features)
     [met] = agent.handle(agent.load(agent.dump(state)), chunk("features", apart))
@@ -120,7 +122,7 @@ def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
 def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themselves(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    agent, state = SummarisingAgent(registry), SummarisingAgent(registry).fresh()
+    agent, state = SummarisingAgent(registry), SummarisingAgent(registry).initial_state()
     agent.handle(state, chunk("predictions", batch(random.normal(size=40))))
     [left] = [one.state() for streams in state.summarisers.values() for one in streams.values()]
     bare = {name: left[name] for name in ("columns", "bins", "at")}
@@ -135,7 +137,7 @@ def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themse
 def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
     agent = SummarisingAgent(registry)
     label = Label(model=MODEL, id="a", at=1, label=1)
-    [letter] = agent.handle(agent.fresh(), chunk("predictions", label))
+    [letter] = agent.handle(agent.initial_state(), chunk("predictions", label))
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "wrong topic"
 
@@ -145,22 +147,24 @@ def test_a_budget_that_cannot_be_kept_is_said_once(
 ) -> None:
     summarising = SummarisingAgent(registry)
     agent = DriftAgent(registry, DriftSettings(false_alarms="1 in 10 years at 1M rows a day"))
-    state, said = agent.fresh(), []
-    summaries = summarising.handle(summarising.fresh(), chunk("predictions", batch(random.normal(size=64))))
+    state, said = agent.initial_state(), []
+    summaries = summarising.handle(
+        summarising.initial_state(), chunk("predictions", batch(random.normal(size=64)))
+    )
     for n in range(2):
         said += agent.handle(state, chunk("drift-summaries", *summaries, first=n))
         state = agent.load(agent.dump(state))
     [alert] = [one for one in said if isinstance(one, AlertRaised)]
     assert "`1 in 10 years at 1M rows a day` of 2 columns can't be promised" in alert.sentence
     kept = DriftAgent(registry, DriftSettings(false_alarms="1 in 30 days at 50 rows a day"))
-    assert kept.handle(kept.fresh(), chunk("drift-summaries", *summaries)) == []
+    assert kept.handle(kept.initial_state(), chunk("drift-summaries", *summaries)) == []
 
 
 def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
     first, second = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
-    binned, state = first.fresh(), second.fresh()
+    binned, state = first.initial_state(), second.initial_state()
     follows: list[object] = []
     for n, mean in enumerate([0.0] * 4 + [1.0] * 2):
         said = first.handle(binned, chunk("predictions", batch(random.normal(mean, size=1024)), first=n))
@@ -184,7 +188,7 @@ def test_however_many_models_share_a_partition_each_row_of_each_counts(
     for model in models:
         folder_reader.save(folder, model, "1", fitted(), profile)
     first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
-    binned, state = first.fresh(), second.fresh()
+    binned, state = first.initial_state(), second.initial_state()
     windows: list[str] = []
     for n in range(26):  # 40 rows: a micro-batch, and 8 that wait for the next one
         every = [batch(random.normal(size=40)).model_copy(update={"model": model}) for model in models]
@@ -203,7 +207,7 @@ def test_of_a_model_only_the_versions_with_the_newest_traffic_are_watched(
         profile = Profile.of({"x": random.normal(size=100)}, random.random(100))
         folder_reader.save(folder, MODEL, version, fitted(), profile)
     first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
-    binned, state = first.fresh(), second.fresh()
+    binned, state = first.initial_state(), second.initial_state()
     for n, version in enumerate(versions):
         said = first.handle(binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
         second.handle(state, chunk("s", *(one for one in said if isinstance(one, DriftSummary))))
@@ -223,7 +227,7 @@ def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
     folder_reader.save(folder, MODEL, "1", fitted(), profile)
     first = SummarisingAgent(FolderReader(folder))
     second = DriftAgent(FolderReader(folder), DriftSettings())
-    binned, state = first.fresh(), second.fresh()
+    binned, state = first.initial_state(), second.initial_state()
     follows: list[Event] = []
     for n in range(30):
         columns = couple(1000, apart=18 <= n < 24)
@@ -254,8 +258,8 @@ def test_what_came_back_and_drifts_again_in_one_go_is_told_in_turn(
     calm, moved = random.normal(size=(2, 4096)), random.normal(2, 1, (2, 2048))
     rows = batch(np.concatenate([calm[0], moved[0], calm[1], moved[1]]))
     rows = rows.model_copy(update={"at": [7] * len(rows)})
-    summaries = first.handle(first.fresh(), chunk("predictions", rows))
-    state = second.fresh()
+    summaries = first.handle(first.initial_state(), chunk("predictions", rows))
+    state = second.initial_state()
     said = second.handle(state, chunk("drift-summaries", *summaries))
     events = [one for one in said if isinstance(one, Event)]
     assert len({one.id for one in events}) == len(events)
@@ -279,7 +283,7 @@ def joined(random: np.random.Generator, rows: int, flip: bool = False) -> Sequen
 
 def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) -> None:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     predictions, labels = joined(random, 10)
     assert agent.handle(state, chunk("predictions", predictions)) == []
     examples, outcomes = agent.handle(agent.load(agent.dump(state)), chunk("labels", labels))
@@ -291,7 +295,7 @@ def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) ->
 
 def test_a_single_prediction_and_label_join_like_a_batch() -> None:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     one = Prediction(model=MODEL, version="1", id="a", at=1, score=0.5, features={"x": 1.0})
     agent.handle(state, chunk("predictions", one))
     _, outcomes = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
@@ -301,7 +305,7 @@ def test_a_single_prediction_and_label_join_like_a_batch() -> None:
 
 def outcomes(random: np.random.Generator, rows: int, flip: bool = False) -> Outcomes:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     predictions, labels = joined(random, rows, flip)
     agent.handle(state, chunk("predictions", predictions))
     _, said = agent.handle(state, chunk("labels", labels))
@@ -313,7 +317,7 @@ def test_windows_close_after_so_many_labels_whatever_the_chunks(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     said = agent.handle(state, chunk("outcomes", outcomes(random, 130)))
     said += agent.handle(agent.load(agent.dump(state)), chunk("outcomes", outcomes(random, 90)))
     windows = [one for one in said if isinstance(one, PerformanceMeasured)]
@@ -325,7 +329,7 @@ def test_scores_that_turn_wrong_are_concept_drift(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     calm = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     assert not [one for one in calm if isinstance(one, DriftDetected)]
     said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
@@ -342,7 +346,7 @@ def test_an_episode_of_the_concept_ends_for_everything_that_told_of_it(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     said = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     said += agent.handle(state, chunk("outcomes", outcomes(random, 2000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
@@ -359,7 +363,7 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
@@ -381,7 +385,7 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
 
 def summarised(random: np.random.Generator, registry: FolderReader, rows: int) -> DriftSummary:
     agent = SummarisingAgent(registry)
-    [summary] = agent.handle(agent.fresh(), chunk("predictions", batch(random.normal(size=rows))))
+    [summary] = agent.handle(agent.initial_state(), chunk("predictions", batch(random.normal(size=rows))))
     assert isinstance(summary, DriftSummary)
     return summary
 
@@ -390,7 +394,7 @@ def test_what_labels_will_say_is_estimated_from_the_scores_and_a_restart_changes
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings())
-    state, predicted = agent.fresh(), chunk("drift-summaries", summarised(random, registry, 1024))
+    state, predicted = agent.initial_state(), chunk("drift-summaries", summarised(random, registry, 1024))
     [early] = agent.handle(state, predicted)
     assert isinstance(early, PerformanceEstimated)
     assert (early.trusted, early.loss, early.sentence) == (False, None, "not enough labels yet: 0 of 500")
@@ -409,7 +413,7 @@ def test_a_segment_is_not_counted_beside_the_whole_that_it_is_part_of(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings())
-    state, whole = agent.fresh(), summarised(random, registry, 1024)
+    state, whole = agent.initial_state(), summarised(random, registry, 1024)
     part = whole.model_copy(update={"segment": "country=FR"})
     assert agent.handle(state, chunk("drift-summaries", part)) == []
     assert len(agent.handle(state, chunk("drift-summaries", part, whole, part))) == 1
@@ -419,7 +423,7 @@ def test_what_was_remembered_before_there_were_estimates_and_episodes_goes_on(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
     fields = orjson.loads(agent.dump(state))[MODEL]
     older = {name: fields[name] for name in ("labelled", "waiting")}
@@ -433,7 +437,7 @@ def test_labels_of_high_scores_only_are_weighted_to_all_predictions(
     random: np.random.Generator, registry: FolderReader
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings())
-    state, fair = agent.fresh(), outcomes(random, 2000)
+    state, fair = agent.initial_state(), outcomes(random, 2000)
     agent.handle(state, chunk("outcomes", fair))
     agent.handle(state, chunk("drift-summaries", summarised(random, registry, 4000)))
     high = [n for n, score in enumerate(fair.scores) if score is not None and score > 0.8]
@@ -452,7 +456,7 @@ def test_a_version_that_nobody_registered_is_measured_but_not_estimated(
 ) -> None:
     (tmp_path / "models").mkdir()
     agent = PerformanceAgent(FolderReader(tmp_path / "models"), PerformanceSettings(window_labels=250))
-    state = agent.fresh()
+    state = agent.initial_state()
     [window] = agent.handle(state, chunk("outcomes", outcomes(random, 250)))
     assert isinstance(window, PerformanceMeasured)
     assert window.poststratified == {}
@@ -465,7 +469,7 @@ def test_a_segment_written_again_after_a_crash_changes_nothing(
     store = ParquetStore(tmp_path / "store")
     agent = StoringAgent(store, StoreSettings(segment_rows=50))
     examples = LabelledExamples(**outcomes(random, 60).model_dump(), features={"x": [1.0] * 60})
-    before = agent.dump(agent.fresh())
+    before = agent.dump(agent.initial_state())
     agent.handle(agent.load(before), chunk("examples", examples))
     agent.handle(agent.load(before), chunk("examples", examples))
     assert store.count(MODEL) == 60
@@ -476,7 +480,7 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
 ) -> None:
     store = ParquetStore(tmp_path / "store")
     agent = StoringAgent(store, StoreSettings(segment_rows=1000, segment_hours=1))
-    state = agent.fresh()
+    state = agent.initial_state()
     for row in range(250):  # a row an hour of the data and 10 ms of Kafka's time: 2.5 s
         fields = outcomes(random, 1).model_dump()
         hour = {"at": [row * 3_600_000], "labelled_at": [row * 3_600_000], "ids": [f"id-{row}"]}
@@ -491,7 +495,7 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
 
 def test_drift_that_waits_for_labels_leads_to_a_request_once_they_came() -> None:
     agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
-    state = agent.fresh()
+    state = agent.initial_state()
     [refused] = agent.handle(state, chunk("drift-events", DRIFT))
     assert isinstance(refused, RetrainRefused)
     measured = PerformanceMeasured(
@@ -511,14 +515,14 @@ class Runner:
 
 async def test_a_request_is_trained_until_its_outcome_comes_back() -> None:
     agent = TrainingAgent(Runner())
-    state = agent.fresh()
+    state = agent.initial_state()
     request = RetrainRequested.following(DRIFT, reason="x", trigger="feature", rows=10)
     assert [type(one) for one in agent.handle(state, chunk("retrain-requests", request))] == [TrainingStarted]
-    [(_, effect)] = agent.outstanding(agent.load(agent.dump(state))).items()
+    [(_, effect)] = agent.pending_effects(agent.load(agent.dump(state))).items()
     [failed] = await agent.perform(effect)
     assert isinstance(failed, TrainingFailed)
     agent.handle(state, chunk("training-events", failed))
-    assert agent.outstanding(state) == {}
+    assert agent.pending_effects(state) == {}
 
 
 def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
@@ -526,7 +530,7 @@ def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
         id="r", at=1, model=MODEL, rollout="go", version="2", stable="1", sentence="it was worse"
     )
     agent = AlertingAgent()
-    [alert] = agent.handle(agent.fresh(), chunk("deployment-events", rolled_back))
+    [alert] = agent.handle(agent.initial_state(), chunk("deployment-events", rolled_back))
     assert isinstance(alert, AlertRaised)
     assert (alert.severity, alert.caused_by) == ("critical", "r")
 
@@ -550,14 +554,14 @@ def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name
         Prediction(model=MODEL, version=version, id=str(n), at=n, score=0.5, features={"x": 1.0})
         for n, version in enumerate(["1", "77"] * 20)
     ]
-    letters = agent.handle(agent.fresh(), chunk("predictions", *events))
+    letters = agent.handle(agent.initial_state(), chunk("predictions", *events))
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"] * 20
     assert counting.asked == 2
 
 
 def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> None:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     agent.handle(
         state,
         chunk(
@@ -569,9 +573,9 @@ def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> Non
         ),
     )
     labels = b'{"type": "labels", "model": "flights", "ids": ["a", "b"], "at": [2, 2], "labels": [null, 1]}'
-    letter, *_, outcomes = agent.handle(state, Chunk("labels", 0, [Arrived(0, 1, None, labels, {})]))
+    letter, *_, outcomes = agent.handle(state, Chunk("labels", 0, [ConsumerRecord(0, 1, None, labels, {})]))
     assert isinstance(letter, DeadLetter)
-    assert (letter.row, codec.parsed(letter.original())["id"]) == (0, "a")
+    assert (letter.row, codec.parse(letter.original())["id"]) == (0, "a")
     assert isinstance(outcomes, Outcomes)
     assert list(outcomes.ids) == ["b"]
 
@@ -580,7 +584,7 @@ def test_muted_drift_neither_alerts_nor_retrains_and_the_refusal_says_so() -> No
     request = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.FEATURE])
     concept = DRIFT.model_copy(update={"id": "c", "kind": DriftKind.CONCEPT, "columns": []})
     alerting, retraining = AlertingAgent(), RetrainingAgent(RetrainingSettings(min_new_labels=1))
-    alerts, policies = alerting.fresh(), retraining.fresh()
+    alerts, policies = alerting.initial_state(), retraining.initial_state()
     assert alerting.handle(alerts, chunk("lifecycle-commands", request)) == []
     assert retraining.handle(policies, chunk("lifecycle-commands", request)) == []
     alerts, policies = alerting.load(alerting.dump(alerts)), retraining.load(retraining.dump(policies))
@@ -598,7 +602,7 @@ def test_a_mute_outlives_the_version_until_another_deployment_says_otherwise() -
     mute = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.FEATURE])
     again = DeployRequested(id="s", at=2, model=MODEL, version="2")
     agent = AlertingAgent()
-    state = agent.fresh()
+    state = agent.initial_state()
     challenger = DRIFT.model_copy(update={"id": "d2", "version": "3"})
     agent.handle(state, chunk("lifecycle-commands", mute))
     assert agent.handle(state, chunk("drift-events", DRIFT, challenger)) == []
@@ -612,7 +616,7 @@ def test_columns_that_come_otherwise_can_be_muted_as_any_drift_and_nothing_else_
     )
     mute = DeployRequested(id="r", at=1, model=MODEL, version="1", muted=[DriftKind.COLUMNS])
     agent = AlertingAgent()
-    state = agent.fresh()
+    state = agent.initial_state()
     told = chunk("drift-events", DRIFT, changed, changed.model_copy(update={"model": "other", "id": "o"}))
     assert len(agent.handle(state, told)) == 3
     agent.handle(state, chunk("lifecycle-commands", mute))
@@ -637,8 +641,8 @@ def test_labels_are_counted_while_the_registry_is_away(tmp_path: Path, random: n
         PerformanceAgent(Away(tmp_path), PerformanceSettings(window_labels=250)),
     )
     predictions, labels = joined(random, 500)
-    state = joining.fresh()
+    state = joining.initial_state()
     joining.handle(state, chunk("predictions", predictions))
     outcomes = [one for one in joining.handle(state, chunk("labels", labels)) if type(one) is Outcomes]
-    follows = agent.handle(agent.fresh(), chunk("outcomes", *outcomes))
+    follows = agent.handle(agent.initial_state(), chunk("outcomes", *outcomes))
     assert [type(one) for one in follows] == [PerformanceMeasured] * 2

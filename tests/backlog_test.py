@@ -11,7 +11,7 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
-from driftloop.streams.backlog import Backlog, Backlogs, Stamp, backlog
+from driftloop.streams.backlog import Backlog, BacklogMonitor, RecordTimes, agent_backlog
 from driftloop.streams.producer.publisher import Publisher
 from tests.dashboard_server import eventually, serving
 
@@ -47,10 +47,10 @@ def commit(kafka: KafkaSettings, agent: str, offset: int) -> None:
 def test_a_dead_agent_is_behind_by_what_was_published_since(kafka: KafkaSettings) -> None:
     publish(kafka, 0, 10)
     commit(kafka, "joining", 10)
-    backlogs = Backlogs(kafka, ["joining", "drift"])
-    assert backlogs.look() == [Backlog("joining", 0, 0.0, None)]
+    backlogs = BacklogMonitor(kafka, ["joining", "drift"])
+    assert backlogs.measure() == [Backlog("joining", 0, 0.0, None)]
     publish(kafka, 10, 50)
-    [found] = [backlogs.look(), backlogs.look()][-1]
+    [found] = [backlogs.measure(), backlogs.measure()][-1]
     backlogs.close()
     assert (found.agent, found.records, found.data_ms) == ("joining", 40, 39 * HOUR)
     assert found.seconds > 0
@@ -59,28 +59,28 @@ def test_a_dead_agent_is_behind_by_what_was_published_since(kafka: KafkaSettings
 def test_an_agent_that_has_caught_up_is_not_behind(kafka: KafkaSettings) -> None:
     commit(kafka, "joining", 0)
     publish(kafka, 0, 5)
-    backlogs = Backlogs(kafka, ["joining"])
-    assert [backlogs.look(), backlogs.look()][-1][0].records == 5
+    backlogs = BacklogMonitor(kafka, ["joining"])
+    assert [backlogs.measure(), backlogs.measure()][-1][0].records == 5
     commit(kafka, "joining", 5)
-    assert backlogs.look() == [Backlog("joining", 0, 0.0, None)]
+    assert backlogs.measure() == [Backlog("joining", 0, 0.0, None)]
     backlogs.close()
 
 
 def test_a_cluster_that_does_not_answer_is_unavailable() -> None:
-    backlogs = Backlogs(KafkaSettings(bootstrap="127.0.0.1:1"), ["joining"])
+    backlogs = BacklogMonitor(KafkaSettings(bootstrap="127.0.0.1:1"), ["joining"])
     with pytest.raises(Unavailable, match="127.0.0.1:1"):
-        backlogs.look()
+        backlogs.measure()
     backlogs.close()
 
 
 def test_the_oldest_partition_counts_in_both_clocks() -> None:
     stamps = {
-        ("labels", 0, 4): Stamp(8_000, 100),
-        ("labels", 0, 9): Stamp(9_500, 700),
-        ("labels", 1, 2): Stamp(6_000, None),
+        ("labels", 0, 4): RecordTimes(8_000, 100),
+        ("labels", 0, 9): RecordTimes(9_500, 700),
+        ("labels", 1, 2): RecordTimes(6_000, None),
     }
     ends = {PLACE: 10, ("labels", 1): 5}
-    assert backlog("drift", {PLACE: 4, ("labels", 1): 2}, ends, stamps, 10_000) == Backlog(
+    assert agent_backlog("drift", {PLACE: 4, ("labels", 1): 2}, ends, stamps, 10_000) == Backlog(
         "drift", 9, 4.0, 600
     )
 

@@ -71,7 +71,7 @@ def test_a_missed_goal_is_explained_or_said_to_be_unexplained() -> None:
 
 def test_the_others_count_the_rows_of_single_events_and_of_batches() -> None:
     singles = [codec.encode(one) for one in traffic.singles(10)]
-    batches = [Block.of(one).encode() for one in traffic.batches(1000, 250)]
+    batches = [Block.from_batch(one).encode() for one in traffic.batches(1000, 250)]
     assert (consumers.matrix(singles), consumers.matrix(batches)) == (10, 1000)
 
 

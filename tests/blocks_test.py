@@ -14,10 +14,10 @@ from driftloop.mlops_core.data.features import Column, Kind
 from driftloop.mlops_core.data.profile import ColumnProfile
 from driftloop.schemas.records import Batch, FeatureBatch, LabelBatch, PredictionBatch
 from driftloop.streams.producer import serializer
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import blocks, codec, rows
 from driftloop.streams.wire.batches import split_by_partition
-from driftloop.streams.wire.blocks import LEAST_ROWS, MAGIC, Block
+from driftloop.streams.wire.blocks import MAGIC, MIN_ROWS, Block
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 BATCH = PredictionBatch(
@@ -66,8 +66,8 @@ def batches(draw: st.DrawFn) -> Batch:
     return PredictionBatch(**shared, version="1", scores=np.array(values), features=features)
 
 
-def read(value: bytes) -> rows.Decoded:
-    return rows.decode([Arrived(0, 1, None, value, {})])
+def read(value: bytes) -> rows.DecodedChunk:
+    return rows.decode_records([ConsumerRecord(0, 1, None, value, {})])
 
 
 def listed(column: Column) -> list[Any]:
@@ -76,9 +76,9 @@ def listed(column: Column) -> list[Any]:
     return ["missing" if value is None or value != value else value for value in values]
 
 
-def said(found: rows.Decoded) -> list[object]:
+def said(found: rows.DecodedChunk) -> list[object]:
     """Everything in what was decoded."""
-    assert found.refused == []
+    assert found.invalid == []
     return [
         (
             run.rows.kind,
@@ -95,25 +95,27 @@ def said(found: rows.Decoded) -> list[object]:
 
 @given(batches())
 def test_a_block_has_the_rows_that_columnar_json_has(batch: Batch) -> None:
-    assert said(read(Block.of(batch).encode())) == said(read(codec.encode(batch)))
+    assert said(read(Block.from_batch(batch).encode())) == said(read(codec.encode(batch)))
 
 
 @given(batches())
 def test_a_block_is_the_same_record(batch: Batch) -> None:
-    again, plainly = (codec.decode_record(value) for value in (Block.of(batch).encode(), codec.encode(batch)))
-    assert codec.encode(again) == codec.encode(codec.decode_record(Block.of(batch).encode()))
+    again, plainly = (
+        codec.decode_record(value) for value in (Block.from_batch(batch).encode(), codec.encode(batch))
+    )
+    assert codec.encode(again) == codec.encode(codec.decode_record(Block.from_batch(batch).encode()))
     assert said(read(codec.encode(again))) == said(read(codec.encode(plainly)))
 
 
 @given(batches(), st.integers(1, 4))
 def test_parts_of_a_block_are_the_parts_of_the_batch(batch: Batch, partitions: int) -> None:
-    parts = {p: read(part.encode()) for p, part in split_by_partition(Block.of(batch), partitions)}
+    parts = {p: read(part.encode()) for p, part in split_by_partition(Block.from_batch(batch), partitions)}
     plain = {p: read(codec.encode(part)) for p, part in split_by_partition(batch, partitions)}
     assert {p: said(one) for p, one in parts.items()} == {p: said(one) for p, one in plain.items()}
 
 
 def test_every_kind_of_column_comes_through() -> None:
-    [run] = read(Block.of(BATCH).encode()).runs
+    [run] = read(Block.from_batch(BATCH).encode()).runs
     assert {name: listed(column) for name, column in run.rows.features.items()} == {
         "miles": [1.5, "missing", 2.0, 1e17],
         "city": ["JFK", "missing", "JFK", "missing"],
@@ -133,11 +135,11 @@ def test_blocks_that_were_written_before_are_still_read() -> None:
 def test_a_bad_row_of_a_block_is_singled_out_as_one_of_json_is() -> None:
     columns = {**vars(BATCH), "scores": np.array([0.5, np.nan, 1, 0]), "at": [1, 2, -3, 4]}
     bad = PredictionBatch.model_construct(**columns)
-    block, plain = (read(value) for value in (Block.of(bad).encode(), codec.encode(bad)))
-    assert [(one.row, one.reason, one.detail) for one in block.refused] == [
-        (one.row, one.reason, one.detail) for one in plain.refused
+    block, plain = (read(value) for value in (Block.from_batch(bad).encode(), codec.encode(bad)))
+    assert [(one.row, one.reason, one.detail) for one in block.invalid] == [
+        (one.row, one.reason, one.detail) for one in plain.invalid
     ]
-    assert [orjson.loads(one.value or b"")["id"] for one in block.refused] == ["b", "c"]
+    assert [orjson.loads(one.value or b"")["id"] for one in block.invalid] == ["b", "c"]
     assert [list(run.rows.ids) for run in block.runs] == [["a", "d"]]
 
 
@@ -157,15 +159,15 @@ def test_a_bad_row_of_a_block_is_singled_out_as_one_of_json_is() -> None:
     ],
 )
 def test_a_block_that_is_broken_is_malformed(change: Any) -> None:
-    value = Block.of(BATCH).encode()
+    value = Block.from_batch(BATCH).encode()
     broken = change(value)
     assert broken != value
-    assert [(one.reason, one.row) for one in read(broken).refused] == [("malformed", None)]
+    assert [(one.reason, one.row) for one in read(broken).invalid] == [("malformed", None)]
 
 
 @given(st.data())
 def test_nothing_that_begins_as_a_block_breaks_the_reader(data: st.DataObject) -> None:
-    value = bytearray(Block.of(BATCH).encode())
+    value = bytearray(Block.from_batch(BATCH).encode())
     head = len(MAGIC) + 4 + int.from_bytes(value[len(MAGIC) : len(MAGIC) + 4], "little")
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(len(MAGIC), head - 1) | st.integers(len(MAGIC), len(value) - 1))
@@ -178,10 +180,10 @@ def test_many_rows_travel_as_a_block_and_few_as_json() -> None:
     def sent(count: int) -> list[bytes]:
         ids = [str(one) for one in range(count)]
         batch = LabelBatch(model="m", ids=ids, at=list(range(count)), labels=[0.5] * count)
-        return [message.value for message in serializer.packed(batch, "labels", partitions=3)]
+        return [message.value for message in serializer.producer_records(batch, "labels", partitions=3)]
 
-    assert all(value.startswith(MAGIC) for value in sent(LEAST_ROWS))
-    assert all(value.startswith(b"{") for value in sent(LEAST_ROWS - 1))
+    assert all(value.startswith(MAGIC) for value in sent(MIN_ROWS))
+    assert all(value.startswith(b"{") for value in sent(MIN_ROWS - 1))
 
 
 def many_rows(rows: int, city: str = "JFK") -> PredictionBatch:
@@ -196,11 +198,13 @@ def many_rows(rows: int, city: str = "JFK") -> PredictionBatch:
 
 
 def test_a_batch_that_was_spooled_whole_is_sent_as_it_would_have_been() -> None:
-    batch = many_rows(LEAST_ROWS)
-    [spooled] = serializer.whole(batch, "predictions")
+    batch = many_rows(MIN_ROWS)
+    [spooled] = serializer.unsplit_records(batch, "predictions")
     again = codec.decode_record(spooled.value)
     assert isinstance(again, PredictionBatch)
-    sent, later = (list(serializer.packed(one, "predictions", partitions=3)) for one in (batch, again))
+    sent, later = (
+        list(serializer.producer_records(one, "predictions", partitions=3)) for one in (batch, again)
+    )
     assert [(one.partition, one.key, one.value) for one in later] == [
         (one.partition, one.key, one.value) for one in sent
     ]
@@ -209,9 +213,9 @@ def test_a_batch_that_was_spooled_whole_is_sent_as_it_would_have_been() -> None:
 def test_a_block_that_is_too_large_for_kafka_is_cut() -> None:
     batch = many_rows(1 << 16)  # eight bytes a value, so 22 columns are 11 MB
     wide = batch.model_copy(update={"features": {f"x{n}": batch.features["miles"] for n in range(20)}})
-    messages = list(serializer.packed(wide, "predictions", partitions=1))
+    messages = list(serializer.producer_records(wide, "predictions", partitions=1))
     assert len(messages) > 1
-    assert all(len(one.value) <= serializer.LARGEST_VALUE for one in messages)
+    assert all(len(one.value) <= serializer.MAX_VALUE_BYTES for one in messages)
     found = [run.rows for one in messages for run in read(one.value).runs]
     assert [one for rows in found for one in rows.ids] == batch.ids
 
@@ -228,8 +232,8 @@ def test_text_as_codes_falls_into_the_bins_of_the_text(values: list[str | None],
 def test_what_json_has_no_word_for_is_refused_as_without_a_block() -> None:
     features = {"x": [10**400] * 4}
     with pytest.raises(TypeError):
-        Block.of(PredictionBatch.model_construct(**{**vars(BATCH), "features": features})).encode()
+        Block.from_batch(PredictionBatch.model_construct(**{**vars(BATCH), "features": features})).encode()
 
 
 def test_fields_that_are_no_columns_are_left_alone() -> None:
-    assert blocks.plain({"at": 3, "features": "none"}) == {"at": 3, "features": "none"}
+    assert blocks.with_lists({"at": 3, "features": "none"}) == {"at": 3, "features": "none"}

@@ -31,7 +31,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.stages import PairedLosses
 from driftloop.streams import topics
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 
 MODEL = "flights"
@@ -346,7 +346,7 @@ SCENE = scene(np.random.default_rng(4))
 def handled(cuts: Sequence[int], restarts: Sequence[int]) -> tuple[list[Event], bytes]:
     """The scene in chunks cut at some places, with restarts before some: events, and the last state."""
     agent = SelectionAgent(AUTO)
-    state, follows, offset = agent.fresh(), [], 0
+    state, follows, offset = agent.initial_state(), [], 0
     edges = sorted({0, len(SCENE), *cuts})
     for number, (first, last) in enumerate(pairwise(edges)):
         if number in restarts:
@@ -355,7 +355,9 @@ def handled(cuts: Sequence[int], restarts: Sequence[int]) -> tuple[list[Event], 
         while part:
             topic = part[0][0]
             same = [one for one in part if one[0] == topic][: _run(part)]
-            records = [Arrived(offset + n, 1, None, _encoded(one), {}) for n, (_, one) in enumerate(same)]
+            records = [
+                ConsumerRecord(offset + n, 1, None, _encoded(one), {}) for n, (_, one) in enumerate(same)
+            ]
             follows += agent.handle(state, Chunk(topic, 0, records))
             part, offset = part[len(same) :], offset + len(same)
     return follows, agent.dump(state)  # type: ignore[return-value]  # all that the selection emits are events

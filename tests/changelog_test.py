@@ -6,9 +6,9 @@ import pytest
 
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams.processing.changelog import PART_BYTES, Changelog
-from driftloop.streams.processing.checkpoints import Snapshot, Step
+from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 
 
 @pytest.fixture
@@ -24,13 +24,15 @@ def changelog(kafka_settings: KafkaSettings, publisher: Publisher) -> Changelog:
     return changelog
 
 
-def base(number: int, turn: int, state: bytes = b"state", epoch: int = 1) -> Snapshot:
-    return Snapshot("born", state, {"labels": number}, outbox=[], epoch=epoch, number=number, turn=turn)
+def base(number: int, turn: int, state: bytes = b"state", epoch: int = 1) -> Checkpoint:
+    return Checkpoint(
+        "born", state, {"labels": number}, outbox=[], epoch=epoch, number=number, checkpoints=turn
+    )
 
 
-def step(number: int, epoch: int = 1) -> Step:
-    word = Outgoing("alerts", "m", b"%d" % number, {"seq": str(number)})
-    return Step(epoch, number, "labels", number, number, number, [word])
+def step(number: int, epoch: int = 1) -> LogEntry:
+    word = ProducerRecord("alerts", "m", b"%d" % number, {"seq": str(number)})
+    return LogEntry(epoch, number, "labels", number, number, number, [word])
 
 
 def test_a_partition_that_nobody_wrote_has_no_memory(changelog: Changelog) -> None:
@@ -43,7 +45,7 @@ def test_the_newest_base_and_its_steps_are_found_again(changelog: Changelog) -> 
         changelog.write(0, entry)
     found = changelog.read(0)
     assert found is not None
-    assert (found.base, found.steps) == (base(4, 2), [step(5), step(6)])
+    assert (found.checkpoint, found.entries) == (base(4, 2), [step(5), step(6)])
 
 
 def test_a_state_of_many_messages_comes_back_whole(changelog: Changelog) -> None:
@@ -52,7 +54,7 @@ def test_a_state_of_many_messages_comes_back_whole(changelog: Changelog) -> None
     changelog.write(0, step(2))
     found = changelog.read(0)
     assert found is not None
-    assert found.base.state == state
+    assert found.checkpoint.state == state
 
 
 def test_a_base_that_was_not_finished_does_not_count(
@@ -68,7 +70,7 @@ def test_a_base_that_was_not_finished_does_not_count(
         other.write(0, base(2, 2, b"x" * 3 * PART_BYTES, epoch=2))
     found = changelog.read(0)
     assert found is not None
-    assert found.base == base(1, 1)
+    assert found.checkpoint == base(1, 1)
 
 
 def test_a_reader_goes_on_where_another_worker_ended(
@@ -81,4 +83,4 @@ def test_a_reader_goes_on_where_another_worker_ended(
     other.write(0, step(40, epoch=2))
     found = changelog.read(0)
     assert found is not None
-    assert [one.number for one in found.steps] == [*range(32, 41)]
+    assert [one.number for one in found.entries] == [*range(32, 41)]

@@ -13,7 +13,7 @@ from driftloop.mlops_core.data.examples import backfill
 from driftloop.mlops_core.lineage import Lineage
 from driftloop.schemas.events import RetrainRequested, RolloutPromoted, RolloutRolledBack
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from tests.chaos import accounts as accounts_of
 from tests.chaos import loop, trial
 from tests.chaos.accounts import Accounts
@@ -63,7 +63,7 @@ def test_kills_of_anybody_while_models_are_trained_and_rolled_out_lose_nothing_a
     with (
         Publisher(system.settings.kafka) as publisher,
         system.accounts() as accounts,
-        Reader(system.settings.kafka) as events,
+        TopicReader(system.settings.kafka) as events,
     ):
         known = Lineage()
         for model in models:
@@ -119,7 +119,7 @@ def ask_for(publisher: Publisher, model: str, why: str) -> None:
 
 
 def attend(
-    system: System, accounts: Accounts, events: Reader, known: Lineage, done: Callable[[], bool]
+    system: System, accounts: Accounts, events: TopicReader, known: Lineage, done: Callable[[], bool]
 ) -> None:
     """Read and tend until `done()`, at most `END_SECONDS`; at least once."""
     deadline = time.monotonic() + END_SECONDS

@@ -18,18 +18,18 @@ from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.checkpoints import (
-    LEAST_BYTES,
-    MANY_STEPS,
-    MOST_BYTES,
-    Memory,
-    Snapshot,
-    Step,
-    unpack,
+    MAX_CHECKPOINT_BYTES,
+    MAX_LOG_ENTRIES,
+    MIN_CHECKPOINT_BYTES,
+    Checkpoint,
+    LogEntry,
+    RecoveryPoint,
+    decode_entry,
 )
-from driftloop.streams.processing.runner import Loop
+from driftloop.streams.processing.runner import AgentRunner
 from driftloop.streams.producer.publisher import NotDelivered
-from driftloop.streams.records import Arrived, Chunk, Outgoing
-from driftloop.streams.routes import Emitted
+from driftloop.streams.records import Chunk, ConsumerRecord, ProducerRecord
+from driftloop.streams.routes import Output
 
 KAFKA = KafkaSettings()
 
@@ -42,9 +42,9 @@ class Crash(BaseException):
 class Cluster:
     """What outlives a worker: the topic it reads, its changelog, and the topic it publishes to."""
 
-    arrived: list[Arrived] = field(default_factory=list)
+    arrived: list[ConsumerRecord] = field(default_factory=list)
     changelog: dict[int, list[bytes]] = field(default_factory=dict)
-    published: list[Outgoing] = field(default_factory=list)
+    published: list[ProducerRecord] = field(default_factory=list)
     crash_before: set[int] = field(default_factory=set)
     """Numbers of the durable steps (writes and deliveries) that a crash comes before."""
     refuse: int = 0
@@ -52,29 +52,31 @@ class Cluster:
     steps: int = 0
     rewound: list[int] = field(default_factory=list)
 
-    def remembered(self, partition: int) -> Memory | None:
-        return Memory.of(unpack(packed) for packed in self.changelog.get(partition, []))
+    def read_changelog(self, partition: int) -> RecoveryPoint | None:
+        return RecoveryPoint.from_entries(
+            decode_entry(packed) for packed in self.changelog.get(partition, [])
+        )
 
-    def remember(self, partition: int, entry: Snapshot | Step) -> None:
+    def append_to_changelog(self, partition: int, entry: Checkpoint | LogEntry) -> None:
         self._step()
-        self.changelog.setdefault(partition, []).append(entry.pack())
+        self.changelog.setdefault(partition, []).append(entry.encode())
 
-    def records(self, topic: str, partition: int, first: int, last: int) -> list[Arrived]:
+    def read_records(self, topic: str, partition: int, first: int, last: int) -> list[ConsumerRecord]:
         return [one for one in self.arrived if first <= one.offset <= last]
 
-    def oldest_from(self, topic: str, partition: int, offset: int) -> int | None:
+    def first_offset_from(self, topic: str, partition: int, offset: int) -> int | None:
         return next((one.offset for one in self.arrived if one.offset >= offset), None)
 
     async def rewind(self, topic: str, partition: int, offset: int) -> None:
         self.rewound.append(offset)
 
-    def owned(self, partition: int) -> bool:
+    def owns(self, partition: int) -> bool:
         return True
 
-    def epoch(self) -> int:
+    def generation(self) -> int:
         return 1
 
-    def deliver(self, messages: Iterable[Outgoing]) -> None:
+    def deliver(self, messages: Iterable[ProducerRecord]) -> None:
         self._step()
         if self.refuse:
             self.refuse -= 1
@@ -102,10 +104,10 @@ class Totals(WithoutEffects):
     """Adds numbers up, and says each new total."""
 
     name = "totals"
-    steps = 3
+    checkpoint_interval = 3
     topics = (topics.LABELS,)
 
-    def fresh(self) -> list[int]:
+    def initial_state(self) -> list[int]:
         return []
 
     def dump(self, state: list[int]) -> bytes:
@@ -114,8 +116,8 @@ class Totals(WithoutEffects):
     def load(self, data: bytes) -> list[int]:
         return list(orjson.loads(data))
 
-    def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
-        said: list[Emitted] = []
+    def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
+        said: list[Output] = []
         for record in chunk.records:
             state.append(int(record.value or b""))
             sentence = str(sum(state))
@@ -132,18 +134,18 @@ class Looking(Totals):
             str(sum(state) + total) for total in accumulate(int(one.value or b"") for one in chunk.records)
         ]
 
-    def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
         said = super().handle(state, chunk)
         assert chunk.resolved in (None, [one.sentence for one in said if isinstance(one, AlertRaised)])
         return said if chunk.resolved else []
 
 
-def records(values: Iterable[bytes], first: int = 0) -> list[Arrived]:
-    return [Arrived(first + n, 0, None, value, {}) for n, value in enumerate(values)]
+def records(values: Iterable[bytes], first: int = 0) -> list[ConsumerRecord]:
+    return [ConsumerRecord(first + n, 0, None, value, {}) for n, value in enumerate(values)]
 
 
-def worker(cluster: Cluster, agent: Totals | None = None) -> Loop[list[int]]:
-    return Loop(agent or Totals(), KAFKA, cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
+def worker(cluster: Cluster, agent: Totals | None = None) -> AgentRunner[list[int]]:
+    return AgentRunner(agent or Totals(), KAFKA, cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
 
 
 def run(cluster: Cluster, chunks: Iterable[Chunk], agent: Totals | None = None) -> None:
@@ -152,7 +154,7 @@ def run(cluster: Cluster, chunks: Iterable[Chunk], agent: Totals | None = None) 
         for chunk in chunks:
             known = {one.offset for one in cluster.arrived}
             cluster.arrived += [one for one in chunk.records if one.offset not in known]
-            await loop.consume(chunk)
+            await loop.process(chunk)
 
     asyncio.run(main())
 
@@ -161,7 +163,7 @@ def remembered(cluster: Cluster) -> list[int]:
     """The state that a new worker finds."""
 
     class Watching(Totals):
-        def outstanding(self, state: object) -> Mapping[str, object]:
+        def pending_effects(self, state: object) -> Mapping[str, object]:
             found.append(list(state))  # type: ignore[call-overload]
             return {}
 
@@ -170,7 +172,7 @@ def remembered(cluster: Cluster) -> list[int]:
     return found[-1]
 
 
-async def _resume(loop: Loop[list[int]]) -> None:
+async def _resume(loop: AgentRunner[list[int]]) -> None:
     await loop.resume(0)
 
 
@@ -218,7 +220,7 @@ def test_a_record_that_breaks_the_handler_is_parked_and_stops_nobody_else() -> N
 
 def test_what_a_handler_changed_before_it_broke_is_not_kept() -> None:
     class Hasty(Totals):
-        def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+        def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
             state.append(1000)
             said = super().handle(state, chunk)
             state.remove(1000)
@@ -249,7 +251,7 @@ def test_a_temporary_trouble_is_waited_out_without_a_dead_letter() -> None:
     class Moody(Totals):
         troubles = 2
 
-        def handle(self, state: list[int], chunk: Chunk) -> list[Emitted]:
+        def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
             said = super().handle(state, chunk)
             if self.troubles:
                 self.troubles -= 1
@@ -285,15 +287,15 @@ def test_a_record_that_breaks_the_resolving_is_parked_and_stops_nobody_else() ->
 
 def test_a_repeated_message_of_an_agent_is_recognised_by_source_and_seq() -> None:
     signed = {"source": "joining/0/abc", "seq": "1"}
-    once = [Arrived(0, 0, None, b"5", signed), Arrived(1, 0, None, b"5", signed)]
+    once = [ConsumerRecord(0, 0, None, b"5", signed), ConsumerRecord(1, 0, None, b"5", signed)]
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, once[:1]), Chunk("labels", 0, once[1:])])
     assert cluster.said() == ["5"]
 
 
 def test_a_message_and_its_repetition_in_one_chunk_are_applied_once() -> None:
-    def said(offset: int, seq: int) -> Arrived:
-        return Arrived(offset, 0, None, b"%d" % seq, {"source": "joining/0/abc", "seq": f"{seq}"})
+    def said(offset: int, seq: int) -> ConsumerRecord:
+        return ConsumerRecord(offset, 0, None, b"%d" % seq, {"source": "joining/0/abc", "seq": f"{seq}"})
 
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, [said(0, 5), said(1, 6), said(2, 5), said(3, 6), said(4, 7)])])
@@ -306,17 +308,17 @@ class Effects(Totals):
     def __init__(self) -> None:
         self.performed: list[object] = []
 
-    def outstanding(self, state: object) -> Mapping[str, object]:
+    def pending_effects(self, state: object) -> Mapping[str, object]:
         return {str(number): number for number in state if number < 100}  # type: ignore[attr-defined]
 
-    async def perform(self, effect: object) -> list[Emitted]:
+    async def perform(self, effect: object) -> list[Output]:
         self.performed.append(effect)
         return []
 
 
 async def test_after_a_restart_what_the_state_asks_for_is_performed_again_without_a_new_record() -> None:
     cluster, first, second = Cluster(), Effects(), Effects()
-    await worker(cluster, first).consume(Chunk("labels", 0, records([b"7"])))
+    await worker(cluster, first).process(Chunk("labels", 0, records([b"7"])))
     await asyncio.sleep(0)
     assert first.performed == [7]
     await worker(cluster, second).resume(0)
@@ -326,17 +328,17 @@ async def test_after_a_restart_what_the_state_asks_for_is_performed_again_withou
 
 async def test_an_effect_that_runs_is_not_started_twice() -> None:
     class Endless(Effects):
-        async def perform(self, effect: object) -> list[Emitted]:
+        async def perform(self, effect: object) -> list[Output]:
             self.performed.append(effect)
             await asyncio.Event().wait()
             return []
 
     agent = Endless()
     loop = worker(Cluster(), agent)
-    await loop.consume(Chunk("labels", 0, records([b"7"])))
-    await loop.consume(Chunk("labels", 0, records([b"8"], first=1)))
+    await loop.process(Chunk("labels", 0, records([b"7"])))
+    await loop.process(Chunk("labels", 0, records([b"8"], first=1)))
     await asyncio.sleep(0)
-    loop.forget_all()
+    loop.release_all()
     assert agent.performed == [7, 8]
 
 
@@ -346,7 +348,7 @@ async def test_an_effect_counts_as_being_performed_until_it_has_ended_or_is_canc
     class Waiting(Effects):
         name = "waiting"
 
-        async def perform(self, effect: object) -> list[Emitted]:
+        async def perform(self, effect: object) -> list[Output]:
             await done.wait()
             return []
 
@@ -354,10 +356,10 @@ async def test_an_effect_counts_as_being_performed_until_it_has_ended_or_is_canc
         return REGISTRY.get_sample_value("driftloop_effects_performing", {"agent": "waiting"})
 
     loop, other = worker(Cluster(), Waiting()), worker(Cluster(), Waiting())
-    await loop.consume(Chunk("labels", 0, records([b"7"])))
-    await other.consume(Chunk("labels", 0, records([b"8"])))
+    await loop.process(Chunk("labels", 0, records([b"7"])))
+    await other.process(Chunk("labels", 0, records([b"8"])))
     assert performing() == 2
-    other.forget_all()
+    other.release_all()
     await asyncio.sleep(0.01)
     assert performing() == 1
     done.set()
@@ -375,13 +377,22 @@ def test_a_memory_is_found_again_from_its_base_and_the_steps_after_it(values: li
 def test_only_each_nth_entry_holds_the_whole_state() -> None:
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1"], first=n)) for n in range(8)])
-    assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot", "Step"]
+    assert kinds(cluster) == [
+        "Checkpoint",
+        "LogEntry",
+        "LogEntry",
+        "Checkpoint",
+        "LogEntry",
+        "LogEntry",
+        "Checkpoint",
+        "LogEntry",
+    ]
 
 
 class Seldom(Totals):
     """Writes its state, of so many bytes, as seldom as bytes allow."""
 
-    steps = MANY_STEPS
+    checkpoint_interval = MAX_LOG_ENTRIES
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -395,29 +406,48 @@ def sized(value: int, size: int, offset: int) -> Chunk:
 
 
 def kinds(cluster: Cluster) -> list[str]:
-    return [type(unpack(packed)).__name__ for packed in cluster.changelog[0]]
+    return [type(decode_entry(packed)).__name__ for packed in cluster.changelog[0]]
 
 
 def test_a_state_is_written_again_after_about_as_many_bytes_as_it_has() -> None:
     cluster = Cluster()
-    run(cluster, [sized(1, LEAST_BYTES * 2 // 5, n) for n in range(12)], Seldom(2 * LEAST_BYTES))
-    assert kinds(cluster) == ["Snapshot", *["Step"] * 4, "Snapshot", *["Step"] * 4, "Snapshot", "Step"]
+    run(
+        cluster,
+        [sized(1, MIN_CHECKPOINT_BYTES * 2 // 5, n) for n in range(12)],
+        Seldom(2 * MIN_CHECKPOINT_BYTES),
+    )
+    assert kinds(cluster) == [
+        "Checkpoint",
+        *["LogEntry"] * 4,
+        "Checkpoint",
+        *["LogEntry"] * 4,
+        "Checkpoint",
+        "LogEntry",
+    ]
 
 
 def test_a_small_state_is_not_written_with_each_small_chunk_nor_a_huge_one_never() -> None:
     small, huge = Cluster(), Cluster()
     run(small, [sized(1, 1000, n) for n in range(500)], Seldom(10))
-    run(huge, [sized(1, MOST_BYTES // 4, n) for n in range(6)], Seldom(2 * MOST_BYTES))
-    assert kinds(small) == ["Snapshot", *["Step"] * 499]
-    assert kinds(huge) == ["Snapshot", "Step", "Step", "Step", "Snapshot", "Step"]
+    run(huge, [sized(1, MAX_CHECKPOINT_BYTES // 4, n) for n in range(6)], Seldom(2 * MAX_CHECKPOINT_BYTES))
+    assert kinds(small) == ["Checkpoint", *["LogEntry"] * 499]
+    assert kinds(huge) == ["Checkpoint", "LogEntry", "LogEntry", "LogEntry", "Checkpoint", "LogEntry"]
 
 
 def test_what_passed_before_a_crash_counts_after_it() -> None:
     """Else a worker that dies again and again would have ever more to handle again."""
     cluster = Cluster()
     for n in range(7):
-        run(cluster, [sized(1, LEAST_BYTES * 2 // 5, n)], Seldom(10))
-    assert kinds(cluster) == ["Snapshot", "Step", "Step", "Snapshot", "Step", "Step", "Snapshot"]
+        run(cluster, [sized(1, MIN_CHECKPOINT_BYTES * 2 // 5, n)], Seldom(10))
+    assert kinds(cluster) == [
+        "Checkpoint",
+        "LogEntry",
+        "LogEntry",
+        "Checkpoint",
+        "LogEntry",
+        "LogEntry",
+        "Checkpoint",
+    ]
     assert remembered(cluster) == [1] * 7
 
 
@@ -433,53 +463,56 @@ def test_records_that_retention_took_are_not_waited_for() -> None:
     assert (cluster.rewound, cluster.said()) == ([], ["5"])
 
 
-def step(number: int, epoch: int, word: str = "") -> Step:
-    return Step(epoch, number, "labels", number, number, number, [Outgoing("alerts", word, b"")])
+def step(number: int, epoch: int, word: str = "") -> LogEntry:
+    return LogEntry(epoch, number, "labels", number, number, number, [ProducerRecord("alerts", word, b"")])
 
 
-def base(number: int, epoch: int) -> Snapshot:
-    return Snapshot("b", b"", number=number, epoch=epoch)
+def base(number: int, epoch: int) -> Checkpoint:
+    return Checkpoint("b", b"", number=number, epoch=epoch)
 
 
-def words(memory: Memory | None) -> list[str]:
+def words(memory: RecoveryPoint | None) -> list[str]:
     assert memory is not None
-    return [one.outbox[0].key for one in memory.steps]
+    return [one.outbox[0].key for one in memory.entries]
 
 
 def test_a_late_write_of_a_former_owner_does_not_count() -> None:
-    late: list[Snapshot | Step] = [
+    late: list[Checkpoint | LogEntry] = [
         base(0, 1),
         step(1, 1, "a"),
         step(2, 2, "b"),
         step(2, 1, "late"),
         step(3, 2, "c"),
     ]
-    assert words(Memory.of(late)) == ["a", "b", "c"]
+    assert words(RecoveryPoint.from_entries(late)) == ["a", "b", "c"]
 
 
 def test_what_a_new_owner_writes_replaces_what_the_former_one_wrote_after_it_had_lost_the_partition() -> None:
-    late: list[Snapshot | Step] = [
+    late: list[Checkpoint | LogEntry] = [
         base(0, 1),
         step(1, 1, "a"),
         step(2, 1, "late"),
         step(2, 2, "b"),
         step(3, 2, "c"),
     ]
-    assert words(Memory.of(late)) == ["a", "b", "c"]
+    assert words(RecoveryPoint.from_entries(late)) == ["a", "b", "c"]
 
 
 def test_an_entry_that_was_written_twice_counts_once() -> None:
-    assert words(Memory.of([base(0, 1), step(1, 1, "a"), step(1, 1, "a")])) == ["a"]
-    assert words(Memory.of([base(0, 1), step(1, 1, "a"), base(0, 1), step(2, 1, "b")])) == ["a", "b"]
+    assert words(RecoveryPoint.from_entries([base(0, 1), step(1, 1, "a"), step(1, 1, "a")])) == ["a"]
+    assert words(RecoveryPoint.from_entries([base(0, 1), step(1, 1, "a"), base(0, 1), step(2, 1, "b")])) == [
+        "a",
+        "b",
+    ]
 
 
 def test_a_former_owners_base_is_not_taken_for_the_newest_by_who_reads_only_the_end() -> None:
-    assert Memory.of([step(7, 2), step(8, 2), base(5, 1)]) is None
+    assert RecoveryPoint.from_entries([step(7, 2), step(8, 2), base(5, 1)]) is None
 
 
 @pytest.mark.parametrize("count", [1, 1000])
 def test_an_entry_comes_back_as_it_was(count: int) -> None:
-    outbox = [Outgoing("alerts", f"{n}", b"%d" % n, {"seq": f"{n}"}, partition=n) for n in range(count)]
-    snapshot = Snapshot("b", b"\x00state", {"labels": 5}, {"a>labels": 3}, count, outbox, 2, 3, 1)
-    assert unpack(snapshot.pack()) == snapshot
-    assert unpack(step(7, 3, "a").pack()) == step(7, 3, "a")
+    outbox = [ProducerRecord("alerts", f"{n}", b"%d" % n, {"seq": f"{n}"}, partition=n) for n in range(count)]
+    snapshot = Checkpoint("b", b"\x00state", {"labels": 5}, {"a>labels": 3}, count, outbox, 2, 3, 1)
+    assert decode_entry(snapshot.encode()) == snapshot
+    assert decode_entry(step(7, 3, "a").encode()) == step(7, 3, "a")

@@ -177,7 +177,7 @@ def test_the_page_outlives_its_broker_and_goes_on_with_the_next(tmp_path: Path) 
         with EmbeddedBroker.start(tmp_path / "second", port=int(first.bootstrap.split(":")[1])):
             admin.create_topics(page.kafka)
             with Publisher(page.kafka) as fresh:  # the old one's idempotence ended with the old broker
-                fresh.deliver(fresh.outgoing(event) for event in narrator.calm(1))
+                fresh.deliver(fresh.event_record(event) for event in narrator.calm(1))
             caught_up(page, len(told) + 2)
 
 

@@ -18,7 +18,7 @@ from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
 
 Seen = TypeVar("Seen")
@@ -34,7 +34,7 @@ class Running:
 
     def tell(self, events: Iterable[AnyEvent]) -> None:
         """Publish and wait until the broker has them."""
-        self.publisher.deliver(self.publisher.outgoing(event) for event in events)
+        self.publisher.deliver(self.publisher.event_record(event) for event in events)
 
     def park(self, letter: DeadLetter) -> None:
         """Put a dead letter on its topic."""
@@ -42,7 +42,7 @@ class Running:
 
     def raw(self, topic: topics.Topic, value: bytes) -> None:
         """Put any bytes on a topic."""
-        self.publisher.deliver([Outgoing(topics.name_of(topic, self.kafka), "key", value)])
+        self.publisher.deliver([ProducerRecord(topics.name_of(topic, self.kafka), "key", value)])
 
     def ask(self, path: str) -> httpx.Response:
         """GET from the page's server."""

@@ -18,7 +18,7 @@ from driftloop.schemas.events import ColumnsChanged
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
@@ -35,7 +35,7 @@ class Loop:
         folder_reader.save(folder, "flights", "1", fitted(), Profile.of(features, rng.random(10_000)))
         registry = FolderReader(folder)
         self._stages = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
-        self._memories = [agent.dump(agent.fresh()) for agent in self._stages]  # type: ignore[arg-type]
+        self._memories = [agent.dump(agent.initial_state()) for agent in self._stages]  # type: ignore[arg-type]
         self._offset = 0
 
     def told(self, chunks: int, features: Mapping[str, list[Any]]) -> list[ColumnsChanged]:
@@ -59,7 +59,7 @@ class Loop:
 
     def _handled(self, stage: int, topic: str, *messages: Any) -> list[Any]:
         agent: Any = self._stages[stage]
-        records = [Arrived(self._offset, 1, None, codec.encode(one), {}) for one in messages]
+        records = [ConsumerRecord(self._offset, 1, None, codec.encode(one), {}) for one in messages]
         state = agent.load(self._memories[stage])
         follows: list[Any] = agent.handle(state, Chunk(topic, 0, records))
         self._memories[stage] = agent.dump(state)

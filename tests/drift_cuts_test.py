@@ -21,7 +21,7 @@ from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
@@ -93,8 +93,8 @@ class Stages:
     def __init__(self, reader: FolderReader) -> None:
         self.first, self.drift = SummarisingAgent(reader), DriftAgent(reader, SHARP)
         self.performance = PerformanceAgent(reader, PerformanceSettings())
-        self.binned, self.state = self.first.fresh(), self.drift.fresh()
-        self.estimated = self.performance.fresh()
+        self.binned, self.state = self.first.initial_state(), self.drift.initial_state()
+        self.estimated = self.performance.initial_state()
         self.offset = self.summarised = 0
 
     def feed(self, messages: Iterable[PredictionBatch]) -> list[DriftSummary]:
@@ -118,9 +118,9 @@ class Stages:
         self.state = self.drift.load(self.drift.dump(self.state))
         self.estimated = self.performance.load(self.performance.dump(self.estimated))
 
-    def _arrived(self, body: bytes) -> Arrived:
+    def _arrived(self, body: bytes) -> ConsumerRecord:
         self.offset += 1
-        return Arrived(self.offset, 1, None, body, {})
+        return ConsumerRecord(self.offset, 1, None, body, {})
 
 
 def told(

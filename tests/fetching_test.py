@@ -14,13 +14,13 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
-from driftloop.streams.backlog import Backlogs
+from driftloop.streams.backlog import BacklogMonitor
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
 from driftloop.streams.processing.faust_transport import AHEAD, FETCH_BYTES, FETCH_WAIT_MS
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Chunk, Outgoing
-from driftloop.streams.routes import Emitted
+from driftloop.streams.records import Chunk, ProducerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 
@@ -34,7 +34,7 @@ class Held(WithoutEffects):
     def __init__(self) -> None:
         self.chunks: list[int] = []
 
-    def fresh(self) -> None:
+    def initial_state(self) -> None:
         pass
 
     def dump(self, state: None) -> bytes:
@@ -43,7 +43,7 @@ class Held(WithoutEffects):
     def load(self, data: bytes) -> None:
         pass
 
-    def handle(self, state: None, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: None, chunk: Chunk) -> list[Output]:
         self.tried = True
         if not self.free:
             raise Unavailable("held")
@@ -80,9 +80,9 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-def label(kafka: KafkaSettings, number: int) -> Outgoing:
+def label(kafka: KafkaSettings, number: int) -> ProducerRecord:
     value = codec.encode(Label(model="m", id=f"id-{number}", at=number, label=1.0))
-    return Outgoing(topics.name_of(topics.LABELS, kafka), f"id-{number}", value, {}, 0)
+    return ProducerRecord(topics.name_of(topics.LABELS, kafka), f"id-{number}", value, {}, 0)
 
 
 async def test_what_comes_while_an_agent_is_busy_comes_as_a_few_large_chunks(
@@ -119,7 +119,7 @@ async def test_a_partition_that_is_read_again_is_committed_and_read_on(
     held.free = True
     app.consumer.scheduler.size = 1  # each record is a chunk
     place = (topics.name_of(topics.LABELS, kafka), 0)
-    backlogs = Backlogs(kafka, [held.name])
+    backlogs = BacklogMonitor(kafka, [held.name])
 
     async def committed(records: int) -> None:
         await until(lambda: backlogs.offsets()[0].get(held.name, {}).get(place) == records)

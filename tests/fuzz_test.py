@@ -25,7 +25,7 @@ from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from tests import serving_rig as rig
 from tests.chaos.accounts import ORPHAN, RECORD, Once
 from tests.chaos.mutations import HEADERS, KEYS, broken, golden
@@ -163,7 +163,7 @@ def test_each_of_ten_thousand_broken_messages_is_accepted_by_the_schemas_or_park
 ) -> None:
     good = send(settings, MESSAGES, chaos_seed)
     found = Found()
-    with Reader(settings.kafka, [*GROUND, topics.DEAD_LETTERS]) as reader:
+    with TopicReader(settings.kafka, [*GROUND, topics.DEAD_LETTERS]) as reader:
         once, news = Once(reader), time.monotonic()
         while time.monotonic() - news < PATIENCE:
             if found.take(once):

@@ -13,7 +13,7 @@ from driftloop.schemas.dead_letters import KEPT_BYTES
 from driftloop.schemas.records import FeatureBatch, FeatureRow
 from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher, TooLarge
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests.chaos import trial
 from tests.chaos.accounts import Accounts
@@ -107,7 +107,7 @@ def test_a_message_of_ten_megabytes_is_refused_by_our_own_publisher_and_the_next
         with pytest.raises(TooLarge, match=r"'huge' of model 'churn' is too large: 10,000,110 bytes"):
             publisher.publish(huge)
         publisher.publish(huge.model_copy(update={"id": "small", "features": {}}))
-    with Reader(system.settings.kafka, [topics.FEATURES]) as reader:
+    with TopicReader(system.settings.kafka, [topics.FEATURES]) as reader:
         found = []
         while not reader.caught_up:
             found += [message.key() for _, message in reader.poll(0.2)]

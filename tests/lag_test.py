@@ -21,11 +21,11 @@ from driftloop.schemas.settings import KafkaSettings, MetricsSettings, Publisher
 from driftloop.streams import admin, topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
-from driftloop.streams.processing.lag import PATIENCE, Alarm, Behind, Lag
+from driftloop.streams.processing.lag import PATIENCE, LagAlarm, LagTracker, PartitionLag
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
+from driftloop.streams.topic_reader import TopicReader
 
 PLACE = ("labels", 0)
 
@@ -33,75 +33,75 @@ PLACE = ("labels", 0)
 def chunk(first: int, last: int, written: float) -> Chunk:
     """Offsets `first` to `last`, all written at `written` (seconds)."""
     millis = int(written * 1000)
-    return Chunk("labels", 0, [Arrived(o, millis, None, b"", {}) for o in range(first, last + 1)])
+    return Chunk("labels", 0, [ConsumerRecord(o, millis, None, b"", {}) for o in range(first, last + 1)])
 
 
 def test_nobody_is_behind_before_anything_arrived() -> None:
-    assert Lag().look({PLACE: 100}, 50.0) == {}
+    assert LagTracker().measure({PLACE: 100}, 50.0) == {}
 
 
 def test_a_chunk_in_hand_is_not_done() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    assert lag.look({PLACE: 100}, 50.0) == {PLACE: Behind(90, 10.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    assert lag.measure({PLACE: 100}, 50.0) == {PLACE: PartitionLag(90, 10.0)}
 
 
 def test_a_chunk_in_hand_counts_although_no_end_is_known() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    assert lag.look({PLACE: None}, 50.0) == {PLACE: Behind(10, 10.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    assert lag.measure({PLACE: None}, 50.0) == {PLACE: PartitionLag(10, 10.0)}
 
 
 def test_who_has_done_everything_is_not_behind_however_old_it_was() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    lag.finished(chunk(10, 19, written=40), end=20)
-    assert lag.look({PLACE: 20}, 5000.0) == {PLACE: Behind(0, 0.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    lag.finish_chunk(chunk(10, 19, written=40), end=20)
+    assert lag.measure({PLACE: 20}, 5000.0) == {PLACE: PartitionLag(0, 0.0)}
 
 
 def test_within_a_backlog_the_next_record_is_as_old_as_the_last_one() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    lag.finished(chunk(10, 19, written=40), end=30)
-    assert lag.look({PLACE: 30}, 100.0) == {PLACE: Behind(10, 60.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    lag.finish_chunk(chunk(10, 19, written=40), end=30)
+    assert lag.measure({PLACE: 30}, 100.0) == {PLACE: PartitionLag(10, 60.0)}
 
 
 def test_a_record_after_a_long_silence_is_as_old_as_we_know_of_it() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    lag.finished(chunk(10, 19, written=40), end=20)
-    assert lag.look({PLACE: 21}, 5000.0) == {PLACE: Behind(1, 0.0)}
-    assert lag.look({PLACE: 21}, 5007.0) == {PLACE: Behind(1, 7.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    lag.finish_chunk(chunk(10, 19, written=40), end=20)
+    assert lag.measure({PLACE: 21}, 5000.0) == {PLACE: PartitionLag(1, 0.0)}
+    assert lag.measure({PLACE: 21}, 5007.0) == {PLACE: PartitionLag(1, 7.0)}
 
 
 def test_the_oldest_of_several_chunks_in_hand_counts() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    lag.began(chunk(20, 29, written=44), now=50)
-    assert lag.look({PLACE: 25}, 50.0) == {PLACE: Behind(20, 10.0)}
-    lag.finished(chunk(10, 19, written=40), end=25)
-    assert lag.look({PLACE: 25}, 50.0) == {PLACE: Behind(10, 6.0)}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    lag.start_chunk(chunk(20, 29, written=44), now=50)
+    assert lag.measure({PLACE: 25}, 50.0) == {PLACE: PartitionLag(20, 10.0)}
+    lag.finish_chunk(chunk(10, 19, written=40), end=25)
+    assert lag.measure({PLACE: 25}, 50.0) == {PLACE: PartitionLag(10, 6.0)}
 
 
 def test_a_backlog_is_known_before_any_of_it_arrives() -> None:
-    lag = Lag()
-    lag.starts(PLACE, 40)
-    assert lag.look({PLACE: 100}, 50.0) == {PLACE: Behind(60, 0.0)}
+    lag = LagTracker()
+    lag.assign(PLACE, 40)
+    assert lag.measure({PLACE: 100}, 50.0) == {PLACE: PartitionLag(60, 0.0)}
 
 
 def test_a_partition_that_went_to_another_worker_is_forgotten() -> None:
-    lag = Lag()
-    lag.began(chunk(10, 19, written=40), now=50)
-    assert lag.look({}, 60.0) == {}
-    assert lag.look({PLACE: 100}, 60.0) == {}
+    lag = LagTracker()
+    lag.start_chunk(chunk(10, 19, written=40), now=50)
+    assert lag.measure({}, 60.0) == {}
+    assert lag.measure({PLACE: 100}, 60.0) == {}
 
 
-def alarm() -> Alarm:
-    return Alarm("joining", "labels", partitions=4, limit=60, worker="w")
+def alarm() -> LagAlarm:
+    return LagAlarm("joining", "labels", partitions=4, limit=60, worker="w")
 
 
-def looks(one: Alarm, seconds: list[float]) -> list[AlertRaised]:
-    said = [one.advance({2: Behind(1234, late)}, 1000.0 + at) for at, late in enumerate(seconds)]
+def looks(one: LagAlarm, seconds: list[float]) -> list[AlertRaised]:
+    said = [one.update({2: PartitionLag(1234, late)}, 1000.0 + at) for at, late in enumerate(seconds)]
     return [alert for alert in said if alert is not None]
 
 
@@ -129,7 +129,7 @@ def test_it_is_over_at_half_the_limit_and_may_begin_again() -> None:
 def test_partitions_that_move_away_end_the_alarm_and_say_why() -> None:
     one = alarm()
     looks(one, [120.0] * PATIENCE)
-    over = one.advance({}, 2000.0)
+    over = one.update({}, 2000.0)
     assert over is not None
     assert "handed to other workers what it read of labels" in over.sentence
 
@@ -141,7 +141,7 @@ class Waiting(WithoutEffects):
     topics = (topics.DRIFT,)
     back = False
 
-    def fresh(self) -> None:
+    def initial_state(self) -> None:
         pass
 
     def dump(self, state: None) -> bytes:
@@ -150,13 +150,13 @@ class Waiting(WithoutEffects):
     def load(self, data: bytes) -> None:
         pass
 
-    def handle(self, state: None, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: None, chunk: Chunk) -> list[Output]:
         if not self.back:
             raise Unavailable("away")
         return []
 
 
-async def heard(reader: Reader, enough: Callable[[list[AlertRaised]], bool]) -> list[AlertRaised]:
+async def heard(reader: TopicReader, enough: Callable[[list[AlertRaised]], bool]) -> list[AlertRaised]:
     """Alerts so far, once there are enough."""
     said: list[AlertRaised] = []
     deadline = time.monotonic() + 60
@@ -166,7 +166,7 @@ async def heard(reader: Reader, enough: Callable[[list[AlertRaised]], bool]) -> 
     return said
 
 
-def events(reader: Reader) -> list[object]:
+def events(reader: TopicReader) -> list[object]:
     return list(reader.events(0.3))
 
 
@@ -177,7 +177,7 @@ async def test_an_agent_that_stands_still_raises_the_alarm_and_catching_up_ends_
     kafka = kafka_settings.model_copy(update={"max_lag_seconds": 0.5})
     admin.create_topics(kafka)
     agent = Waiting()
-    with Publisher(kafka) as publisher, Reader(kafka, [topics.ALERTS]) as reader:
+    with Publisher(kafka) as publisher, TopicReader(kafka, [topics.ALERTS]) as reader:
         for number in range(3):
             publisher.publish_event(
                 DriftDetected(

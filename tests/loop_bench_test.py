@@ -21,7 +21,7 @@ from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.events import RolloutPromoted, RolloutStarted
 from driftloop.schemas.settings import KafkaSettings, TrainingSettings
 from driftloop.streams import admin, routes, topics
-from driftloop.streams.processing.checkpoints import signed
+from driftloop.streams.processing.checkpoints import with_sequence
 from driftloop.streams.producer.publisher import Publisher
 
 SEED = 7
@@ -154,10 +154,10 @@ def test_the_system_is_at_rest_when_nothing_waits_and_nothing_is_performed(
 def test_a_record_that_an_agent_published_twice_arrives_once(kafka_settings: KafkaSettings) -> None:
     admin.create_topics(kafka_settings)
     started = RolloutStarted(id="a", at=1, model="m", rollout="r", version="2", stable="1", steps=[10])
-    message = signed(routes.outgoing(started, kafka_settings), "deployment/0/b", 1)
+    message = with_sequence(routes.producer_record(started, kafka_settings), "deployment/0/b", 1)
     tail = Tail(kafka_settings, [topics.DEPLOYMENT])
     with Publisher(kafka_settings) as publisher:
-        publisher.deliver([message, message, signed(message, "deployment/0/b", 2)])
+        publisher.deliver([message, message, with_sequence(message, "deployment/0/b", 2)])
     events = []
     while tail.arrived[topics.DEPLOYMENT.name] < 2:
         events += tail.read(0.2)

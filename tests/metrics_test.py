@@ -16,10 +16,10 @@ from driftloop.mlops_core.data.join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.streams.clients import QUIET_SECONDS, Seldom
-from driftloop.streams.metrics import Histogram
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.clients import QUIET_SECONDS, RateLimit
+from driftloop.streams.metrics import ColumnHistogram
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from tests.agents_test import NOBODY
 from tests.consume_test import Cluster, worker
@@ -45,7 +45,7 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
 
 def test_a_column_is_counted_as_prometheus_own_histogram_counts_its_values(seed: int) -> None:
     generator, ours, theirs = np.random.default_rng(seed), CollectorRegistry(), CollectorRegistry()
-    own = Histogram("delay", "How late", BOUNDS)
+    own = ColumnHistogram("delay", "How late", BOUNDS)
     ours.register(own)
     other = PrometheusHistogram("delay", "How late", ["model"], buckets=BOUNDS, registry=theirs)
     for _ in range(5):
@@ -63,7 +63,7 @@ class Remembering(JoiningAgent):
         super().__init__(NOBODY, settings)
         self.handled: list[str] = []
 
-    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: LabelJoin, chunk: Chunk) -> list[Output]:
         self.handled.append(chunk.topic)
         return super().handle(state, chunk)
 
@@ -75,7 +75,11 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
     )
     labels = LabelBatch(model=model, ids=ids, at=[7, 8], labels=[1.0, 0.0])
     chunks = [
-        Chunk(topic, 0, [Arrived(0, 0, None, codec.encode(one), {}), Arrived(1, 0, None, b"no JSON", {})])
+        Chunk(
+            topic,
+            0,
+            [ConsumerRecord(0, 0, None, codec.encode(one), {}), ConsumerRecord(1, 0, None, b"no JSON", {})],
+        )
         for topic, one in (("predictions", batch), ("labels", labels))
     ]
     cluster = Cluster()
@@ -91,7 +95,7 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
     async def handle() -> None:
         loop = worker(cluster, JoiningAgent(NOBODY, PerformanceSettings()))  # type: ignore[arg-type]  # another state
         for chunk in chunks:
-            await loop.consume(chunk)
+            await loop.process(chunk)
 
     async def restart() -> None:
         agent = Remembering(PerformanceSettings())
@@ -108,7 +112,7 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
 
 def said(lines: list[tuple[float, str, str]]) -> list[str]:
     """What passes of librdkafka's lines: (second, kind, what)."""
-    passed, seldom = [], Seldom()
+    passed, seldom = [], RateLimit()
     for second, kind, what in lines:
         arguments = (kind, "rdkafka#producer-1", what)
         record = logging.LogRecord("kafka", logging.ERROR, "", 0, "%s [%s] %s", arguments, None)
@@ -137,7 +141,7 @@ def test_another_broker_and_another_kind_of_trouble_are_news_at_once() -> None:
 
 def test_a_line_that_is_not_librdkafkas_passes() -> None:
     record = logging.LogRecord("kafka", logging.INFO, "", 0, "a plain sentence", None, None)
-    seldom = Seldom()
+    seldom = RateLimit()
     assert all(seldom.filter(record) for _ in range(3))
 
 
@@ -146,11 +150,11 @@ def test_a_record_that_two_agents_park_is_one_letter_and_counted_by_each() -> No
         named = {"agent": agent, "reason": "malformed"}
         return REGISTRY.get_sample_value("driftloop_parked_total", named) or 0.0
 
-    broken = Chunk("predictions", 0, [Arrived(0, 0, None, b"no JSON", {})])
+    broken = Chunk("predictions", 0, [ConsumerRecord(0, 0, None, b"no JSON", {})])
     letters: list[bytes] = []
     for agent in (JoiningAgent(NOBODY, PerformanceSettings()), SummarisingAgent(NOBODY)):
         cluster, before = Cluster(), counted(agent.name)
-        asyncio.run(worker(cluster, agent).consume(broken))  # type: ignore[arg-type]  # another state
+        asyncio.run(worker(cluster, agent).process(broken))  # type: ignore[arg-type]  # another state
         assert counted(agent.name) == before + 1
         letters += [one.value for one in cluster.published]
     one, other = map(DeadLetter.model_validate_json, letters)

@@ -26,11 +26,11 @@ from driftloop.schemas.records import (
 )
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
-from driftloop.streams.producer.client import Line
-from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.client import ResilientProducer
+from driftloop.streams.producer.partition_counts import PartitionCounts
 from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, TooLarge
-from driftloop.streams.records import Outgoing
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.records import ProducerRecord
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.batches import partition_of
 
@@ -54,7 +54,7 @@ def read(kafka: KafkaSettings, topic: topics.Topic, count: int) -> list[tuple[in
     """(partition, key, value) of what is on the topic, once `count` messages are."""
     found: list[tuple[int, bytes, bytes]] = []
     deadline = time.monotonic() + 20
-    with Reader(kafka, [topic]) as reader:
+    with TopicReader(kafka, [topic]) as reader:
         while len(found) < count and time.monotonic() < deadline:
             found += [(m.partition(), m.key(), m.value()) for _, m in reader.poll(0.2)]
     return found
@@ -126,7 +126,7 @@ def rows_on(kafka: KafkaSettings, topic: topics.Topic, ids: set[str], seconds: f
     found: list[AnyRecord] = []
     missing = set(ids)
     deadline = time.monotonic() + seconds
-    with Reader(kafka, [topic]) as reader:
+    with TopicReader(kafka, [topic]) as reader:
         while missing and time.monotonic() < deadline:
             records = [codec.decode_record(message.value()) for _, message in reader.poll(0.2)]
             found += records
@@ -158,7 +158,7 @@ def test_rows_of_one_id_keep_their_order_whatever_they_travel_with(kafka: KafkaS
             features = {"a": n} if n % 3 else {"a": n, "b": n}
             publisher.publish(FeatureRow(model="m", id=f"id-{n % 7}", at=n, features=features))
     at: dict[str, list[int]] = {}
-    with Reader(kafka, [topics.FEATURES]) as reader:
+    with TopicReader(kafka, [topics.FEATURES]) as reader:
         deadline = time.monotonic() + 20
         while sum(map(len, at.values())) < 300 and time.monotonic() < deadline:
             for _, message in reader.poll(0.2):
@@ -309,13 +309,13 @@ def test_a_publisher_outlives_its_broker_and_goes_on_with_an_empty_one(policy: s
             admin.create_topics(kafka)
             for label in labels(200, 300):
                 publisher.publish(label)
-            publisher.deliver([Outgoing("labels", "id-300", codec.encode(labels(300, 301)[0]))])
+            publisher.deliver([ProducerRecord("labels", "id-300", codec.encode(labels(300, 301)[0]))])
             publisher.close(60)
             rows_on(kafka, topics.LABELS, {f"id-{n}" for n in range(100, 301)})
 
 
 def test_messages_count_as_on_their_way_while_a_new_producer_takes_over(nobody: KafkaSettings) -> None:
-    line = Line(nobody, PublisherSettings())
+    line = ResilientProducer(nobody, PublisherSettings())
     for _ in range(10_000):
         line.send("topic", b"key", b"value")
     seen, over = [len(line)], threading.Event()
@@ -326,7 +326,7 @@ def test_messages_count_as_on_their_way_while_a_new_producer_takes_over(nobody: 
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    line.reopen("asked to")
+    line.replace("asked to")
     over.set()
     watcher.join()
     line.close()
@@ -336,27 +336,27 @@ def test_messages_count_as_on_their_way_while_a_new_producer_takes_over(nobody: 
 def test_partitions_that_were_added_are_noticed(kafka_broker: Broker) -> None:
     kafka = KafkaSettings(bootstrap=kafka_broker.bootstrap, prefix="growing-")
     admin.create_topics(kafka)
-    line = Line(kafka, PublisherSettings())
-    known = Partitions(line.partitions, refresh=0.2)
+    line = ResilientProducer(kafka, PublisherSettings())
+    known = PartitionCounts(line.partition_count, refresh=0.2)
     try:
-        assert known.of("growing-labels", 20) == kafka.data_partitions
+        assert known.count("growing-labels", 20) == kafka.data_partitions
         grown = NewPartitions("growing-labels", kafka.data_partitions + 2)
         client = AdminClient({"bootstrap.servers": kafka.bootstrap})
         for done in client.create_partitions([grown]).values():
             done.result(20)
         deadline = time.monotonic() + 20
-        while known.of("growing-labels") != kafka.data_partitions + 2 and time.monotonic() < deadline:
+        while known.count("growing-labels") != kafka.data_partitions + 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert known.of("growing-labels") == kafka.data_partitions + 2
+        assert known.count("growing-labels") == kafka.data_partitions + 2
     finally:
         known.close()
         line.close()
 
 
 def test_a_topic_that_nobody_can_tell_about_is_waited_for_only_so_long() -> None:
-    known = Partitions(lambda _: None)
+    known = PartitionCounts(lambda _: None)
     began = time.monotonic()
-    assert known.of("labels", 0.1) is None
+    assert known.count("labels", 0.1) is None
     assert time.monotonic() - began < 5
     known.close()
 

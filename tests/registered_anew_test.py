@@ -19,8 +19,8 @@ from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
@@ -52,21 +52,21 @@ def predictions(rows: int, *names: str, version: str = "1", moved: float = 0.0) 
         scores=rng.random(rows).tolist(),
         features={name: rng.normal(moved, size=rows).tolist() for name in names},
     )
-    return Chunk("predictions", 0, [Arrived(0, 1, None, codec.encode(batch), {})])
+    return Chunk("predictions", 0, [ConsumerRecord(0, 1, None, codec.encode(batch), {})])
 
 
 def summaries(registry: FolderReader, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
     agent = SummarisingAgent(registry)
-    [said] = agent.handle(agent.fresh(), predictions(2048, *names, version=version, moved=moved))
+    [said] = agent.handle(agent.initial_state(), predictions(2048, *names, version=version, moved=moved))
     assert isinstance(said, DriftSummary)
-    return Chunk("drift-summaries", 0, [Arrived(0, 1, None, codec.encode(said), {})])
+    return Chunk("drift-summaries", 0, [ConsumerRecord(0, 1, None, codec.encode(said), {})])
 
 
 def test_rows_that_waited_for_others_of_the_former_are_left_behind(
     former: FolderReader, now: FolderReader
 ) -> None:
     before, after = SummarisingAgent(former), SummarisingAgent(now)
-    state = before.fresh()
+    state = before.initial_state()
     before.handle(state, predictions(40, "x"))
     [summary] = after.handle(after.load(before.dump(state)), predictions(70, "x", "y", "z"))
     assert isinstance(summary, DriftSummary)
@@ -75,7 +75,7 @@ def test_rows_that_waited_for_others_of_the_former_are_left_behind(
 
 def test_a_detector_of_the_former_gives_way_to_a_fresh_one(former: FolderReader, now: FolderReader) -> None:
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
-    state = before.fresh()
+    state = before.initial_state()
     before.handle(state, summaries(former, "x"))
     said = after.handle(after.load(before.dump(state)), summaries(now, "x", "y", "z"))
     windows = [one for one in said if isinstance(one, DriftMeasured)]
@@ -86,7 +86,7 @@ def test_summaries_of_the_former_are_parked_and_change_nothing(
     former: FolderReader, now: FolderReader
 ) -> None:
     agent = DriftAgent(now, DriftSettings())
-    state, untouched = agent.fresh(), agent.fresh()
+    state, untouched = agent.initial_state(), agent.initial_state()
     own = summaries(now, "x", "y", "z")
     agent.handle(state, own)
     agent.handle(untouched, own)
@@ -98,7 +98,7 @@ def test_summaries_of_the_former_are_parked_and_change_nothing(
 
 def test_nothing_is_estimated_from_summaries_of_the_former(former: FolderReader, now: FolderReader) -> None:
     agent = PerformanceAgent(now, PerformanceSettings())
-    assert agent.handle(agent.fresh(), summaries(former, "x")) == []
+    assert agent.handle(agent.initial_state(), summaries(former, "x")) == []
 
 
 def drifting(agent: DriftAgent, state: State, registry: FolderReader) -> DriftDetected:
@@ -108,7 +108,7 @@ def drifting(agent: DriftAgent, state: State, registry: FolderReader) -> DriftDe
     return found
 
 
-def ends(said: Sequence[Emitted]) -> list[tuple[str | None, Sequence[str], str]]:
+def ends(said: Sequence[Output]) -> list[tuple[str | None, Sequence[str], str]]:
     resolved = [one for one in said if isinstance(one, DriftResolved)]
     return [(one.caused_by, one.columns, one.sentence) for one in resolved]
 
@@ -117,7 +117,7 @@ def test_drift_of_the_former_is_told_to_be_over_after_a_restart(
     former: FolderReader, now: FolderReader
 ) -> None:
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
-    state = before.fresh()
+    state = before.initial_state()
     found = drifting(before, state, former)
     waiting = after.load(before.dump(state))
     said = after.handle(after.load(after.dump(waiting)), summaries(now, "x", "y", "z"))
@@ -130,7 +130,7 @@ def test_drift_of_the_former_is_told_to_be_over_after_a_restart(
 def test_a_version_that_is_registered_anew_under_way_is_watched_anew(tmp_path: Path) -> None:
     reader = registry(tmp_path, "x")
     agent = DriftAgent(reader, DriftSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     found = drifting(agent, state, reader)
     registry(tmp_path, "x", "y", "z")
     said = agent.handle(state, summaries(reader, "x", "y", "z"))
@@ -144,7 +144,7 @@ def test_drift_of_a_version_that_is_no_longer_registered_is_told_to_be_over(
 ) -> None:
     other = registry(tmp_path / "other", "x", version="2")
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(other, DriftSettings())
-    state = before.fresh()
+    state = before.initial_state()
     found = drifting(before, state, former)
     said = after.handle(after.load(before.dump(state)), summaries(other, "x", version="2"))
     assert ends(said) == [(found.id, ["x"], "version 1 is no longer registered")]
@@ -153,9 +153,9 @@ def test_drift_of_a_version_that_is_no_longer_registered_is_told_to_be_over(
 def test_drift_of_a_version_that_others_have_long_replaced_is_told_to_be_over(tmp_path: Path) -> None:
     reader = registry(tmp_path, "x")
     agent = DriftAgent(reader, DriftSettings())
-    state = agent.fresh()
+    state = agent.initial_state()
     found = drifting(agent, state, reader)
-    said: list[Emitted] = []
+    said: list[Output] = []
     for version in map(str, range(2, KEPT + 2)):
         registry(tmp_path, "x", version=version)
         assert ends(said) == []
@@ -165,7 +165,7 @@ def test_drift_of_a_version_that_others_have_long_replaced_is_told_to_be_over(tm
 
 def test_a_state_from_before_ends_were_told_is_read(former: FolderReader, now: FolderReader) -> None:
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
-    state = before.fresh()
+    state = before.initial_state()
     found = drifting(before, state, former)
     [one] = orjson.loads(before.dump(state))["watched"]
     old = {**one, "detections": {name: told["id"] for name, told in one["detections"].items()}}

@@ -74,7 +74,7 @@ class World:
     def wait_for(self, kind: type[RolloutEvent], version: str, seconds: float = 90.0) -> RolloutEvent:
         """The first event of a kind about a version, while traffic goes on."""
         deadline = time.monotonic() + seconds
-        with topic_reader.Reader(self.stack.settings.kafka) as reader:
+        with topic_reader.TopicReader(self.stack.settings.kafka) as reader:
             while time.monotonic() < deadline:
                 self.traffic(50)
                 for event in reader.events(0.1):
@@ -132,7 +132,7 @@ async def test_a_rollout_whose_agent_is_killed_in_mid_canary_is_finished_by_the_
     world.stack.run("deployment-2", "agents", "run", "deployment")
     ended = world.wait_for(RolloutPromoted, version)
     assert world.failed == 0
-    known = Lineage(topic_reader.everything(world.stack.settings.kafka))
+    known = Lineage(topic_reader.read_all(world.stack.settings.kafka))
     assert known.back(ended)[-1].id == "go"
     assert len(known.of_kind(RolloutPromoted, MODEL)) == 2
     assert not known.of_kind(RolloutRolledBack, MODEL)

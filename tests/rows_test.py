@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.schemas.records import AnyRecord, FeatureRow, Label, Prediction
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import codec, rows
 
 EVENT: dict[str, Any] = {
@@ -36,13 +36,13 @@ BATCH: dict[str, Any] = {
 }
 
 
-def records(*messages: object) -> list[Arrived]:
+def records(*messages: object) -> list[ConsumerRecord]:
     values = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in messages]
-    return [Arrived(offset, 1, None, value, {}) for offset, value in enumerate(values)]
+    return [ConsumerRecord(offset, 1, None, value, {}) for offset, value in enumerate(values)]
 
 
-def decode(*messages: object) -> rows.Decoded:
-    return rows.decode(records(*messages))
+def decode(*messages: object) -> rows.DecodedChunk:
+    return rows.decode_records(records(*messages))
 
 
 def test_events_of_one_model_version_and_set_of_features_are_one_run() -> None:
@@ -78,23 +78,23 @@ def test_a_batch_is_a_run_with_the_place_of_its_record() -> None:
 def test_a_bad_event_costs_its_neighbours_nothing() -> None:
     messages = [{**EVENT, "id": str(n), "score": "?" if n == 7 else n} for n in range(20)]
     found = decode(*messages)
-    assert [one.place for one in found.refused] == [7]
-    assert "score" in found.refused[0].detail
+    assert [one.place for one in found.invalid] == [7]
+    assert "score" in found.invalid[0].detail
     assert [list(run.rows.ids) for run in found.runs] == [[str(n) for n in range(20) if n != 7]]
 
 
 def test_a_bad_row_of_a_batch_is_singled_out_and_the_others_go_on() -> None:
     bad = {**BATCH, "scores": [0.5, None, 1], "at": [1, 2, -3]}
     found = decode(bad)
-    assert [(one.row, one.reason) for one in found.refused] == [(1, "invalid"), (2, "invalid")]
-    assert "scores.1" in found.refused[0].detail
+    assert [(one.row, one.reason) for one in found.invalid] == [(1, "invalid"), (2, "invalid")]
+    assert "scores.1" in found.invalid[0].detail
     assert [list(run.rows.ids) for run in found.runs] == [["a"]]
 
 
 def test_a_bad_row_can_be_mended_and_sent_again_as_a_single_event() -> None:
-    [refused] = decode({**BATCH, "scores": [0.5, None, 1]}).refused
+    [refused] = decode({**BATCH, "scores": [0.5, None, 1]}).invalid
     event = orjson.loads(refused.value or b"")
-    assert codec.record_of({**event, "score": 0.25}) == Prediction(
+    assert codec.validate_record({**event, "score": 0.25}) == Prediction(
         model="m", version="1", id="b", at=2, score=0.25, features={"x": None, "city": None}
     )
 
@@ -113,7 +113,7 @@ def test_a_bad_row_can_be_mended_and_sent_again_as_a_single_event() -> None:
 )
 def test_a_batch_that_is_broken_as_a_whole_is_refused_as_a_whole(broken: dict[str, Any]) -> None:
     found = decode({**BATCH, **broken})
-    assert [(one.place, one.row, one.reason) for one in found.refused] == [(0, None, "invalid")]
+    assert [(one.place, one.row, one.reason) for one in found.invalid] == [(0, None, "invalid")]
     assert found.runs == []
 
 
@@ -132,7 +132,7 @@ def test_a_batch_that_is_broken_as_a_whole_is_refused_as_a_whole(broken: dict[st
 )
 def test_what_cant_be_read_keeps_its_reason(value: bytes, reason: str) -> None:
     found = decode(value, EVENT)
-    assert [(one.place, one.reason) for one in found.refused] == [(0, reason)]
+    assert [(one.place, one.reason) for one in found.invalid] == [(0, reason)]
     assert len(found.runs) == 1
 
 
@@ -228,7 +228,7 @@ def plainly(number: int, record: AnyRecord) -> Iterator[tuple[object, ...]]:
         yield number, record.type, record.model, version, one, at, value, told(features.items())
 
 
-def rowwise(run: rows.Run) -> Iterator[tuple[object, ...]]:
+def rowwise(run: rows.RowRun) -> Iterator[tuple[object, ...]]:
     found: Rows = run.rows
     columns = {name: np.asarray(c, dtype=object).tolist() for name, c in found.features.items()}
     for row, one in enumerate(found.ids):
@@ -261,11 +261,11 @@ def test_the_fast_way_and_the_models_accept_the_same_and_read_the_same(messages:
             expected += plainly(number, codec.decode_record(record.value))
         except codec.Unreadable as error:
             wrong[number] = (error.reason, error.detail)
-    salvaged = {one.place for one in found.refused if one.row is not None}
+    salvaged = {one.place for one in found.invalid if one.row is not None}
     read = [row for run in found.runs for row in rowwise(run)]
     assert sorted(map(repr, (row for row in read if row[0] not in salvaged))) == sorted(map(repr, expected))
-    assert {one.place for one in found.refused} == set(wrong)
-    assert {one.place: (one.reason, one.detail) for one in found.refused if one.row is None} == {
+    assert {one.place for one in found.invalid} == set(wrong)
+    assert {one.place: (one.reason, one.detail) for one in found.invalid if one.row is None} == {
         place: why for place, why in wrong.items() if place not in salvaged
     }
 
@@ -274,7 +274,7 @@ def test_the_fast_way_and_the_models_accept_the_same_and_read_the_same(messages:
 def test_rows_of_a_batch_are_read_or_refused_and_never_lost(messages: Sequence[dict[str, Any]]) -> None:
     found = decode(*messages)
     for place, message in enumerate(messages):
-        refused = [one for one in found.refused if one.place == place]
+        refused = [one for one in found.invalid if one.place == place]
         if all(one.row is not None for one in refused):
             read = sum(len(run.rows) for run in found.runs if list(run.places) == [place])
             assert read + len(refused) == len(message["ids"])
@@ -299,8 +299,8 @@ def test_rows_of_an_id_come_in_their_order(chosen: Sequence[tuple[str, str, bool
 
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_no_bytes_at_all_raise(values: Sequence[bytes]) -> None:
-    found = rows.decode([Arrived(n, 1, None, value, {}) for n, value in enumerate(values)])
-    assert len(found.refused) == len(values)
+    found = rows.decode_records([ConsumerRecord(n, 1, None, value, {}) for n, value in enumerate(values)])
+    assert len(found.invalid) == len(values)
 
 
 @pytest.mark.parametrize(
@@ -309,5 +309,5 @@ def test_no_bytes_at_all_raise(values: Sequence[bytes]) -> None:
 def test_what_a_batch_has_besides_changes_nothing_about_its_rows(more: dict[str, Any]) -> None:
     labels = {"type": "labels", "model": "m", "ids": ["a", "b"], "at": [1, 2], "labels": [1, 0], **more}
     found = decode(labels)
-    assert [one.reason for one in found.refused] == ["invalid"]
+    assert [one.reason for one in found.invalid] == ["invalid"]
     assert len(found.runs) == (0 if "schema_version" in more else 1)

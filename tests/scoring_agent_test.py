@@ -23,8 +23,8 @@ from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.stages import LabelledExamples, PairedLosses
 from driftloop.streams import routes, topics
 from driftloop.streams.processing.agent import Resolving
-from driftloop.streams.processing.runner import Loop
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.processing.runner import AgentRunner
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.consume_test import Cluster
 from tests.toy_examples import toy_examples
@@ -90,7 +90,9 @@ def pool(*versions: str, canary: str | None = None) -> PoolChanged:
 
 
 def chunk(topic: topics.Topic, *messages: BaseModel, first: int = 0) -> Chunk:
-    records = [Arrived(first + n, 1, None, codec.encode(message), {}) for n, message in enumerate(messages)]
+    records = [
+        ConsumerRecord(first + n, 1, None, codec.encode(message), {}) for n, message in enumerate(messages)
+    ]
     return Chunk(topic.name, 0, records)
 
 
@@ -106,7 +108,7 @@ def scored(
 
 
 def pooled(agent: ScoringAgent, *versions: str, canary: str | None = None) -> dict[str, PoolChanged]:
-    state = agent.fresh()
+    state = agent.initial_state()
     assert agent.handle(state, chunk(topics.POOLS, pool(*versions, canary=canary))) == []
     return state
 
@@ -153,7 +155,7 @@ def test_rows_without_features_are_not_scored_with_those_of_the_same_chunk_that_
 def test_without_two_versions_there_is_nothing_to_compare(
     agent: ScoringAgent, versions: tuple[str, ...]
 ) -> None:
-    state = pooled(agent, *versions) if versions else agent.fresh()
+    state = pooled(agent, *versions) if versions else agent.initial_state()
     assert scored(agent, state, topics.EXAMPLES, examples()) == []
 
 
@@ -173,7 +175,7 @@ def test_what_is_handled_again_leaves_the_same_state_and_says_nothing(agent: Sco
         chunk(topics.PREDICTIONS, predictions(scores("2").tolist())),
         chunk(topics.POOLS, pool("1"), first=1),
     ]
-    live, again = agent.fresh(), agent.fresh()
+    live, again = agent.initial_state(), agent.initial_state()
     for one in chunks:
         resolved = asyncio.run(agent.resolve(live, one))
         agent.handle(live, Chunk(one.topic, 0, one.records, resolved))
@@ -222,10 +224,10 @@ def test_rows_that_came_while_the_registry_was_away_are_scored_once(folder: Path
     agent, cluster = ScoringAgent(Away(folder, times=2)), Cluster()
 
     async def main() -> None:
-        loop = Loop(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
+        loop = AgentRunner(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
         for one in (chunk(topics.POOLS, pool("1", "2")), chunk(topics.EXAMPLES, examples())):
             cluster.arrived = list(one.records)
-            await loop.consume(one)
+            await loop.process(one)
 
     asyncio.run(main())
     (message,) = cluster.published
@@ -273,17 +275,17 @@ async def test_a_slow_registry_stops_no_other_agent_of_the_process(folder: Path)
     slow, quick = ScoringAgent(registry), ScoringAgent(FolderReader(folder))
     clusters = Cluster(), Cluster()
     loops = [
-        Loop(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
+        AgentRunner(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
         for agent, cluster in zip((slow, quick), clusters, strict=True)
     ]
     for loop, cluster in zip(loops, clusters, strict=True):
         first = chunk(topics.POOLS, pool("1", "2"))
         cluster.arrived = list(first.records)
-        await loop.consume(first)
+        await loop.process(first)
         cluster.arrived = list(chunk(topics.EXAMPLES, examples()).records)
-    waiting = asyncio.create_task(loops[0].consume(chunk(topics.EXAMPLES, examples())))
+    waiting = asyncio.create_task(loops[0].process(chunk(topics.EXAMPLES, examples())))
     assert await asyncio.to_thread(registry.asked.wait, 60)
-    await loops[1].consume(chunk(topics.EXAMPLES, examples()))
+    await loops[1].process(chunk(topics.EXAMPLES, examples()))
     assert (len(clusters[0].published), len(clusters[1].published)) == (0, 1)
     registry.may.set()
     await waiting
@@ -296,6 +298,6 @@ def test_it_is_resolved_before_it_is_handled(agent: ScoringAgent) -> None:
 
 def test_a_pool_that_changed_goes_to_every_partition_of_the_data() -> None:
     kafka = KafkaSettings(data_partitions=5)
-    made = routes.copies(pool("1", "2"), kafka)
+    made = routes.producer_records(pool("1", "2"), kafka)
     assert [message.partition for message in made] == [0, 1, 2, 3, 4]
     assert [message.value for message in made] == 5 * [codec.encode(pool("1", "2"))]

@@ -35,7 +35,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, RetrainingSettings
 from driftloop.schemas.stages import DriftSummary
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 from tests.toy_examples import request, toy_examples
@@ -76,7 +76,7 @@ class Agents:
         folder_reader.save(folder, MODEL, "1", fitted(), profile)
         self.first = SummarisingAgent(FolderReader(folder))
         self.second = DriftAgent(FolderReader(folder), SETTLED)
-        self.binned, self.state = self.first.fresh(), self.second.fresh()
+        self.binned, self.state = self.first.initial_state(), self.second.initial_state()
         self.summaries: list[DriftSummary] = []
         self.offset = 0
 
@@ -103,7 +103,7 @@ class Agents:
     def _chunk(self, topic: str, messages: Iterable[PredictionBatch | DriftSummary]) -> Chunk:
         records = []
         for message in messages:
-            records.append(Arrived(self.offset, 1, None, codec.encode(message), {}))
+            records.append(ConsumerRecord(self.offset, 1, None, codec.encode(message), {}))
             self.offset += 1
         return Chunk(topic, 0, records)
 

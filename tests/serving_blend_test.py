@@ -30,7 +30,7 @@ from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, HostProcess
@@ -96,11 +96,11 @@ def set_blend(host: HostProcess, weights: dict[str, float], of: str = "") -> htt
 
 def published(kafka: KafkaSettings) -> list[Prediction]:
     found: list[Prediction] = []
-    with Reader(kafka, [topics.PREDICTIONS]) as reader:
+    with TopicReader(kafka, [topics.PREDICTIONS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.1):
                 read = codec.decode_record(message.value())
-                rows = serializer.singles(read) if isinstance(read, Batch) else [read]
+                rows = serializer.single_records(read) if isinstance(read, Batch) else [read]
                 found += [row for row in rows if isinstance(row, Prediction)]
     return found
 

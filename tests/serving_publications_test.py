@@ -7,7 +7,7 @@ from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 
 HUGE = "x" * 9_000_000
@@ -30,12 +30,12 @@ def test_an_answer_that_no_message_can_carry_is_counted_and_its_neighbours_are_p
         )
     )
     publications.close(10)
-    with Reader(kafka_settings, [topics.PREDICTIONS]) as reader:
+    with TopicReader(kafka_settings, [topics.PREDICTIONS]) as reader:
         ids: list[str] = []
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 record = codec.decode_record(message.value())
-                rows = serializer.singles(record) if isinstance(record, PredictionBatch) else [record]
+                rows = serializer.single_records(record) if isinstance(record, PredictionBatch) else [record]
                 ids += [row.id for row in rows if isinstance(row, Prediction)]
     assert sorted(ids) == ["after", "before"]
     failed = counters.get_sample_value("driftloop_publish_failures_total", {"reason": "too large"})

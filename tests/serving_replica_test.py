@@ -23,7 +23,7 @@ from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.batches import Single
 from tests import serving_rig as rig
@@ -56,11 +56,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 def published(kafka: KafkaSettings) -> list[Single]:
     rows: list[Single] = []
-    with Reader(kafka, [topics.PREDICTIONS]) as reader:
+    with TopicReader(kafka, [topics.PREDICTIONS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.1):
                 read = codec.decode_record(message.value())
-                rows += serializer.singles(read) if isinstance(read, Batch) else [read]
+                rows += serializer.single_records(read) if isinstance(read, Batch) else [read]
     return rows
 
 

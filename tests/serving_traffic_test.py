@@ -17,7 +17,7 @@ from driftloop.infra.serving.traffic import Reports, Tally
 from driftloop.schemas.events import Traffic, TrafficMeasured
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import admin, topics
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests import serving_rig as rig
 from tests.serving_rig import MODEL, NOBODY, HostProcess
@@ -26,7 +26,7 @@ from tests.serving_rig import MODEL, NOBODY, HostProcess
 def measured(kafka: KafkaSettings) -> list[TrafficMeasured]:
     """All events so far, each id once."""
     events: dict[str, TrafficMeasured] = {}
-    with Reader(kafka, [topics.METRICS]) as reader:
+    with TopicReader(kafka, [topics.METRICS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 event = codec.decode_event(message.value())

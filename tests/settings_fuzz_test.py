@@ -147,7 +147,7 @@ def _written_and_read(loaded: Settings) -> None:
 def _agents(loaded: Settings) -> None:
     for build in AGENTS.values():
         agent: Agent[Any] = build(loaded)
-        agent.load(agent.dump(agent.fresh()))
+        agent.load(agent.dump(agent.initial_state()))
 
 
 def _kafka(loaded: Settings) -> None:

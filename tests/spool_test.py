@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 
 from driftloop.streams.producer import spool as spools
 from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 
 LIMIT = 10_000_000
 
 
-def message(n: int, size: int = 10) -> Outgoing:
-    return Outgoing("labels", f"id-{n}", b"%d" % n + b"." * size, {"seq": str(n)}, n % 4 if n % 5 else None)
+def message(n: int, size: int = 10) -> ProducerRecord:
+    return ProducerRecord(
+        "labels", f"id-{n}", b"%d" % n + b"." * size, {"seq": str(n)}, n % 4 if n % 5 else None
+    )
 
 
-def everything(spool: Spool) -> list[Outgoing]:
-    found: list[Outgoing] = []
+def everything(spool: Spool) -> list[ProducerRecord]:
+    found: list[ProducerRecord] = []
     while read := spool.read():
         found += [one for _, one in read]
     return found

@@ -70,7 +70,7 @@ def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_mad
     registry: FolderReader,
 ) -> None:
     agent, before = JoiningAgent(registry, PerformanceSettings()), forgotten("joining")
-    state = agent.fresh()
+    state = agent.initial_state()
     agent.handle(state, chunk("predictions", prediction(MODEL)))
     for hundred in range(10):
         made_up = [prediction(f"made-up-{hundred}-{n}") for n in range(100)]
@@ -87,7 +87,7 @@ def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_mad
 def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
     labels = [Label(model=f"made-up-{n}", id="a", at=1, label=1) for n in range(STRANGERS + 5)]
-    letters = agent.handle(agent.fresh(), chunk("labels", *labels))
+    letters = agent.handle(agent.initial_state(), chunk("labels", *labels))
     assert [(one.reason, one.detail[:28]) for one in letters if isinstance(one, DeadLetter)] == [
         (ORPHAN, f"label 1 of made-up-{n} for id "[:28]) for n in range(5)
     ]
@@ -96,7 +96,7 @@ def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> No
 def test_metrics_of_whoever_is_let_go_of_are_gone_too(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
     rows = [prediction(f"gone-{n}") for n in range(STRANGERS + 5)]
-    agent.handle(agent.fresh(), chunk("predictions", *rows))
+    agent.handle(agent.initial_state(), chunk("predictions", *rows))
 
     def told(model: str) -> float | None:
         named = {"model": model, "what": "predictions"}
@@ -109,7 +109,7 @@ def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
     registry: FolderReader,
 ) -> None:
     agent, before = PerformanceAgent(registry, SETTINGS), forgotten("performance")
-    state = agent.fresh()
+    state = agent.initial_state()
     agent.handle(state, chunk("outcomes", few(MODEL)))
     for hundred in range(10):
         agent.handle(state, chunk("outcomes", *[few(f"made-up-{hundred}-{n}") for n in range(100)]))
@@ -123,7 +123,7 @@ def test_an_episode_of_a_model_that_is_let_go_of_ends(
     random: np.random.Generator,
 ) -> None:
     agent = PerformanceAgent(registry, SETTINGS)
-    state = agent.fresh()
+    state = agent.initial_state()
     scores = random.random(4000)
     right = (random.random(4000) < scores).astype(float)
     labels = np.concatenate([right[:2000], 1.0 - np.round(scores[2000:])])
@@ -140,7 +140,7 @@ def test_the_registry_is_asked_only_when_there_are_too_many(
 ) -> None:
     made = agent(NOBODY, PerformanceSettings())
     topic, one = ("predictions", prediction) if agent is JoiningAgent else ("outcomes", few)
-    state = made.fresh()
+    state = made.initial_state()
     made.handle(state, chunk(topic, *[one(f"m-{n}") for n in range(STRANGERS)]))  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         made.handle(state, chunk(topic, one("one more")))  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.stages import DriftSummary
 from driftloop.streams.processing.agent import Agent
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted
 
@@ -51,8 +51,8 @@ def summary(reader: FolderReader) -> Fields:
         features={name: rng.normal(size=rows).tolist() for name in ("x", "y")},
     )
     agent = SummarisingAgent(reader)
-    chunk = Chunk("predictions", 0, [Arrived(0, 1, None, codec.encode(batch), {})])
-    [said] = agent.handle(agent.fresh(), chunk)
+    chunk = Chunk("predictions", 0, [ConsumerRecord(0, 1, None, codec.encode(batch), {})])
+    [said] = agent.handle(agent.initial_state(), chunk)
     assert isinstance(said, DriftSummary)
     fields = orjson.loads(codec.encode(said))
     assert isinstance(fields, dict)
@@ -104,7 +104,7 @@ def chunk(*bodies: Fields) -> Chunk:
     return Chunk(
         "drift-summaries",
         0,
-        [Arrived(offset, 1, b"m", orjson.dumps(body), {}) for offset, body in enumerate(bodies)],
+        [ConsumerRecord(offset, 1, b"m", orjson.dumps(body), {}) for offset, body in enumerate(bodies)],
     )
 
 
@@ -115,7 +115,7 @@ def test_a_spoiled_summary_is_parked_and_the_others_count(
 ) -> None:
     whole, agent = summary(reader), stage(reader)
     spoiled = {**SPOILED, **UNFIT}[what](whole)
-    state, undisturbed = agent.fresh(), agent.fresh()
+    state, undisturbed = agent.initial_state(), agent.initial_state()
     [letter, *said] = agent.handle(state, chunk(spoiled, whole))
     assert said == agent.handle(undisturbed, chunk(whole))
     assert agent.dump(state) == agent.dump(undisturbed)

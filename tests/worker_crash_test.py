@@ -14,8 +14,8 @@ from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Setti
 from driftloop.schemas.stages import Outcomes
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Outgoing
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.records import ProducerRecord
+from driftloop.streams.topic_reader import TopicReader
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Heard:
     """What a reader that knows repetitions makes of the outcomes topic."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._reader = Reader(kafka, [topics.OUTCOMES])
+        self._reader = TopicReader(kafka, [topics.OUTCOMES])
         self._newest: dict[str, int] = {}
         self.ids: list[str] = []
 
@@ -130,7 +130,7 @@ def letters(kafka: KafkaSettings, count: int) -> dict[str, DeadLetter]:
     """The first `count` dead letters, by reason."""
     found: list[DeadLetter] = []
     deadline = time.monotonic() + 60
-    with Reader(kafka, [topics.DEAD_LETTERS]) as reader:
+    with TopicReader(kafka, [topics.DEAD_LETTERS]) as reader:
         while len(found) < count and time.monotonic() < deadline:
             found += [DeadLetter.model_validate_json(m.value()) for _, m in reader.poll(0.2)]
     return {letter.reason: letter for letter in found}
@@ -144,7 +144,7 @@ def test_what_cant_be_used_is_parked_with_its_reason_and_the_loop_goes_on(
     start("joining")
     with Publisher(settings.kafka) as publisher:
         for broken in (b"{", b'{"type": "label", "schema_version": 7}', b'{"type": "label"}'):
-            publisher.send(Outgoing(labels, "key", broken))
+            publisher.send(ProducerRecord(labels, "key", broken))
         publisher.publish(Label(model=MODEL, id="nobody", at=1, label=1))
         publish(publisher, 0, 200)
         heard = Heard(settings.kafka)

@@ -25,9 +25,9 @@ from driftloop.schemas.events import DriftDetected, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing.agent import Agent, State
-from driftloop.streams.processing.checkpoints import Snapshot
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.processing.checkpoints import Checkpoint
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 _MODEL, _VERSION = "bench", "1"
@@ -61,9 +61,9 @@ def _registered(folder: Path, profile: Profile) -> ModelReader:
     return reader_for(folder.as_uri())
 
 
-def _sent(column: Columns, random: Random) -> list[Arrived]:
+def _sent(column: Columns, random: Random) -> list[ConsumerRecord]:
     """The messages in the order of their delivery; a repetition has an offset of its own."""
-    arrived: list[Arrived] = []
+    arrived: list[ConsumerRecord] = []
     for seq, first in enumerate(range(0, len(column), _BATCH), 1):
         x = column[first : first + _BATCH]
         rows = range(first, first + len(x))
@@ -77,15 +77,15 @@ def _sent(column: Columns, random: Random) -> list[Arrived]:
         )
         headers = {"source": "bench", "seq": str(seq)}
         for _ in range(1 + int(random.random() < _TWICE)):
-            arrived.append(Arrived(len(arrived), 0, None, codec.encode(batch), headers))
+            arrived.append(ConsumerRecord(len(arrived), 0, None, codec.encode(batch), headers))
     return arrived
 
 
-def _told(reader: ModelReader, messages: Sequence[Arrived], kill: int | None) -> list[str]:
+def _told(reader: ModelReader, messages: Sequence[ConsumerRecord], kill: int | None) -> list[str]:
     """Ids of what both stages say; each message is a chunk, and each process dies before one of them."""
     summaries = _run(SummarisingAgent(reader), messages, kill)
     staged = [
-        Arrived(place, 0, None, codec.encode(one), {"source": "stage", "seq": str(seq)})
+        ConsumerRecord(place, 0, None, codec.encode(one), {"source": "stage", "seq": str(seq)})
         for place, (seq, one) in enumerate(summaries)
     ]
     later = None if kill is None else max(kill * len(staged) // len(messages), 1)
@@ -93,14 +93,16 @@ def _told(reader: ModelReader, messages: Sequence[Arrived], kill: int | None) ->
     return [one.id for one in said.values() if isinstance(one, DriftDetected | DriftResolved)]
 
 
-def _run(agent: Agent[State], records: Sequence[Arrived], kill: int | None) -> list[tuple[int, Emitted]]:
+def _run(
+    agent: Agent[State], records: Sequence[ConsumerRecord], kill: int | None
+) -> list[tuple[int, Output]]:
     """What follows, each with its `seq`; what is said again after the kill has the same as before.
 
     The newest dump is some records older than the kill. What was read since then is read again, and a little
     from before it, which the memory knows.
     """
-    memory, state = Snapshot(birth="bench", state=b""), agent.fresh()
-    said: list[tuple[int, Emitted]] = []
+    memory, state = Checkpoint(incarnation="bench", state=b""), agent.initial_state()
+    said: list[tuple[int, Output]] = []
     dumped = len(records) if kill is None else max(kill - _SINCE, 0)
     for record in records[:dumped]:
         said += _applied(agent, memory, state, record)
@@ -116,10 +118,10 @@ def _run(agent: Agent[State], records: Sequence[Arrived], kill: int | None) -> l
 
 
 def _applied(
-    agent: Agent[State], memory: Snapshot, state: State, record: Arrived
-) -> list[tuple[int, Emitted]]:
+    agent: Agent[State], memory: Checkpoint, state: State, record: ConsumerRecord
+) -> list[tuple[int, Output]]:
     chunk = Chunk(agent.topics[0].name, 0, [record])
-    said = agent.handle(state, chunk) if memory.unapplied(chunk) else []
-    memory.passed(chunk)
-    memory.said += len(said)
-    return list(enumerate(said, memory.said - len(said) + 1))
+    said = agent.handle(state, chunk) if memory.new_records(chunk) else []
+    memory.mark_applied(chunk)
+    memory.sequence += len(said)
+    return list(enumerate(said, memory.sequence - len(said) + 1))

@@ -32,7 +32,7 @@ import orjson
 from driftloop.infra.wiring import agents
 from driftloop.schemas.settings import KafkaSettings, Settings
 from driftloop.streams import topics
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 
 POLL_SECONDS = 0.02
 """Between two scrapes: longer than Kafka needs to hand a record on."""
@@ -103,7 +103,7 @@ class Tail:
         self.arrived: Counter[str] = Counter()
         """Records by topic, without repetitions."""
         self._seen: dict[tuple[str, int, bytes], int] = {}
-        self._reader = Reader(kafka, wanted)
+        self._reader = TopicReader(kafka, wanted)
 
     def read(self, seconds: float) -> list[dict[str, Any]]:
         """Count what arrives within `seconds`; returns the events, oldest first of each topic."""

@@ -23,8 +23,8 @@ from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.faust_transport import CHUNK_BYTES
-from driftloop.streams.records import Arrived, Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
 
@@ -56,7 +56,7 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
     messages = [codec.encode(one) for one in traffic.singles(rows)]
     labels = [codec.encode(one) for one in traffic.labels(rows)]
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
-    joined = agent.fresh()
+    joined = agent.initial_state()
     _, summarising = _fed(SummarisingAgent(reader), messages, rows)
     _, waiting = _fed(agent, messages, rows, joined)
     _, meeting = _fed(agent, labels, rows, joined)
@@ -67,13 +67,13 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
 
 
 def _columnar(reader: ModelReader, rows: int) -> list[Row]:
-    predictions = [Block.of(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
-    labels = [Block.of(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
+    predictions = [Block.from_batch(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
+    labels = [Block.from_batch(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
     summaries, summarising = _fed(SummarisingAgent(reader), predictions, rows)
     _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries[:1], DriftSummary), rows)  # imports
     _, drift = _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries, DriftSummary), rows)
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
-    joined = agent.fresh()
+    joined = agent.initial_state()
     _, waiting = _fed(agent, predictions, rows, joined)
     follows, meeting = _fed(agent, labels, rows, joined)
     _, performance = _fed(PerformanceAgent(reader, PerformanceSettings()), _encoded(follows, Outcomes), rows)
@@ -100,30 +100,30 @@ def _columnar(reader: ModelReader, rows: int) -> list[Row]:
 
 def _fed(
     agent: Agent[State], values: Sequence[bytes], rows: int, state: State | None = None
-) -> tuple[list[Emitted], float]:
+) -> tuple[list[Output], float]:
     """What the agent says, and its microseconds a row with its states written as often as the loop does."""
-    held = agent.fresh() if state is None else state
-    follows: list[Emitted] = []
+    held = agent.initial_state() if state is None else state
+    follows: list[Output] = []
     size, passed = len(agent.dump(held)), 0
     began = time.process_time()
     for chunk in _chunks(agent.topics[0].name, values):
         said = agent.handle(held, chunk)
         passed += chunk.size + sum(len(codec.encode(message)) for message in said)
         follows += said
-        if checkpoints.due(size, passed):
+        if checkpoints.should_checkpoint(size, passed):
             size, passed = len(agent.dump(held)), 0
     return follows, (time.process_time() - began) / rows * 1e6
 
 
-def _encoded(messages: Iterable[Emitted], kind: type[Emitted]) -> list[bytes]:
+def _encoded(messages: Iterable[Output], kind: type[Output]) -> list[bytes]:
     return [codec.encode(one) for one in messages if type(one) is kind]
 
 
 def _chunks(topic: str, values: Sequence[bytes]) -> Iterator[Chunk]:
-    records: list[Arrived] = []
+    records: list[ConsumerRecord] = []
     size = 0
     for offset, value in enumerate(values):
-        records.append(Arrived(offset, 0, b"key", value, {}))
+        records.append(ConsumerRecord(offset, 0, b"key", value, {}))
         size += len(value)
         if len(records) == MOST or size >= CHUNK_BYTES:
             yield Chunk(topic, 0, records)

@@ -44,7 +44,7 @@ class Counted:
 def matrix(values: Sequence[bytes]) -> int:
     """Records decoded into numpy, and nothing else; returns how many rows they were."""
     if values and values[0].startswith(blocks.MAGIC):
-        return sum(len(blocks.parsed(value)["ids"]) for value in values)
+        return sum(len(blocks.decode(value)["ids"]) for value in values)
     rows = [orjson.loads(value) for value in values]
     numbers = [[v for v in row["features"].values() if not isinstance(v, str)] for row in rows]
     np.array(numbers, dtype=np.float64)

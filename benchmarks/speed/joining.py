@@ -22,7 +22,7 @@ from driftloop.mlops_core.data.join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.records import Arrived, Chunk
+from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
 
@@ -35,14 +35,14 @@ CHUNK_MESSAGES = 14
 def main(rows: int) -> None:
     """Predictions, and their labels `LABEL_DELAY_MS` behind."""
     agent = JoiningAgent(FolderReader(Path()), PerformanceSettings(horizon_hours=HORIZON_MS / HOUR_MS))
-    state, took = agent.fresh(), 0.0
+    state, took = agent.initial_state(), 0.0
     size = passed = 0
     gc.set_threshold(agents.GARBAGE_AFTER, *gc.get_threshold()[1:])  # as workers do
     samples: list[tuple[int, int]] = []
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()
         passed += chunk.size + sum(len(codec.encode(one)) for one in agent.handle(state, chunk))
-        if checkpoints.due(size, passed):
+        if checkpoints.should_checkpoint(size, passed):
             size, passed = len(agent.dump(state)), 0
         took += time.process_time() - began
         samples.append((number, workers.resident_bytes(os.getpid())))
@@ -70,10 +70,10 @@ def _chunks(rows: int) -> Iterator[Chunk]:
 
 
 def _chunked(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
-    waiting: list[Arrived] = []
+    waiting: list[ConsumerRecord] = []
     for offset, one in enumerate(traffic.records):
         assert isinstance(one, Batch)
-        waiting.append(Arrived(offset, 0, b"key", Block.of(one).encode(), {}))
+        waiting.append(ConsumerRecord(offset, 0, b"key", Block.from_batch(one).encode(), {}))
         if len(waiting) == CHUNK_MESSAGES:
             yield Chunk(topic, 0, waiting)
             waiting = []

@@ -26,7 +26,7 @@ from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import DashboardSettings, KafkaSettings, Settings
 from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 
 RATE = 5_000
@@ -179,7 +179,7 @@ def rows(count: int, shifts: Sequence[Shift]) -> Iterator[Prediction]:
 def _said(kafka: KafkaSettings) -> list[Said]:
     """All alarms, in order."""
     found: list[Said] = []
-    with Reader(kafka, [topics.DRIFT]) as reader:
+    with TopicReader(kafka, [topics.DRIFT]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 event = codec.decode_event(message.value())

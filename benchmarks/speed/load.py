@@ -26,7 +26,7 @@ from driftloop.infra.processes.stack import Stack
 from driftloop.infra.wiring.agents import AGENTS
 from driftloop.mlops_core.data.examples import backfill
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
-from driftloop.streams.backlog import Backlogs
+from driftloop.streams.backlog import BacklogMonitor
 
 MODEL = "elec"
 FIRST_ROWS = 5_000
@@ -92,7 +92,7 @@ def run(folder: Path, rows: int, rate: float, hook: Sequence[str] = ()) -> Loade
     """
     with Stack.start(folder, "kafka", groups=SETTINGS, say=_say) as stack:
         asyncio.run(_first_model(stack))
-        watch = Backlogs(stack.settings.kafka, AGENTS)
+        watch = BacklogMonitor(stack.settings.kafka, AGENTS)
         _ask(stack, FIRST_ROWS, WARM_ROWS, 0.0)
         _drained(watch)
         found = processes()
@@ -173,13 +173,13 @@ def _ask(stack: Stack, first: int, rows: int, rate: float) -> Mapping[str, float
     return said
 
 
-def _waiting(watch: Backlogs) -> int:
+def _waiting(watch: BacklogMonitor) -> int:
     """Records that wait for agents now."""
     done, ends = watch.offsets()
     return sum(max(0, ends[place] - at) for offsets in done.values() for place, at in offsets.items())
 
 
-def _drained(watch: Backlogs) -> float:
+def _drained(watch: BacklogMonitor) -> float:
     """Wait until every agent has done what there is; the seconds that it took."""
     began = time.monotonic()
     while _waiting(watch):

@@ -18,7 +18,7 @@ from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, RegistrySettings, Settings
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 
 STAGES = ("summarising", "drift")
 MICRO_BATCH, WINDOW = 32, 1024
@@ -105,7 +105,7 @@ class Progress:
     """Over how many rows drift was measured, window by window; close it, or use `with`."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
-        self._reader = Reader(kafka, [topics.METRICS])
+        self._reader = TopicReader(kafka, [topics.METRICS])
         self.rows = 0
 
     def __enter__(self) -> "Progress":

@@ -25,14 +25,14 @@ class KafkaEventLog:
 
     async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
         """The first event that `wanted` accepts; None if none comes in time."""
-        return await asyncio.to_thread(topic_reader.wait_for, self._kafka, wanted, seconds)
+        return await asyncio.to_thread(topic_reader.wait_for_event, self._kafka, wanted, seconds)
 
     async def newest(
         self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
     ) -> Found | None:
         """The newest event of a kind about a model, of those that are `wanted`."""
         topic = topics.OF_EVENT[kind]
-        found = await asyncio.to_thread(topic_reader.everything, self._kafka, [topic])
+        found = await asyncio.to_thread(topic_reader.read_all, self._kafka, [topic])
         about = (event for event in reversed(found) if isinstance(event, kind) and event.model == model)
         return next((event for event in about if wanted(event)), None)
 

@@ -59,10 +59,10 @@ def dead_letter_lines(kafka: "KafkaSettings") -> Iterator[str]:
     """A line per dead letter, then their number; agents that share an input give its letter the same id."""
     from driftloop.schemas.dead_letters import DeadLetter
     from driftloop.streams import topics as table
-    from driftloop.streams.topic_reader import Reader
+    from driftloop.streams.topic_reader import TopicReader
 
     listed = set[str]()
-    with Reader(kafka, [table.DEAD_LETTERS]) as reader:
+    with TopicReader(kafka, [table.DEAD_LETTERS]) as reader:
         while not reader.caught_up:
             for _, message in reader.poll(0.2):
                 letter = DeadLetter.model_validate_json(message.value() or b"")

@@ -20,7 +20,7 @@ from driftloop.streams import topic_reader
 
 def lines(kafka: KafkaSettings, start: str | None) -> Iterator[str]:
     """The chain behind the event `start`, or behind the newest promotion and rollback."""
-    known = Lineage(topic_reader.everything(kafka))
+    known = Lineage(topic_reader.read_all(kafka))
     chosen = [known.find(start)] if start is not None else _newest(known)
     if not chosen:
         yield "Nothing was promoted or rolled back yet."

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from driftloop.infra.dashboard.lines import Tone
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, Backlogs
-from driftloop.streams.processing.lag import spoken
+from driftloop.streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, BacklogMonitor
+from driftloop.streams.processing.lag import format_duration
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,11 @@ class Pace:
         worst = max(backlogs, key=lambda one: (one.seconds, one.records))
         if not worst.records:
             return cls("agents keep up", "good")
-        data = "" if not worst.data_ms else f", {spoken(worst.data_ms / 1000)} of data"
+        data = "" if not worst.data_ms else f", {format_duration(worst.data_ms / 1000)} of data"
         others = sum(one.records > 0 for one in backlogs) - 1
         more = f"; {others} more behind" if others else ""
-        sentence = f"{worst.agent} is {spoken(worst.seconds)} behind ({worst.records:,} records{data}){more}"
+        behind = format_duration(worst.seconds)
+        sentence = f"{worst.agent} is {behind} behind ({worst.records:,} records{data}){more}"
         return cls(sentence, "warn" if worst.seconds > limit else "plain")
 
 
@@ -78,11 +79,11 @@ class Agents(Collector):
         return families(self._backlogs)
 
     def _run(self) -> None:
-        backlogs = Backlogs(self._kafka, self._names)
+        backlogs = BacklogMonitor(self._kafka, self._names)
         try:
             while not self._stopping.is_set():
                 try:
-                    self._backlogs = backlogs.look()
+                    self._backlogs = backlogs.measure()
                 except Unavailable as error:
                     log.info("no offsets of the agents", extra={"error": str(error)})
                     self._backlogs = ()

@@ -44,7 +44,7 @@ class Publications:
         if len(batch) > SMALL:
             self._counted(len(batch), partial(self._publisher.publish_batch, batch))
             return
-        for row in serializer.singles(batch):
+        for row in serializer.single_records(batch):
             self._counted(1, partial(self._publisher.publish, row))
 
     def close(self, seconds: float) -> None:

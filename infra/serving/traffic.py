@@ -167,7 +167,7 @@ class Reports:
         for event in events:
             try:
                 done = partial(self._done, event.model)
-                self._publisher.send(self._publisher.outgoing(event), done)
+                self._publisher.send(self._publisher.event_record(event), done)
             except BufferFull as error:
                 self._done(event.model, str(error))
 

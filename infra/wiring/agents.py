@@ -148,7 +148,7 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     if settings.metrics.port is not None:
         host = settings.metrics.host
-        typer.echo(f"Metrics at http://{host}:{metrics.serve(host, settings.metrics.port)}/metrics")
+        typer.echo(f"Metrics at http://{host}:{metrics.start_server(host, settings.metrics.port)}/metrics")
     admin.create_topics(settings.kafka)
 
     async def main() -> None:

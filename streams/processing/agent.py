@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Emitted
+from driftloop.streams.routes import Output
 from driftloop.streams.topics import Topic
 
 State = TypeVar("State")
@@ -26,7 +26,7 @@ class Agent(Protocol[State]):
         ...
 
     @property
-    def steps(self) -> int:
+    def checkpoint_interval(self) -> int:
         """Chunks between two dumps of the whole state, at most; bytes decide, too (see `bases`).
 
         1 is right for a small state and a handler that asks others than its state. What is large against a
@@ -39,7 +39,7 @@ class Agent(Protocol[State]):
         """What it reads; all of the same plane, so that partition n of each reaches the same worker."""
         ...
 
-    def fresh(self) -> State:
+    def initial_state(self) -> State:
         """The state of a partition that has seen nothing."""
         ...
 
@@ -51,15 +51,15 @@ class Agent(Protocol[State]):
         """Back from `dump`; may raise `Temporary`."""
         ...
 
-    def handle(self, state: State, chunk: Chunk) -> list[Emitted]:
+    def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Apply the records of `chunk` to the state; returns what follows from them."""
         ...
 
-    def outstanding(self, state: State) -> Mapping[str, object]:
+    def pending_effects(self, state: State) -> Mapping[str, object]:
         """Effects that the state asks for and that are not known to be done, by a name of each."""
         ...
 
-    async def perform(self, effect: object) -> list[Emitted]:
+    async def perform(self, effect: object) -> list[Output]:
         """Carry out one effect (doing it twice must be harmless); what it returns gets published.
 
         Cancelled when the state no longer asks for it. `Temporary` is tried again with back-off.
@@ -88,12 +88,12 @@ class WithoutEffects:
     """For agents whose only effect is what they return."""
 
     name: str
-    steps = 1
+    checkpoint_interval = 1
 
-    def outstanding(self, state: object) -> Mapping[str, object]:
+    def pending_effects(self, state: object) -> Mapping[str, object]:
         """Nothing has to be performed."""
         return {}
 
-    async def perform(self, effect: object) -> list[Emitted]:
+    async def perform(self, effect: object) -> list[Output]:
         """Never asked."""
         raise NotImplementedError(f"{self.name} performs nothing, least of all {effect!r}")

@@ -17,10 +17,10 @@ from driftloop.streams import topic_reader, topics
 from driftloop.streams.processing import faust_transport, lag
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.changelog import Changelog
-from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step
-from driftloop.streams.processing.runner import Loop
+from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, RecoveryPoint
+from driftloop.streams.processing.runner import AgentRunner
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +53,13 @@ class Worker(Generic[State]):
         self._publisher = Publisher(kafka, publisher.unspooled())  # the loop waits for each anyway
         self._count = agent.topics[0].partitions(kafka)
         self._changelog = Changelog(agent.name, kafka, self._publisher, self._count)
-        self._loop = Loop(agent, kafka, self._publisher, self)
-        self._watch = lag.Watch(
+        self._loop = AgentRunner(agent, kafka, self._publisher, self)
+        self._watch = lag.LagMonitor(
             agent.name, kafka, self._publisher, self._names, self._count, lambda: self.app.consumer
         )
         self._settled = False
         """False while partitions move: their former owner may still be writing."""
-        self._stuck: dict[lag.Place, tuple[int, float]] = {}
+        self._stuck: dict[lag.PartitionId, tuple[int, float]] = {}
         """Offset that is waited for, and since when."""
         self._attach()
 
@@ -67,31 +67,33 @@ class Worker(Generic[State]):
         """Create the topic of its memories. Raises Unavailable."""
         self._changelog.create()
 
-    def remembered(self, partition: int) -> Memory | None:
+    def read_changelog(self, partition: int) -> RecoveryPoint | None:
         """The partition's memory as it is in Kafka."""
         return self._changelog.read(partition)
 
-    def remember(self, partition: int, entry: Snapshot | Step) -> None:
+    def append_to_changelog(self, partition: int, entry: Checkpoint | LogEntry) -> None:
         """Make an entry durable."""
         self._changelog.write(partition, entry)
 
-    def records(self, topic: str, partition: int, first: int, last: int) -> list[Arrived]:
+    def read_records(self, topic: str, partition: int, first: int, last: int) -> list[ConsumerRecord]:
         """Records that arrived earlier."""
-        return list(topic_reader.records(self._kafka, self._kafka.prefix + topic, partition, first, last))
+        return list(
+            topic_reader.read_records(self._kafka, self._kafka.prefix + topic, partition, first, last)
+        )
 
-    def oldest_from(self, topic: str, partition: int, offset: int) -> int | None:
+    def first_offset_from(self, topic: str, partition: int, offset: int) -> int | None:
         """The first offset at or after `offset` that is kept."""
-        return topic_reader.oldest_from(self._kafka, self._kafka.prefix + topic, partition, offset)
+        return topic_reader.first_offset_from(self._kafka, self._kafka.prefix + topic, partition, offset)
 
     async def rewind(self, topic: str, partition: int, offset: int) -> None:
         """Have the records from `offset` on delivered again."""
         await self.app.consumer.rewind(TP(self._kafka.prefix + topic, partition), offset)
 
-    def owned(self, partition: int) -> bool:
+    def owns(self, partition: int) -> bool:
         """Whether this worker is still assigned the partition."""
         return partition in self._partitions()
 
-    def epoch(self) -> int:
+    def generation(self) -> int:
         """The group's generation."""
         generation: int = self.app.consumer_generation_id
         return generation
@@ -101,13 +103,13 @@ class Worker(Generic[State]):
 
         async def consume(stream: Any) -> None:
             async for chunk in stream:
-                with self._watch.working(chunk):
-                    await self._loop.consume(chunk)
+                with self._watch.in_progress(chunk):
+                    await self._loop.process(chunk)
 
         # several at once, so that one partition's waiting for Kafka is another one's time
         self.app.agent(source, name=self._agent.name, concurrency=CONCURRENCY)(consume)
         self.app.timer(RESUME_SECONDS, name=f"{self._agent.name}-resume")(self._look_after)
-        self.app.timer(lag.LOOK_SECONDS, name=f"{self._agent.name}-lag")(self._watch.look)
+        self.app.timer(lag.LOOK_SECONDS, name=f"{self._agent.name}-lag")(self._watch.measure)
         self.app.on_partitions_revoked.connect(self._moving, weak=False)
 
     async def _positions(self) -> Mapping[TP, int]:
@@ -116,7 +118,7 @@ class Worker(Generic[State]):
         Raises:
             Conflict: a topic has grown.
         """
-        self._loop.forget_all()
+        self._loop.release_all()
         partitions = sorted(self._partitions())
         if partitions and partitions[-1] >= self._count:
             raise Conflict(
@@ -132,7 +134,7 @@ class Worker(Generic[State]):
             for partition, offsets in zip(partitions, taken, strict=True)
             for topic, offset in offsets.items()
         }
-        self._watch.starts(positions)
+        self._watch.assign(positions)
         return positions
 
     async def _look_after(self) -> None:
@@ -144,7 +146,7 @@ class Worker(Generic[State]):
 
     async def _unstick(self, partition: int, offsets: Mapping[str, int]) -> None:
         """Go back where nothing has moved for a while though there is more."""
-        ends = self._watch.ends()
+        ends = self._watch.end_offsets()
         for topic in self._names.values():
             place, following = (topic, partition), offsets.get(topic, 0)
             waiting, since = self._stuck.get(place, (-1, 0.0))
@@ -156,7 +158,7 @@ class Worker(Generic[State]):
 
     async def _read_again(self, topic: str, partition: int, offset: int) -> None:
         try:
-            there = await asyncio.to_thread(self.oldest_from, topic, partition, offset)
+            there = await asyncio.to_thread(self.first_offset_from, topic, partition, offset)
         except Unavailable:
             return  # then nothing was lost on the way
         if there is not None:  # else it has expired
@@ -166,7 +168,7 @@ class Worker(Generic[State]):
 
     async def _moving(self, *_: Any, **__: Any) -> None:
         self._settled = False
-        self._loop.forget_all()
+        self._loop.release_all()
 
     def _partitions(self) -> set[int]:
         return {tp.partition for tp in self.app.consumer.assignment() if tp.topic in self._names}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import admin, topic_reader, topics
-from driftloop.streams.processing.checkpoints import Memory, Snapshot, Step, unpack
+from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, RecoveryPoint, decode_entry
 from driftloop.streams.producer.publisher import Publisher
-from driftloop.streams.records import Arrived, Outgoing
+from driftloop.streams.records import ConsumerRecord, ProducerRecord
 
 PART_BYTES = 4_000_000
 """Half of what a message may have."""
@@ -53,11 +53,11 @@ class Changelog:
             "min.cleanable.dirty.ratio": "0.1",
             "max.message.bytes": str(topics.MAX_MESSAGE_BYTES),
         }
-        admin.create(self._kafka, self.topic, self._partitions, config)
+        admin.create_topic(self._kafka, self.topic, self._partitions, config)
 
-    def read(self, partition: int) -> Memory | None:
+    def read(self, partition: int) -> RecoveryPoint | None:
         """The memory of one partition; None if it has none yet."""
-        last = topic_reader.newest(self._kafka, self.topic, partition)
+        last = topic_reader.last_record(self._kafka, self.topic, partition)
         if last is None:
             self._ends[partition] = _End()
             return None
@@ -65,17 +65,17 @@ class Changelog:
         memory = self._read_from(partition, first)
         return memory if memory is not None or first == 0 else self._read_from(partition, 0)
 
-    def write(self, partition: int, entry: Snapshot | Step) -> None:
+    def write(self, partition: int, entry: Checkpoint | LogEntry) -> None:
         """Append an entry; returns when it is durable."""
-        if isinstance(entry, Snapshot):
-            self._ends[partition] = _End(entry.turn, entry.number)
+        if isinstance(entry, Checkpoint):
+            self._ends[partition] = _End(entry.checkpoints, entry.number)
         end = self._ends[partition]
-        packed = entry.pack()
+        packed = entry.encode()
         cuts = range(0, len(packed), PART_BYTES)
         slot = f"{end.turn % 2}/{entry.number - end.number}"
         written = uuid.uuid4().hex  # a part belongs to its own attempt, whatever was written in between
         parts = [
-            Outgoing(
+            ProducerRecord(
                 topic=self.topic,
                 key=f"{slot}/{part}",
                 value=packed[cut : cut + PART_BYTES],
@@ -87,20 +87,20 @@ class Changelog:
         end.records += len(parts)
         self._publisher.deliver(parts)
 
-    def _read_from(self, partition: int, first: int) -> Memory | None:
-        found = list(topic_reader.records(self._kafka, self.topic, partition, first))
-        memory = Memory.of(_entries(found))
+    def _read_from(self, partition: int, first: int) -> RecoveryPoint | None:
+        found = list(topic_reader.read_records(self._kafka, self.topic, partition, first))
+        memory = RecoveryPoint.from_entries(_entries(found))
         if memory is not None:
             records = int(found[-1].headers["back"]) + 1
-            self._ends[partition] = _End(memory.base.turn, memory.base.number, records)
+            self._ends[partition] = _End(memory.checkpoint.checkpoints, memory.checkpoint.number, records)
         return memory
 
 
-def _entries(found: Iterable[Arrived]) -> Iterator[Snapshot | Step]:
+def _entries(found: Iterable[ConsumerRecord]) -> Iterator[Checkpoint | LogEntry]:
     """Whole entries; one whose writer died in the middle is left out."""
     parts: defaultdict[str, list[bytes]] = defaultdict(list)
     for record in found:
         written = record.headers["written"]
         parts[written].append(record.value or b"")
         if len(parts[written]) == int(record.headers["parts"]):
-            yield unpack(b"".join(parts.pop(written)))
+            yield decode_entry(b"".join(parts.pop(written)))

@@ -13,12 +13,12 @@ from operator import attrgetter
 from typing import Any
 
 import faust
-from aiokafka.structs import ConsumerRecord
+from aiokafka import structs
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
-from driftloop.streams.records import NO_HEADERS, Arrived, Chunk
+from driftloop.streams.records import NO_HEADERS, Chunk, ConsumerRecord
 
 CHUNK_BYTES = 1_000_000
 """A chunk ends with the record that passes this; what follows from a chunk lies in memory, and in Kafka once
@@ -41,7 +41,7 @@ class ChunkRecord:
     serialized_value_size = 0
     timestamp_type = 0
 
-    def __init__(self, topic: str, records: Sequence["ConsumerRecord[bytes, bytes]"]) -> None:
+    def __init__(self, topic: str, records: Sequence["structs.ConsumerRecord[bytes, bytes]"]) -> None:
         newest = records[-1]
         self.topic = newest.topic
         self.partition = newest.partition
@@ -225,21 +225,21 @@ def install(
 
 
 _size = attrgetter("serialized_value_size")
-_bare = [attrgetter(name) for name in Arrived._fields if name != "headers"]
-_new = partial(tuple.__new__, Arrived)
+_bare = [attrgetter(name) for name in ConsumerRecord._fields if name != "headers"]
+_new = partial(tuple.__new__, ConsumerRecord)
 
 
-def _all_arrived(records: Sequence["ConsumerRecord[bytes, bytes]"]) -> list[Arrived]:
+def _all_arrived(records: Sequence["structs.ConsumerRecord[bytes, bytes]"]) -> list[ConsumerRecord]:
     """What came; without headers (single events of a client) in C alone, a third quicker."""
     if any(map(attrgetter("headers"), records)):
         return [_arrived(record) for record in records]
     return list(map(_new, zip(*(map(field, records) for field in _bare), repeat(NO_HEADERS), strict=False)))
 
 
-def _arrived(record: "ConsumerRecord[bytes, bytes]") -> Arrived:
+def _arrived(record: "structs.ConsumerRecord[bytes, bytes]") -> ConsumerRecord:
     headers = NO_HEADERS
     if record.headers:
         headers = {
             name: value.decode(errors="replace") for name, value in record.headers if value is not None
         }
-    return Arrived(record.offset, record.timestamp, record.key, record.value, headers)
+    return ConsumerRecord(record.offset, record.timestamp, record.key, record.value, headers)

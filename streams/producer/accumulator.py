@@ -8,25 +8,29 @@ from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.client import Line
-from driftloop.streams.producer.partition_counts import Partitions
-from driftloop.streams.records import Outgoing
-from driftloop.streams.wire.batches import Single, gathered
+from driftloop.streams.producer.client import ResilientProducer
+from driftloop.streams.producer.partition_counts import PartitionCounts
+from driftloop.streams.records import ProducerRecord
+from driftloop.streams.wire.batches import Single, combine_rows
 
 POLL_SECONDS = 0.05
 ASK_SECONDS = 5.0
 """How long rows wait to learn how many partitions there are, before they go one by one."""
 
 
-class Full(Exception):
+class AccumulatorFull(Exception):
     """No room just now."""
 
 
-class Queued:
+class RecordAccumulator:
     """A bounded queue of records, and the thread that sends them as columnar messages."""
 
     def __init__(
-        self, kafka: KafkaSettings, settings: PublisherSettings, line: Line, partitions: Partitions
+        self,
+        kafka: KafkaSettings,
+        settings: PublisherSettings,
+        line: ResilientProducer,
+        partitions: PartitionCounts,
     ) -> None:
         self._topics = {kind: topics.name_of(topic, kafka) for kind, topic in topics.OF_RECORD.items()}
         self._settings = settings
@@ -47,13 +51,13 @@ class Queued:
         """Rows and messages that wait for the broker."""
         return self._rows + len(self._line)
 
-    def put(self, record: Single | Batch, rows: int) -> None:
+    def append(self, record: Single | Batch, rows: int) -> None:
         """Take it for sending. Raises Full when there is no room."""
         with self._lock:
             if self._rows and self._rows + len(self._line) + rows > self._settings.buffer_messages:
-                raise Full
+                raise AccumulatorFull
             if len(self._line) >= self._settings.buffer_messages:
-                raise Full
+                raise AccumulatorFull
             self._queue.append(record)
             self._rows += rows
             if self._thread is None:
@@ -92,27 +96,27 @@ class Queued:
             self._send(taken)
 
     def _send(self, taken: deque[Single | Batch]) -> None:
-        for record, tokens in gathered(((one, None) for one in taken), self._settings.batch_rows):
+        for record, tokens in combine_rows(((one, None) for one in taken), self._settings.batch_rows):
             rows = len(record) if isinstance(record, Batch) else len(tokens)
             topic = self._topics[type(record)]
             try:
                 known = self._partitions_of(topic) if isinstance(record, Batch) else 1
-                for message in serializer.packed(record, topic, known):
+                for message in serializer.producer_records(record, topic, known):
                     self._hand_over(message)
             except (TypeError, ValueError) as error:  # values that nobody checked and JSON has no words for
-                self._line.fail(topic, str(error), rows)
+                self._line.count_unsent(topic, str(error), rows)
             with self._lock:
                 self._rows -= rows
 
     def _partitions_of(self, topic: str) -> int | None:
-        known = self._partitions.of(topic, 0.0 if topic in self._unknown else self.ask_seconds)
+        known = self._partitions.count(topic, 0.0 if topic in self._unknown else self.ask_seconds)
         if known is None:
             self._unknown.add(topic)
         else:
             self._unknown.discard(topic)
         return known
 
-    def _hand_over(self, message: Outgoing) -> None:
+    def _hand_over(self, message: ProducerRecord) -> None:
         partition = -1 if message.partition is None else message.partition
         while not self._closing:
             try:

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import clients, topics
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 
 STATISTICS_MS = 1000
 BUMPS_WHEN_STUCK = 3
@@ -29,11 +29,11 @@ ASK_SECONDS = 2.0
 UNSENT = (KafkaError._PURGE_INFLIGHT, KafkaError._PURGE_QUEUE, KafkaError._FATAL)
 
 log = logging.getLogger(__name__)
-Done = Callable[[KafkaError | None], None]
+DeliveryCallback = Callable[[KafkaError | None], None]
 """Called from another thread with None, or with why the message was given up."""
 
 
-class Line:
+class ResilientProducer:
     """Sends messages and says what became of them; one thread must call `poll` again and again."""
 
     def __init__(self, kafka: KafkaSettings, settings: PublisherSettings, patient: bool = False) -> None:
@@ -50,9 +50,9 @@ class Line:
         self.delivered = 0
         """Written by the polling thread alone, so without a lock."""
         self.failed = 0
-        self.reopened = 0
+        self.replacements = 0
         self._reasons: list[str] = []
-        self._again: deque[tuple[bool, Outgoing, Done | None]] = deque()
+        self._again: deque[tuple[bool, ProducerRecord, DeliveryCallback | None]] = deque()
         """What goes to the next producer; counted until that one has it."""
         self._broken: str | None = None
         self._epoch: tuple[int, int, int] = (-1, 0, 0)
@@ -71,7 +71,7 @@ class Line:
         except KafkaException as error:
             self._count_failure(topic, self._refused(error), keep=True)
 
-    def send_with(self, message: Outgoing, done: Done | None) -> None:
+    def send_with_callback(self, message: ProducerRecord, done: DeliveryCallback | None) -> None:
         """Buffer a message and have `done` called. Raises BufferError when there is no room."""
 
         def reported(error: KafkaError | None, _message: Message | None = None) -> None:
@@ -100,9 +100,9 @@ class Line:
         """Have reports delivered, for so long; replaces a producer that can't go on."""
         self._producer.poll(seconds)
         if self._broken is not None:
-            self.reopen(self._broken)
+            self.replace(self._broken)
 
-    def reopen(self, reason: str) -> None:
+    def replace(self, reason: str) -> None:
         """Have a new producer take over what this one hasn't delivered; called by the polling thread."""
         with self._gate:
             log.warning("a new producer takes over", extra={"reason": reason, "waiting": len(self)})
@@ -110,12 +110,12 @@ class Line:
             self._producer.flush(PURGE_SECONDS)
             self._producer = Producer(self._config, logger=clients.log)
             self._broken, self._epoch = None, (-1, 0, 0)
-            self.reopened += 1
+            self.replacements += 1
             self._again = deque(sorted(self._again, key=lambda one: one[0]))
             try:
                 while self._again:
                     _, message, done = self._again[0]
-                    self.send_with(message, done)
+                    self.send_with_callback(message, done)
                     self._again.popleft()
             except BufferError as error:  # the new one can't go on either: the rest waits for the next
                 self._broken = str(error)
@@ -130,19 +130,19 @@ class Line:
             time.sleep(FLUSH_SECONDS)
         return len(self)
 
-    def failures(self) -> list[str]:
+    def take_failures(self) -> list[str]:
         """Why messages without a `done` were given up, since the last call."""
         with self._counting:
             reasons, self._reasons = self._reasons, []
         return reasons
 
-    def fail(self, topic: str, reason: str, messages: int) -> None:
+    def count_unsent(self, topic: str, reason: str, messages: int) -> None:
         """Count messages that could not even be made."""
         with self._counting:
             self.failed += messages
             self._reasons += [f"{topic}: {reason}"] * messages
 
-    def partitions(self, topic: str) -> int | None:
+    def partition_count(self, topic: str) -> int | None:
         """How many partitions the topic has; None if nobody says so within `ASK_SECONDS`."""
         producer = self._producer
         if producer is None:
@@ -175,11 +175,13 @@ class Line:
     def _undelivered(self, error: KafkaError, message: Message, partition: int | None) -> None:
         if error.code() in UNSENT:
             key = message.key().decode()
-            self._keep(error, Outgoing(message.topic(), key, message.value(), partition=partition), None)
+            self._keep(
+                error, ProducerRecord(message.topic(), key, message.value(), partition=partition), None
+            )
         else:
             self._count_failure(message.topic(), error, keep=True)
 
-    def _keep(self, error: KafkaError, message: Outgoing, done: Done | None) -> None:
+    def _keep(self, error: KafkaError, message: ProducerRecord, done: DeliveryCallback | None) -> None:
         """For the next producer: what was in flight comes before what was still queued."""
         with self._counting:
             self._again.append((error.code() != KafkaError._PURGE_INFLIGHT, message, done))

@@ -9,7 +9,7 @@ REFRESH_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 
 
-class Partitions:
+class PartitionCounts:
     """How many partitions each topic has, as far as known; asked for by a thread of its own."""
 
     def __init__(self, ask: Callable[[str], int | None], refresh: float = REFRESH_SECONDS) -> None:
@@ -22,7 +22,7 @@ class Partitions:
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    def of(self, topic: str, seconds: float = 0.0) -> int | None:
+    def count(self, topic: str, seconds: float = 0.0) -> int | None:
         """The topic's number of partitions; None if it isn't known, at the latest after `seconds`."""
         known = self._known.get(topic)
         if known is not None:

@@ -30,13 +30,13 @@ from driftloop.schemas.records import FeatureBatch, FeatureRow, Label, LabelBatc
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import metrics, topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.accumulator import Full, Queued
-from driftloop.streams.producer.client import Line
-from driftloop.streams.producer.partition_counts import Partitions
-from driftloop.streams.producer.serializer import LARGEST_VALUE, TooLarge
+from driftloop.streams.producer.accumulator import AccumulatorFull, RecordAccumulator
+from driftloop.streams.producer.client import ResilientProducer
+from driftloop.streams.producer.partition_counts import PartitionCounts
+from driftloop.streams.producer.serializer import MAX_VALUE_BYTES, TooLarge
 from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
-from driftloop.streams.producer.spool_sender import Spooled
-from driftloop.streams.records import Outgoing
+from driftloop.streams.producer.spool_sender import SpoolSender
+from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
 
 __all__ = [
@@ -86,9 +86,9 @@ class Publisher:
         self._topics = {kind: topics.name_of(topic, kafka) for kind, topic in topics.OF_RECORD.items()}
         self._singly = self._settings.batch_rows == 1
         self._spool = _spool(self._settings)
-        self._line = Line(kafka, self._settings, patient=self._spool is not None)
-        self._partitions = Partitions(self._line.partitions)
-        self._queued = Queued(kafka, self._settings, self._line, self._partitions)
+        self._line = ResilientProducer(kafka, self._settings, patient=self._spool is not None)
+        self._partitions = PartitionCounts(self._line.partition_count)
+        self._queued = RecordAccumulator(kafka, self._settings, self._line, self._partitions)
         self._spooled = self._open_spool()
         self._closed = False
         self._closing = threading.Event()
@@ -126,13 +126,13 @@ class Publisher:
         topic = self._topics[type(record)]
         if self._spooled is None and not self._singly:
             serializer.check_size(record)
-            self._with_room(lambda: self._queued.put(record, 1))
+            self._with_room(lambda: self._queued.append(record, 1))
             return
         value = codec.encode(record)
-        if len(value) > LARGEST_VALUE:
+        if len(value) > MAX_VALUE_BYTES:
             serializer.check_size(record)
         if self._spooled is not None:
-            self._write([Outgoing(topic, record.id, value)])
+            self._write([ProducerRecord(topic, record.id, value)])
         else:
             self._send_single(topic, record.id.encode(), value)
 
@@ -145,24 +145,28 @@ class Publisher:
             BufferFull: no room; nothing of the batch was accepted.
         """
         if self._spooled is None:
-            self._with_room(lambda: self._queued.put(batch, len(batch)))
+            self._with_room(lambda: self._queued.append(batch, len(batch)))
             return
         topic = self._topics[type(batch)]
-        known = self._partitions.of(topic)
+        known = self._partitions.count(topic)
         self._write(
-            list(serializer.whole(batch, topic) if known is None else serializer.packed(batch, topic, known))
+            list(
+                serializer.unsplit_records(batch, topic)
+                if known is None
+                else serializer.producer_records(batch, topic, known)
+            )
         )
 
     def publish_event(self, event: Event) -> None:
         """Put an event of the control plane on its topic, keyed by model."""
-        self.send(self.outgoing(event))
+        self.send(self.event_record(event))
 
-    def outgoing(self, event: Event) -> Outgoing:
+    def event_record(self, event: Event) -> ProducerRecord:
         """The message that carries `event`."""
         topic = topics.name_of(topics.OF_EVENT[type(event)], self._kafka)
-        return Outgoing(topic, event.model, codec.encode(event))
+        return ProducerRecord(topic, event.model, codec.encode(event))
 
-    def send(self, message: Outgoing, done: Callable[[str | None], None] | None = None) -> None:
+    def send(self, message: ProducerRecord, done: Callable[[str | None], None] | None = None) -> None:
         """Accept one message; `done` is called from another thread with None or the reason it failed.
 
         Who asks for `done` keeps the message himself until then: it doesn't go through the spool.
@@ -175,9 +179,9 @@ class Publisher:
             if done is not None:
                 done(None if error is None else f"{message.topic}: {error.str()}")
 
-        self._with_room(lambda: self._line.send_with(message, None if done is None else reported))
+        self._with_room(lambda: self._line.send_with_callback(message, None if done is None else reported))
 
-    def deliver(self, messages: Iterable[Outgoing]) -> None:
+    def deliver(self, messages: Iterable[ProducerRecord]) -> None:
         """Send all and wait until the broker has acknowledged each.
 
         Raises:
@@ -217,7 +221,7 @@ class Publisher:
         deadline = time.monotonic() + patience
         left = 0 if self._spooled is None else self._spooled.flush(patience)
         waiting = self._queued.flush(max(0.0, deadline - time.monotonic())) if left == 0 else 0
-        failed = self._line.failures()
+        failed = self._line.take_failures()
         if failed or waiting or left:
             reason = failed[0] if failed else "the broker has not answered yet"
             kept = f", {left} kept in {self._settings.spool_folder}" if left else ""
@@ -250,11 +254,11 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _open_spool(self) -> Spooled | None:
+    def _open_spool(self) -> SpoolSender | None:
         if self._spool is None:
             return None
         rows, linger = self._settings.batch_rows, self._settings.linger_ms / 1000
-        return Spooled(self._kafka, rows, linger, self._spool, self._line, self._partitions)
+        return SpoolSender(self._kafka, rows, linger, self._spool, self._line, self._partitions)
 
     def _send_single(self, topic: str, key: bytes, value: bytes) -> None:
         try:
@@ -262,11 +266,11 @@ class Publisher:
         except BufferError:
             self._with_room(lambda: self._line.send(topic, key, value))
 
-    def _write(self, messages: Sequence[Outgoing]) -> None:
+    def _write(self, messages: Sequence[ProducerRecord]) -> None:
         self._check_open()
         assert self._spooled is not None
         try:
-            self._spooled.put(messages)
+            self._spooled.append(messages)
         except SpoolFull as error:
             raise BufferFull(str(error)) from error
 
@@ -277,7 +281,7 @@ class Publisher:
         while True:
             try:
                 attempt()
-            except (BufferError, Full):
+            except (BufferError, AccumulatorFull):
                 waited = time.monotonic() - began
                 if self._settings.when_full == "raise" or waited >= self._settings.block_seconds:
                     raise BufferFull(self._full(waited)) from None
@@ -292,7 +296,7 @@ class Publisher:
     def _poll(self) -> None:
         """The background: reports of deliveries, the disk, the counters."""
         sync_at = report_at = time.monotonic()
-        counted = metrics.Published()
+        counted = metrics.PublisherCounters()
         while not self._closing.is_set():
             now = time.monotonic()
             try:
@@ -306,9 +310,9 @@ class Publisher:
                 log.error("the spool's disk fails", extra={"error": str(error)})
                 self._closing.wait(REPORT_SECONDS)
             if now >= report_at:
-                counted.now(self.delivered, self.failed, self.waiting, self.spooled)
+                counted.update(self.delivered, self.failed, self.waiting, self.spooled)
                 report_at = now + REPORT_SECONDS
-        counted.now(self.delivered, self.failed, 0, 0)
+        counted.update(self.delivered, self.failed, 0, 0)
 
     def _full(self, waited: float) -> str:
         return (

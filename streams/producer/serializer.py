@@ -14,14 +14,14 @@ from driftloop.schemas.records import (
     Values,
 )
 from driftloop.streams import topics
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
-from driftloop.streams.wire.batches import Single, halves, split_by_partition
-from driftloop.streams.wire.blocks import LEAST_ROWS, Block
+from driftloop.streams.wire.batches import Single, split_by_partition, split_in_half
+from driftloop.streams.wire.blocks import MIN_ROWS, Block
 
-LARGEST_VALUE = topics.MAX_MESSAGE_BYTES - 10_000
+MAX_VALUE_BYTES = topics.MAX_MESSAGE_BYTES - 10_000
 """What a value may have: key, headers and Kafka's own frame need room, too."""
-SURELY_FITS = 1_000_000
+SAFE_CHARACTERS = 1_000_000
 """Characters of text that can't be more than a message may have, however they are escaped as JSON."""
 
 
@@ -29,22 +29,22 @@ class TooLarge(ValueError):
     """A record that no Kafka message can carry; says whose and how large it is."""
 
 
-def packed(record: Single | Batch, topic: str, partitions: int | None) -> Iterator[Outgoing]:
+def producer_records(record: Single | Batch, topic: str, partitions: int | None) -> Iterator[ProducerRecord]:
     """The messages that carry it: a single record by its key, a batch split by partition and by size.
 
     Without knowing the partitions, a batch goes row by row, so that the client can place each by its key.
     """
     if not isinstance(record, Batch):
-        yield Outgoing(topic, record.id, codec.encode(record))
+        yield ProducerRecord(topic, record.id, codec.encode(record))
     elif partitions is None:
-        for single in singles(record):
-            yield Outgoing(topic, single.id, codec.encode(single))
+        for single in single_records(record):
+            yield ProducerRecord(topic, single.id, codec.encode(single))
     elif len(record) > 0:
         for partition, part in split_by_partition(_compact(record), partitions):
             yield from _fitting(part, topic, partition)
 
 
-def whole(batch: Batch, topic: str) -> Iterator[Outgoing]:
+def unsplit_records(batch: Batch, topic: str) -> Iterator[ProducerRecord]:
     """The batch as it is, to be split once the partitions are known."""
     if len(batch) > 0:
         yield from _fitting(_compact(batch), topic, None)
@@ -54,16 +54,16 @@ def check_size(record: Single) -> None:
     """Raise TooLarge for a record that Kafka will refuse; costs next to nothing for one that it won't."""
     features: Mapping[str, Value] = {} if isinstance(record, Label) else record.features
     texts = sum([len(value) for value in features.values() if type(value) is str])
-    if texts + 100 * len(features) > SURELY_FITS:
+    if texts + 100 * len(features) > SAFE_CHARACTERS:
         size = len(codec.encode(record))
-        if size > LARGEST_VALUE:
+        if size > MAX_VALUE_BYTES:
             raise TooLarge(
                 f"{record.type} {record.id!r} of model {record.model!r} is too large: {size:,} bytes as "
-                f"JSON, a message may have {LARGEST_VALUE:,}"
+                f"JSON, a message may have {MAX_VALUE_BYTES:,}"
             )
 
 
-def singles(batch: Batch) -> Iterator[Single]:
+def single_records(batch: Batch) -> Iterator[Single]:
     """The rows as records of their own; their values were checked when the batch was made."""
     model = batch.model
     entities = batch.entities if isinstance(batch, PredictionBatch | FeatureBatch) else None
@@ -97,13 +97,13 @@ def _row(features: Mapping[str, Values], row: int) -> dict[str, Value]:
 
 
 def _compact(batch: Batch) -> Batch | Block:
-    return Block.of(batch) if len(batch) >= LEAST_ROWS else batch
+    return Block.from_batch(batch) if len(batch) >= MIN_ROWS else batch
 
 
-def _fitting(batch: Batch | Block, topic: str, partition: int | None) -> Iterator[Outgoing]:
+def _fitting(batch: Batch | Block, topic: str, partition: int | None) -> Iterator[ProducerRecord]:
     value = batch.encode() if isinstance(batch, Block) else codec.encode(batch)
-    if len(value) <= LARGEST_VALUE or len(batch) == 1:
-        yield Outgoing(topic, batch.ids[0], value, partition=partition)
+    if len(value) <= MAX_VALUE_BYTES or len(batch) == 1:
+        yield ProducerRecord(topic, batch.ids[0], value, partition=partition)
     else:
-        for half in halves(batch):
+        for half in split_in_half(batch):
             yield from _fitting(half, topic, partition)

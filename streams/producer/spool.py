@@ -29,7 +29,7 @@ from pathlib import Path
 
 import orjson
 
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 
 SEGMENT_BYTES = 16_000_000
 READ_BYTES = 1_000_000
@@ -114,7 +114,7 @@ class Spool:
         self._unsynced: list[int] = []
         self._dirty = False
 
-    def append(self, messages: Sequence[Outgoing]) -> None:
+    def append(self, messages: Sequence[ProducerRecord]) -> None:
         """Write all of them or none; returns when the operating system has them.
 
         Raises:
@@ -131,7 +131,7 @@ class Spool:
             self.waiting += len(messages)
             self._dirty = True
 
-    def read(self) -> list[tuple[Position, Outgoing]]:
+    def read(self) -> list[tuple[Position, ProducerRecord]]:
         """The next messages, about a megabyte of them; none when all is read."""
         with self._guard:
             segment = next(
@@ -261,7 +261,7 @@ def _packed_front(front: Position) -> bytes:
     return _FRONT.pack(*front, zlib.crc32(_FRONT.pack(*front, 0)[:16]))
 
 
-def _frame(message: Outgoing) -> bytes:
+def _frame(message: ProducerRecord) -> bytes:
     topic, key = message.topic.encode(), message.key.encode()
     headers = orjson.dumps(dict(message.headers)) if message.headers else b""
     partition = -1 if message.partition is None else message.partition
@@ -270,7 +270,7 @@ def _frame(message: Outgoing) -> bytes:
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def _frames(content: bytes) -> Iterator[tuple[int, Outgoing]]:
+def _frames(content: bytes) -> Iterator[tuple[int, ProducerRecord]]:
     """(end of the frame, message) until the first that is not whole."""
     begin = 0
     while begin + _FRAME.size <= len(content):
@@ -283,10 +283,10 @@ def _frames(content: bytes) -> Iterator[tuple[int, Outgoing]]:
         begin = end
 
 
-def _message(body: bytes) -> Outgoing:
+def _message(body: bytes) -> ProducerRecord:
     partition, topic, key, headers = _BODY.unpack_from(body)
     begins = _BODY.size, _BODY.size + topic, _BODY.size + topic + key, _BODY.size + topic + key + headers
-    return Outgoing(
+    return ProducerRecord(
         topic=body[begins[0] : begins[1]].decode(),
         key=body[begins[1] : begins[2]].decode(),
         headers=orjson.loads(body[begins[2] : begins[3]]) if headers else {},

@@ -17,12 +17,12 @@ from driftloop.schemas.records import Batch, Record
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import topics
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.client import Line
-from driftloop.streams.producer.partition_counts import Partitions
+from driftloop.streams.producer.client import ResilientProducer
+from driftloop.streams.producer.partition_counts import PartitionCounts
 from driftloop.streams.producer.spool import Position, Spool
-from driftloop.streams.records import Outgoing
+from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
-from driftloop.streams.wire.batches import Single, gathered
+from driftloop.streams.wire.batches import Single, combine_rows
 
 ASK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
@@ -34,11 +34,17 @@ HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.IN
 log = logging.getLogger(__name__)
 
 
-class Spooled:
+class SpoolSender:
     """The thread between a spool and a line."""
 
     def __init__(
-        self, kafka: KafkaSettings, rows: int, linger: float, spool: Spool, line: Line, partitions: Partitions
+        self,
+        kafka: KafkaSettings,
+        rows: int,
+        linger: float,
+        spool: Spool,
+        line: ResilientProducer,
+        partitions: PartitionCounts,
     ) -> None:
         self._topics = {topics.name_of(topic, kafka): topic for topic in topics.OF_RECORD.values()}
         self._rows = rows
@@ -57,7 +63,7 @@ class Spooled:
         self._thread = threading.Thread(target=self._work, name="publisher-spool", daemon=True)
         self._thread.start()
 
-    def put(self, messages: Sequence[Outgoing]) -> None:
+    def append(self, messages: Sequence[ProducerRecord]) -> None:
         """Accept them: when this returns, the operating system has them. Raises SpoolFull."""
         self._spool.append(messages)
         if not self._arrived.is_set():
@@ -123,8 +129,8 @@ class Spooled:
         return len(read) >= self._rows
 
     def _sendings(
-        self, read: Iterable[tuple[Position, Outgoing]]
-    ) -> Iterator[tuple[Outgoing, Sequence[Position]]]:
+        self, read: Iterable[tuple[Position, ProducerRecord]]
+    ) -> Iterator[tuple[ProducerRecord, Sequence[Position]]]:
         """What was read, as it is to be sent: single rows put together, batches split by partition."""
         rows: list[tuple[Single | Batch, Position]] = []
         for position, message in read:
@@ -137,7 +143,7 @@ class Spooled:
             yield message, [position]
         yield from self._packed(rows)
 
-    def _to_pack(self, message: Outgoing) -> Single | Batch | None:
+    def _to_pack(self, message: ProducerRecord) -> Single | Batch | None:
         if message.topic not in self._topics or message.partition is not None or message.headers:
             return None
         if self._rows == 1 and b'"ids"' not in message.value:
@@ -150,20 +156,20 @@ class Spooled:
 
     def _packed(
         self, rows: Iterable[tuple[Single | Batch, Position]]
-    ) -> Iterator[tuple[Outgoing, Sequence[Position]]]:
-        for record, positions in gathered(rows, self._rows):
+    ) -> Iterator[tuple[ProducerRecord, Sequence[Position]]]:
+        for record, positions in combine_rows(rows, self._rows):
             topic = self._topic_of(record)
-            known = self._partitions.of(topic, ASK_SECONDS) if isinstance(record, Batch) else 1
+            known = self._partitions.count(topic, ASK_SECONDS) if isinstance(record, Batch) else 1
             if known is None:
                 raise _Unplaced(topic)
-            for message in serializer.packed(record, topic, known):
+            for message in serializer.producer_records(record, topic, known):
                 yield message, positions
 
     def _topic_of(self, record: Record) -> str:
         wanted = topics.OF_RECORD[type(record)]
         return next(name for name, topic in self._topics.items() if topic is wanted)
 
-    def _send(self, message: Outgoing, positions: Sequence[Position]) -> bool:
+    def _send(self, message: ProducerRecord, positions: Sequence[Position]) -> bool:
         """Hand it to the line; False if that is of no use any more."""
 
         def done(error: KafkaError | None) -> None:
@@ -171,7 +177,7 @@ class Spooled:
 
         while not (self._failed or self._closing.is_set()):
             try:
-                self._line.send_with(message, done)
+                self._line.send_with_callback(message, done)
             except BufferError:
                 self._closing.wait(0.05)
             else:

@@ -30,7 +30,7 @@ class BadRow:
     """The row as a single event."""
 
 
-def salvaged(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
+def split_bad_rows(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
     """A parsed batch without its bad rows, and these.
 
     Raises:
@@ -56,12 +56,14 @@ def salvaged(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
             raise
         kept = [row for row in range(len(columns[0])) if row not in faults]
         batch = _batch(_chosen(fields, kept))
-    bad = [BadRow(row, codec.worded(fault), _event(fields, row)) for row, fault in sorted(faults.items())]
+    bad = [
+        BadRow(row, codec.format_fault(fault), _event(fields, row)) for row, fault in sorted(faults.items())
+    ]
     return batch, bad
 
 
 def _batch(fields: dict[str, Any]) -> AnyBatch:
-    record = codec.record_of(fields)
+    record = codec.validate_record(fields)
     if not isinstance(record, PredictionBatch | FeatureBatch | LabelBatch):
         raise codec.Unreadable("invalid", f"type: a batch was expected, not a {record.type}")
     return record

@@ -24,14 +24,14 @@ Single = Prediction | FeatureRow | Label
 Groups = dict[Hashable, tuple[list[Any], list[Token]]]
 
 
-def gathered(
+def combine_rows(
     entries: Iterable[tuple[Single | Batch, Token]], rows: int
 ) -> Iterator[tuple[Single | Batch, Sequence[Token]]]:
     """The entries with rows of one kind put together, at most `rows` of them; a lone one stays as it is."""
     groups: Groups[Token] = {}
     kind_of_id: dict[Hashable, Hashable] = {}
     for record, token in entries:
-        kind = kind_of(record)
+        kind = batch_key(record)
         if kind is None or kind_of_id.setdefault((type(record), record.id), kind) != kind:  # type: ignore[union-attr]  # not a batch
             yield from _closed(groups)
             groups, kind_of_id = {}, {}
@@ -46,7 +46,7 @@ def gathered(
     yield from _closed(groups)
 
 
-def kind_of(record: Any) -> Hashable:
+def batch_key(record: Any) -> Hashable:
     """What two records must share to be rows of one batch; None for what is a batch already."""
     which = type(record)  # cheaper than isinstance, by far, where pydantic made the class
     if which is Prediction:
@@ -118,7 +118,7 @@ def split_by_partition(batch: AnyBatch, partitions: int) -> Sequence[tuple[int, 
     return [(partition, _rows(batch, np.flatnonzero(owner == partition))) for partition in found]
 
 
-def halves(batch: AnyBatch) -> Sequence[AnyBatch]:
+def split_in_half(batch: AnyBatch) -> Sequence[AnyBatch]:
     """The batch's first and second half, for one that is too large."""
     middle, rows = len(batch) // 2, np.arange(len(batch))
     return [_rows(batch, some) for some in (rows[:middle], rows[middle:])]

@@ -28,7 +28,7 @@ Rows = NDArray[np.intp]
 
 MAGIC = b"\x00dl1"
 """No JSON begins with a zero."""
-LEAST_ROWS = 64
+MIN_ROWS = 64
 """A batch of fewer rows is better off as JSON: a column costs the writer 5 us before its first value."""
 _START = len(MAGIC) + 4
 _ALIGNED = 8
@@ -52,7 +52,7 @@ class Block:
     """Shape (columns of text, rows)."""
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
+    def from_batch(cls, batch: Batch) -> Self:
         """The batch's columns, each where it belongs; their values are not validated."""
         numbers: list[Floats] = []
         codes: list[Codes] = []
@@ -100,7 +100,7 @@ class Block:
         return b"".join([MAGIC, size, head, self.numbers.tobytes(), self.codes.tobytes()])
 
 
-def parsed(value: bytes) -> Fields:
+def decode(value: bytes) -> Fields:
     """The fields of a batch, with arrays or `Categorical` for the columns of the block.
 
     Raises:
@@ -120,7 +120,7 @@ def parsed(value: bytes) -> Fields:
         raise Malformed(f"not a block of columns: {error}") from error
 
 
-def plain(fields: Fields) -> Fields:
+def with_lists(fields: Fields) -> Fields:
     """Parsed fields with lists for all columns, as JSON has them: what is missing is None."""
     return _mapped(fields, _listed)
 
@@ -160,7 +160,7 @@ def _compact(column: Column) -> Column:
             return column
         column = column.tolist()
     try:
-        found = columns.feature(column)
+        found = columns.feature_column(column)
     except OverflowError:  # a number that JSON refuses, too
         return column
     if isinstance(found, np.ndarray):

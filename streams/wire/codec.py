@@ -65,26 +65,26 @@ def _plain(values: object) -> object:
 
 def decode_event(value: bytes | None) -> AnyEvent:
     """An event of the control plane. Raises Unreadable."""
-    return _validated(_EVENT, _upcast(parsed(value)))
+    return _validated(_EVENT, _upcast(parse(value)))
 
 
 def decode_record(value: bytes | None) -> AnyRecord:
     """A record of the data plane. Raises Unreadable."""
-    return record_of(blocks.plain(parsed(value)))
+    return validate_record(blocks.with_lists(parse(value)))
 
 
-def record_of(fields: dict[str, Any]) -> AnyRecord:
+def validate_record(fields: dict[str, Any]) -> AnyRecord:
     """A record of the data plane from parsed JSON. Raises Unreadable."""
     return _validated(_RECORD, _upcast(fields))
 
 
-def is_newest(fields: Mapping[str, Any]) -> bool:
+def is_current_version(fields: Mapping[str, Any]) -> bool:
     """Whether a message is beyond doubt of the version that needs no upcast."""
     version = fields.get("schema_version", NEWEST)
     return type(version) is int and version == NEWEST
 
 
-def parsed(value: bytes | None) -> dict[str, Any]:
+def parse(value: bytes | None) -> dict[str, Any]:
     """The JSON object in a message; of a block, with arrays as columns. Raises Unreadable."""
     if not value:
         raise Unreadable("empty", "the message has no value")
@@ -101,7 +101,7 @@ def parsed(value: bytes | None) -> dict[str, Any]:
 
 def _unblocked(value: bytes) -> dict[str, Any]:
     try:
-        return blocks.parsed(value)
+        return blocks.decode(value)
     except blocks.Malformed as error:
         raise Unreadable("malformed", str(error)) from error
 
@@ -124,10 +124,10 @@ def _validated(adapter: TypeAdapter[T], fields: dict[str, Any]) -> T:
     except ValidationError as error:
         faults = [(one["loc"], one["msg"]) for one in error.errors(include_url=False, include_context=False)]
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise Unreadable("invalid", f"{worded(faults[0])}{more}", faults) from error
+        raise Unreadable("invalid", f"{format_fault(faults[0])}{more}", faults) from error
 
 
-def worded(fault: Fault) -> str:
+def format_fault(fault: Fault) -> str:
     """A fault in words."""
     where, what = fault
     return f"{'.'.join(map(str, where)) or 'message'}: {what}"

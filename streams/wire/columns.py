@@ -19,9 +19,9 @@ from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.schemas.records import Value
 
-LONGEST = 200
+MAX_NAME_LENGTH = 200
 """Characters of a name; as `driftloop.schemas.records.Name` has it."""
-LATEST = 1 << 53
+MAX_MILLIS = 1 << 53
 """Times are below it; as `driftloop.schemas.records.Millis` has it."""
 _NUMBERS = {float, int, type(None)}
 _SCALARS = {*_NUMBERS, bool, str}
@@ -35,7 +35,7 @@ def is_list(values: object, rows: int) -> bool:
 
 def is_name(value: object) -> bool:
     """Whether this is text of 1 to 200 characters."""
-    return type(value) is str and 0 < len(value) <= LONGEST
+    return type(value) is str and 0 < len(value) <= MAX_NAME_LENGTH
 
 
 def are_names(values: Sequence[Any]) -> bool:
@@ -44,7 +44,7 @@ def are_names(values: Sequence[Any]) -> bool:
         length = len("".join(values))
     except TypeError:
         return False
-    return "" not in values and (length <= LONGEST or max(map(len, values)) <= LONGEST)
+    return "" not in values and (length <= MAX_NAME_LENGTH or max(map(len, values)) <= MAX_NAME_LENGTH)
 
 
 def are_optional_texts(values: Sequence[Any]) -> bool:
@@ -52,23 +52,23 @@ def are_optional_texts(values: Sequence[Any]) -> bool:
     return set(map(type, values)) <= {str, type(None)}
 
 
-def times(values: Sequence[Any] | Floats, bools: bool = True) -> NDArray[np.int64] | None:
+def time_column(values: Sequence[Any] | Floats, bools: bool = True) -> NDArray[np.int64] | None:
     """Whole numbers from 0 to 2^53 - 1, shape (rows,)."""
     if isinstance(values, np.ndarray):
         return _whole(values)
     packed = _packed("q", values, bools)
     if packed is None or not len(packed):
         return packed
-    return packed if packed.min() >= 0 and packed.max() < LATEST else None
+    return packed if packed.min() >= 0 and packed.max() < MAX_MILLIS else None
 
 
-def finite(values: Sequence[Any] | Floats, bools: bool = True) -> Floats | None:
+def finite_column(values: Sequence[Any] | Floats, bools: bool = True) -> Floats | None:
     """Numbers, shape (rows,), without null."""
     packed = values if isinstance(values, np.ndarray) else _packed("d", values, bools)
     return packed if packed is not None and np.isfinite(packed).all() else None
 
 
-def feature(values: Sequence[Any] | Floats, bools: bool = True) -> Column | None:
+def feature_column(values: Sequence[Any] | Floats, bools: bool = True) -> Column | None:
     """A feature's values: float64 if all are numbers or null, else as they are; None if some are no scalars.
 
     >>> feature([1, None, 2.5]), feature(["JFK", None]), feature([True, 2]), feature([[1]])
@@ -87,15 +87,15 @@ def feature(values: Sequence[Any] | Floats, bools: bool = True) -> Column | None
     return list(values) if kinds <= _SCALARS else None
 
 
-def scalars(values: Sequence[Value]) -> Column:
+def validated_feature(values: Sequence[Value]) -> Column:
     """The same for values that were validated."""
-    found = feature(values)
+    found = feature_column(values)
     return list(values) if found is None else found
 
 
 def _whole(values: Floats) -> NDArray[np.int64] | None:
     """Times that come as an array of floats."""
-    if not ((values >= 0) & (values < LATEST)).all():
+    if not ((values >= 0) & (values < MAX_MILLIS)).all():
         return None
     whole = values.astype(np.int64)
     return whole if (whole == values).all() else None

@@ -15,9 +15,9 @@ import numpy as np
 
 from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.streams.records import Arrived
+from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import bad_rows, blocks, codec, columns
-from driftloop.streams.wire.single_events import KINDS, Fields, Group, Groups, Shape, as_read
+from driftloop.streams.wire.single_events import KINDS, Fields, Group, GroupKey, Groups, via_model
 
 BATCHES: Mapping[str, RowKind] = {kind.value: kind for kind in RowKind}
 SHORT = 200_000
@@ -29,7 +29,7 @@ _VALUES = {RowKind.PREDICTIONS: "scores", RowKind.LABELS: "labels"}
 
 
 @dataclass(frozen=True)
-class Run:
+class RowRun:
     """Rows, and the places in the chunk of the records that they came in: one a row, or one batch."""
 
     rows: Rows
@@ -37,7 +37,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Refused:
+class InvalidRecord:
     """A record (or one row of a batch) that is not valid, and why."""
 
     place: int
@@ -49,34 +49,34 @@ class Refused:
 
 
 @dataclass
-class Decoded:
+class DecodedChunk:
     """What a chunk holds. Rows with the same id are in the order in which they came."""
 
-    runs: list[Run] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    runs: list[RowRun] = field(default_factory=list)
+    invalid: list[InvalidRecord] = field(default_factory=list)
 
 
-def decode(records: Sequence[Arrived]) -> Decoded:
+def decode_records(records: Sequence[ConsumerRecord]) -> DecodedChunk:
     """Everything in a chunk's records. Raises nothing: what can't be read is among the refused."""
-    found, groups, group = Decoded(), Groups(), None
+    found, groups, group = DecodedChunk(), Groups(), None
     for place, record in enumerate(records):
         try:
-            fields = codec.parsed(record.value)
+            fields = codec.parse(record.value)
             kind = fields.get("type")
             if type(kind) is not str or kind not in KINDS:
                 _batch(place, record.value, fields, found)
-            elif group is None or not group.take(place, fields):
-                group = groups.put(place, fields)
+            elif group is None or not group.add(place, fields):
+                group = groups.add(place, fields)
         except codec.Unreadable as error:
-            found.refused.append(Refused(place, error.reason, error.detail))
+            found.invalid.append(InvalidRecord(place, error.reason, error.detail))
     for group in groups:
-        found.runs += _runs(group, records, found.refused)
-    found.refused.sort(key=lambda one: (one.place, one.row or 0))
+        found.runs += _runs(group, records, found.invalid)
+    found.invalid.sort(key=lambda one: (one.place, one.row or 0))
     found.runs = _ordered(found.runs)
     return found
 
 
-def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
+def fast_path(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
     """The rows of a parsed batch that is valid beyond doubt, else None; without `bools` it has none."""
     kind, ids, version = BATCHES[fields["type"]], fields.get("ids"), ""
     if kind is RowKind.PREDICTIONS:
@@ -85,7 +85,7 @@ def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
             return None
     if type(ids) is not list or not (columns.are_names(ids) and _is_plain(fields, len(ids))):
         return None
-    at = columns.times(_listed(fields, "at", len(ids)), bools)
+    at = columns.time_column(_listed(fields, "at", len(ids)), bools)
     values = _values(fields, kind, len(ids), bools)
     features = {} if kind is RowKind.LABELS else _features(fields, kind, len(ids), bools)
     if at is None or values is None or features is None:
@@ -93,7 +93,7 @@ def certain(fields: Mapping[str, Any], bools: bool = True) -> Rows | None:
     return Rows(kind, fields["model"], version, ids, at, values, features)
 
 
-def validated(batch: bad_rows.AnyBatch) -> Rows:
+def from_model(batch: bad_rows.AnyBatch) -> Rows:
     """The rows of a batch that went through its model."""
     kind, rows = RowKind(batch.type), len(batch)
     values = np.array(getattr(batch, _VALUES[kind]), dtype=np.float64) if kind in _VALUES else _nan(rows)
@@ -105,21 +105,21 @@ def validated(batch: bad_rows.AnyBatch) -> Rows:
         list(batch.ids),
         np.array(batch.at, dtype=np.int64),
         values,
-        {name: columns.scalars(values) for name, values in features.items()},
+        {name: columns.validated_feature(values) for name, values in features.items()},
     )
 
 
-def _batch(place: int, value: bytes | None, fields: Fields, found: Decoded) -> None:
+def _batch(place: int, value: bytes | None, fields: Fields, found: DecodedChunk) -> None:
     """A batch without its bad rows; or something that is neither that nor a single event."""
     kind = fields.get("type")
     bools = value is None or _may_have_bools(value)
-    rows = certain(fields, bools) if type(kind) is str and kind in BATCHES else None
+    rows = fast_path(fields, bools) if type(kind) is str and kind in BATCHES else None
     if rows is None:
-        record, bad = bad_rows.salvaged(blocks.plain(fields))
-        found.refused += [Refused(place, "invalid", one.detail, one.row, one.value) for one in bad]
-        rows = validated(record)
+        record, bad = bad_rows.split_bad_rows(blocks.with_lists(fields))
+        found.invalid += [InvalidRecord(place, "invalid", one.detail, one.row, one.value) for one in bad]
+        rows = from_model(record)
     if len(rows):
-        found.runs.append(Run(rows, [place]))
+        found.runs.append(RowRun(rows, [place]))
 
 
 def _may_have_bools(value: bytes) -> bool:
@@ -127,25 +127,25 @@ def _may_have_bools(value: bytes) -> bool:
     return value.startswith(blocks.MAGIC) or len(value) > SHORT or b"true" in value or b"false" in value
 
 
-def _runs(group: Group, records: Sequence[Arrived], refused: list[Refused]) -> list[Run]:
+def _runs(group: Group, records: Sequence[ConsumerRecord], refused: list[InvalidRecord]) -> list[RowRun]:
     """The group's events; if one of them is bad, those that are not."""
     if not group.places:
         return []
-    rows = certain(group.batch())
+    rows = fast_path(group.batch())
     if rows is not None:
-        return [Run(rows, group.places)]
+        return [RowRun(rows, group.places)]
     good = Group(group.shape)
-    events = [(place, codec.parsed(records[place].value)) for place in group.places]
+    events = [(place, codec.parse(records[place].value)) for place in group.places]
     for place, fields in _good(group.shape, events, refused):
-        good.take(place, fields)
-    rows = certain(good.batch())
-    return [Run(rows, good.places)] if rows else []
+        good.add(place, fields)
+    rows = fast_path(good.batch())
+    return [RowRun(rows, good.places)] if rows else []
 
 
-def _good(shape: Shape, events: Sequence[Event], refused: list[Refused]) -> Iterator[Event]:
+def _good(shape: GroupKey, events: Sequence[Event], refused: list[InvalidRecord]) -> Iterator[Event]:
     """The valid events of a group; those that only their model accepts as it reads them."""
     group = Group(shape)
-    if all(group.take(place, fields) for place, fields in events) and certain(group.batch()) is not None:
+    if all(group.add(place, fields) for place, fields in events) and fast_path(group.batch()) is not None:
         yield from events
     elif len(events) > 1:
         half = len(events) // 2
@@ -154,9 +154,9 @@ def _good(shape: Shape, events: Sequence[Event], refused: list[Refused]) -> Iter
     else:
         [(place, fields)] = events
         try:
-            yield place, as_read(fields)
+            yield place, via_model(fields)
         except codec.Unreadable as error:
-            refused.append(Refused(place, error.reason, error.detail))
+            refused.append(InvalidRecord(place, error.reason, error.detail))
 
 
 def _is_plain(fields: Mapping[str, Any], rows: int) -> bool:
@@ -166,7 +166,7 @@ def _is_plain(fields: Mapping[str, Any], rows: int) -> bool:
         columns.is_list(entities, rows) and columns.are_optional_texts(entities)
     ):
         return False
-    return codec.is_newest(fields) and columns.is_name(fields.get("model"))
+    return codec.is_current_version(fields) and columns.is_name(fields.get("model"))
 
 
 def _listed(fields: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
@@ -179,7 +179,7 @@ def _values(fields: Mapping[str, Any], kind: RowKind, rows: int, bools: bool) ->
     """Scores or labels."""
     if kind not in _VALUES:
         return _nan(rows)
-    return columns.finite(_listed(fields, _VALUES[kind], rows), bools)
+    return columns.finite_column(_listed(fields, _VALUES[kind], rows), bools)
 
 
 def _features(
@@ -190,7 +190,7 @@ def _features(
         return None
     found: dict[str, Column] = {}
     for name, values in given.items():
-        column = columns.feature(values, bools) if columns.is_list(values, rows) else None
+        column = columns.feature_column(values, bools) if columns.is_list(values, rows) else None
         if column is None:
             return None
         found[name] = column
@@ -201,7 +201,7 @@ def _nan(rows: int) -> Floats:
     return np.full(rows, np.nan)
 
 
-def _ordered(runs: Sequence[Run]) -> list[Run]:
+def _ordered(runs: Sequence[RowRun]) -> list[RowRun]:
     """By place; where an id comes twice in runs that overlap, these are cut until they don't."""
     runs = sorted(runs, key=lambda run: run.places[0])
     if all(run.places[-1] < after.places[0] for run, after in pairwise(runs)):
@@ -210,7 +210,7 @@ def _ordered(runs: Sequence[Run]) -> list[Run]:
     return runs if len(set(ids)) == len(ids) else _cut(runs)
 
 
-def _cut(runs: Sequence[Run]) -> list[Run]:
+def _cut(runs: Sequence[RowRun]) -> list[RowRun]:
     """Pieces of runs whose records follow each other in the chunk."""
     places = ((place, which, row) for which, run in enumerate(runs) for row, place in enumerate(run.places))
     pieces = []
@@ -218,5 +218,5 @@ def _cut(runs: Sequence[Run]) -> list[Run]:
         run, rows = runs[which], [row for _, _, row in together]
         part = slice(rows[0], rows[-1] + 1)
         whole = len(rows) == len(run.places)
-        pieces.append(run if whole else Run(run.rows[part], run.places[part]))
+        pieces.append(run if whole else RowRun(run.rows[part], run.places[part]))
     return pieces

@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Kind:
+class EventFields:
     """How the fields of a single event are called, and those of a batch."""
 
     batch: RowKind
@@ -28,31 +28,33 @@ class Kind:
     """Whether it has features and an entity."""
 
 
-KINDS: Mapping[str, Kind] = {
-    "prediction": Kind(
+KINDS: Mapping[str, EventFields] = {
+    "prediction": EventFields(
         RowKind.PREDICTIONS,
         ("type", "model", "version"),
         (("id", "ids"), ("at", "at"), ("score", "scores")),
         featured=True,
     ),
-    "features": Kind(RowKind.FEATURES, ("type", "model"), (("id", "ids"), ("at", "at")), featured=True),
-    "label": Kind(
+    "features": EventFields(
+        RowKind.FEATURES, ("type", "model"), (("id", "ids"), ("at", "at")), featured=True
+    ),
+    "label": EventFields(
         RowKind.LABELS, ("type", "model"), (("id", "ids"), ("at", "at"), ("label", "labels")), featured=False
     ),
 }
 
 
 @dataclass(frozen=True)
-class Shape:
+class GroupKey:
     """What the events of a group have in common."""
 
-    kind: Kind
+    kind: EventFields
     shared: tuple[Any, ...]
     names: tuple[str, ...] | None
     """Of the features, in the first event's order; None if there is no such key."""
 
     @classmethod
-    def of(cls, fields: Fields) -> "Shape":
+    def of(cls, fields: Fields) -> "GroupKey":
         """The shape of an event of one of `KINDS`."""
         kind, features = KINDS[fields["type"]], fields.get("features")
         names = tuple(features) if kind.featured and type(features) is dict else None
@@ -67,7 +69,7 @@ class Shape:
 class Group:
     """Events of one shape, as columns."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: GroupKey) -> None:
         self.shape = shape
         self.places: list[int] = []
         """Where in the chunk each was."""
@@ -82,7 +84,7 @@ class Group:
         self._values: list[Any] = []
         """Features, row after row."""
 
-    def take(self, place: int, fields: Fields) -> bool:
+    def add(self, place: int, fields: Fields) -> bool:
         """Take in an event, unless it has another shape or something else that its model must look at."""
         try:
             head = self._head(fields)
@@ -114,7 +116,7 @@ class Group:
         """Whether what is optional is beyond doubt."""
         entity = fields.get("entity")
         bare = self.shape.names is not None or "features" not in fields
-        return bare and (entity is None or type(entity) is str) and codec.is_newest(fields)
+        return bare and (entity is None or type(entity) is str) and codec.is_current_version(fields)
 
     def _features(self, features: Any) -> bool:
         """Take in the features if they are the group's, in whatever order."""
@@ -138,20 +140,20 @@ class Groups:
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
 
-    def put(self, place: int, fields: Fields) -> Group:
+    def add(self, place: int, fields: Fields) -> Group:
         """Take in an event and return its group; if need be, as its model reads it. Raises Unreadable."""
         group = self._of(fields)
-        if not group.take(place, fields):
-            read = as_read(fields)
+        if not group.add(place, fields):
+            read = via_model(fields)
             group = self._of(read)
-            group.take(place, read)
+            group.add(place, read)
         return group
 
     def _of(self, fields: Fields) -> Group:
-        shape = Shape.of(fields)
+        shape = GroupKey.of(fields)
         return self._groups.setdefault(shape.key, Group(shape))
 
 
-def as_read(fields: Fields) -> Fields:
+def via_model(fields: Fields) -> Fields:
     """An event as its model reads it, so that nothing in it is in doubt. Raises Unreadable."""
-    return codec.record_of(fields).model_dump(exclude_unset=True)
+    return codec.validate_record(fields).model_dump(exclude_unset=True)

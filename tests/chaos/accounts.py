@@ -24,7 +24,7 @@ from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBa
 from driftloop.schemas.settings import Settings
 from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import topics
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests.chaos.load import Ledger, rows_of
 
@@ -43,7 +43,7 @@ RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discrimi
 class Once:
     """Topics as a reader sees them that knows repetitions."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: TopicReader) -> None:
         self._reader = reader
         self._newest: dict[tuple[str, int, bytes], int] = {}
         self.repetitions = 0

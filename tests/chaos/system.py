@@ -30,7 +30,7 @@ from driftloop.schemas.settings import (
     TrainingSettings,
 )
 from driftloop.streams import admin, topics
-from driftloop.streams.topic_reader import Reader
+from driftloop.streams.topic_reader import TopicReader
 from tests import serving_rig as rig
 from tests.chaos.accounts import Accounts, Once
 from tests.chaos.load import features_of
@@ -85,7 +85,7 @@ class System:
         """Of the topics, from their beginning."""
         wanted = [topics.PREDICTIONS, topics.LABELS, topics.OUTCOMES, topics.EXAMPLES]
         wanted += [topics.SUMMARIES, topics.METRICS, topics.DEAD_LETTERS]
-        with Reader(self.settings.kafka, wanted) as reader:
+        with TopicReader(self.settings.kafka, wanted) as reader:
             yield Accounts(Once(reader))
 
 
