@@ -5,7 +5,7 @@ from driftloop.agents.keeping import keep_newest
 from driftloop.agents.reading import Binned, binned
 from driftloop.agents.telling import Watched, told
 from driftloop.agents.watching import REPLACED, State, UnknownSegment, Watching
-from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import InvalidData, NotFound

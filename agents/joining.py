@@ -6,7 +6,7 @@ from typing import Any
 from driftloop.agents.keeping import Strangers
 from driftloop.agents.reading import runs
 from driftloop.mlops_core.data.examples import Examples
-from driftloop.mlops_core.data.join import LabelJoin, Orphan
+from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from driftloop.agents.keeping import keep_newest
 from driftloop.agents.reading import runs
-from driftloop.mlops_core.data.descriptions import Descriptions
+from driftloop.mlops_core.data.feature_join import Descriptions
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.rows import RowKind, Rows, merged
-from driftloop.mlops_core.drift.columns import deviations
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
+from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span

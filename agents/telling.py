@@ -8,11 +8,11 @@ from operator import attrgetter
 from driftloop.agents.leaving import Left, Told
 from driftloop.agents.reading import Binned
 from driftloop.agents.silencing import Telling, Tellings, noted
-from driftloop.mlops_core.drift import columns, sentences
-from driftloop.mlops_core.drift.columns import ColumnWatch, Deviation
+from driftloop.mlops_core.drift import schema_changes, sentences
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.episodes import Mask
 from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.schema_changes import ColumnWatch, Deviation
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
@@ -196,7 +196,7 @@ def _columns_changed(watched: Watched, one: Binned) -> list[Output]:
             model=summary.model,
             version=summary.version,
             severity="warning" if {*named["missing"], *named["retyped"]} else "info",
-            sentence=columns.sentence(told),
+            sentence=schema_changes.sentence(told),
             **named,
         )
     ]

@@ -12,10 +12,10 @@ from driftloop.agents.leaving import Left
 from driftloop.agents.telling import Watched
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.calibration import Calibration, settled
-from driftloop.mlops_core.drift.columns import ColumnWatch
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Counts
+from driftloop.mlops_core.drift.schema_changes import ColumnWatch
 from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span

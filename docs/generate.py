@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from driftloop.mlops_core.drift import states as drift_states
+from driftloop.mlops_core.drift import episode_states as drift_states
 from driftloop.mlops_core.rollout import states
 from driftloop.schemas.settings import Settings
 from driftloop.streams import topics

@@ -9,6 +9,6 @@ In your tests:
             return Mine(channels, delta=1e-6)
 """
 
-from driftloop.mlops_core.drift.contract import DetectorContract
+from driftloop.mlops_core.drift.detector_contract import DetectorContract
 
 __all__ = ("DetectorContract",)

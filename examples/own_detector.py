@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.drift import Batch, OnlineDrift, Opened, Profile, packing
-from driftloop.mlops_core.drift.contract import DetectorContract
+from driftloop.mlops_core.drift import Batch, OnlineDrift, Opened, Profile, serialization
 from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
+from driftloop.mlops_core.drift.detector_contract import DetectorContract
 
 WEIGHT = 0.15
 """Of the newest value: an average over about 12 of them, 400 rows."""
@@ -40,11 +40,11 @@ class Ewma:
     def dump(self) -> bytes:
         """Three numbers a channel."""
         arrays = {"quick": self._quick, "slow": self._slow, "run": self._run}
-        return packing.packed(self._settings, arrays)
+        return serialization.packed(self._settings, arrays)
 
     def load(self, data: bytes) -> Self:
         """Go on where `dump` was taken; fresh if that was with other settings."""
-        settings, arrays = packing.unpacked(data)
+        settings, arrays = serialization.unpacked(data)
         if settings == self._settings:
             self._quick, self._slow, self._run = arrays["quick"], arrays["slow"], arrays["run"]
         return self

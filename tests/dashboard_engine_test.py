@@ -9,7 +9,7 @@ import pytest
 from driftloop.infra.dashboard.model_board import ModelBoard
 from driftloop.infra.dashboard.state import Board
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.slicing import sliced
+from driftloop.mlops_core.data.segment_profiles import sliced
 from driftloop.schemas.events import AnyEvent
 from tests.segments_test import MODEL, Agents, Columns, fed, visits
 

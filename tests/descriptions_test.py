@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.data.descriptions import HORIZON_MS, MODELS, Descriptions
+from driftloop.mlops_core.data.feature_join import HORIZON_MS, MODELS, Descriptions
 from driftloop.mlops_core.data.rows import RowKind, Rows
 
 

@@ -10,10 +10,10 @@ import pytest
 from driftloop.infra.wiring.detectors import GROUP, detector
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwins import Adwins, adwin
-from driftloop.mlops_core.drift.contract import DetectorContract
-from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.drift.adwin_bank import Adwins, adwin
+from driftloop.mlops_core.drift.cusum_bank import Cusums
 from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
+from driftloop.mlops_core.drift.detector_contract import DetectorContract
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Opened
@@ -122,9 +122,9 @@ def test_a_cusum_finds_half_a_deviation_sooner_than_adwin() -> None:
 
 
 def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum:Cusums", GROUP)
-    wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum:limit", GROUP)
-    gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum:Gone", GROUP)
+    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum_bank:Cusums", GROUP)
+    wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum_bank:limit", GROUP)
+    gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum_bank:Gone", GROUP)
     found = {GROUP: [brought, wrong, gone]}
     monkeypatch.setattr("driftloop.infra.wiring.detectors.entry_points", lambda group: found[group])
     assert detector("mine") is Cusums

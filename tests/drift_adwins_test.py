@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from river.drift import ADWIN
 
-from driftloop.mlops_core.drift import packing
-from driftloop.mlops_core.drift.adwins import LONGEST_STEADY, Adwins
+from driftloop.mlops_core.drift import serialization
+from driftloop.mlops_core.drift.adwin_bank import LONGEST_STEADY, Adwins
 
 
 def rivers_own(values: np.ndarray, delta: float, clock: int) -> list[tuple[int, int]]:
@@ -110,7 +110,7 @@ def test_a_state_from_before_values_were_counted_goes_on(seed: int) -> None:
     values = after_a_steady_start(seed)[:, :1000]
     fed = Adwins(len(values), delta=0.002, clock=1, kept=64)
     fed.feed(values)
-    meta, arrays = packing.unpacked(fed.dump())
-    older = packing.packed(meta, {name: arrays[name] for name in ("detectors", "recent")})
+    meta, arrays = serialization.unpacked(fed.dump())
+    older = serialization.packed(meta, {name: arrays[name] for name in ("detectors", "recent")})
     after = np.random.default_rng(seed).normal(5, 1, size=(len(values), 200))
     assert Adwins(len(values), delta=0.002, clock=1, kept=64).load(older).feed(after) == fed.feed(after)

@@ -13,7 +13,14 @@ from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.mlops_core.drift.columns import LEAST_ROWS, MOST, OVER_ROWS, ColumnWatch, Deviation, deviations
+from driftloop.mlops_core.drift.schema_changes import (
+    LEAST_ROWS,
+    MOST,
+    OVER_ROWS,
+    ColumnWatch,
+    Deviation,
+    deviations,
+)
 from driftloop.schemas.events import ColumnsChanged
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings

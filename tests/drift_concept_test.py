@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
-from driftloop.mlops_core.drift.phases import Phases
+from driftloop.mlops_core.drift.online_season import Phases
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data import season_profiles
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.slicing import sliced
-from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.data.segment_profiles import sliced
+from driftloop.mlops_core.drift import serialization
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
@@ -109,7 +109,7 @@ class SeasonalDistribution(Distribution):
     def learned(self, reference: Stream) -> Profile:
         at = times(reference, 0)
         whole = super().learned(reference)
-        return calendar.learned(whole, 0.001, self.columns(reference), at, reference.scores, at)
+        return season_profiles.learned(whole, 0.001, self.columns(reference), at, reference.scores, at)
 
 
 class Pairs(Distribution):
@@ -285,7 +285,7 @@ def test_a_state_that_is_none_is_refused(kind: Any, rng: np.random.Generator) ->
     subject.feed(still(rng, 1000), 0)
     data = subject.dump()
     with pytest.raises(InvalidData, match="not a detector's state"):
-        packing.unpacked(data[: len(data) // 2])
+        serialization.unpacked(data[: len(data) // 2])
 
 
 def test_the_state_stays_small(kind: Any, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from driftloop.agents.summarising import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.slicing import sliced
+from driftloop.mlops_core.data.segment_profiles import sliced
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings

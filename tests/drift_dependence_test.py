@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from driftloop.mlops_core.data import pairs
+from driftloop.mlops_core.data import correlations
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Groups, Summariser
@@ -240,7 +240,7 @@ def test_of_many_columns_the_strongest_pairs_are_kept_and_nobody_is_left_out(
     columns = {f"x{n}": cause[n % 5] + 0.7 * rng.normal(size=4000) for n in range(40)}
     known = Profile.of(columns, np.zeros(4000)).pairs
     assert known is not None
-    assert len(known.pairs) == pairs.MOST
+    assert len(known.pairs) == correlations.MOST
     assert {column for pair in known.pairs for column in pair} == set(range(40))
     same = sum(one % 5 == other % 5 for one, other in known.pairs)
     assert same == 5 * (8 * 7 // 2)  # every pair with a common cause

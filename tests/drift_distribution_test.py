@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwins import Adwins
+from driftloop.mlops_core.drift.adwin_bank import Adwins
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.sentences import explain

@@ -7,9 +7,9 @@ import pytest
 
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.episode_states import TABLE, Signal, after
 from driftloop.mlops_core.drift.episodes import Episodes
 from driftloop.mlops_core.drift.microbatches import Summariser
-from driftloop.mlops_core.drift.states import TABLE, Signal, after
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from driftloop.schemas.events import ColumnDrift, DriftState
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError

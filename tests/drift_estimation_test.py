@@ -7,9 +7,9 @@ import pytest
 
 from driftloop.mlops_core.data.features import Kind
 from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
-from driftloop.mlops_core.drift import strata
+from driftloop.mlops_core.drift import poststratification
 from driftloop.mlops_core.drift.estimation import ENOUGH, MEMORY, Estimated, PerformanceEstimator
-from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training import fit
@@ -51,7 +51,9 @@ def profiled(scores: np.ndarray) -> ColumnProfile:
 
 def begun(score: ColumnProfile, rows: Rows, task: Task = Task.BINARY) -> PerformanceEstimator:
     """An estimator that begins with what training kept from fitting."""
-    table = strata.summed(score.bins(rows[1]), *strata.judged(*rows, task), score.null)
+    table = poststratification.summed(
+        score.bins(rows[1]), *poststratification.judged(*rows, task), score.null
+    )
     kept = HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
     return PerformanceEstimator(score, SETTINGS, HeldOut.model_validate_json(kept.model_dump_json()))
 
@@ -218,12 +220,12 @@ def test_scores_that_never_got_labels_are_not_vouched_for(rng: np.random.Generat
 
 
 def test_a_bin_keeps_what_it_knows_while_labels_come_for_others(rng: np.random.Generator) -> None:
-    table = strata.empty(2)
+    table = poststratification.empty(2)
     table[:, :3] = [[100, 100, 10], [100, 100, 50]]
     for _ in range(100):
-        arrived = strata.empty(2)
+        arrived = poststratification.empty(2)
         arrived[1, :3] = [100, 100, 0]
-        table = strata.learned(table, arrived, MEMORY)
+        table = poststratification.learned(table, arrived, MEMORY)
     assert table[0].tolist() == [100, 100, 10, 0, 0, 0, 0]
     assert table[1, Sum.ROWS] == pytest.approx(MEMORY / 2, rel=0.15)
     assert table[1, Sum.ERROR] < 10

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.data.pairs import Pairs
+from driftloop.mlops_core.data.correlations import Pairs
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.errors import InvalidData
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
-from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.drift.cusum_bank import Cusums
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.settings import DriftSettings
 

@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.drift_quality import cases, ours
 from benchmarks.drift_quality.cases import CATEGORIES, Case, named
-from driftloop.mlops_core.drift.chance import Chance
 from driftloop.mlops_core.drift.channels import Channels
+from driftloop.mlops_core.drift.significance import Chance
 
 COLUMNS, STABLE, LONG = 20, 5_000, 5_000
 SETTLED = 30_000

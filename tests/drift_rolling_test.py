@@ -6,7 +6,7 @@ import pytest
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
-from driftloop.mlops_core.drift.rolling import Rolling
+from driftloop.mlops_core.drift.rolling_reference import Rolling
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 

@@ -5,7 +5,7 @@ Each function continues a `Narrator`'s story at its present time and returns the
 
 from collections.abc import Mapping, Sequence
 
-from driftloop.mlops_core.drift.columns import Deviation, sentence
+from driftloop.mlops_core.drift.schema_changes import Deviation, sentence
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     AnyEvent,

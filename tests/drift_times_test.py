@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.drift.times import KEPT, RecentTimes
+from driftloop.mlops_core.drift.change_times import KEPT, RecentTimes
 
 
 @given(st.integers(1, 7), st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.data())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.mlops_core.data.examples import Examples
-from driftloop.mlops_core.data.join import CLOCK_ROWS, Expired, LabelJoin
+from driftloop.mlops_core.data.label_join import CLOCK_ROWS, Expired, LabelJoin
 from driftloop.schemas.records import Value
 
 HORIZON = 10_000

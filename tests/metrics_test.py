@@ -12,7 +12,7 @@ from prometheus_client import Histogram as PrometheusHistogram
 
 from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.summarising import SummarisingAgent
-from driftloop.mlops_core.data.join import LabelJoin
+from driftloop.mlops_core.data.label_join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import PerformanceSettings

@@ -13,10 +13,10 @@ from driftloop.agents.drift import DriftAgent
 from driftloop.agents.summarising import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
-from driftloop.mlops_core.data import slicing
+from driftloop.mlops_core.data import segment_profiles
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.segment_profiles import sliced
 from driftloop.mlops_core.data.segments import Segment
-from driftloop.mlops_core.data.slicing import sliced
 from driftloop.mlops_core.ports import Candidate
 from driftloop.mlops_core.training import policy
 from driftloop.mlops_core.training.fit import train_challenger
@@ -272,8 +272,8 @@ def test_the_largest_of_many_segments_are_kept(rng: np.random.Generator) -> None
     columns["x"] = rng.normal(size=20_000)
     whole = Profile.of(columns, rng.random(20_000))
     profile = sliced(whole, ["a", "b", "c", "x", "none"], columns, np.zeros(9))
-    assert len(profile.segments) == slicing.MOST
-    assert all(segment.rows >= slicing.LEAST for segment in profile.segments)
+    assert len(profile.segments) == segment_profiles.MOST
+    assert all(segment.rows >= segment_profiles.LEAST for segment in profile.segments)
     assert profile.watched == 5 * 25
 
 

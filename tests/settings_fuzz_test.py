@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from driftloop.infra.wiring.agents import AGENTS
-from driftloop.mlops_core.data import calendar
-from driftloop.mlops_core.data.join import LabelJoin
+from driftloop.mlops_core.data import season_profiles
+from driftloop.mlops_core.data.label_join import LabelJoin
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import Batch, OnlineDrift
 from driftloop.mlops_core.drift.estimation import PerformanceEstimator
@@ -165,7 +165,7 @@ def _drift(loaded: Settings, batch: Batch) -> None:
     profile = Profile.of(batch.features, scores).predicting(scores, classes=True)
     if loaded.drift.season is not None:
         at = np.asarray(batch.at)
-        profile = calendar.learned(profile, loaded.drift.season, batch.features, at, scores, at)
+        profile = season_profiles.learned(profile, loaded.drift.season, batch.features, at, scores, at)
     one, other = (OnlineDrift(profile, drift=loaded.drift, performance=loaded.performance) for _ in range(2))
     one.update(batch)
     other.restored(one.state()).update(batch)

@@ -9,7 +9,7 @@ import pytest
 from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.channels import Channels
-from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Candidate, Task
 from driftloop.mlops_core.training import evaluation, fit

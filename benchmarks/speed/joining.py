@@ -18,7 +18,7 @@ from benchmarks.speed.memory import Memory
 from driftloop.agents.joining import HOUR_MS, JoiningAgent
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.infra.wiring import agents
-from driftloop.mlops_core.data.join import SWEEPS
+from driftloop.mlops_core.data.label_join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.streams.processing import checkpoints

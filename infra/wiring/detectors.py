@@ -12,8 +12,8 @@ from driftloop.schemas.settings import DriftSettings
 GROUP = "driftloop.detectors"
 """Entry points whose value is a `DetectorFactory`."""
 _OURS = {
-    "adwin": ("driftloop.mlops_core.drift.adwins", "adwin"),
-    "cusum": ("driftloop.mlops_core.drift.cusum", "Cusums"),
+    "adwin": ("driftloop.mlops_core.drift.adwin_bank", "adwin"),
+    "cusum": ("driftloop.mlops_core.drift.cusum_bank", "Cusums"),
 }
 
 

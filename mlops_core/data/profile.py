@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from driftloop.mlops_core.data.categorical import Categorical
+from driftloop.mlops_core.data.correlations import Pairs
 from driftloop.mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
-from driftloop.mlops_core.data.pairs import Pairs
 from driftloop.mlops_core.data.seasons import Seasons
 from driftloop.mlops_core.data.segments import Segment
 from driftloop.mlops_core.errors import InvalidData
@@ -163,7 +163,7 @@ class HeldOut(BaseModel):
 
     task: Literal["binary", "regression"]
     sums: tuple[tuple[float, ...], ...]
-    """For each bin of the score but null, the sums that `driftloop.mlops_core.drift.strata` names."""
+    """For each bin of the score but null, the sums that `mlops_core.drift.poststratification` names."""
 
 
 class Profile(BaseModel):

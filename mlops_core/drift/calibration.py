@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import exp, log
 
-from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.budgets import Budget

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Floats, Kind
+from driftloop.mlops_core.data.normal_scores import mid_ranks, normal_scores
 from driftloop.mlops_core.data.profile import BINS_MAX, STRETCH, ColumnProfile, Profile
-from driftloop.mlops_core.data.ranks import mid_ranks, normal_scores
 from driftloop.mlops_core.data.seasons import Seasons
 from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Times
-from driftloop.mlops_core.drift.seasonal import Due, Seasonal
+from driftloop.mlops_core.drift.season_adjustment import Due, Seasonal
 
 SHAPE_BATCHES = 8
 """Micro-batches of one reading of the shape: 256 rows fill 32 bins with 8 rows each."""

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import HUGE, Floats
-from driftloop.mlops_core.drift import packing
-from driftloop.mlops_core.drift.adwins import Adwins
+from driftloop.mlops_core.drift import serialization
+from driftloop.mlops_core.drift.adwin_bank import Adwins
+from driftloop.mlops_core.drift.change_times import RecentTimes
 from driftloop.mlops_core.drift.detector import Alarm
-from driftloop.mlops_core.drift.phases import BLOCK, Phases
+from driftloop.mlops_core.drift.online_season import BLOCK, Phases
 from driftloop.mlops_core.drift.recovery import Recovery
-from driftloop.mlops_core.drift.times import RecentTimes
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings
@@ -182,7 +182,7 @@ class ConceptDrift:
             **self._recovery.state(),
             **({} if self._phases is None else self._phases.state()),
         }
-        return packing.packed(meta, arrays)
+        return serialization.packed(meta, arrays)
 
     @classmethod
     def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
@@ -191,7 +191,7 @@ class ConceptDrift:
         Raises:
             InvalidData: not such a state.
         """
-        meta, arrays = packing.unpacked(data)
+        meta, arrays = serialization.unpacked(data)
         loaded = cls(settings, Task(meta["task"]), meta["spread"])
         loaded._learning = arrays["learning"]
         loaded._times = RecentTimes(_STRIDE, arrays["times"], meta["seen"])

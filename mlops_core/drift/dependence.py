@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.mlops_core.data.correlations import GROUP, Pairs
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.data.pairs import GROUP, Pairs
 from driftloop.mlops_core.data.profile import STRETCH
-from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift import serialization
+from driftloop.mlops_core.drift.change_times import RecentTimes
 from driftloop.mlops_core.drift.channels import SURE
 from driftloop.mlops_core.drift.detector import SCALE, DetectorFactory
 from driftloop.mlops_core.drift.episodes import Episodes, Mask
 from driftloop.mlops_core.drift.microbatches import ROWS, Groups
-from driftloop.mlops_core.drift.rolling import RollingMean
-from driftloop.mlops_core.drift.times import RecentTimes
+from driftloop.mlops_core.drift.rolling_reference import RollingMean
 from driftloop.mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, PairVerdict
 from driftloop.schemas.events import PairDrift
 from driftloop.schemas.settings import DriftSettings
@@ -124,11 +124,11 @@ class Dependence:
             **self._episodes.state(),
             **({} if self._rolling is None else self._rolling.state()),
         }
-        return packing.packed(meta, arrays)
+        return serialization.packed(meta, arrays)
 
     def load(self, data: bytes) -> None:
         """Continue where `dump` was taken; that of other pairs or another window is left alone."""
-        meta, arrays = packing.unpacked(data)
+        meta, arrays = serialization.unpacked(data)
         if meta["pairs"] != [list(names) for names in self._names] or meta["window"] != self._groups:
             return
         self._index, self._sums = meta["index"], arrays["sums"]

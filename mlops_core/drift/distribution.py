@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import BINS_MAX, Profile
 from driftloop.mlops_core.data.seasons import Seasons, hours_of
-from driftloop.mlops_core.drift import contribution, packing
-from driftloop.mlops_core.drift.adwins import adwin
-from driftloop.mlops_core.drift.chance import Chance
+from driftloop.mlops_core.drift import contribution, serialization
+from driftloop.mlops_core.drift.adwin_bank import adwin
+from driftloop.mlops_core.drift.change_times import RecentTimes
+from driftloop.mlops_core.drift.channel_detectors import Hearing
 from driftloop.mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from driftloop.mlops_core.drift.dependence import Dependence
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.episodes import Episodes, Mask
-from driftloop.mlops_core.drift.hearing import Hearing
 from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
-from driftloop.mlops_core.drift.rolling import Rolling
-from driftloop.mlops_core.drift.seasonal import Due
-from driftloop.mlops_core.drift.times import RecentTimes
+from driftloop.mlops_core.drift.rolling_reference import Rolling
+from driftloop.mlops_core.drift.season_adjustment import Due
+from driftloop.mlops_core.drift.significance import Chance
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.events import ColumnDrift, DriftKind
@@ -171,7 +171,7 @@ class DistributionDrift:
         }
         if self._dependence is not None:
             arrays["dependence"] = np.frombuffer(self._dependence.dump(), dtype=np.uint8)
-        return packing.packed(meta, arrays)
+        return serialization.packed(meta, arrays)
 
     @classmethod
     def load(
@@ -191,7 +191,7 @@ class DistributionDrift:
             InvalidData: not such a state, or that of another profile.
         """
         loaded = cls(profile, settings, detector, within)
-        meta, arrays = packing.unpacked(data)
+        meta, arrays = serialization.unpacked(data)
         if meta.get("columns") != list(profile.names):
             raise InvalidData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
         loaded._index = meta["index"]

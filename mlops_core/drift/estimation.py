@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Floats, Kind
 from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut
-from driftloop.mlops_core.drift import packing, strata
+from driftloop.mlops_core.drift import poststratification, serialization
 from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.drift.microbatches import ROWS, Times
-from driftloop.mlops_core.drift.strata import Sum
+from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.performance import classes, sane
 from driftloop.mlops_core.ports import Task
@@ -84,7 +84,7 @@ class PerformanceEstimator:
         self._score = score
         self._settings = settings
         self._task: Task | None = None
-        self._table = strata.empty(score.null)
+        self._table = poststratification.empty(score.null)
         self._run = 0
         """Windows in a row that contradicted the table; below 0, that agreed."""
         self._trusted = True
@@ -99,7 +99,7 @@ class PerformanceEstimator:
         self._since = self._until = 0
         if held_out is not None and len(held_out.sums) == score.null:
             self._task = Task(held_out.task)
-            self._table = strata.limited(np.array(held_out.sums, dtype=np.float64), MEMORY)
+            self._table = poststratification.limited(np.array(held_out.sums, dtype=np.float64), MEMORY)
 
     @property
     def trusted(self) -> bool:
@@ -161,11 +161,11 @@ class PerformanceEstimator:
         if not (len(rows) and mix.any() and self._enough):
             return None
         sample = self._summed(rows[:, 0], rows[:, 1])
-        error = strata.anchored(sample, self._table, mix, Sum.ERROR)
+        error = poststratification.anchored(sample, self._table, mix, Sum.ERROR)
         return PostStratified(
             error_rate=error if self._task is Task.BINARY else None,
             absolute_error=error if self._task is Task.REGRESSION else None,
-            loss=strata.anchored(sample, self._table, mix, Sum.LOSS),
+            loss=poststratification.anchored(sample, self._table, mix, Sum.LOSS),
             covered=float(mix @ (sample[:, Sum.ROWS] > 0) / mix.sum()),
         )
 
@@ -179,7 +179,7 @@ class PerformanceEstimator:
             "seen": self._seen,
             "span": [self._since, self._until],
         }
-        return packing.packed(meta, {name: getattr(self, name) for name in _ARRAYS})
+        return serialization.packed(meta, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
@@ -188,7 +188,7 @@ class PerformanceEstimator:
         Raises:
             InvalidData: not such a state.
         """
-        meta, arrays = packing.unpacked(data)
+        meta, arrays = serialization.unpacked(data)
         loaded = cls(ColumnProfile(name=SCORE, kind=Kind.NUMERIC, edges=tuple(meta["edges"])), settings)
         loaded._task = None if meta["task"] is None else Task(meta["task"])
         loaded._run, loaded._trusted, loaded._seen = meta["run"], meta["trusted"], meta["seen"]
@@ -221,12 +221,12 @@ class PerformanceEstimator:
     def _summed(self, labels: Floats, scores: Floats) -> Floats:
         if self._task is None:
             self._task = Task.BINARY if classes(labels, scores) else Task.REGRESSION
-        errors, residuals = strata.judged(labels, scores, self._task)
+        errors, residuals = poststratification.judged(labels, scores, self._task)
         if self._task is Task.BINARY:
             residuals = np.clip(residuals, -1.0, 1.0)
         else:
-            errors, residuals = strata.tamed(errors, residuals, self._usual(errors))
-        return strata.summed(self._score.bins(scores), errors, residuals, self._score.null)
+            errors, residuals = poststratification.tamed(errors, residuals, self._usual(errors))
+        return poststratification.summed(self._score.bins(scores), errors, residuals, self._score.null)
 
     def _usual(self, errors: Floats) -> float:
         """The usual size of a number's error: from the table, or while that is new, what 68 % stay within."""
@@ -241,13 +241,16 @@ class PerformanceEstimator:
             self._run = max(self._run, 0) + 1 if against else min(self._run, 0) - 1
         if against and self._run % PATIENCE == 0:
             # A bad day halves it once and is soon forgotten; a new truth halves it until little is left.
-            self._trusted, self._table = False, strata.halved(self._table)
+            self._trusted, self._table = False, poststratification.halved(self._table)
         elif self._run <= -PATIENCE:
             self._trusted = True
-        self._table = strata.learned(self._table, arrived, MEMORY)
+        self._table = poststratification.learned(self._table, arrived, MEMORY)
 
     def _surprised(self, arrived: Floats) -> bool:
-        return any(abs(strata.surprise(self._table, arrived, what)) > SURE for what in (Sum.ERROR, Sum.LOSS))
+        return any(
+            abs(poststratification.surprise(self._table, arrived, what)) > SURE
+            for what in (Sum.ERROR, Sum.LOSS)
+        )
 
     def _estimated(self) -> Estimated:
         known = self._enough and bool(self._counts.any())
@@ -262,14 +265,16 @@ class PerformanceEstimator:
             labelled=self._labelled,
             error=error,
             loss=loss,
-            calibration_error=strata.calibration_error(self._table, self._counts) if known else None,
+            calibration_error=poststratification.calibration_error(self._table, self._counts)
+            if known
+            else None,
             trusted=self.trusted and covered >= COVERED,
             sentence=self._sentence(error, covered),
         )
 
     def _range(self, what: Sum) -> Range:
         """Where the mean of the window's rows will lie in 95 of 100 cases."""
-        told = strata.expected(self._table, self._counts, what)
+        told = poststratification.expected(self._table, self._counts, what)
         around = _95 * told.deviation(max(int(self._counts.sum()), 1))
         most = 1.0 if self._task is Task.BINARY else np.inf
         low, high = max(told.value - around, 0.0), min(told.value + around, most)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.mlops_core.data.pairs import GROUP, Pairs, Sums
+from driftloop.mlops_core.data.correlations import GROUP, Pairs, Sums
 from driftloop.mlops_core.data.profile import BINS_MAX
 from driftloop.mlops_core.errors import InvalidData
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Column, numbers
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwins import adwin
+from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import settled
 from driftloop.mlops_core.drift.concept import ConceptDrift, ConceptVerdict
-from driftloop.mlops_core.drift.cusum import Cusums
+from driftloop.mlops_core.drift.cusum_bank import Cusums
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
@@ -70,9 +70,10 @@ class OnlineDrift:
     ) -> None:
         """Compare with `profile`, the reference that training made or `Profile.of` makes of any rows.
 
-        A season is learned by the profile (`mlops_core.data.calendar.learned`); segments are watched by the
-        agents only. `detector` goes before the one that `drift.detector` names. A budget of false alarms that
-        can't be promised is a UserWarning, as it is an alert of the agents; `calibration` says how it went.
+        A season is learned by the profile (`mlops_core.data.season_profiles.learned`); segments are watched
+        by the agents only. `detector` goes before the one that `drift.detector` names. A budget of false
+        alarms that can't be promised is a UserWarning, as it is an alert of the agents; `calibration` says
+        how it went.
 
         Raises:
             InvalidData: `drift.detector` names none of ours, and no `detector` is given.

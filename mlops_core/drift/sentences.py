@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.normal_scores import mid_ranks, normal_scores
 from driftloop.mlops_core.data.profile import CLASS, CONFIDENCE, SCORE
-from driftloop.mlops_core.data.ranks import mid_ranks, normal_scores
 from driftloop.schemas.events import ColumnDrift, DriftKind, PairDrift
 
 _SHARE_OF = "share of "

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftloop.mlops_core import performance
-from driftloop.mlops_core.data import calendar
+from driftloop.mlops_core.data import season_profiles
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Floats, Kind
 from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
-from driftloop.mlops_core.data.slicing import described, sliced
+from driftloop.mlops_core.data.segment_profiles import described, sliced
 from driftloop.mlops_core.data.validation import DataValidator
-from driftloop.mlops_core.drift import strata
+from driftloop.mlops_core.drift import poststratification
 from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Candidate, Fitted, Task, Trainer
@@ -154,7 +154,7 @@ def reference_profile(examples: Examples, scores: Floats, task: Task, season: Se
     if season is None:
         return profile
     scored_at = examples.at[len(examples) - len(scores) :]
-    return calendar.learned(profile, season, examples.features, examples.at, scores, scored_at)
+    return season_profiles.learned(profile, season, examples.features, examples.at, scores, scored_at)
 
 
 def _profile(
@@ -178,10 +178,10 @@ def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
     known = performance.sane(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
-    errors, residuals = strata.judged(labels[known], scores[known], task)
+    errors, residuals = poststratification.judged(labels[known], scores[known], task)
     if task is Task.REGRESSION and len(errors):
-        errors, residuals = strata.tamed(errors, residuals, usual_size(residuals))
-    table = strata.summed(score.bins(scores[known]), errors, residuals, score.null)
+        errors, residuals = poststratification.tamed(errors, residuals, usual_size(residuals))
+    table = poststratification.summed(score.bins(scores[known]), errors, residuals, score.null)
     return HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
 
 
@@ -189,7 +189,7 @@ def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) ->
     """Whether what the settings ask of a profile could be learned."""
     tags = {}
     if drift.season is not None:
-        against = calendar.unlearnable(examples.at, drift.season)
+        against = season_profiles.unlearnable(examples.at, drift.season)
         tags["season"] = f"{drift.season}" + (f", not learned: {against}" if against else "")
     if drift.segments:
         tags["segments"] = described(profile, drift.segments)

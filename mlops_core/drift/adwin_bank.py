@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift import serialization
 from driftloop.mlops_core.drift.detector import Alarm
 from driftloop.mlops_core.errors import InvalidData
 
@@ -114,7 +114,7 @@ class Adwins:
             "steady": self._steady,
             "level": self._level,
         }
-        return packing.packed(meta, {"detectors": pickled, **arrays})
+        return serialization.packed(meta, {"detectors": pickled, **arrays})
 
     def load(self, data: bytes) -> Self:
         """Continue where `data` was dumped.
@@ -125,7 +125,7 @@ class Adwins:
         Raises:
             InvalidData: not a dump, or one that names anything but river's ADWIN.
         """
-        meta, arrays = packing.unpacked(data)
+        meta, arrays = serialization.unpacked(data)
         if meta.get("kind") == self._kind and len(meta["counts"]) == len(self._counts):
             loaded = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
             # One that has just alarmed begins anew; we no longer keep such, older versions did.

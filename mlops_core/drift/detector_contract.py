@@ -2,7 +2,7 @@
 
 In your tests:
 
-    from driftloop.mlops_core.drift.contract import DetectorContract
+    from driftloop.mlops_core.drift.detector_contract import DetectorContract
 
     class TestMine(DetectorContract):
         def made(self, channels: int) -> Detector:

@@ -15,8 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from driftloop.mlops_core.data.packed_features import Shapes, Traits, columns_of, folded, unfolded
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.mlops_core.data.traits import Shapes, Traits, columns_of, folded, unfolded
 
 HORIZON_MS = 3_600_000
 """Features that are an hour younger: whatever wrote the prediction's own is done with it."""

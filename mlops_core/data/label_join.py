@@ -11,7 +11,7 @@ and reads a month of predictions before the first label would give all of them u
 milliseconds) move nothing, and even many of them only until sane ones outnumber them again. Where the
 other side is silent, `capacity` bounds what is kept.
 
-What a row's features are while it waits: `driftloop.mlops_core.data.traits`.
+What a row's features are while it waits: `driftloop.mlops_core.data.packed_features`.
 """
 
 import sys
@@ -26,7 +26,7 @@ import orjson
 
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Column
-from driftloop.mlops_core.data.traits import Shapes, Traits, columns_of, folded, unfolded
+from driftloop.mlops_core.data.packed_features import Shapes, Traits, columns_of, folded, unfolded
 
 Predicted = tuple[int, float, str, Traits | None]
 """`at`, score, version, features (None: they are still to come)."""

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.drift import packing
+from driftloop.mlops_core.drift import serialization
 from driftloop.mlops_core.drift.detector import SCALE, Alarm
 
 _SLACK = 0.7
@@ -47,7 +47,7 @@ class Cusums:
 
     def dump(self) -> bytes:
         """The sums as bytes."""
-        return packing.packed(self._settings, {"moments": self._moments, "sides": self._sides})
+        return serialization.packed(self._settings, {"moments": self._moments, "sides": self._sides})
 
     def load(self, data: bytes) -> Self:
         """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
@@ -55,7 +55,7 @@ class Cusums:
         Raises:
             InvalidData: not such bytes.
         """
-        settings, arrays = packing.unpacked(data)
+        settings, arrays = serialization.unpacked(data)
         if settings == self._settings:
             self._moments, self._sides = arrays["moments"], arrays["sides"]
         return self

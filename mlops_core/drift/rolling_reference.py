@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import BINS_MAX, Profile
-from driftloop.mlops_core.drift.seasonal import Due
+from driftloop.mlops_core.drift.season_adjustment import Due
 
 
 class RollingMean:

@@ -76,7 +76,7 @@ def document() -> str:
         [
             "# The states of a column",
             "",
-            "From the table in `mlops_core/drift/states.py` by `make docs`; a test keeps it so.",
+            "From the table in `mlops_core/drift/episode_states.py` by `make docs`; a test keeps it so.",
             "",
             f"```mermaid\n{drawn}\n```",
             "",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from driftloop.mlops_core.data.features import Floats
-from driftloop.mlops_core.data.ranks import mid_ranks, normal_scores
+from driftloop.mlops_core.data.normal_scores import mid_ranks, normal_scores
 
 GROUP = 256
 """Rows of one reading: a correlation of so few has a standard error of 0.06."""
