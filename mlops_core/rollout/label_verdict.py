@@ -147,7 +147,7 @@ def radius(rows: float, alpha: float, sharpest: int) -> float:
 def version_name(version: str) -> str:
     """How sentences call a version.
 
-    >>> named("8"), named("blue")
+    >>> version_name("8"), version_name("blue")
     ('v8', 'blue')
     """
     return f"v{version}" if version[:1].isdigit() else version

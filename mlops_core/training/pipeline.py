@@ -114,7 +114,7 @@ class TrainingPipeline:
 def parse_model_id(model_id: str) -> tuple[str, str]:
     """`name:version` as a pair.
 
-    >>> parted("fraud:12")
+    >>> parse_model_id("fraud:12")
     ('fraud', '12')
     """
     name, _, version = model_id.rpartition(":")
