@@ -185,7 +185,7 @@ class Narrative:
             # Its registration may be read later (topics have no order); its id follows from this event.
             registered = ModelRegistered.following(ended, version=ended.version, run_id=ended.run_id)
             request = DeployRequested.following(registered, version=ended.version)
-            requests.publish(self._settings.kafka, request)
+            requests.publish(self._settings, request)
 
     def _line(self, event: AnyEvent) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:

@@ -10,7 +10,7 @@ from driftloop.infra.cli import console, extras
 
 if TYPE_CHECKING:
     from driftloop.schemas.events import Event
-    from driftloop.schemas.settings import KafkaSettings
+    from driftloop.schemas.settings import Settings
 
 Model = Annotated[str, typer.Argument(help="The model's registered name.")]
 
@@ -37,7 +37,7 @@ def retrain(
         rows=rows or max(context.obj.retraining.windows),
     )
     with console.errors():
-        publish(context.obj.kafka, request)
+        publish(context.obj, request)
     typer.echo(f"requested a challenger of {model} [{request.id[:8]}]; the page shows its training")
 
 
@@ -53,7 +53,7 @@ def deploy(context: typer.Context, model: Model, version: str) -> None:
 
         reader_for(settings.registry.tracking_uri).version(model, version)  # fails for an unknown version
         request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
-        publish(settings.kafka, request)
+        publish(settings, request)
     typer.echo(f"requested the rollout of {model} version {version} [{request.id[:8]}]")
 
 
@@ -64,7 +64,7 @@ def _add_rollout_command(action: str, help: str) -> None:  # noqa: A002 - typer'
 
         request = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
         with console.errors():
-            publish(context.obj.kafka, request)
+            publish(context.obj, request)
         typer.echo(f"requested {action} of {model}'s rollout [{request.id[:8]}]")
 
 
@@ -75,11 +75,11 @@ _add_rollout_command("pin", "Keep the champion and a blend's weights until `unpi
 _add_rollout_command("unpin", "Let proven challengers be promoted again.")
 
 
-def publish(kafka: "KafkaSettings", event: "Event") -> None:
+def publish(settings: "Settings", event: "Event") -> None:
     """Publish an event; returns once Kafka has acknowledged it."""
     from driftloop.streams.producer.publisher import Publisher
 
-    with Publisher(kafka) as publisher:
+    with Publisher(settings.kafka, settings.publisher.unspooled()) as publisher:
         publisher.publish_event(event)
 
 
