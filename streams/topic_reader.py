@@ -70,7 +70,12 @@ class TopicReader:
         self.close()
 
     def _partitions(self) -> list[tuple[str, int]]:
-        known = self._consumer.list_topics(timeout=ANSWER_SECONDS).topics
+        try:
+            known = self._consumer.list_topics(timeout=ANSWER_SECONDS).topics
+        except KafkaException as error:
+            raise Unavailable(
+                f"Kafka at {self._bootstrap} did not answer in {ANSWER_SECONDS:g} s: {error.args[0].str()}"
+            ) from error
         missing = sorted(set(self._names) - set(known))
         if missing:
             raise Unavailable(f"{self._bootstrap} has no topic {missing[0]}; `driftloop topics` creates it")
