@@ -15,7 +15,7 @@ from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import PerformanceEstimated, PostStratified
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import DriftSummary, Outcomes
+from driftloop.schemas.summaries import DriftSummary, Outcomes
 
 KEPT = 8
 """Versions that are estimated; older ones have no traffic any more."""

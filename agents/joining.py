@@ -12,7 +12,7 @@ from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import LabelledExamples, Outcomes
+from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams import metrics, topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

@@ -14,7 +14,7 @@ from driftloop.mlops_core.ports import Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import DriftDetected, DriftKind, DriftResolved, Event, PerformanceMeasured, Span
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import DriftSummary, Outcomes
+from driftloop.schemas.summaries import DriftSummary, Outcomes
 
 KEPT = 8
 """Versions whose errors are watched; older ones have no traffic any more."""

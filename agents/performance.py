@@ -17,7 +17,7 @@ from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids
 from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import Outcomes
+from driftloop.schemas.summaries import Outcomes
 from driftloop.streams import metrics, topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
 from driftloop.schemas.events import AnyEvent
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams.processing.runner import dead_letter
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.routes import Output

@@ -17,7 +17,7 @@ from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.mlops_core.rollout import paired_losses
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import PoolChanged, Span
-from driftloop.schemas.stages import LabelledExamples, PairedLosses
+from driftloop.schemas.summaries import LabelledExamples, PairedLosses
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

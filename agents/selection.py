@@ -6,7 +6,7 @@ from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.rollout import challengers
 from driftloop.mlops_core.rollout.challengers import Challengers
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

@@ -13,7 +13,7 @@ import numpy as np
 from driftloop.mlops_core.drift.episodes import Mask
 from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
 from driftloop.schemas.events import Part, Span
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 
 
 class Telling(Part):

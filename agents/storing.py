@@ -17,7 +17,7 @@ from driftloop.agents.reading import decoded, staged
 from driftloop.mlops_core.data.examples import Examples, joined
 from driftloop.mlops_core.ports import ExampleStore
 from driftloop.schemas.settings import StoreSettings
-from driftloop.schemas.stages import LabelledExamples
+from driftloop.schemas.summaries import LabelledExamples
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

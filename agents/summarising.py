@@ -20,7 +20,7 @@ from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects

@@ -25,7 +25,7 @@ from driftloop.schemas.events import (
     PairDrift,
     Span,
 )
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.routes import Output
 
 

@@ -11,7 +11,7 @@ from driftloop.demo.client import Replay
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training import evaluation
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.schemas.stages import Outcomes
+from driftloop.schemas.summaries import Outcomes
 from driftloop.streams import topics
 from driftloop.streams.topic_reader import TopicReader
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from driftloop.schemas import columns
+from driftloop.schemas import column_types
 
 SCHEMA_VERSION = 1
 """The newest version this code writes; older ones are upcast on reading, newer ones are dead letters."""
@@ -22,11 +22,11 @@ Value = bool | int | float | str | None
 Millis = Annotated[int, Field(ge=0, lt=1 << 53)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
-Names = Annotated[Sequence[Name], columns.names(Sequence[Name], 200)]
-Times = Annotated[Sequence[int] | columns.Array, columns.whole(Sequence[Millis], 1 << 53)]
-Numbers = Annotated[Sequence[float] | columns.Array, columns.finite(Sequence[Number])]
-Entities = Annotated[Sequence[str | None], columns.texts(Sequence[str | None])]
-Values = Annotated[Sequence[Value] | columns.Array, columns.scalars(Sequence[Value])]
+Names = Annotated[Sequence[Name], column_types.names(Sequence[Name], 200)]
+Times = Annotated[Sequence[int] | column_types.Array, column_types.whole(Sequence[Millis], 1 << 53)]
+Numbers = Annotated[Sequence[float] | column_types.Array, column_types.finite(Sequence[Number])]
+Entities = Annotated[Sequence[str | None], column_types.texts(Sequence[str | None])]
+Values = Annotated[Sequence[Value] | column_types.Array, column_types.scalars(Sequence[Value])]
 """A feature's column; an array of numbers is kept as it is, and NaN in it is missing."""
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import Event, PoolChanged
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes, PairedLosses
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams import topics
 from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec

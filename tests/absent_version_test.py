@@ -12,7 +12,7 @@ from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.events import Span
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import Outcomes
+from driftloop.schemas.summaries import Outcomes
 from tests.agents_test import MODEL
 from tests.serving_rig import fitted
 

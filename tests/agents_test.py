@@ -42,7 +42,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.records import FeatureBatch, Label, LabelBatch, Prediction, PredictionBatch, Record
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings, RetrainingSettings, StoreSettings
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted

@@ -14,7 +14,7 @@ from driftloop.mlops_core.drift import OnlineDrift
 from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
 from driftloop.mlops_core.drift.cusum_bank import Cusums
 from driftloop.mlops_core.errors import Conflict
-from driftloop.schemas.budgets import Budget
+from driftloop.schemas.alarm_budget import Budget
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
 THREE_MILLION = [

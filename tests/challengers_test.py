@@ -29,7 +29,7 @@ from driftloop.schemas.events import (
     Span,
 )
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 from driftloop.streams import topics
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec

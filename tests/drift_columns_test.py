@@ -24,7 +24,7 @@ from driftloop.mlops_core.drift.schema_changes import (
 from driftloop.schemas.events import ColumnsChanged
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted

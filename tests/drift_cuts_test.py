@@ -20,7 +20,7 @@ from driftloop.mlops_core.data.segment_profiles import sliced
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted

@@ -22,7 +22,7 @@ from driftloop.schemas.dead_letters import KEPT_BYTES, DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings, StoreSettings
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import admin, topics
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.topic_reader import TopicReader

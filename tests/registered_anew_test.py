@@ -18,7 +18,7 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec

@@ -20,7 +20,7 @@ from driftloop.mlops_core.training.trainer import XGBoostTrainer
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.schemas.stages import LabelledExamples, PairedLosses
+from driftloop.schemas.summaries import LabelledExamples, PairedLosses
 from driftloop.streams import routes, topics
 from driftloop.streams.processing.agent import Resolving
 from driftloop.streams.processing.runner import AgentRunner

@@ -34,7 +34,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, RetrainingSettings
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.serving_rig import fitted

@@ -28,7 +28,7 @@ from driftloop.schemas.events import (
     latency_bucket,
 )
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 
 ROWS = 100
 """Labelled rows of a window on which all versions are scored."""

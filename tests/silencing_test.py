@@ -10,7 +10,7 @@ from driftloop.agents.summarising import _after
 from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
 from driftloop.schemas.events import ColumnDrift, DriftKind, Span
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 
 NAMES = ("price", "size")
 CHUNK = Span(topic="predictions", partition=1, first=5, last=9)

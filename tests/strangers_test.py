@@ -17,7 +17,7 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftResolved, Span
 from driftloop.schemas.records import Label, Prediction
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.stages import Outcomes
+from driftloop.schemas.summaries import Outcomes
 from tests.agents_test import MODEL, NOBODY, chunk
 from tests.serving_rig import fitted
 

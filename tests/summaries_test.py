@@ -22,7 +22,7 @@ from driftloop.schemas import halfbytes
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
-from driftloop.schemas.stages import DriftSummary
+from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.processing.agent import Agent
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec

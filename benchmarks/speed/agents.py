@@ -19,7 +19,7 @@ from driftloop.infra.adapters.readers import reader_for
 from driftloop.infra.wiring import agents
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.faust_transport import CHUNK_BYTES

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.features import Column, Floats, categories, numbers, spelled
-from driftloop.schemas.stages import LabelledExamples
+from driftloop.schemas.summaries import LabelledExamples
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Examples:
         )
 
     def columns(self) -> dict[str, object]:
-        """As plain lists, named as `driftloop.schemas.stages.LabelledExamples` names them."""
+        """As plain lists, named as `driftloop.schemas.summaries.LabelledExamples` names them."""
         return {
             "ids": self.ids.tolist(),
             "versions": self.versions.tolist(),

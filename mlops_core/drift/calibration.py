@@ -13,7 +13,7 @@ from math import exp, log
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import Conflict
-from driftloop.schemas.budgets import Budget
+from driftloop.schemas.alarm_budget import Budget
 from driftloop.schemas.settings import DriftSettings
 
 Table = Sequence[tuple[float, float]]

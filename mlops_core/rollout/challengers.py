@@ -28,7 +28,7 @@ from driftloop.schemas.events import (
     RolloutStarted,
 )
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 
 OVERTAKING = 5.0
 """A version replaces one that is proposed already when its weight is so many times as large."""

@@ -9,7 +9,7 @@ from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.mlops_core.data.rows import Rows
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import Agreement, Span
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 
 Score = Callable[[Mapping[str, Column], int], Floats]
 """Columns and how many rows -> scores of shape (rows,)."""

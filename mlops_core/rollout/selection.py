@@ -34,7 +34,7 @@ from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.rollout.label_verdict import radius
 from driftloop.schemas.events import GateEvidence, MemberEvidence, PairEvidence
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.schemas.stages import PairedLosses
+from driftloop.schemas.summaries import PairedLosses
 
 BETS = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
 """Bets that are averaged: each is best for one ratio of gain to variance; a factor of 2 is near enough."""

@@ -25,9 +25,8 @@ from driftloop.mlops_core.training import evaluation, gate
 from driftloop.mlops_core.training.importance import importance
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.events import GateEvidence, RetrainRequested
-from driftloop.schemas.quantities import Season
 from driftloop.schemas.records import Millis
-from driftloop.schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, TrainingSettings
+from driftloop.schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, Season, TrainingSettings
 
 SINCE = "since the change"
 """The window of what came after a change."""

@@ -19,13 +19,14 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SourceError
 
-from driftloop.schemas import mistakes
-from driftloop.schemas.mistakes import SettingsError
+from driftloop.schemas.settings import errors
+from driftloop.schemas.settings.errors import SettingsError
 from driftloop.schemas.settings.kafka import KafkaSettings, PublisherSettings
 from driftloop.schemas.settings.local import DashboardSettings, MetricsSettings, StoreSettings
 from driftloop.schemas.settings.monitoring import DriftSettings, PerformanceSettings
 from driftloop.schemas.settings.serving import RegistrySettings, RolloutSettings, ServingSettings
 from driftloop.schemas.settings.training import GATE_ROWS, TRAINING_ROWS, RetrainingSettings, TrainingSettings
+from driftloop.schemas.settings.types import Season
 
 
 class Settings(BaseSettings):
@@ -81,8 +82,8 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a file that isn't there, a key that doesn't exist, a value that can't be.
         """
-        mistakes.check_file(path)
-        mistakes.check_variables(os.environ, cls)
+        errors.check_file(path)
+        errors.check_variables(os.environ, cls)
         config = SettingsConfigDict(yaml_file=path)
         source: type[Self] = type(
             cls.__name__, (cls,), {"model_config": config, "__module__": cls.__module__}
@@ -93,9 +94,9 @@ class Settings(BaseSettings):
         try:
             return source(**groups)
         except ValidationError as error:
-            raise SettingsError(mistakes.explained(error, str(path or "settings"), cls)) from error
+            raise SettingsError(errors.explained(error, str(path or "settings"), cls)) from error
         except SourceError as error:  # a variable of a group or of a list, whose text is no JSON
-            raise SettingsError(mistakes.unreadable(error, os.environ)) from error
+            raise SettingsError(errors.unreadable(error, os.environ)) from error
 
 
 __all__ = (
@@ -110,6 +111,7 @@ __all__ = (
     "RegistrySettings",
     "RetrainingSettings",
     "RolloutSettings",
+    "Season",
     "ServingSettings",
     "Settings",
     "SettingsError",

@@ -4,8 +4,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from driftloop.schemas.quantities import AtLeastZero, Folder, Positive, Prefix, Real, Seconds, Servers, Whole
 from driftloop.schemas.settings.group import Group
+from driftloop.schemas.settings.types import (
+    AtLeastZero,
+    Folder,
+    Positive,
+    Prefix,
+    Real,
+    Seconds,
+    Servers,
+    Whole,
+)
 
 
 class KafkaSettings(Group):

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftloop.schemas.quantities import (
+from driftloop.schemas.settings.group import Group
+from driftloop.schemas.settings.types import (
     AtLeastZero,
     Chance,
     Folder,
@@ -18,7 +19,6 @@ from driftloop.schemas.quantities import (
     Seconds,
     Steps,
 )
-from driftloop.schemas.settings.group import Group
 
 
 class RolloutSettings(Group):

@@ -22,7 +22,7 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import PerformanceMeasured
 from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBatch
 from driftloop.schemas.settings import Settings
-from driftloop.schemas.stages import DriftSummary, LabelledExamples, Outcomes
+from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams import topics
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

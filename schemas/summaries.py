@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from driftloop.schemas import columns as column
+from driftloop.schemas import column_types as column
 from driftloop.schemas import halfbytes
 from driftloop.schemas.events import Agreement, Part, Span
 from driftloop.schemas.records import Millis, Name, Value

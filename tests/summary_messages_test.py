@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from driftloop.agents.reading import staged
 from driftloop.schemas.records import Value
-from driftloop.schemas.stages import LabelledExamples, Outcomes
+from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams.wire import codec
 
 GOOD: Mapping[str, Any] = {
