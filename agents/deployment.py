@@ -31,7 +31,7 @@ from driftloop.mlops_core.rollout.effects import (
     effects,
 )
 from driftloop.mlops_core.rollout.state_machine import Rollout
-from driftloop.mlops_core.rollout.states import Phase
+from driftloop.schemas.events import RolloutPhase
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.streams import topics
 from driftloop.streams.records import Chunk
@@ -154,7 +154,7 @@ async def _obstructed(work: Work, error: str) -> list[Output]:
     if work.reports is None:
         log.error("a model at rest is not as it should be", extra={"model": work.model, "error": error})
         return []
-    if work.reports.phase is Phase.REVERTING:
+    if work.reports.phase is RolloutPhase.REVERTING:
         await asyncio.sleep(REVERT_AGAIN_SECONDS)
     return [state_machine.obstructed(work.reports, error)]
 
@@ -170,5 +170,5 @@ def _work(one: RolloutController) -> Work:
 def _name(one: RolloutController) -> str:
     if one.open is None:
         return f"{one.model}: {one.champion}, {one.previous} at rest"
-    attempt = one.open.cause if one.open.phase is Phase.REVERTING else ""
+    attempt = one.open.cause if one.open.phase is RolloutPhase.REVERTING else ""
     return "/".join(str(part) for part in (one.model, *one.open.place, attempt))

@@ -15,7 +15,6 @@ from driftloop.mlops_core.rollout.effects import (
     Tag,
     effects,
 )
-from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.events import (
     AlertRaised,
     ChallengerPassedOver,
@@ -24,6 +23,7 @@ from driftloop.schemas.events import (
     RolloutAdvanced,
     RolloutFailed,
     RolloutHeld,
+    RolloutPhase,
     RolloutPromoted,
     RolloutRolledBack,
     RolloutStarted,
@@ -88,7 +88,7 @@ def test_each_phase_says_what_must_be_true() -> None:
 
 def test_a_worse_version_is_rolled_back_traffic_first() -> None:
     controller, follows = told(canary(), window(0, BAD))
-    assert (follows, open_(controller).phase) == ([], Phase.REVERTING)
+    assert (follows, open_(controller).phase) == ([], RolloutPhase.REVERTING)
     assert effects(open_(controller)) == (
         ShiftTraffic("flights", {"7": 100}),
         SetChampion("flights", "7"),
@@ -123,7 +123,7 @@ def test_a_version_that_does_not_start_fails_without_touching_traffic() -> None:
 
 
 def test_a_canary_that_cannot_be_kept_up_is_rolled_back() -> None:
-    assert open_(obstructed(canary())[0]).phase is Phase.REVERTING
+    assert open_(obstructed(canary())[0]).phase is RolloutPhase.REVERTING
 
 
 def test_a_barred_way_back_is_a_critical_alert_once() -> None:
@@ -171,18 +171,18 @@ def test_windows_that_began_before_the_shift_do_not_count() -> None:
     controller, _ = told(controller, window(5, BAD, since=49))
     assert open_(controller).evidence[-1].canary.rows == 0
     controller, _ = told(controller, window(6, BAD, since=50))
-    assert open_(controller).phase is Phase.REVERTING
+    assert open_(controller).phase is RolloutPhase.REVERTING
 
 
 def test_a_step_counts_nothing_until_its_shift_was_performed() -> None:
     controller, _ = told(canary(), *good(0), window(1, BAD))
     assert open_(controller).evidence[-1].canary.rows == 0
-    assert open_(controller).phase is Phase.CANARY
+    assert open_(controller).phase is RolloutPhase.CANARY
 
 
 def test_without_traffic_a_canary_is_held_for_ever_and_seldom_mentioned() -> None:
     controller, follows = told(canary(), *(window(number, rows=0) for number in range(500)))
-    assert open_(controller).phase is Phase.CANARY
+    assert open_(controller).phase is RolloutPhase.CANARY
     assert set(kinds(follows)) == {"RolloutHeld"}
     assert len(follows) == 500 / state_machine.HELD_EVERY
 
@@ -197,9 +197,9 @@ def test_a_hold_says_what_is_missing() -> None:
 def test_what_cannot_be_measured_pauses_for_a_person_after_three_windows() -> None:
     broken = [window(number, float("inf")) for number in range(controllers.UNMEASURABLE)]
     controller, _ = told(canary(), *broken[:-1])
-    assert open_(controller).phase is Phase.CANARY
+    assert open_(controller).phase is RolloutPhase.CANARY
     controller, (held,) = told(controller, broken[-1])
-    assert open_(controller).phase is Phase.PAUSED
+    assert open_(controller).phase is RolloutPhase.PAUSED
     assert isinstance(held, RolloutHeld)
     assert held.sentence == "v8 cannot be measured: its losses are no finite numbers"
     assert open_(controller).evidence[-1].canary.rows == 0, "sums that are no numbers are kept out"
@@ -234,7 +234,7 @@ def test_a_first_version_resumed_from_a_pause_goes_straight_to_promotion() -> No
         said(RolloutAction.PAUSE),
         said(RolloutAction.RESUME),
     )
-    assert open_(controller).phase is Phase.PROMOTING
+    assert open_(controller).phase is RolloutPhase.PROMOTING
 
 
 @pytest.mark.parametrize("windows", [0, 1])

@@ -4,7 +4,6 @@ import pytest
 
 from driftloop.mlops_core.rollout.controller import MOVED, RolloutController, blend_effect, steady_effects
 from driftloop.mlops_core.rollout.effects import Blend, EnsureRevision, SetChampion, ShiftTraffic, effects
-from driftloop.mlops_core.rollout.states import Phase
 from driftloop.schemas.events import (
     AlertRaised,
     AnyEvent,
@@ -13,6 +12,7 @@ from driftloop.schemas.events import (
     MemberEvidence,
     RolloutAction,
     RolloutAdvanced,
+    RolloutPhase,
     RolloutRolledBack,
     RolloutStarted,
 )
@@ -115,24 +115,24 @@ def test_an_unpin_lets_the_one_that_waits_begin() -> None:
 
 def test_a_pin_pauses_an_open_canary_and_an_unpin_lets_it_go_on() -> None:
     controller, _ = told(canary(), said(RolloutAction.PIN))
-    assert open_(controller).phase is Phase.PAUSED
+    assert open_(controller).phase is RolloutPhase.PAUSED
     controller, _ = told(controller, *(served(number) for number in range(5)))
-    assert open_(controller).phase is Phase.PAUSED
+    assert open_(controller).phase is RolloutPhase.PAUSED
     controller, _ = told(controller, said(RolloutAction.UNPIN))
     controller, _ = told(performed(controller)[0], served(5))
-    assert (open_(controller).phase, open_(controller).step) == (Phase.CANARY, 2)
+    assert (open_(controller).phase, open_(controller).step) == (RolloutPhase.CANARY, 2)
 
 
 def test_a_pin_does_not_hold_what_a_person_asked_for() -> None:
     controller, _ = told(SERVING, asked("8"), said(RolloutAction.PIN))
-    assert open_(controller).phase is Phase.WARMING
+    assert open_(controller).phase is RolloutPhase.WARMING
 
 
 def test_an_unpin_does_not_resume_what_was_paused_by_another_word() -> None:
     controller, _ = told(
         canary(), said(RolloutAction.PAUSE), said(RolloutAction.PIN), said(RolloutAction.UNPIN)
     )
-    assert open_(controller).phase is Phase.PAUSED
+    assert open_(controller).phase is RolloutPhase.PAUSED
 
 
 def test_the_previous_champion_proven_again_takes_over_without_steps() -> None:
@@ -152,7 +152,7 @@ def test_requests_alone_pass_the_steps_of_a_version_with_paired_proof() -> None:
     assert isinstance(advanced, RolloutAdvanced)
     assert (advanced.weight, advanced.verdict and advanced.verdict.canary_rows) == (50, 300)
     controller, follows = told(performed(controller)[0], served(1))
-    assert open_(controller).phase is Phase.PROMOTING
+    assert open_(controller).phase is RolloutPhase.PROMOTING
 
 
 def test_a_version_without_paired_proof_needs_its_labels_too() -> None:
@@ -184,26 +184,26 @@ def test_too_few_requests_are_held_with_the_time_that_they_take() -> None:
 
 def test_failing_requests_roll_back() -> None:
     controller, _ = told(canary(), served(0, answers=20, errors=20))
-    assert open_(controller).phase is Phase.REVERTING
+    assert open_(controller).phase is RolloutPhase.REVERTING
     assert reason(performed(controller)[1]).startswith("v8 failed 20 of 40 calls (50.0%)")
 
 
 def test_slow_answers_roll_back() -> None:
     controller, _ = told(canary(), served(0, bucket=30), served(1, bucket=30))
-    assert open_(controller).phase is Phase.REVERTING
+    assert open_(controller).phase is RolloutPhase.REVERTING
     assert "surely slower" in reason(performed(controller)[1])
 
 
 def test_scores_that_disagree_roll_back_with_the_next_requests() -> None:
     controller, follows = told(canary(), agreement(60, 30))
-    assert (open_(controller).phase, follows) == (Phase.CANARY, [])
+    assert (open_(controller).phase, follows) == (RolloutPhase.CANARY, [])
     controller, _ = told(controller, served(0, answers=10))
     assert "30 of 60 differ, by up to 0.25" in reason(performed(controller)[1])
 
 
 def test_scores_of_another_version_say_nothing_of_the_canary() -> None:
     controller, _ = told(canary(), agreement(60, 60, version="6"), served(0, answers=10))
-    assert open_(controller).phase is Phase.CANARY
+    assert open_(controller).phase is RolloutPhase.CANARY
 
 
 def test_pairs_that_are_surely_worse_roll_back() -> None:
@@ -225,12 +225,12 @@ def test_pairs_that_are_surely_worse_roll_back() -> None:
 )
 def test_pairs_that_are_no_proof_against_the_canary_leave_it_alone(changes: dict[str, object]) -> None:
     controller, follows = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, **changes))
-    assert (open_(controller).phase, follows) == (Phase.CANARY, [])
+    assert (open_(controller).phase, follows) == (RolloutPhase.CANARY, [])
 
 
 def test_labels_that_are_surely_worse_roll_back_in_spite_of_the_paired_proof() -> None:
     controller, _ = told(canary(), window(0, BAD))
-    assert open_(controller).phase is Phase.REVERTING
+    assert open_(controller).phase is RolloutPhase.REVERTING
 
 
 def test_without_traffic_a_canary_is_held_and_one_alert_says_so() -> None:
@@ -238,7 +238,7 @@ def test_without_traffic_a_canary_is_held_and_one_alert_says_so() -> None:
     (alert,) = [event for event in follows if isinstance(event, AlertRaised)]
     assert alert.severity == "warning"
     assert "the step has lasted longer than 60 minutes" in alert.sentence
-    assert (open_(controller).phase, open_(controller).step) == (Phase.CANARY, 1)
+    assert (open_(controller).phase, open_(controller).step) == (RolloutPhase.CANARY, 1)
 
 
 def test_requests_from_before_the_shift_do_not_count() -> None:
@@ -250,19 +250,19 @@ def test_requests_from_before_the_shift_do_not_count() -> None:
 
 def test_requests_between_two_steps_count_for_neither() -> None:
     controller, _ = told(canary(), served(0), served(1, errors=50))
-    assert (open_(controller).step, open_(controller).phase) == (2, Phase.CANARY)
+    assert (open_(controller).step, open_(controller).phase) == (2, RolloutPhase.CANARY)
     assert [step.canary.calls for step in open_(controller).requests] == [300]
 
 
 def test_a_paused_rollout_counts_its_requests_and_judges_nothing() -> None:
     controller, _ = told(canary(), served(0, answers=100), said(RolloutAction.PAUSE))
     controller, follows = told(controller, served(1, answers=20, errors=20))
-    assert (open_(controller).phase, follows) == (Phase.PAUSED, [])
+    assert (open_(controller).phase, follows) == (RolloutPhase.PAUSED, [])
     controller, _ = told(controller, said(RolloutAction.RESUME))
     controller, _ = performed(controller, clock=5 * MINUTE)
     assert open_(controller).requests[-1].canary.calls == 140
     controller, _ = told(controller, served(5))
-    assert open_(controller).phase is Phase.REVERTING
+    assert open_(controller).phase is RolloutPhase.REVERTING
 
 
 def test_measurements_are_not_remembered_by_their_ids() -> None:
@@ -325,7 +325,7 @@ def test_a_canary_answers_by_itself_at_the_first_step_and_with_the_blend_from_th
     assert together in effects(open_(controller))
     assert alone not in effects(open_(controller))
     controller, _ = blending(blending.performed(controller)[0], served(1))
-    assert open_(controller).phase is Phase.PROMOTING
+    assert open_(controller).phase is RolloutPhase.PROMOTING
     assert together in effects(open_(controller))
     assert alone not in effects(open_(controller))
 

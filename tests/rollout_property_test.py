@@ -24,7 +24,7 @@ from driftloop.mlops_core.rollout.effects import (
     effects,
 )
 from driftloop.mlops_core.rollout.state_machine import Rollout
-from driftloop.mlops_core.rollout.states import TERMINAL, Phase
+from driftloop.mlops_core.rollout.states import TERMINAL
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
@@ -42,6 +42,7 @@ from driftloop.schemas.events import (
     RolloutCommanded,
     RolloutObstructed,
     RolloutPerformed,
+    RolloutPhase,
     Traffic,
     TrafficMeasured,
 )
@@ -100,7 +101,7 @@ class Shell(RuleBasedStateMachine):
         self.controller = RolloutController(model=MODEL)
         self.stored = self.controller.model_dump_json()
         self.log: list[AnyEvent] = []
-        self.ended: dict[str, Phase] = {}
+        self.ended: dict[str, RolloutPhase] = {}
         self.ids: dict[str, Event] = {}
         self.insisted: set[str] = set()
         """Rollouts that a person resumed, or that were beyond a pause when the pin came."""
@@ -168,7 +169,7 @@ class Shell(RuleBasedStateMachine):
     def command(self, action: RolloutAction) -> None:
         n = self.fresh()
         rollout = self.controller.open
-        late = rollout is not None and rollout.phase in (Phase.PROMOTING, Phase.PROMOTED)
+        late = rollout is not None and rollout.phase in (RolloutPhase.PROMOTING, RolloutPhase.PROMOTED)
         if rollout and (action is RolloutAction.RESUME or (action is RolloutAction.PIN and late)):
             self.insisted.add(rollout.id)
         self.tell(RolloutCommanded(id=f"said-{n}", at=n, model=MODEL, action=action))
@@ -332,7 +333,7 @@ class Shell(RuleBasedStateMachine):
     @invariant()
     def a_canary_answers_by_itself_while_its_scores_or_its_labels_are_judged(self) -> None:
         rollout = self.controller.open
-        if rollout and rollout.phase is Phase.CANARY and rollout.since is not None:
+        if rollout and rollout.phase is RolloutPhase.CANARY and rollout.since is not None:
             judged = rollout.step == 1 or rollout.proof == "canary"
             assert (rollout.version in self.place.alone) == (judged and self.settings.strategy == "blend")
         if self.settings.strategy == "champion":
@@ -349,7 +350,7 @@ class Shell(RuleBasedStateMachine):
         for _ in range(100):
             if self.controller.open is None:
                 break
-            if self.controller.open.phase is Phase.PAUSED:
+            if self.controller.open.phase is RolloutPhase.PAUSED:
                 self.command(RolloutAction.RESUME)
             self.carry_out()
             self.tell(self.window(600, 0.1))

@@ -18,7 +18,7 @@ from driftloop.mlops_core.drift import Batch, OnlineDrift
 from driftloop.mlops_core.drift.estimation import PerformanceEstimator
 from driftloop.mlops_core.rollout import state_machine
 from driftloop.mlops_core.rollout.label_verdict import StepLabels, judge
-from driftloop.mlops_core.rollout.states import Phase, Signal
+from driftloop.mlops_core.rollout.states import Signal
 from driftloop.mlops_core.training import gate, policy
 from driftloop.schemas.events import (
     DriftDetected,
@@ -27,6 +27,7 @@ from driftloop.schemas.events import (
     Outcome,
     RetrainRefused,
     RetrainRequested,
+    RolloutPhase,
 )
 from driftloop.schemas.settings import Settings, SettingsError
 from driftloop.streams import topics
@@ -217,10 +218,10 @@ def _rollout(loaded: Settings) -> None:
     assert told.outcome == ("pass" if loaded.rollout.tolerance >= 0.8 else "fail") or told.low is not None
     rollout, _ = state_machine.advance(rollout, Signal.PERFORMED, asked)
     shares = [rollout.share]
-    while rollout.phase is Phase.CANARY:
+    while rollout.phase is RolloutPhase.CANARY:
         steps = [*rollout.evidence[:-1], StepLabels(share=rollout.share, canary=good, stable=good)]
         assert judge(steps, "2", "1", loaded.rollout).outcome == "pass"
         rollout, _ = state_machine.advance(rollout, state_machine.onward(rollout, Signal.PASSED), asked)
         shares.append(rollout.share)
-    assert rollout.phase is Phase.PROMOTING
+    assert rollout.phase is RolloutPhase.PROMOTING
     assert all(one <= other for one, other in pairwise(shares))

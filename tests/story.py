@@ -251,21 +251,22 @@ class Narrator:
         """
         names = (self.registered.version, self.version)
         started = self._rolled(RolloutStarted, self.registered, steps=PROVEN_STEPS, evidence="paired")
-        warm = self._rolled(RolloutPerformed, started, phase="warming", step=0, performed_at=self.clock)
+        warm = self._rolled(RolloutPerformed, started, phase="warming", performed_at=self.clock)
         told: list[AnyEvent] = [started, warm]
         cause: Event = warm
         verdict: VerdictEvidence | None = None
         for step, share in enumerate(PROVEN_STEPS, 1):
             said = {"verdict": verdict, "sentence": _said(verdict)}
-            advanced = self._rolled(RolloutAdvanced, cause, step=step, weight=share, **said)
+            advanced = self._rolled(RolloutAdvanced, cause, phase="canary", step=step, weight=share, **said)
             shifted = self._rolled(
-                RolloutPerformed, advanced, phase="canary", step=step, performed_at=self.clock
+                RolloutPerformed, advanced, phase="canary", step=step, weight=share, performed_at=self.clock
             )
             requests = Requested(self.model, names, share, self.clock)
             told += [advanced, shifted, *requests.answered(until or 12, slower=slower)]
             held = self._rolled(
                 RolloutHeld,
                 shifted,
+                phase="canary",
                 step=step,
                 weight=share,
                 verdict=requests.verdict,
@@ -285,13 +286,19 @@ class Narrator:
         """The registered version, from 1 % to everything; rolled back at `until` %, if that is less."""
         registered = self.registered
         started = self._rolled(RolloutStarted, registered, steps=STEPS)
-        warm = self._rolled(RolloutPerformed, started, phase="warming", step=0)
+        warm = self._rolled(RolloutPerformed, started, phase="warming")
         told: list[AnyEvent] = [started, warm]
         cause: Event = warm
         verdict: VerdictEvidence | None = None
         for step, weight in enumerate([share for share in STEPS if share <= until]):
             advanced = self._rolled(
-                RolloutAdvanced, cause, step=step, weight=weight, verdict=verdict, sentence=_said(verdict)
+                RolloutAdvanced,
+                cause,
+                phase="canary",
+                step=step,
+                weight=weight,
+                verdict=verdict,
+                sentence=_said(verdict),
             )
             shares = {self.version: 100 - weight, registered.version: weight}
             seen = min(error, self.error - 0.003) if weight < until < 100 else error
@@ -299,7 +306,13 @@ class Narrator:
             verdict, cause = self._verdict(seen, weight, until), advanced
             if weight == STEPS[0]:
                 held = self._rolled(
-                    RolloutHeld, cause, step=step, weight=weight, verdict=verdict, sentence=_said(verdict)
+                    RolloutHeld,
+                    cause,
+                    phase="canary",
+                    step=step,
+                    weight=weight,
+                    verdict=verdict,
+                    sentence=_said(verdict),
                 )
                 told += [held, *self.calm(2, shares, seen)]
                 verdict, cause = self._verdict(seen, 5, until), held

@@ -21,7 +21,7 @@ from driftloop.mlops_core.rollout import request_verdict, state_machine
 from driftloop.mlops_core.rollout.effects import REPORTED, Blend, Effect, EnsureRevision, ShiftTraffic
 from driftloop.mlops_core.rollout.label_verdict import judge, version_name
 from driftloop.mlops_core.rollout.state_machine import Rollout
-from driftloop.mlops_core.rollout.states import TERMINAL, Phase, Signal
+from driftloop.mlops_core.rollout.states import TERMINAL, Signal
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     AgreementMeasured,
@@ -39,6 +39,7 @@ from driftloop.schemas.events import (
     RolloutCommanded,
     RolloutObstructed,
     RolloutPerformed,
+    RolloutPhase,
     TrafficMeasured,
     VerdictEvidence,
 )
@@ -258,12 +259,12 @@ def _reported(
 def _performed(
     controller: RolloutController, rollout: Rollout, event: RolloutPerformed
 ) -> tuple[RolloutController, list[Event]]:
-    if rollout.phase is Phase.CANARY and rollout.since is not None:
+    if rollout.phase is RolloutPhase.CANARY and rollout.since is not None:
         return controller, []
-    warm = rollout.phase is Phase.WARMING
+    warm = rollout.phase is RolloutPhase.WARMING
     signal = state_machine.onward(rollout, Signal.PERFORMED) if warm else Signal.PERFORMED
     moved, events = state_machine.advance(rollout, signal, event)
-    if rollout.phase is Phase.CANARY:
+    if rollout.phase is RolloutPhase.CANARY:
         moved = state_machine.counting(moved, controller.measured_until, event.performed_at)
     return _moved(controller, moved, events)
 
@@ -274,13 +275,13 @@ def _measured(
     """Judge the canary by its labels; while it is paused its evidence grows, and nobody judges."""
     controller = controller.model_copy(update={"measured_until": event.until})
     rollout = controller.open
-    if rollout is None or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
+    if rollout is None or rollout.phase not in (RolloutPhase.CANARY, RolloutPhase.PAUSED):
         return controller, []
     grown = state_machine.measured(rollout, event)
     if grown is rollout:
         return controller, []
     kept = grown if grown.evidence[-1].finite else rollout
-    if rollout.phase is Phase.PAUSED:
+    if rollout.phase is RolloutPhase.PAUSED:
         return _moved(controller, kept, [])
     verdict = judge(grown.evidence, rollout.version, rollout.stable or "", settings)
     if rollout.proof == "paired" and (rollout.blend or verdict.outcome != "fail"):
@@ -295,14 +296,14 @@ def _traffic(
 ) -> tuple[RolloutController, list[Event]]:
     """Judge the canary by its requests; while it is paused they are counted, and nobody judges."""
     rollout = controller.open
-    if rollout is None or rollout.phase not in (Phase.CANARY, Phase.PAUSED):
+    if rollout is None or rollout.phase not in (RolloutPhase.CANARY, RolloutPhase.PAUSED):
         return controller, []
     if not rollout.step or len(rollout.requests) < rollout.step:
         return controller, []  # the step's share is not set yet
     *before, now = rollout.requests
     counted = now.plus(event, rollout.version, rollout.stable or "")
     grown = rollout.model_copy(update={"requests": (*before, counted)})
-    if rollout.phase is Phase.PAUSED or rollout.since is None:
+    if rollout.phase is RolloutPhase.PAUSED or rollout.since is None:
         return _moved(controller, grown, [])
     names = (rollout.version, rollout.stable or "")
     judgement = request_verdict.judge(grown.requests, grown.agreement, names, settings, event.until)
@@ -322,7 +323,7 @@ def _evidence(
     if settings.strategy == "blend" and not controller.pinned:
         controller = controller.model_copy(update={"blend": _blend(controller.blend, event)})
     rollout = controller.open
-    if rollout is None or rollout.phase is not Phase.CANARY or event.champion != rollout.stable:
+    if rollout is None or rollout.phase is not RolloutPhase.CANARY or event.champion != rollout.stable:
         return controller, []
     pair = event.pairs.get(rollout.version)
     if pair is None or pair.gain >= 0 or pair.against < 1 / settings.alpha:
@@ -411,9 +412,9 @@ def _pinned(
     rollout = controller.open
     if rollout is None:
         return _next(controller, event, settings)
-    if pinned and not rollout.by_hand and rollout.phase in (Phase.WARMING, Phase.CANARY):
+    if pinned and not rollout.by_hand and rollout.phase in (RolloutPhase.WARMING, RolloutPhase.CANARY):
         return _moved(controller, *state_machine.advance(rollout, Signal.PAUSED, event, because=PINNED))
-    if not pinned and rollout.phase is Phase.PAUSED and rollout.because == PINNED:
+    if not pinned and rollout.phase is RolloutPhase.PAUSED and rollout.because == PINNED:
         return _moved(
             controller,
             *state_machine.advance(rollout, state_machine.resumed(rollout), event, because=UNPINNED),
@@ -438,7 +439,7 @@ def _moved(
 ) -> tuple[RolloutController, list[Event]]:
     """The controller with its open rollout where it is now, and what serves because of it."""
     changes: dict[str, object] = {"open": rollout}
-    if rollout.phase is Phase.PROMOTED:
+    if rollout.phase is RolloutPhase.PROMOTED:
         changes |= {"champion": rollout.version, "previous": rollout.stable, "replicas": rollout.replicas}
     elif rollout.phase in TERMINAL and rollout.version == controller.previous:
         changes["previous"] = None

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftloop.mlops_core.rollout.state_machine import Rollout
-from driftloop.mlops_core.rollout.states import Phase
+from driftloop.schemas.events import RolloutPhase
 
-REPORTED = frozenset(Phase) - {Phase.PAUSED}
+REPORTED = frozenset(RolloutPhase) - {RolloutPhase.PAUSED}
 """A pause waits for a person, not for us. The last phase is reported too: only then is a rollout closed."""
 
 
@@ -76,22 +76,22 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
     model, version = rollout.model, rollout.version
     ensure = EnsureRevision(model, version, rollout.replicas)
     match rollout.phase:
-        case Phase.WARMING:
+        case RolloutPhase.WARMING:
             return (ensure,)
-        case Phase.CANARY | Phase.PAUSED:
+        case RolloutPhase.CANARY | RolloutPhase.PAUSED:
             return (ensure, *_blend_of_canary(rollout), *_shift(rollout, rollout.share))
-        case Phase.PROMOTING:
+        case RolloutPhase.PROMOTING:
             together = (Blend(model, {}, version),) if rollout.blend else ()
             return (ensure, *_shift(rollout, 100), *together, SetChampion(model, version))
-        case Phase.PROMOTED:
+        case RolloutPhase.PROMOTED:
             return tuple(Retire(model, spare) for spare in rollout.spare)
-        case Phase.REVERTING:
+        case RolloutPhase.REVERTING:
             # Traffic first: the registry may be away, and a bad version must not serve meanwhile.
             crown = (SetChampion(model, rollout.stable),) if rollout.stable else ()
             return (*_shift(rollout, 0), *crown, Tag(model, version, "lifecycle", "rolled-back"))
-        case Phase.REVERTED:
+        case RolloutPhase.REVERTED:
             return (Retire(model, version),)
-        case Phase.FAILED:
+        case RolloutPhase.FAILED:
             return (Retire(model, version), Tag(model, version, "lifecycle", "failed"))
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 from driftloop.mlops_core.rollout import states
 from driftloop.mlops_core.rollout.label_verdict import StepLabels, version_name
 from driftloop.mlops_core.rollout.request_statistics import StepRequests
-from driftloop.mlops_core.rollout.states import Phase, Signal
+from driftloop.mlops_core.rollout.states import Signal
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     Agreement,
@@ -28,6 +28,7 @@ from driftloop.schemas.events import (
     RolloutHeld,
     RolloutObstructed,
     RolloutPerformed,
+    RolloutPhase,
     RolloutPromoted,
     RolloutRolledBack,
     RolloutStarted,
@@ -52,7 +53,7 @@ class Rollout(Part):
     spare: tuple[str, ...] = ()
     """Versions that earlier rollouts left warm; taken down once this one is promoted."""
     replicas: int = 1
-    phase: Phase = Phase.WARMING
+    phase: RolloutPhase = RolloutPhase.WARMING
     step: int = 0
     """0 before it had any traffic, then 1 to len(steps)."""
     steps: tuple[int, ...] = ()
@@ -99,7 +100,18 @@ class Rollout(Part):
         return self.steps[self.step - 1] if self.step else 0
 
     @property
-    def place(self) -> tuple[str, Phase, int]:
+    def weight(self) -> int:
+        """The challenger's percent of the traffic in this phase."""
+        match self.phase:
+            case RolloutPhase.PROMOTING | RolloutPhase.PROMOTED:
+                return 100
+            case RolloutPhase.CANARY | RolloutPhase.PAUSED:
+                return self.share
+            case _:
+                return 0
+
+    @property
+    def place(self) -> tuple[str, RolloutPhase, int]:
         """What its effects depend on: whoever performs them does so again when this changes."""
         return self.id, self.phase, self.step
 
@@ -172,7 +184,7 @@ def onward(rollout: Rollout, otherwise: Signal) -> Signal:
 
 def resumed(rollout: Rollout) -> Signal:
     """The signal of going on after a pause: back to the share it had, or on where there are no steps."""
-    return Signal.PROVEN if rollout.phase is Phase.PAUSED and not rollout.steps else Signal.RESUMED
+    return Signal.PROVEN if rollout.phase is RolloutPhase.PAUSED and not rollout.steps else Signal.RESUMED
 
 
 def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
@@ -218,18 +230,17 @@ def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
 
 def performed(rollout: Rollout, clock: Millis = 0) -> RolloutPerformed:
     """The report that the effects of its phase were carried out; `clock` is the wall clock (UTC, ms)."""
-    return _event(rollout, RolloutPerformed, phase=rollout.phase, step=rollout.step, performed_at=clock)
+    return _event(rollout, RolloutPerformed, performed_at=clock)
 
 
 def obstructed(rollout: Rollout, error: str) -> RolloutObstructed:
     """The report that they cannot be carried out, whoever tries."""
-    place = {"phase": rollout.phase, "step": rollout.step}
-    return _event(rollout, RolloutObstructed, **place, error=error, sentence=error)
+    return _event(rollout, RolloutObstructed, error=error, sentence=error)
 
 
 def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
     """A canary's share begins or is taken up again, and counts only once its shift was performed."""
-    if rollout.phase is not Phase.CANARY or signal is Signal.HELD:
+    if rollout.phase is not RolloutPhase.CANARY or signal is Signal.HELD:
         return rollout
     step = rollout.step + 1 if signal is Signal.PASSED else max(rollout.step, 1)
     fresh = tuple(StepLabels(share=share) for share in rollout.steps[len(rollout.evidence) : step])
@@ -248,29 +259,30 @@ def _announced(  # noqa: PLR0911 - a phase, a return
     before: Rollout, now: Rollout, signal: Signal
 ) -> tuple[Rollout, list[Event]]:
     match now.phase:
-        case Phase.CANARY if signal is Signal.HELD:
+        case RolloutPhase.CANARY if signal is Signal.HELD:
             return _held(before, now)
-        case Phase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
+        case RolloutPhase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
             spoken = now.verdict if signal is Signal.PASSED else None
             why = f"{version_name(now.version)} gets {now.share} % of the traffic"
-            return _told(now, RolloutAdvanced, step=now.step, weight=now.share, verdict=spoken, sentence=why)
-        case Phase.PAUSED:
+            return _told(now, RolloutAdvanced, verdict=spoken, sentence=why)
+        case RolloutPhase.PAUSED:
             spoken = now.verdict if now.errors else None
-            fields = {"step": now.step, "weight": now.share, "sentence": now.because}
-            return _told(now, RolloutHeld, **fields, verdict=spoken)
-        case Phase.PROMOTING:
+            return _told(now, RolloutHeld, verdict=spoken, sentence=now.because)
+        case RolloutPhase.PROMOTING:
             why = f"{version_name(now.version)} gets all traffic"
-            return _told(now, RolloutAdvanced, step=now.step, weight=100, verdict=now.verdict, sentence=why)
-        case Phase.REVERTING if before.phase is Phase.REVERTING and now.because != before.because:
+            return _told(now, RolloutAdvanced, verdict=now.verdict, sentence=why)
+        case RolloutPhase.REVERTING if (
+            before.phase is RolloutPhase.REVERTING and now.because != before.because
+        ):
             return now, [_alarm(now)]
-        case Phase.PROMOTED:
+        case RolloutPhase.PROMOTED:
             why = f"{version_name(now.version)} is champion and serves everything"
             return _told(now, RolloutPromoted, verdict=now.verdict, sentence=why)
-        case Phase.REVERTED:
+        case RolloutPhase.REVERTED:
             return _told(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
-        case Phase.FAILED:
+        case RolloutPhase.FAILED:
             return _told(now, RolloutFailed, error=now.because, sentence=now.because)
-        case Phase.WARMING | Phase.CANARY | Phase.REVERTING:
+        case RolloutPhase.WARMING | RolloutPhase.CANARY | RolloutPhase.REVERTING:
             return now, []
 
 
@@ -280,9 +292,7 @@ def _held(before: Rollout, now: Rollout) -> tuple[Rollout, list[Event]]:
     if same and before.quiet + 1 < HELD_EVERY:
         return now.model_copy(update={"quiet": before.quiet + 1}), []
     spoken = now.model_copy(update={"quiet": 0})
-    return _told(
-        spoken, RolloutHeld, step=now.step, weight=now.share, verdict=now.verdict, sentence=now.because
-    )
+    return _told(spoken, RolloutHeld, verdict=now.verdict, sentence=now.because)
 
 
 def _alarm(rollout: Rollout) -> AlertRaised:
@@ -321,8 +331,9 @@ def _told(rollout: Rollout, kind: type[RolloutEvent], **fields: object) -> tuple
 
 
 def _event(rollout: Rollout, kind: type[Kind], **fields: object) -> Kind:
-    of = {"rollout": rollout.id, "version": rollout.version, "stable": rollout.stable}
-    return _following(rollout, kind, **of, **fields)
+    common = {"rollout": rollout.id, "version": rollout.version, "stable": rollout.stable}
+    position = {"phase": rollout.phase, "step": rollout.step, "weight": rollout.weight}
+    return _following(rollout, kind, **common, **position, **fields)
 
 
 def _following(rollout: Rollout, kind: type[Kind], /, **fields: object) -> Kind:

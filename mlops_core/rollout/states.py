@@ -10,19 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from driftloop.mlops_core import errors
-
-
-class Phase(StrEnum):
-    """Where a rollout is."""
-
-    WARMING = "warming"
-    CANARY = "canary"
-    PAUSED = "paused"
-    PROMOTING = "promoting"
-    REVERTING = "reverting"
-    PROMOTED = "promoted"
-    REVERTED = "reverted"
-    FAILED = "failed"
+from driftloop.schemas.events import RolloutPhase
 
 
 class Signal(StrEnum):
@@ -39,45 +27,45 @@ class Signal(StrEnum):
     ABORTED = "aborted"
 
 
-TABLE: Mapping[Phase, Mapping[Signal, Phase]] = {
-    Phase.WARMING: {
-        Signal.PERFORMED: Phase.CANARY,
-        Signal.PROVEN: Phase.PROMOTING,
-        Signal.OBSTRUCTED: Phase.FAILED,
-        Signal.PAUSED: Phase.PAUSED,
-        Signal.ABORTED: Phase.REVERTING,
+TABLE: Mapping[RolloutPhase, Mapping[Signal, RolloutPhase]] = {
+    RolloutPhase.WARMING: {
+        Signal.PERFORMED: RolloutPhase.CANARY,
+        Signal.PROVEN: RolloutPhase.PROMOTING,
+        Signal.OBSTRUCTED: RolloutPhase.FAILED,
+        Signal.PAUSED: RolloutPhase.PAUSED,
+        Signal.ABORTED: RolloutPhase.REVERTING,
     },
-    Phase.CANARY: {
-        Signal.PERFORMED: Phase.CANARY,
-        Signal.HELD: Phase.CANARY,
-        Signal.PASSED: Phase.CANARY,
-        Signal.PROVEN: Phase.PROMOTING,
-        Signal.FAILED: Phase.REVERTING,
-        Signal.OBSTRUCTED: Phase.REVERTING,
-        Signal.PAUSED: Phase.PAUSED,
-        Signal.ABORTED: Phase.REVERTING,
+    RolloutPhase.CANARY: {
+        Signal.PERFORMED: RolloutPhase.CANARY,
+        Signal.HELD: RolloutPhase.CANARY,
+        Signal.PASSED: RolloutPhase.CANARY,
+        Signal.PROVEN: RolloutPhase.PROMOTING,
+        Signal.FAILED: RolloutPhase.REVERTING,
+        Signal.OBSTRUCTED: RolloutPhase.REVERTING,
+        Signal.PAUSED: RolloutPhase.PAUSED,
+        Signal.ABORTED: RolloutPhase.REVERTING,
     },
-    Phase.PAUSED: {
-        Signal.RESUMED: Phase.CANARY,
-        Signal.PROVEN: Phase.PROMOTING,
-        Signal.ABORTED: Phase.REVERTING,
+    RolloutPhase.PAUSED: {
+        Signal.RESUMED: RolloutPhase.CANARY,
+        Signal.PROVEN: RolloutPhase.PROMOTING,
+        Signal.ABORTED: RolloutPhase.REVERTING,
     },
-    Phase.PROMOTING: {
-        Signal.PERFORMED: Phase.PROMOTED,
-        Signal.OBSTRUCTED: Phase.REVERTING,
-        Signal.ABORTED: Phase.REVERTING,
+    RolloutPhase.PROMOTING: {
+        Signal.PERFORMED: RolloutPhase.PROMOTED,
+        Signal.OBSTRUCTED: RolloutPhase.REVERTING,
+        Signal.ABORTED: RolloutPhase.REVERTING,
     },
-    Phase.REVERTING: {
-        Signal.PERFORMED: Phase.REVERTED,
-        Signal.OBSTRUCTED: Phase.REVERTING,
+    RolloutPhase.REVERTING: {
+        Signal.PERFORMED: RolloutPhase.REVERTED,
+        Signal.OBSTRUCTED: RolloutPhase.REVERTING,
     },
-    Phase.PROMOTED: {},
-    Phase.REVERTED: {},
-    Phase.FAILED: {},
+    RolloutPhase.PROMOTED: {},
+    RolloutPhase.REVERTED: {},
+    RolloutPhase.FAILED: {},
 }
 """Row by row; a phase with an empty row is terminal."""
 
-TRANSITIONS: Mapping[tuple[Phase, Signal], Phase] = {
+TRANSITIONS: Mapping[tuple[RolloutPhase, Signal], RolloutPhase] = {
     (phase, signal): target for phase, row in TABLE.items() for signal, target in row.items()
 }
 """The same, as pairs."""
@@ -85,15 +73,15 @@ TRANSITIONS: Mapping[tuple[Phase, Signal], Phase] = {
 TERMINAL = frozenset(phase for phase, row in TABLE.items() if not row)
 """Nothing leaves these."""
 
-PHASES: Mapping[Phase, str] = {
-    Phase.WARMING: "the version starts; it gets no traffic yet",
-    Phase.CANARY: "it has a share of the traffic and is compared with the stable version",
-    Phase.PAUSED: "a person is asked; the traffic stays as it was",
-    Phase.PROMOTING: "it takes all traffic and the alias `champion`",
-    Phase.REVERTING: "the stable version takes all traffic back, and stays champion",
-    Phase.PROMOTED: "it is champion; the one before stays warm",
-    Phase.REVERTED: "the stable version serves everything; this one is taken down",
-    Phase.FAILED: "it could not be started, so it never got traffic",
+PHASES: Mapping[RolloutPhase, str] = {
+    RolloutPhase.WARMING: "the version starts; it gets no traffic yet",
+    RolloutPhase.CANARY: "it has a share of the traffic and is compared with the stable version",
+    RolloutPhase.PAUSED: "a person is asked; the traffic stays as it was",
+    RolloutPhase.PROMOTING: "it takes all traffic and the alias `champion`",
+    RolloutPhase.REVERTING: "the stable version takes all traffic back, and stays champion",
+    RolloutPhase.PROMOTED: "it is champion; the one before stays warm",
+    RolloutPhase.REVERTED: "the stable version serves everything; this one is taken down",
+    RolloutPhase.FAILED: "it could not be started, so it never got traffic",
 }
 SIGNALS: Mapping[Signal, str] = {
     Signal.PERFORMED: "what the phase asks for was carried out",
@@ -108,18 +96,18 @@ SIGNALS: Mapping[Signal, str] = {
 }
 
 
-def after(phase: Phase, signal: Signal, who: str) -> Phase:
+def after(phase: RolloutPhase, signal: Signal, who: str) -> RolloutPhase:
     """The phase that `signal` leads to; `who` is for the error.
 
     Raises:
         Conflict: the table has no such row; says what was possible.
 
-    >>> after(Phase.CANARY, Signal.PROVEN, "flights:8").value
+    >>> after(RolloutPhase.CANARY, Signal.PROVEN, "flights:8").value
     'promoting'
-    >>> after(Phase.PAUSED, Signal.FAILED, "ctr:8")
+    >>> after(RolloutPhase.PAUSED, Signal.FAILED, "ctr:8")
     Traceback (most recent call last):
     driftloop.mlops_core.errors.Conflict: ctr:8 is paused: got failed, knows only resumed, proven, aborted
-    >>> after(Phase.PROMOTED, Signal.PASSED, "flights:8")
+    >>> after(RolloutPhase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
     driftloop.mlops_core.errors.Conflict: flights:8 is promoted: got passed, knows nothing any more
     """
@@ -131,12 +119,12 @@ def after(phase: Phase, signal: Signal, who: str) -> Phase:
 
 def diagram() -> str:
     """The table as a mermaid state diagram; signals that lead the same way share an arrow."""
-    arrows: dict[tuple[Phase, Phase], list[Signal]] = {}
+    arrows: dict[tuple[RolloutPhase, RolloutPhase], list[Signal]] = {}
     for (phase, signal), target in TRANSITIONS.items():
         arrows.setdefault((phase, target), []).append(signal)
     lines = [f"{phase} --> {target}: {', '.join(signals)}" for (phase, target), signals in arrows.items()]
     ends = [f"{phase} --> [*]" for phase in TABLE if phase in TERMINAL]
-    return "\n    ".join(["stateDiagram-v2", f"[*] --> {Phase.WARMING}", *lines, *ends])
+    return "\n    ".join(["stateDiagram-v2", f"[*] --> {RolloutPhase.WARMING}", *lines, *ends])
 
 
 def document() -> str:
@@ -161,7 +149,7 @@ def document() -> str:
     )
 
 
-def _known(phase: Phase) -> str:
+def _known(phase: RolloutPhase) -> str:
     row = TABLE[phase]
     return f"only {', '.join(row)}" if row else "nothing any more"
 

@@ -54,6 +54,19 @@ class RolloutCommanded(Event):
     action: RolloutAction
 
 
+class RolloutPhase(StrEnum):
+    """Where a rollout is; docs/rollout-states.md explains each."""
+
+    WARMING = "warming"
+    CANARY = "canary"
+    PAUSED = "paused"
+    PROMOTING = "promoting"
+    REVERTING = "reverting"
+    PROMOTED = "promoted"
+    REVERTED = "reverted"
+    FAILED = "failed"
+
+
 class RolloutEvent(Event):
     """What rollout events share."""
 
@@ -63,25 +76,30 @@ class RolloutEvent(Event):
     """The challenger."""
     stable: str | None = None
     """The version that serves meanwhile; None for a model's first rollout."""
+    phase: RolloutPhase
+    """The rollout's phase after this event."""
+    step: int = 0
+    """Number of the canary's step, from 1; 0 before its first."""
+    weight: int = 0
+    """The challenger's share of the traffic in this phase and step, in percent."""
     sentence: str = ""
 
 
 class RolloutStarted(RolloutEvent):
-    """A version is on its way."""
+    """A rollout begins; the version gets no traffic yet."""
 
     type: Literal["RolloutStarted"] = "RolloutStarted"
+    phase: Literal[RolloutPhase.WARMING] = RolloutPhase.WARMING
     evidence: Literal["paired", "canary"] = "canary"
-    """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
+    """What judges its predictions: losses on every labelled row, or the labels of its own requests."""
     steps: Sequence[int]
     """The canary's shares of traffic to come, in percent."""
 
 
 class RolloutPerformed(RolloutEvent):
-    """The effects of a phase were carried out (pods up, traffic shifted, alias moved)."""
+    """The effects of a phase were carried out (replicas up, traffic shifted, alias moved)."""
 
     type: Literal["RolloutPerformed"] = "RolloutPerformed"
-    phase: str
-    step: int
     performed_at: Millis = 0
     """Wall clock (UTC, ms): requests that were counted from then on are those of the step."""
 
@@ -90,8 +108,6 @@ class RolloutObstructed(RolloutEvent):
     """The effects of a phase cannot be carried out, and trying again will not help."""
 
     type: Literal["RolloutObstructed"] = "RolloutObstructed"
-    phase: str
-    step: int
     error: str
 
 
@@ -110,21 +126,16 @@ class VerdictEvidence(Part):
 
 
 class RolloutAdvanced(RolloutEvent):
-    """The canary goes to its next share of traffic."""
+    """The challenger gets a larger share of the traffic: the next step, or all of it (phase promoting)."""
 
     type: Literal["RolloutAdvanced"] = "RolloutAdvanced"
-    step: int
-    weight: int
-    """The canary's share from now on, in percent."""
     verdict: VerdictEvidence | None = None
 
 
 class RolloutHeld(RolloutEvent):
-    """The weight stays where it is: too few samples, or a pause."""
+    """The weight stays as it is: too few samples (phase canary), or a pause (phase paused)."""
 
     type: Literal["RolloutHeld"] = "RolloutHeld"
-    step: int
-    weight: int
     verdict: VerdictEvidence | None = None
 
 
@@ -132,6 +143,8 @@ class RolloutPromoted(RolloutEvent):
     """The challenger is champion and serves everything."""
 
     type: Literal["RolloutPromoted"] = "RolloutPromoted"
+    phase: Literal[RolloutPhase.PROMOTED] = RolloutPhase.PROMOTED
+    weight: int = 100
     verdict: VerdictEvidence | None = None
 
 
@@ -139,11 +152,13 @@ class RolloutRolledBack(RolloutEvent):
     """All traffic is back on the stable version."""
 
     type: Literal["RolloutRolledBack"] = "RolloutRolledBack"
+    phase: Literal[RolloutPhase.REVERTED] = RolloutPhase.REVERTED
     verdict: VerdictEvidence | None = None
 
 
 class RolloutFailed(RolloutEvent):
-    """The version never got to serve: it does not start, or cannot be found."""
+    """The version never served: it does not start, or cannot be found."""
 
     type: Literal["RolloutFailed"] = "RolloutFailed"
+    phase: Literal[RolloutPhase.FAILED] = RolloutPhase.FAILED
     error: str
