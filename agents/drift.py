@@ -16,8 +16,7 @@ from driftloop.schemas.settings import DriftSettings
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.runner import dead_letter
-from driftloop.streams.records import Chunk
+from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.routes import Output
 
 KEPT = 8

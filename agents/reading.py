@@ -11,8 +11,7 @@ from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
-from driftloop.streams.processing.runner import dead_letter
-from driftloop.streams.records import Chunk, ConsumerRecord
+from driftloop.streams.records import Chunk, ConsumerRecord, dead_letter
 from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec, rows
 from driftloop.streams.wire.rows import InvalidRecord, RowRun

@@ -24,8 +24,7 @@ from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.runner import dead_letter
-from driftloop.streams.records import Chunk
+from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.routes import Output
 from driftloop.streams.wire.rows import RowRun
 

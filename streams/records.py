@@ -1,4 +1,4 @@
-"""Kafka's records as they are sent and as they arrive, and the chunk that an agent handles."""
+"""Kafka's records as they are sent and as they arrive, the chunk that an agent handles, and dead letters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,23 +7,26 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
+from driftloop.schemas import ids
+from driftloop.schemas.dead_letters import DeadLetter
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class ProducerRecord:
-    """One message on its way to Kafka; `topic` is the topic's full name in the cluster."""
+    """One message to send; `topic` is the topic's full name in the cluster."""
 
     topic: str
     key: str
     value: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     partition: int | None = None
-    """None: chosen by the key."""
+    """None: the hash of the key decides."""
 
 
 class ConsumerRecord(NamedTuple):
-    """One record as it came; a tuple, because a frozen dataclass takes three times as long to make."""
+    """One record that was read; a tuple, because a frozen dataclass takes three times as long to make."""
 
     offset: int
     timestamp: int
@@ -44,7 +47,7 @@ class Chunk:
     partition: int
     records: Sequence[ConsumerRecord]
     resolved: object = None
-    """What the agent looked up for these records before `handle`; None where they are handled again."""
+    """What the agent's `resolve` returned for these records; None in a replay."""
 
     @property
     def first(self) -> int:
@@ -58,14 +61,33 @@ class Chunk:
 
     @cached_property
     def has_headers(self) -> bool:
-        """Whether any of its records has headers, as all have that an agent said."""
+        """Whether any record has headers; all that an agent published have."""
         return any(map(_headers, self.records))
 
     @cached_property
     def size(self) -> int:
-        """Bytes of its records' values."""
+        """Bytes of all values."""
         return sum(len(record.value or b"") for record in self.records)
 
     def with_records(self, records: Sequence[ConsumerRecord]) -> "Chunk":
-        """The same partition with fewer records."""
+        """A chunk of the same partition with some of its records."""
         return Chunk(self.topic, self.partition, records)
+
+
+def dead_letter(
+    chunk: Chunk, record: ConsumerRecord, reason: str, detail: str, row: int | None = None
+) -> DeadLetter:
+    """The dead letter of one record, or of one row of it."""
+    where = (chunk.topic, chunk.partition, record.offset, -1 if row is None else row)
+    return DeadLetter.of(
+        record.value,
+        id=ids.derived("dead-letter", *where),
+        at=max(record.timestamp, 0),
+        reason=reason,
+        detail=detail,
+        topic=chunk.topic,
+        partition=chunk.partition,
+        offset=record.offset,
+        row=row,
+        key=None if record.key is None else record.key.decode(errors="replace"),
+    )

@@ -1,4 +1,4 @@
-"""What an agent is to the consuming loop: topics, a state, and functions. It never touches Kafka itself."""
+"""What the runner needs of an agent: its topics, its state, and functions. An agent never calls Kafka."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
@@ -12,35 +12,35 @@ State_contra = TypeVar("State_contra", contravariant=True)
 
 
 class Agent(Protocol[State]):
-    """Handles chunks of records; what it returns gets published, what it remembers survives a crash.
+    """Handles chunks of records. What `handle` returns is published; its state survives a crash.
 
-    `handle` may change the state it is given: if it raises, the state is thrown away and taken from what is
-    remembered. The same records must lead from the same state to the same one: that is how a state is found
-    again (see `streams.processing.checkpoints`). It may raise `Temporary` (the chunk is tried again,
-    nothing is lost) or anything else (the record that did it becomes a dead letter, the others go on).
+    `handle` may change the state it is given; if it raises, the state is restored. It must be deterministic:
+    after a crash the newest checkpoint is loaded and the later records are handled again (see `checkpoints`).
+    It may raise `Temporary` (the chunk is tried again) or anything else (the record becomes a dead letter and
+    the others are handled).
     """
 
     @property
     def name(self) -> str:
-        """Also the name of its consumer group and, with `-memory`, of its changelog."""
+        """Part of the names of its consumer group and of its changelog topic."""
         ...
 
     @property
     def checkpoint_interval(self) -> int:
-        """Chunks between two dumps of the whole state, at most; bytes decide, too (see `bases`).
+        """Chunks from one checkpoint to the next, at most; bytes count too (`checkpoints.should_checkpoint`).
 
-        1 is right for a small state and a handler that asks others than its state. What is large against a
-        chunk takes `bases.MANY_STEPS`, for as many chunks to handle again after a crash.
+        1 for a small state, and for a handler that is not deterministic. A state that is much larger than a
+        chunk takes `checkpoints.MAX_LOG_ENTRIES`, and a restart repeats so many chunks at most.
         """
         ...
 
     @property
     def topics(self) -> Sequence[Topic]:
-        """What it reads; all of the same plane, so that partition n of each reaches the same worker."""
+        """Topics it reads, all of one plane: partition n of each is assigned to the same worker."""
         ...
 
     def initial_state(self) -> State:
-        """The state of a partition that has seen nothing."""
+        """The state of a partition before its first record."""
         ...
 
     def dump(self, state: State) -> bytes:
@@ -48,52 +48,52 @@ class Agent(Protocol[State]):
         ...
 
     def load(self, data: bytes) -> State:
-        """Back from `dump`; may raise `Temporary`."""
+        """The state from the bytes of `dump`. May raise `Temporary`."""
         ...
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
-        """Apply the records of `chunk` to the state; returns what follows from them."""
+        """Apply the records of `chunk` to the state; returns the messages to publish."""
         ...
 
     def pending_effects(self, state: State) -> Mapping[str, object]:
-        """Effects that the state asks for and that are not known to be done, by a name of each."""
+        """Effects that the state asks for and that no event has confirmed yet, by name."""
         ...
 
     async def perform(self, effect: object) -> list[Output]:
-        """Carry out one effect (doing it twice must be harmless); what it returns gets published.
+        """Carry out one effect; returns the messages to publish. It must be idempotent.
 
-        Cancelled when the state no longer asks for it. `Temporary` is tried again with back-off.
+        Cancelled when the state no longer asks for it. What it raises is logged, and it is tried again.
         """
         ...
 
 
 @runtime_checkable
 class Resolving(Protocol[State_contra]):
-    """An agent that needs more than its state: others are asked, or much is computed, before `handle`.
+    """An agent that calls other services, or computes for long, before `handle`.
 
-    What `resolve` returns is handed to `handle` as `chunk.resolved`. Records that are handled again after a
-    crash come without it: what followed from them was published then. So it may decide what is returned,
-    never how the state changes.
+    `handle` finds what `resolve` returned in `chunk.resolved`. A replay after a crash comes without it, since
+    the messages of those records are in the log already. So `chunk.resolved` may decide which messages
+    follow, never how the state changes.
     """
 
     async def resolve(self, state: State_contra, chunk: Chunk) -> object:
-        """What `handle` needs for the chunk; off the event loop, and without changing the state.
+        """What `handle` needs for the chunk. It must not block the event loop, nor change the state.
 
-        `Temporary` is tried again with back-off, like that of `handle`.
+        `Temporary` is tried again, like that of `handle`.
         """
         ...
 
 
 class WithoutEffects:
-    """For agents whose only effect is what they return."""
+    """For agents that have no effects."""
 
     name: str
     checkpoint_interval = 1
 
     def pending_effects(self, state: object) -> Mapping[str, object]:
-        """Nothing has to be performed."""
+        """None."""
         return {}
 
     async def perform(self, effect: object) -> list[Output]:
-        """Never asked."""
-        raise NotImplementedError(f"{self.name} performs nothing, least of all {effect!r}")
+        """Never called."""
+        raise NotImplementedError(f"agent {self.name} has no effects, but was asked to perform {effect!r}")

@@ -1,15 +1,18 @@
-"""An agent's memory of one partition, as it is written to its changelog.
+"""What an agent's changelog holds for one partition: checkpoints and log entries.
 
-A *base* holds everything: state, how far each topic was read, what was said last. A *step* holds only which
-records one chunk brought and what followed from them; the state after it is found again by handling the same
-records again, which is cheap to write however large the state is. A memory is the newest base and the steps
-after it. Saying the newest outbox again is what makes a crash invisible: a record is applied once, and what
-follows from it is published at least once, with the same words. The reader recognises a repetition by the
-headers `source` and `seq`.
+A *checkpoint* is the whole state with the offsets that were read. A *log entry* says which records one chunk
+held and which messages followed from them (the outbox). The state after an entry is restored by handling the
+same records again, so an entry is cheap however large the state is. After a crash the newest outbox is
+published again, unchanged: records are applied once, messages are published at least once, and readers
+recognise a repetition by the headers `source` and `seq`.
+
+A restart reads everything since the newest checkpoint and handles it again. So a checkpoint is written once
+about as many bytes were handled and published as its state has: a restart then reads about twice the state,
+and checkpoints at most double what is written.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -20,76 +23,98 @@ from driftloop.streams.records import Chunk, ConsumerRecord, ProducerRecord
 log = logging.getLogger(__name__)
 
 LENGTH_BYTES = 4
-"""Bytes before an entry that say how long its JSON is."""
+"""An encoded entry begins with the length of its JSON."""
+MIN_CHECKPOINT_BYTES = 4_000_000
+"""A replay of as many takes 0.2 s, so a smaller state is not written more often."""
+MAX_CHECKPOINT_BYTES = 64_000_000
+"""A replay of as many takes about 3 s (45 ns a byte), so a larger state is written as often. Dumping a
+byte of the label join's state takes 9 ns, so checkpoints are at most a sixth of its work."""
+MAX_LOG_ENTRIES = 1000
+"""Log entries after a checkpoint, at most: a replay calls the handler for each, at some 0.5 ms."""
+
+
+def should_checkpoint(state: int, since: int) -> bool:
+    """Whether a checkpoint is due: the newest has `state` bytes, `since` bytes were processed after it.
+
+    >>> should_checkpoint(state=300, since=200_000), should_checkpoint(state=9_000_000, since=5_000_000)
+    (False, False)
+    >>> should_checkpoint(state=80_000_000, since=64_000_000)
+    True
+    """
+    return since >= min(max(state, MIN_CHECKPOINT_BYTES), MAX_CHECKPOINT_BYTES)
 
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One chunk's place in the source, and what followed from it."""
+    """The offsets of one chunk, and the messages that followed from it."""
 
     epoch: int
-    """Which owner wrote it; a later owner of the partition has a higher one."""
+    """Of the owner that wrote it; a later owner of the partition has a higher one."""
     number: int
     """Counts the entries of a partition."""
     topic: str
     first: int
+    """Offset of the chunk's first record that was applied."""
     last: int
+    """Offset of the chunk's last record."""
     sequence: int
-    """Messages said until then; the last one's `seq`."""
+    """The sequence number of the newest message."""
     outbox: Sequence[ProducerRecord]
 
     def encode(self) -> bytes:
-        """As bytes."""
+        """The entry as bytes."""
         return _encode({**vars(self), "outbox": None}, [], self.outbox)
 
 
 @dataclass
 class Checkpoint:
-    """State and bookkeeping of one partition of one agent: a base, and the memory that is worked with."""
+    """The state of one partition of an agent, and how far it has read and published."""
 
     incarnation: str
-    """Names this memory: a memory that was lost and began anew must not be taken for a repetition."""
+    """Part of `source`: a partition that lost its changelog and began anew repeats nothing."""
     state: bytes
     offsets: dict[str, int] = field(default_factory=dict)
     """Topic -> newest offset that is part of the state."""
     sequences: dict[str, int] = field(default_factory=dict)
     """`source` of a message and its topic -> newest `seq` that is part of the state."""
     sequence: int = 0
+    """The sequence number of the newest message."""
     outbox: Sequence[ProducerRecord] = ()
-    """What followed from the newest chunk; said again after a crash."""
+    """The messages of the newest chunk; published again after a crash."""
     epoch: int = 0
     number: int = 0
+    """Of the newest entry."""
     checkpoints: int = 0
-    """Counts the bases."""
+    """Counts the checkpoints of the partition."""
 
     def new_records(self, chunk: Chunk) -> Sequence[ConsumerRecord]:
-        """The records of `chunk` that the state doesn't know yet, each repetition left out.
+        """The records of `chunk` that are not part of the state, without repetitions.
 
-        A reader that lags has what was said and its repetition in the same chunk.
+        A chunk may hold a message and its repetition.
         """
-        newest, seen = self.offsets.get(chunk.topic, -1), dict(self.sequences)
+        newest, sequences = self.offsets.get(chunk.topic, -1), dict(self.sequences)
         if chunk.first > newest and not chunk.has_headers:
             return chunk.records
-        fresh: list[ConsumerRecord] = []
+        new: list[ConsumerRecord] = []
         for record in chunk.records:
-            source, seq = _source_and_sequence(chunk.topic, record)
-            if record.offset <= newest or (source is not None and seq <= seen.get(source, 0)):
+            source, sequence = _source_and_sequence(chunk.topic, record)
+            if record.offset <= newest or (source is not None and sequence <= sequences.get(source, 0)):
                 continue
             if source is not None:
-                seen[source] = seq
-            fresh.append(record)
-        return fresh
+                sequences[source] = sequence
+            new.append(record)
+        return new
 
     def mark_applied(self, chunk: Chunk) -> None:
-        """`chunk` is part of the state now, or was before."""
+        """Note that all records of `chunk` are part of the state."""
         self.offsets[chunk.topic] = max(chunk.last, self.offsets.get(chunk.topic, -1))
         for record in chunk.records if chunk.has_headers else ():
-            source, seq = _source_and_sequence(chunk.topic, record)
+            source, sequence = _source_and_sequence(chunk.topic, record)
             if source is not None:
-                self.sequences[source] = max(seq, self.sequences.get(source, 0))
+                self.sequences[source] = max(sequence, self.sequences.get(source, 0))
 
     def log_entry(self, chunk: Chunk, outbox: Sequence[ProducerRecord]) -> LogEntry:
-        """Take over what `chunk` led to; returns it as a step."""
+        """Note that `chunk` is part of the state and `outbox` followed; returns the log entry for it."""
         first = chunk.records[0].offset
         self.mark_applied(chunk)
         self.outbox = outbox
@@ -98,12 +123,12 @@ class Checkpoint:
         return LogEntry(self.epoch, self.number, chunk.topic, first, chunk.last, self.sequence, outbox)
 
     def encode(self) -> bytes:
-        """As bytes."""
+        """The checkpoint as bytes."""
         return _encode({**vars(self), "state": None, "outbox": None}, [self.state], self.outbox)
 
 
 def decode_entry(data: bytes) -> Checkpoint | LogEntry:
-    """Back from `pack`."""
+    """The checkpoint or log entry from the bytes of `encode`."""
     size = int.from_bytes(data[:LENGTH_BYTES], "big")
     fields: dict[str, Any] = orjson.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
     blobs = _split(data, LENGTH_BYTES + size, fields.pop("sizes"))
@@ -118,86 +143,71 @@ def decode_entry(data: bytes) -> Checkpoint | LogEntry:
 
 @dataclass(frozen=True)
 class RecoveryPoint:
-    """The newest base, and the steps after it in their order."""
+    """The newest checkpoint, and the log entries after it in their order."""
 
     checkpoint: Checkpoint
     entries: Sequence[LogEntry] = ()
 
     @property
     def newest_entry(self) -> Checkpoint | LogEntry:
-        """Its last entry."""
+        """The last entry."""
         return self.entries[-1] if self.entries else self.checkpoint
 
     @classmethod
     def from_entries(cls, entries: Iterable[Checkpoint | LogEntry]) -> Self | None:
-        """What a changelog comes to, from wherever in it one begins to read; None before the first base.
+        """The recovery point of a changelog that is read from anywhere; None without a checkpoint.
 
-        Two kinds of entries don't count: late ones of a former owner (a lower epoch), and those that a
-        worker wrote again because it had heard no answer.
+        Two kinds of entries don't count: those that a former owner wrote late (a lower epoch), and those that
+        a worker wrote again because the acknowledgement was lost.
         """
-        memory: Self | None = None
+        found: Self | None = None
         epoch = 0
         for entry in entries:
-            known = memory.newest_entry if memory is not None else None
-            again = known is not None and known.epoch == entry.epoch and entry.number <= known.number
-            if again or entry.epoch < epoch:
+            newest = found.newest_entry if found is not None else None
+            repeated = newest is not None and newest.epoch == entry.epoch and entry.number <= newest.number
+            if repeated or entry.epoch < epoch:
                 continue
             epoch = entry.epoch
             if isinstance(entry, Checkpoint):
-                memory = cls(entry)
-            elif memory is not None:
-                memory = memory._append(entry)
-        return memory
+                found = cls(entry)
+            elif found is not None:
+                found = found._append(entry)
+        return found
 
-    def _append(self, step: LogEntry) -> Self:
-        """One more step, instead of those that a former owner wrote after it had lost the partition."""
-        kept = [one for one in self.entries if one.number < step.number]
+    def _append(self, entry: LogEntry) -> Self:
+        """With one more entry, which replaces those that a former owner wrote after it lost the partition."""
+        kept = [known for known in self.entries if known.number < entry.number]
         before = kept[-1].number if kept else self.checkpoint.number
-        if step.number != before + 1:
-            log.error("the changelog has a hole", extra={"after": before, "found": step.number})
+        if entry.number != before + 1:
+            fields = {"after": before, "found": entry.number}
+            log.error("entries are missing in the changelog; those after the gap are ignored", extra=fields)
             return self
-        return replace(self, entries=[*kept, step])
+        return replace(self, entries=[*kept, entry])
 
 
-def with_sequence(message: ProducerRecord, source: str, seq: int) -> ProducerRecord:
+def with_sequence(message: ProducerRecord, source: str, sequence: int) -> ProducerRecord:
     """The message with the headers by which its reader recognises a repetition."""
-    headers = {**message.headers, "source": source, "seq": str(seq)}
+    headers = {**message.headers, "source": source, "seq": str(sequence)}
     return replace(message, headers=headers)
 
 
 def _encode(fields: Mapping[str, Any], states: Sequence[bytes], outbox: Sequence[ProducerRecord]) -> bytes:
-    words = [{name: value for name, value in vars(one).items() if name != "value"} for one in outbox]
-    blobs = [*states, *(one.value for one in outbox)]
-    head = orjson.dumps({**fields, "outbox": words, "sizes": [len(blob) for blob in blobs]})
+    messages = [
+        {name: value for name, value in vars(message).items() if name != "value"} for message in outbox
+    ]
+    blobs = [*states, *(message.value for message in outbox)]
+    head = orjson.dumps({**fields, "outbox": messages, "sizes": [len(blob) for blob in blobs]})
     return b"".join([len(head).to_bytes(LENGTH_BYTES, "big"), head, *blobs])
 
 
-def _split(data: bytes, start: int, sizes: Iterable[int]) -> Any:
+def _split(data: bytes, start: int, sizes: Iterable[int]) -> Iterator[bytes]:
     for size in sizes:
         yield data[start : start + size]
         start += size
 
 
 def _source_and_sequence(topic: str, record: ConsumerRecord) -> tuple[str | None, int]:
-    source, seq = record.headers.get("source"), record.headers.get("seq", "")
-    if source is None or not seq.isdecimal():
+    source, sequence = record.headers.get("source"), record.headers.get("seq", "")
+    if source is None or not sequence.isdecimal():
         return None, 0
-    return f"{source}>{topic}", int(seq)
-
-
-MIN_CHECKPOINT_BYTES = 4_000_000
-"""Read and handled again in 0.2 s, so a smaller state is not written more often."""
-MAX_CHECKPOINT_BYTES = 64_000_000
-"""Handled again in about 3 s at 45 ns a byte; a larger state is written no more seldom. A byte of the label
-join's state is dumped in 9 ns, so dumps are a sixth of its work at most."""
-MAX_LOG_ENTRIES = 1000
-"""Steps after a base at most, however few bytes they are: each is a call of the handler, some 0.5 ms."""
-
-
-def should_checkpoint(state: int, passed: int) -> bool:
-    """Whether it is time, with so many bytes of state in the last base, and so many that passed since.
-
-    >>> due(state=300, passed=200_000), due(state=9_000_000, passed=5_000_000), due(80_000_000, 64_000_000)
-    (False, False, True)
-    """
-    return passed >= min(max(state, MIN_CHECKPOINT_BYTES), MAX_CHECKPOINT_BYTES)
+    return f"{source}>{topic}", int(sequence)

@@ -238,8 +238,8 @@ def _alert(id_: str, now: float, severity: str, sentence: str, cause: str | None
 def format_duration(seconds: float) -> str:
     """A length of time as people say it.
 
-    >>> spoken(45), spoken(600), spoken(9_000), spoken(200_000), spoken(80_000_000)
-    ('45 s', '10 min', '2.5 h', '2.3 days', '2.5 years')
+    >>> [format_duration(seconds) for seconds in (45, 600, 9_000, 200_000, 80_000_000)]
+    ['45 s', '10 min', '2.5 h', '2.3 days', '2.5 years']
     """
     for unit, size, least in (("years", 31_557_600, 2), ("days", 86_400, 2), ("h", 3_600, 2), ("min", 60, 2)):
         if seconds >= least * size:
