@@ -141,7 +141,7 @@ class BacklogMonitor:
 def overdue_offsets(done: Offsets, before: Offsets) -> Offsets:
     """The offset that is waited for in each place where not even the end of the look before was reached.
 
-    >>> overdue({("labels", 0): 70, ("labels", 1): 40}, {("labels", 0): 60, ("labels", 1): 60})
+    >>> overdue_offsets({("labels", 0): 70, ("labels", 1): 40}, {("labels", 0): 60, ("labels", 1): 60})
     {('labels', 1): 40}
     """
     return {place: offset for place, offset in done.items() if offset < before.get(place, 0)}

@@ -17,10 +17,10 @@ from driftloop.mlops_core.data.features import Floats
 class ColumnHistogram(Collector):
     """Counts values of several models up to each of some bounds.
 
-    >>> delays = Histogram("delay", "Seconds from a prediction to its label", bounds=(1, 60))
+    >>> delays = ColumnHistogram("delay", "Seconds from a prediction to its label", bounds=(1, 60))
     >>> delays.observe("fraud", np.array([0.5, 1.0, 7.0, 99.0]))
     >>> [family] = delays.collect()
-    >>> [(one.labels.get("le", one.name), one.value) for one in family.samples]
+    >>> [(sample.labels.get("le", sample.name), sample.value) for sample in family.samples]
     [('1.0', 2.0), ('60.0', 3.0), ('+Inf', 4.0), ('delay_count', 4.0), ('delay_sum', 107.5)]
     """
 

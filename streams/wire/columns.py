@@ -71,8 +71,10 @@ def finite_column(values: Sequence[Any] | Floats, bools: bool = True) -> Floats 
 def feature_column(values: Sequence[Any] | Floats, bools: bool = True) -> Column | None:
     """A feature's values: float64 if all are numbers or null, else as they are; None if some are no scalars.
 
-    >>> feature([1, None, 2.5]), feature(["JFK", None]), feature([True, 2]), feature([[1]])
-    (array([1. , nan, 2.5]), ['JFK', None], [True, 2], None)
+    >>> feature_column([1, None, 2.5]), feature_column(["JFK", None])
+    (array([1. , nan, 2.5]), ['JFK', None])
+    >>> feature_column([True, 2]), feature_column([[1]])
+    ([True, 2], None)
     """
     if isinstance(values, np.ndarray | Categorical):
         return values
