@@ -21,7 +21,7 @@ from driftloop.infra.adapters.example_files import read_examples
 from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
 from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
-from driftloop.infra.serving.target import LocalTarget
+from driftloop.infra.wiring import plugins
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.lifecycle import (
     ArtifactStore,
@@ -115,7 +115,7 @@ class MLOpsPipeline:
         self.deployment_pipeline = DeploymentPipeline(
             registry,
             DeploymentValidator(reader),
-            ModelDeployer(events, LocalTarget(settings.serving.url), PATIENCE),
+            ModelDeployer(events, plugins.target(settings), PATIENCE),
             DeploymentMonitor(),
         )
         self.model_monitor = ModelMonitor(

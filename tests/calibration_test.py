@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.infra.wiring import agents
-from driftloop.infra.wiring.detectors import chosen
+from driftloop.infra.wiring import plugins
+from driftloop.infra.wiring.plugins import detector_factory
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import OnlineDrift
 from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
@@ -106,15 +106,15 @@ def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
     with pytest.raises(Conflict, match=why):
         OnlineDrift(profile, drift=BUDGET, detector=Unmeasured)
     with pytest.raises(Conflict, match="of the detector cusum nobody measured"):
-        chosen(BUDGET.model_copy(update={"detector": "cusum"}))
+        detector_factory(BUDGET.model_copy(update={"detector": "cusum"}))
     assert settled(DriftSettings(), "churn", 20, Unmeasured)[1] is None, "a delta it may have"
-    assert chosen(DriftSettings(detector="cusum")) is Cusums
+    assert detector_factory(DriftSettings(detector="cusum")) is Cusums
 
 
 def test_a_budget_is_refused_before_anything_is_started() -> None:
     settings = Settings.load(drift={"detector": "cusum", "false_alarms": {"churn": "1 in 3M rows"}})
     with pytest.raises(Conflict, match="drift.false_alarms"):
-        agents.check(settings)
+        plugins.check(settings)
 
 
 def test_a_detector_may_say_what_its_author_measured() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftloop.infra.wiring.detectors import GROUP, detector
+from driftloop.infra.wiring.plugins import DETECTORS, find_detector
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.adwin_bank import Adwins, adwin
@@ -99,7 +99,7 @@ def test_each_detector_that_settings_can_name_finds_drift(name: str) -> None:
     profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
     stream = np.concatenate([rng.normal(size=4096), rng.normal(0.5, 1, 2048)])
     bins = profile.bins({"x": stream}, rng.random(6144), 6144)
-    drift = DistributionDrift(profile, DriftSettings(detector=name), detector(name))
+    drift = DistributionDrift(profile, DriftSettings(detector=name), find_detector(name))
     found = [
         one for one in drift.update(*Summariser(2).add(bins, np.arange(6144))) if isinstance(one, Opened)
     ]
@@ -122,18 +122,18 @@ def test_a_cusum_finds_half_a_deviation_sooner_than_adwin() -> None:
 
 
 def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum_bank:Cusums", GROUP)
-    wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum_bank:limit", GROUP)
-    gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum_bank:Gone", GROUP)
-    found = {GROUP: [brought, wrong, gone]}
-    monkeypatch.setattr("driftloop.infra.wiring.detectors.entry_points", lambda group: found[group])
-    assert detector("mine") is Cusums
+    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum_bank:Cusums", DETECTORS)
+    wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum_bank:limit", DETECTORS)
+    gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum_bank:Gone", DETECTORS)
+    found = {DETECTORS: [brought, wrong, gone]}
+    monkeypatch.setattr("driftloop.infra.wiring.plugins.entry_points", lambda group: found[group])
+    assert find_detector("mine") is Cusums
     with pytest.raises(Conflict, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
-        detector("yours")
+        find_detector("yours")
     with pytest.raises(Conflict, match="has no attribute 'Gone'"):
-        detector("gone")
+        find_detector("gone")
     with pytest.raises(Conflict, match="'wrong' can't be made"):
-        detector("wrong")
+        find_detector("wrong")
 
 
 def test_another_detector_begins_fresh() -> None:

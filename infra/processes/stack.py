@@ -15,7 +15,7 @@ import httpx
 from driftloop.infra import brokers
 from driftloop.infra.adapters.mlflow import server as mlflow_server
 from driftloop.infra.processes.child import Child, free_port, python_command
-from driftloop.infra.wiring import agents
+from driftloop.infra.wiring import plugins
 from driftloop.schemas.settings import Settings
 from driftloop.streams import admin
 
@@ -51,7 +51,7 @@ class Stack:
         folder = folder.absolute()
         settings = _settings(folder, groups)
         if with_agents:
-            agents.check(settings)
+            plugins.check(settings)
         folder.mkdir(parents=True, exist_ok=True)
         stack = cls(settings, folder / "settings.json", folder)
         try:

@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter
 
 from driftloop.infra.adapters.mlflow.reader import MLflowReader
 from driftloop.infra.processes import child
-from driftloop.infra.wiring import trainers
+from driftloop.infra.wiring import plugins
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import InvalidData, Permanent, Temporary, Unavailable
 from driftloop.mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
@@ -103,7 +103,7 @@ class ProcessRunner:
 
     async def _started(self, *options: str) -> Process:
         """A process to train in; with `--warm`, it imports everything while it waits."""
-        ours = ["--ours"] if self._settings.training.trainer == trainers.OURS else []
+        ours = ["--ours"] if self._settings.training.trainer == plugins.TRAINER else []
         return await _spawned(*options, *ours)
 
 
@@ -199,7 +199,7 @@ class _Training:
         serving = reader.champion(model)
         self._champion = None if serving is None else _champion(reader, model, serving)
         self._model = _configured(job.request, _before(reader, model, serving))
-        self._trainer = trainers.trainer(job.training)
+        self._trainer = plugins.trainer(job.training)
         self._examples = store.newest(model, job.request.rows)
         self._job = job
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from driftloop.mlops_core.errors import Conflict, Unavailable, Unservable
+from driftloop.schemas.settings import Settings
 
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 60.0
@@ -96,6 +97,11 @@ class LocalTarget:
         if reply.is_server_error:
             raise Unavailable(f"{self.url}{page} answered {reply.status_code}: {reply.text[:500]}")
         return reply
+
+
+def local_target(settings: Settings) -> LocalTarget:
+    """The target that `serving.target: local` names: the host at `serving.host` and `serving.port`."""
+    return LocalTarget(settings.serving.url, settings.rollout.ready_timeout)
 
 
 def _version(model: str, version: str) -> str:

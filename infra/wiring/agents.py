@@ -1,4 +1,4 @@
-"""Which adapters each agent gets; running agents in this process."""
+"""Builds each agent with its adapters, and runs agents in this process."""
 
 import asyncio
 import gc
@@ -14,8 +14,8 @@ from driftloop.schemas.settings import Settings
 from driftloop.streams.processing.agent import Agent
 
 GARBAGE_AFTER = 50_000
-"""New objects after which Python looks for cycles among them. Records on their way are no garbage: with its
-default of 700, looking at 27,000 fetched ones over and over took 6 to 10 us of 26 a single event."""
+"""New objects after which Python's garbage collector runs. Fetched records are no garbage: with the default
+of 700, collecting over 27,000 of them took 6 to 10 of the 26 us that a single event costs."""
 
 
 def _summarising(settings: Settings) -> Agent[Any]:
@@ -28,10 +28,10 @@ def _summarising(settings: Settings) -> Agent[Any]:
 def _drift(settings: Settings) -> Agent[Any]:
     from driftloop.agents.drift import DriftAgent
     from driftloop.infra.adapters.readers import reader_for
-    from driftloop.infra.wiring.detectors import chosen
+    from driftloop.infra.wiring import plugins
 
     reader = reader_for(settings.registry.tracking_uri)
-    return DriftAgent(reader, settings.drift, chosen(settings.drift))
+    return DriftAgent(reader, settings.drift, plugins.detector_factory(settings.drift))
 
 
 def _joining(settings: Settings) -> Agent[Any]:
@@ -77,9 +77,9 @@ def _retraining(settings: Settings) -> Agent[Any]:
 def _training(settings: Settings) -> Agent[Any]:
     from driftloop.agents.training import TrainingAgent
     from driftloop.infra.processes.training import ProcessRunner
-    from driftloop.infra.wiring import trainers
+    from driftloop.infra.wiring import plugins
 
-    trainers.check(settings.training)
+    plugins.check_trainer(settings.training)
     return TrainingAgent(ProcessRunner(settings))
 
 
@@ -87,10 +87,10 @@ def _deployment(settings: Settings) -> Agent[Any]:
     from driftloop.agents.deployment import DeploymentAgent
     from driftloop.infra.adapters.mlflow.registry import MLflowRegistry
     from driftloop.infra.adapters.readers import reader_for
-    from driftloop.infra.serving.target import LocalTarget
+    from driftloop.infra.wiring import plugins
 
     uri = settings.registry.tracking_uri
-    target = LocalTarget(settings.serving.url)
+    target = plugins.target(settings)
     return DeploymentAgent(target, reader_for(uri), MLflowRegistry(uri), settings.rollout)
 
 
@@ -113,27 +113,14 @@ AGENTS: Mapping[str, Callable[[Settings], Agent[Any]]] = {
     "deployment": _deployment,
     "alerting": _alerting,
 }
-"""Every agent, by the name that `driftloop agents run` knows it by."""
-
-
-def check(settings: Settings) -> None:
-    """Look whether what the settings name for the agents is there, before anything is started.
-
-    Raises:
-        Conflict: a detector or trainer that nobody brought, or a budget that it can't have; what there is.
-    """
-    from driftloop.infra.wiring import trainers
-    from driftloop.infra.wiring.detectors import chosen
-
-    chosen(settings.drift)
-    trainers.check(settings.training)
+"""Name for `driftloop agents run` -> function that builds the agent."""
 
 
 def run_agents(settings: Settings, names: Sequence[str]) -> None:
     """Run the named agents in this process until SIGINT or SIGTERM.
 
     Raises:
-        Conflict: a name that no agent has; a detector or trainer that one needs and nobody brought.
+        Conflict: no agent has that name, or one needs a detector, target or trainer that is not installed.
     """
     from driftloop.streams import admin, metrics
     from driftloop.streams.processing import app
@@ -141,9 +128,7 @@ def run_agents(settings: Settings, names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in AGENTS]
     if unknown:
         raise Conflict(f"no agent is called {unknown[0]!r}; there are {', '.join(AGENTS)}")
-    built = [
-        AGENTS[name](settings) for name in names
-    ]  # before Kafka is asked for: what is missing is told at once
+    built = [AGENTS[name](settings) for name in names]  # fails for a missing plugin before Kafka is asked
     console.log_to_stderr()
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     if settings.metrics.port is not None:

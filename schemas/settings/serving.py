@@ -82,8 +82,10 @@ class RegistrySettings(Group):
 
 
 class ServingSettings(Group):
-    """The local serving host: a router and replica processes."""
+    """Where models serve. All but `target` and `replicas` concern the local host: a router and replicas."""
 
+    target: str = "local"
+    """`local`, or the name of an entry point `driftloop.targets` of an installed package."""
     host: Host = "127.0.0.1"
     port: Port = 8080
     """0 takes a free port and prints it."""
