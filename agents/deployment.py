@@ -125,8 +125,8 @@ class DeploymentAgent:
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case EnsureRevision(model, version, replicas):
-                await self._target.ensure(model, version, replicas)
+            case EnsureRevision(model, version, replicas, resources):
+                await self._target.ensure(model, version, replicas, resources)
             case ShiftTraffic(model, weights):
                 await self._target.shift(model, weights)
             case Blend(model, weights, version):

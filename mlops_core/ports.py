@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.schemas.events import Event, GateEvidence, RetrainRequested
+from driftloop.schemas.events import Event, GateEvidence, Resources, RetrainRequested
 
 
 class Task(StrEnum):
@@ -139,8 +140,13 @@ class Target(Protocol):
     Raises Unavailable (ask again) or Unservable (that version can't be served).
     """
 
-    async def ensure(self, model: str, version: str, replicas: int) -> None:
-        """Have the version up and ready to score, without traffic of its own accord."""
+    async def ensure(
+        self, model: str, version: str, replicas: int, resources: Resources = MappingProxyType({})
+    ) -> None:
+        """Return once that many replicas of the version can score; they get no traffic before `shift`.
+
+        `resources` are those of each replica. A target that can't give them raises Unservable.
+        """
         ...
 
     async def shift(self, model: str, weights: Mapping[str, int]) -> None:

@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from driftloop.schemas.events import DriftMeasured, GateEvidence, PerformanceEstimated, PerformanceMeasured
+from driftloop.schemas.events import (
+    DriftMeasured,
+    GateEvidence,
+    PerformanceEstimated,
+    PerformanceMeasured,
+    Resources,
+)
 from driftloop.schemas.records import Name
 
 
@@ -57,8 +63,9 @@ class DeploymentConfig(Config):
     """How a version is to be served."""
 
     replicas: Annotated[int, Field(ge=1)] = 1
-    resources: Mapping[Literal["cpu", "memory"], str] = Field(default_factory=dict)
-    """Per replica, as Kubernetes writes them; the local target has no limits to set."""
+    resources: Resources = Field(default_factory=dict)
+    """Per replica, as Kubernetes writes them: `{"cpu": "500m", "memory": "1Gi"}`. The local target sets no
+    limits, so a rollout with resources fails there and says so."""
     monitoring_specs: MonitoringSpecs = MonitoringSpecs()
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import quote
 
 import httpx
 
 from driftloop.mlops_core.errors import Conflict, Unavailable, Unservable
+from driftloop.schemas.events import Resources
 from driftloop.schemas.settings import Settings
 
 POLL_SECONDS = 0.2
@@ -22,13 +24,20 @@ class LocalTarget:
         self.url = url.rstrip("/")
         self._ready_timeout = ready_timeout
 
-    async def ensure(self, model: str, version: str, replicas: int) -> None:
-        """Have the version up and ready to score.
+    async def ensure(
+        self, model: str, version: str, replicas: int, resources: Resources = MappingProxyType({})
+    ) -> None:
+        """Return once that many replicas of the version can score.
 
         Raises:
             Unservable: it can't be served, or wasn't ready in time; with the end of its log.
             Unavailable: the host doesn't answer.
         """
+        if resources:
+            raise Unservable(
+                f"{model}:{version}: the local target runs replicas as processes without limits, so it can't "
+                f"give each {dict(resources)}; deploy without resources, or choose another serving.target"
+            )
         deadline = time.monotonic() + self._ready_timeout
         while True:
             reply = await self._call("PUT", _version(model, version), {"replicas": replicas})

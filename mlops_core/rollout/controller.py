@@ -35,6 +35,7 @@ from driftloop.schemas.events import (
     ModelRegistered,
     Part,
     PerformanceMeasured,
+    Resources,
     RolloutAction,
     RolloutCommanded,
     RolloutObstructed,
@@ -77,6 +78,7 @@ class RolloutController(Part):
     previous: str | None = None
     """The champion before, still warm: the way back needs no canary."""
     replicas: int = 1
+    resources: Resources = Field(default_factory=dict)
     """Of the champion; a registered version gets as many."""
     open: Rollout | None = None
     queue: tuple[RolloutRequest, ...] = ()
@@ -156,7 +158,10 @@ def blend_effect(controller: RolloutController, settings: RolloutSettings) -> Bl
 def steady_effects(controller: RolloutController) -> tuple[Effect, ...]:
     """What must be true apart from the open rollout: the champion serves, the one before is warm."""
     warm = [version for version in (controller.champion, controller.previous) if version]
-    ensured = tuple(EnsureRevision(controller.model, version, controller.replicas) for version in warm)
+    ensured = tuple(
+        EnsureRevision(controller.model, version, controller.replicas, controller.resources)
+        for version in warm
+    )
     if controller.champion is None or (controller.open and controller.open.phase not in TERMINAL):
         return ensured
     return (*ensured, ShiftTraffic(controller.model, {controller.champion: 100}))
@@ -206,11 +211,13 @@ def _next(
         controller, events = _next(controller, trigger, settings)
         return controller, [needless, *events]
     back = not isinstance(request, ModelRegistered) and request.version == controller.previous
+    sized = request if isinstance(request, DeployRequested) else controller
     rollout, events = state_machine.start(
         request,
         stable=controller.champion,
         steps=() if back else settings.steps,
-        replicas=request.replicas if isinstance(request, DeployRequested) else controller.replicas,
+        replicas=sized.replicas,
+        resources=sized.resources,
         spare=(controller.previous,)
         if controller.previous and controller.previous != request.version
         else (),
@@ -441,6 +448,7 @@ def _moved(
     changes: dict[str, object] = {"open": rollout}
     if rollout.phase is RolloutPhase.PROMOTED:
         changes |= {"champion": rollout.version, "previous": rollout.stable, "replicas": rollout.replicas}
+        changes |= {"resources": rollout.resources}
     elif rollout.phase in TERMINAL and rollout.version == controller.previous:
         changes["previous"] = None
     return controller.model_copy(update=changes), events

@@ -6,10 +6,10 @@ outcome is reported back (`machine.performed`, `machine.obstructed`); the table 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from driftloop.mlops_core.rollout.state_machine import Rollout
-from driftloop.schemas.events import RolloutPhase
+from driftloop.schemas.events import Resources, RolloutPhase
 
 REPORTED = frozenset(RolloutPhase) - {RolloutPhase.PAUSED}
 """A pause waits for a person, not for us. The last phase is reported too: only then is a rollout closed."""
@@ -22,6 +22,7 @@ class EnsureRevision:
     model: str
     version: str
     replicas: int
+    resources: Resources = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ Effect = Blend | EnsureRevision | ShiftTraffic | SetChampion | Retire | Tag
 def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase, a return
     """What must be true now, in the order in which to make it so."""
     model, version = rollout.model, rollout.version
-    ensure = EnsureRevision(model, version, rollout.replicas)
+    ensure = EnsureRevision(model, version, rollout.replicas, rollout.resources)
     match rollout.phase:
         case RolloutPhase.WARMING:
             return (ensure,)

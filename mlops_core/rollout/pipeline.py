@@ -83,6 +83,7 @@ class ModelDeployer:
             caused_by=None if known is None else known.id,
             version=model.version,
             replicas=config.replicas,
+            resources=config.resources,
             muted=tuple(muted),
         )
 

@@ -5,7 +5,10 @@ event is caused by the one before it in the rollout's own chain, which begins at
 `DeployRequested` that asked for it; `rollout.because` keeps in words what else had a part in it.
 """
 
+from types import MappingProxyType
 from typing import Literal, TypeVar
+
+from pydantic import Field
 
 from driftloop.mlops_core.rollout import states
 from driftloop.mlops_core.rollout.label_verdict import StepLabels, version_name
@@ -22,6 +25,7 @@ from driftloop.schemas.events import (
     Outcome,
     Part,
     PerformanceMeasured,
+    Resources,
     RolloutAdvanced,
     RolloutEvent,
     RolloutFailed,
@@ -53,6 +57,7 @@ class Rollout(Part):
     spare: tuple[str, ...] = ()
     """Versions that earlier rollouts left warm; taken down once this one is promoted."""
     replicas: int = 1
+    resources: Resources = Field(default_factory=dict)
     phase: RolloutPhase = RolloutPhase.WARMING
     step: int = 0
     """0 before it had any traffic, then 1 to len(steps)."""
@@ -124,6 +129,7 @@ def start(  # noqa: PLR0913 - all that a rollout begins with
     spare: tuple[str, ...] = (),
     at: Millis = 0,
     *,
+    resources: Resources = MappingProxyType({}),
     paired: bool = False,
     blend: bool = False,
 ) -> tuple[Rollout, list[Event]]:
@@ -135,6 +141,7 @@ def start(  # noqa: PLR0913 - all that a rollout begins with
         stable=stable,
         spare=spare,
         replicas=replicas,
+        resources=dict(resources),
         steps=steps if stable else (),
         by_hand=isinstance(request, DeployRequested),
         proof="paired" if paired else "canary",

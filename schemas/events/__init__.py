@@ -27,6 +27,7 @@ from driftloop.schemas.events.performance import (
 from driftloop.schemas.events.rollout import (
     DeployRequested,
     ModelRegistered,
+    Resources,
     RolloutAction,
     RolloutAdvanced,
     RolloutCommanded,
@@ -126,6 +127,7 @@ __all__ = (
     "PoolChanged",
     "PostStratified",
     "Range",
+    "Resources",
     "RetrainRefused",
     "RetrainRequested",
     "RolloutAction",

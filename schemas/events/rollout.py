@@ -1,6 +1,6 @@
 """A version gets traffic step by step, or loses it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -24,12 +24,19 @@ class ModelRegistered(Event):
     """What the newest rows before its training said; None for a version of which nothing is known."""
 
 
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+Resources = Mapping[Literal["cpu", "memory"], Quantity]
+"""What each replica needs, as Kubernetes writes it: `{"cpu": "500m", "memory": "1Gi"}`."""
+
+
 class DeployRequested(Event):
     """A person or program asks for a version to be rolled out."""
 
     type: Literal["DeployRequested"] = "DeployRequested"
     version: Name
     replicas: Annotated[int, Field(ge=1)] = 1
+    resources: Resources = Field(default_factory=dict)
+    """Per replica. A target that can't give them fails the rollout and says so."""
     muted: tuple[DriftKind, ...] = ()
     """Kinds of drift of the model that are measured and shown, but neither alert nor retrain, whichever
     version serves, until another request says otherwise."""
