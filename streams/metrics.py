@@ -61,12 +61,12 @@ _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's s
 _PERFORMING = Gauge("driftloop_effects_performing", "Effects that an agent is carrying out", ["agent"])
 _RETRIED = Counter("driftloop_retries", "Attempts that failed and were tried again", ["agent"])
 _PARKED = Counter(
-    "driftloop_parked",
+    "driftloop_dead_letters",
     "Records and rows that an agent made dead letters of; what two agents read, each of them counts",
     ["agent", "reason"],
 )
 _DELIVERED = Counter("driftloop_published", "Messages that the broker acknowledged")
-_FAILED = Counter("driftloop_publish_given_up", "Messages that the broker never acknowledged")
+_FAILED = Counter("driftloop_publish_failed", "Messages that the broker never acknowledged")
 _WAITING = Gauge("driftloop_publish_waiting", "Rows and messages accepted and not acknowledged yet")
 _SPOOLED = Gauge("driftloop_publish_spooled", "Messages on the disk that are not acknowledged yet")
 _LAG_RECORDS = Gauge(
@@ -86,7 +86,7 @@ _COVERAGE = Gauge(
     ["model"],
 )
 _FORGOTTEN = Counter(
-    "driftloop_models_forgotten",
+    "driftloop_models_evicted",
     "Models that nobody registered, let go of because clients named too many others",
     ["agent"],
 )

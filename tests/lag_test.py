@@ -21,7 +21,7 @@ from driftloop.schemas.settings import KafkaSettings, MetricsSettings, Publisher
 from driftloop.streams import admin, topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
-from driftloop.streams.processing.lag import PATIENCE, LagAlarm, LagTracker, PartitionLag
+from driftloop.streams.processing.lag import MEASUREMENTS, LagAlarm, LagTracker, PartitionLag
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.routes import Output
@@ -106,7 +106,7 @@ def looks(one: LagAlarm, seconds: list[float]) -> list[AlertRaised]:
 
 
 def test_a_short_delay_is_told_to_nobody() -> None:
-    assert looks(alarm(), [61.0] * (PATIENCE - 1) + [59.0] + [61.0] * (PATIENCE - 1)) == []
+    assert looks(alarm(), [61.0] * (MEASUREMENTS - 1) + [59.0] + [61.0] * (MEASUREMENTS - 1)) == []
 
 
 def test_a_lasting_delay_is_told_once_with_what_to_do() -> None:
@@ -119,19 +119,19 @@ def test_a_lasting_delay_is_told_once_with_what_to_do() -> None:
 
 
 def test_it_is_over_at_half_the_limit_and_may_begin_again() -> None:
-    said = looks(alarm(), [120.0] * PATIENCE + [31.0, 30.0] + [70.0] * PATIENCE)
+    said = looks(alarm(), [120.0] * MEASUREMENTS + [31.0, 30.0] + [70.0] * MEASUREMENTS)
     assert [one.severity for one in said] == ["warning", "info", "warning"]
     assert said[1].caused_by == said[0].id
-    assert said[1].sentence == "agent joining has caught up on labels; it was late for 2 min"
+    assert said[1].sentence == "agent joining has caught up on labels; it was behind for 2 min"
     assert len({one.id for one in said}) == 3
 
 
 def test_partitions_that_move_away_end_the_alarm_and_say_why() -> None:
     one = alarm()
-    looks(one, [120.0] * PATIENCE)
+    looks(one, [120.0] * MEASUREMENTS)
     over = one.update({}, 2000.0)
     assert over is not None
-    assert "handed to other workers what it read of labels" in over.sentence
+    assert "no longer reads its partitions of labels" in over.sentence
 
 
 class Waiting(WithoutEffects):

@@ -89,7 +89,9 @@ def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
         return [
             REGISTRY.get_sample_value("driftloop_label_join_rows_total", joined),
             REGISTRY.get_sample_value("driftloop_label_delay_seconds_count", {"model": model}),
-            REGISTRY.get_sample_value("driftloop_parked_total", {"agent": "joining", "reason": "malformed"}),
+            REGISTRY.get_sample_value(
+                "driftloop_dead_letters_total", {"agent": "joining", "reason": "malformed"}
+            ),
         ]
 
     async def handle() -> None:
@@ -148,7 +150,7 @@ def test_a_line_that_is_not_librdkafkas_passes() -> None:
 def test_a_record_that_two_agents_park_is_one_letter_and_counted_by_each() -> None:
     def counted(agent: str) -> float:
         named = {"agent": agent, "reason": "malformed"}
-        return REGISTRY.get_sample_value("driftloop_parked_total", named) or 0.0
+        return REGISTRY.get_sample_value("driftloop_dead_letters_total", named) or 0.0
 
     broken = Chunk("predictions", 0, [ConsumerRecord(0, 0, None, b"no JSON", {})])
     letters: list[bytes] = []

@@ -152,7 +152,7 @@ def _agents(loaded: Settings) -> None:
 
 
 def _kafka(loaded: Settings) -> None:
-    conf = app._faust(loaded.kafka, "driftloop-test").conf
+    conf = app._faust_app(loaded.kafka, "driftloop-test").conf
     assert int(1000 * conf.broker_heartbeat_interval) > 0
     assert conf.broker_session_timeout <= conf.broker_request_timeout, "else Faust refuses to start"
     for topic in topics.ALL:

@@ -61,7 +61,7 @@ def few(model: str) -> Outcomes:
 
 
 def forgotten(agent: str) -> float:
-    return REGISTRY.get_sample_value("driftloop_models_forgotten_total", {"agent": agent}) or 0.0
+    return REGISTRY.get_sample_value("driftloop_models_evicted_total", {"agent": agent}) or 0.0
 
 
 @pytest.mark.parametrize("restarts", [False, True])

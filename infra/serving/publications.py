@@ -95,6 +95,6 @@ class _Figures(Collector):
         yield CounterMetricFamily(
             "driftloop_published", "Messages that the broker acknowledged", of.delivered
         )
-        yield CounterMetricFamily("driftloop_publish_given_up", "Messages never acknowledged", of.failed)
+        yield CounterMetricFamily("driftloop_publish_failed", "Messages never acknowledged", of.failed)
         yield GaugeMetricFamily("driftloop_publish_waiting", "Rows and messages not acknowledged", of.waiting)
         yield GaugeMetricFamily("driftloop_publish_spooled", "Messages kept on the disk", of.spooled)

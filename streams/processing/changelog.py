@@ -39,7 +39,7 @@ class Changelog:
     """Reads and writes memories; calls block, and raise Unavailable or NotDelivered if Kafka is away."""
 
     def __init__(self, agent: str, kafka: KafkaSettings, publisher: Publisher, partitions: int) -> None:
-        self.topic = f"{kafka.prefix}driftloop-{agent}-memory"
+        self.topic = f"{kafka.prefix}driftloop-{agent}-changelog"
         self._kafka = kafka
         self._publisher = publisher
         self._partitions = partitions
