@@ -49,9 +49,9 @@ def _topics() -> Iterator[str]:
         yield f"| `{topic.name}` | {topic.plane} | {topic.carries} | {days} days |"
     yield "\nData-plane topics have `kafka.data_partitions` partitions, control-plane ones"
     yield "`kafka.control_partitions`; names get `kafka.prefix` before them."
-    yield "\nBeside them each agent has `driftloop-<agent>-changelog`, compacted, which it creates itself: its"
-    yield "state and what it said last ([decision 2](decisions/0002-state-and-outbox-are-one-write.md)). An"
-    yield "agent whose memory is deleted reads all that its topics keep again, and says what follows again.\n"
+    yield "\nEach agent creates a compacted topic `driftloop-<agent>-changelog` with its state and its newest"
+    yield "messages ([decision 2](decisions/0002-state-and-outbox-are-one-write.md)). An agent whose changelog is"
+    yield "deleted reads its topics again from the oldest record, and publishes everything again.\n"
 
 
 def _shown(value: Any) -> str:
