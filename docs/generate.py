@@ -51,7 +51,8 @@ def _topics() -> Iterator[str]:
     yield "`kafka.control_partitions`; names get `kafka.prefix` before them."
     yield "\nEach agent creates a compacted topic `driftloop-<agent>-changelog` with its state and its newest"
     yield "messages ([decision 2](decisions/0002-state-and-outbox-are-one-write.md)). An agent"
-    yield "whose changelog is deleted reads its topics again from the oldest record, and publishes everything again.\n"
+    yield "whose changelog is deleted reads its topics again from the oldest record,"
+    yield "and publishes everything again.\n"
 
 
 def _shown(value: Any) -> str:
