@@ -61,9 +61,9 @@ class Estimates:
         own = self._own(known, one.summary.model, one.summary.version)
         if own is None or not own.fits(one):  # binned by another profile: registered anew
             return []
-        if not own.estimator.seen:
+        if not own.estimator.predictions:
             own.origin = one.beginning
-        found = own.estimator.predicted(one.counts[:, own.column], one.times)
+        found = own.estimator.on_predictions(one.counts[:, own.column], one.times)
         return [_said(one.summary, own.origin, window) for window in found]
 
     def learned(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
@@ -75,7 +75,7 @@ class Estimates:
             own = self._own(known, window.model, version)
             if own is not None:
                 rows = versions == version
-                weighted = own.estimator.poststratified(labels[rows], scores[rows])
+                weighted = own.estimator.poststratify(labels[rows], scores[rows])
                 found |= {} if weighted is None else {version: weighted}
                 own.estimator.learn(labels[rows], scores[rows])
         return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import orjson
 
 from driftloop.agents.reading import decoded, events, staged
-from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.errors import Permanent
 from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.mlops_core.rollout import paired_losses
@@ -86,7 +86,7 @@ class ScoringAgent(WithoutEffects):
             if pool is not None and len(pool.versions) > 1:
                 parts.setdefault((part.model, bool(part.features)), []).append((record.offset, part))
         for (model, _), found in parts.items():
-            examples = joined([Examples.of(part) for _, part in found])
+            examples = concatenate([Examples.of(part) for _, part in found])
             scorers, unscored = self._scorers_of(pools[model])
             span = _span(chunk, found[0][0], found[-1][0])
             yield paired_losses.paired_losses(model, span, examples, scorers, unscored)

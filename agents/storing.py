@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from driftloop.agents.reading import decoded, staged
-from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.ports import ExampleStore
 from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.summaries import LabelledExamples
@@ -97,7 +97,7 @@ class StoringAgent(WithoutEffects):
             waiting = state.setdefault(rows.model, Waiting())
             waiting.add(rows, record)
             if waiting.full(self._settings, record.timestamp):
-                examples = joined([Examples.of(part) for part in waiting.parts])
+                examples = concatenate([Examples.of(part) for part in waiting.parts])
                 segment = name_of(chunk.partition, waiting.first, record.offset, examples)
                 self._store.append(rows.model, segment, examples)
                 self._store.tend(rows.model)

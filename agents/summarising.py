@@ -14,7 +14,7 @@ from driftloop.agents.keeping import keep_newest
 from driftloop.agents.reading import runs
 from driftloop.mlops_core.data.feature_join import Descriptions
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.rows import RowKind, Rows, merged
+from driftloop.mlops_core.data.rows import RowKind, Rows, concatenate
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
@@ -124,7 +124,7 @@ def _summarised(
     streams: Streams, profile: Profile, parts: Sequence[Rows], chunk: Chunk
 ) -> Iterator[DriftSummary]:
     """What rows of one version complete: the whole first, then segment by segment."""
-    rows = merged(parts)
+    rows = concatenate(parts)
     model, version = rows[0].model, rows[0].version
     bins = np.concatenate([profile.bins(one.features, one.values, len(one)) for one in rows])
     at = np.concatenate([one.at for one in rows])

@@ -11,7 +11,7 @@ from driftloop.agents import leaving, silencing
 from driftloop.agents.leaving import Left
 from driftloop.agents.telling import Watched
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.calibration import Calibration, settled
+from driftloop.mlops_core.drift.calibration import Calibration, settings_for_model
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Counts
@@ -115,7 +115,7 @@ class Watching:
             DistributionDrift.load(data, own, settings, self._detector, within=bool(segment)),
             [Span.model_validate(span) for span in one["spans"]],
             leaving.restored(one["detections"]),
-            ColumnWatch.restored(one.get("columns", {})),
+            ColumnWatch.restore(one.get("columns", {})),
             segment,
             share,
             tellings=silencing.loaded(one.get("tellings", [])),
@@ -124,7 +124,9 @@ class Watching:
         )
 
     def _settled(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
-        settings, calibration = settled(self._settings, model, profile.watched, self._detector)
+        settings, calibration = settings_for_model(
+            self._settings, model, profile.watched_series, self._detector
+        )
         if calibration is None and profile.segments:
             delta = settings.delta / (1 + len(profile.segments))
             settings = settings.model_copy(update={"delta": delta})

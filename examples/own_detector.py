@@ -33,23 +33,23 @@ class Ewma:
         self._run = np.zeros(channels)
         """Values since the averages last lay close together."""
 
-    def feed(self, values: Floats) -> list[Alarm]:
+    def update(self, values: Floats) -> list[Alarm]:
         """Take in values of shape (channels, n), oldest first."""
-        return [alarm for place, column in enumerate(values.T) for alarm in self._fed(place, column)]
+        return [alarm for place, column in enumerate(values.T) for alarm in self._update_at(place, column)]
 
     def dump(self) -> bytes:
         """Three numbers a channel."""
         arrays = {"quick": self._quick, "slow": self._slow, "run": self._run}
-        return serialization.packed(self._settings, arrays)
+        return serialization.dump_state(self._settings, arrays)
 
     def load(self, data: bytes) -> Self:
         """Go on where `dump` was taken; fresh if that was with other settings."""
-        settings, arrays = serialization.unpacked(data)
+        settings, arrays = serialization.load_state(data)
         if settings == self._settings:
             self._quick, self._slow, self._run = arrays["quick"], arrays["slow"], arrays["run"]
         return self
 
-    def _fed(self, place: int, values: Floats) -> list[Alarm]:
+    def _update_at(self, place: int, values: Floats) -> list[Alarm]:
         self._quick += WEIGHT * (values - self._quick)
         apart = self._quick - self._slow
         self._run = np.where(np.abs(apart) > self._limit / 3, self._run + 1, 0.0)
@@ -67,12 +67,12 @@ class Ewma:
 class TestEwma(DetectorContract):
     """All promises of a detector, run on this one."""
 
-    def made(self, channels: int) -> Detector:
+    def make_detector(self, channels: int) -> Detector:
         """A fresh one."""
         return Ewma(channels, delta=1e-6)
 
 
-def found() -> list[str]:
+def sentences() -> list[str]:
     """What it says of temperatures that rise by eight degrees."""
     rng = np.random.default_rng(7)
     temp, scores = rng.normal(60, 10, 10_000), rng.random(10_000)
@@ -83,4 +83,4 @@ def found() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*found(), sep="\n")  # noqa: T201 - an example shows what it found
+    print(*sentences(), sep="\n")  # noqa: T201 - an example shows what it found

@@ -11,8 +11,8 @@ from driftloop.infra.wiring import plugins
 from driftloop.infra.wiring.plugins import detector_factory
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift import OnlineDrift
-from driftloop.mlops_core.drift.calibration import MEASURED, calibrated, settled
-from driftloop.mlops_core.drift.cusum_bank import Cusums
+from driftloop.mlops_core.drift.calibration import MEASURED, calibrate, settings_for_model
+from driftloop.mlops_core.drift.cusum_bank import CusumBank
 from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.alarm_budget import Budget
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
@@ -82,17 +82,17 @@ def test_the_environment_can_say_it_too(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_a_budget_delta_stays_as_it_is() -> None:
     settings = DriftSettings(delta=1e-5)
-    assert settled(settings, "churn", 20) == (settings, None)
+    assert settings_for_model(settings, "churn", 20) == (settings, None)
 
 
 BUDGET = DriftSettings(false_alarms="1 in 3M rows")
 
 
-class Unmeasured(Cusums):
+class Unmeasured(CusumBank):
     """Nobody knows what its deltas promise."""
 
 
-class Measured(Cusums):
+class Measured(CusumBank):
     """Its author counted."""
 
     false_episodes = ((1e-2, 40.0), (1e-6, 0.01))
@@ -102,13 +102,13 @@ def test_a_budget_is_refused_for_a_detector_that_nobody_measured() -> None:
     profile = Profile.of({"x": np.arange(100.0)}, np.linspace(0, 1, 100))
     why = r"the detector Unmeasured nobody measured .*possible: `drift.delta` .* `adwin`, .* `false_episodes`"
     with pytest.raises(Conflict, match=why):
-        settled(BUDGET, "churn", 20, Unmeasured)
+        settings_for_model(BUDGET, "churn", 20, Unmeasured)
     with pytest.raises(Conflict, match=why):
         OnlineDrift(profile, drift=BUDGET, detector=Unmeasured)
     with pytest.raises(Conflict, match="of the detector cusum nobody measured"):
         detector_factory(BUDGET.model_copy(update={"detector": "cusum"}))
-    assert settled(DriftSettings(), "churn", 20, Unmeasured)[1] is None, "a delta it may have"
-    assert detector_factory(DriftSettings(detector="cusum")) is Cusums
+    assert settings_for_model(DriftSettings(), "churn", 20, Unmeasured)[1] is None, "a delta it may have"
+    assert detector_factory(DriftSettings(detector="cusum")) is CusumBank
 
 
 def test_a_budget_is_refused_before_anything_is_started() -> None:
@@ -118,7 +118,7 @@ def test_a_budget_is_refused_before_anything_is_started() -> None:
 
 
 def test_a_detector_may_say_what_its_author_measured() -> None:
-    found, calibration = settled(BUDGET, "churn", 20, Measured)
+    found, calibration = settings_for_model(BUDGET, "churn", 20, Measured)
     assert calibration is not None
     assert calibration.kept
     assert 1e-6 < found.delta < 1e-5, "1 / 60 false episodes of a column in a million rows"
@@ -126,7 +126,7 @@ def test_a_detector_may_say_what_its_author_measured() -> None:
 
 @given(st.floats(1e3, 1e10), st.integers(1, 5000))
 def test_a_kept_budget_is_kept_by_the_table(rows: float, columns: int) -> None:
-    found = calibrated(Budget(text="so many", rows_per_alarm=rows), columns)
+    found = calibrate(Budget(text="so many", rows_per_alarm=rows), columns)
     assert MEASURED[-1][0] * 0.999 <= found.delta <= MEASURED[0][0] * 1.001
     if found.kept:
         assert found.rows_per_alarm >= rows * 0.999
@@ -140,13 +140,13 @@ def test_a_stricter_budget_or_more_columns_ask_for_a_smaller_delta(
     more: Callable[[float, int], tuple[float, int]],
 ) -> None:
     rows, columns = 1e5, 20
-    loose = calibrated(Budget(text="", rows_per_alarm=rows), columns)
+    loose = calibrate(Budget(text="", rows_per_alarm=rows), columns)
     rows, columns = more(rows, columns)
-    assert calibrated(Budget(text="", rows_per_alarm=rows), columns).delta < loose.delta
+    assert calibrate(Budget(text="", rows_per_alarm=rows), columns).delta < loose.delta
 
 
 @pytest.mark.parametrize(("delta", "rate"), MEASURED)
 def test_what_was_measured_is_found_again(delta: float, rate: float) -> None:
-    found = calibrated(Budget(text="", rows_per_alarm=1e6 / rate), columns=1)
+    found = calibrate(Budget(text="", rows_per_alarm=1e6 / rate), columns=1)
     assert found.delta == pytest.approx(delta)
     assert found.kept

@@ -9,7 +9,7 @@ import pytest
 from driftloop.infra.dashboard.model_board import ModelBoard
 from driftloop.infra.dashboard.state import Board
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.segment_profiles import sliced
+from driftloop.mlops_core.data.segment_profiles import with_segments
 from driftloop.schemas.events import AnyEvent
 from tests.segments_test import MODEL, Agents, Columns, fed, visits
 
@@ -51,7 +51,7 @@ def test_what_the_agents_say_of_a_segment_and_a_pair_comes_and_goes(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     columns, scores = coupled(rng, ROWS), rng.random(ROWS)
-    profile = sliced(Profile.of(columns, scores), ["country"], columns, scores)
+    profile = with_segments(Profile.of(columns, scores), ["country"], columns, scores)
     watching = Watching(Agents(tmp_path, profile), rng)
 
     before = watching.see(coupled(rng, ROWS))

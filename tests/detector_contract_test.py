@@ -10,8 +10,8 @@ import pytest
 from driftloop.infra.wiring.plugins import DETECTORS, find_detector
 from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwin_bank import Adwins, adwin
-from driftloop.mlops_core.drift.cusum_bank import Cusums
+from driftloop.mlops_core.drift.adwin_bank import AdwinBank, adwin
+from driftloop.mlops_core.drift.cusum_bank import CusumBank
 from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector
 from driftloop.mlops_core.drift.detector_contract import DetectorContract
 from driftloop.mlops_core.drift.distribution import DistributionDrift
@@ -26,13 +26,13 @@ Ewma = EXAMPLE["Ewma"]
 
 
 class TestAdwins(DetectorContract):
-    def made(self, channels: int) -> Detector:
+    def make_detector(self, channels: int) -> Detector:
         return adwin(channels, delta=1e-6)
 
 
 class TestCusums(DetectorContract):
-    def made(self, channels: int) -> Detector:
-        return Cusums(channels, delta=1e-6)
+    def make_detector(self, channels: int) -> Detector:
+        return CusumBank(channels, delta=1e-6)
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -41,15 +41,15 @@ def test_the_example_of_a_users_own_keeps_every_promise(promise: str) -> None:
 
 
 def test_the_example_finds_what_it_says() -> None:
-    (sentence,) = EXAMPLE["found"]()
+    (sentence,) = EXAMPLE["sentences"]()
     assert sentence.startswith("temp moved up")
 
 
-class Forgetful(Adwins):
+class Forgetful(AdwinBank):
     """Loses the values that wait for the next call."""
 
-    def feed(self, values: Floats) -> list[Alarm]:
-        return super().feed(values[:, : values.shape[1] // 2 * 2])
+    def update(self, values: Floats) -> list[Alarm]:
+        return super().update(values[:, : values.shape[1] // 2 * 2])
 
 
 class Nervous(Ewma):  # type: ignore[misc, valid-type]  # a class that an example made
@@ -64,8 +64,8 @@ class Vain:
     def __init__(self, channels: int) -> None:
         self._own = adwin(channels, 1e-6)
 
-    def feed(self, values: Floats) -> list[Alarm]:
-        found = self._own.feed(values)
+    def update(self, values: Floats) -> list[Alarm]:
+        found = self._own.update(values)
         values[:] = 0
         return found
 
@@ -82,13 +82,13 @@ class Vain:
     [
         (lambda channels: Forgetful(channels, 1e-6, 1, 128), "how_values_are_cut_changes_nothing"),
         (lambda channels: Nervous(channels, 1e-6), "noise_raises_hardly_an_alarm"),
-        (lambda channels: Adwins(channels, 1e-300, 1, 128), "a_shift_is_found_soon_and_dated"),
+        (lambda channels: AdwinBank(channels, 1e-300, 1, 128), "a_shift_is_found_soon_and_dated"),
         (Vain, "its_input_is_not_changed"),
     ],
 )
 def test_a_broken_promise_is_told_with_its_seed(broken: object, promise: str) -> None:
     suite = DetectorContract()
-    suite.made = broken  # type: ignore[method-assign, assignment]
+    suite.make_detector = broken  # type: ignore[method-assign, assignment]
     with pytest.raises(AssertionError, match=r"broken promise \(seed = \d+\)"):
         getattr(suite, f"test_{promise}")()
 
@@ -114,20 +114,20 @@ def test_a_cusum_finds_half_a_deviation_sooner_than_adwin() -> None:
 
     def delay(kind: Detector) -> float:
         first: dict[int, int] = {}
-        for alarm in sorted(kind.feed(values), key=lambda alarm: alarm.position):
+        for alarm in sorted(kind.update(values), key=lambda alarm: alarm.position):
             first.setdefault(alarm.channel, alarm.position)
         return float(np.median(list(first.values()))) - 128
 
-    assert delay(Cusums(40, 1e-6)) < delay(adwin(40, 1e-6))
+    assert delay(CusumBank(40, 1e-6)) < delay(adwin(40, 1e-6))
 
 
 def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum_bank:Cusums", DETECTORS)
+    brought = metadata.EntryPoint("mine", "driftloop.mlops_core.drift.cusum_bank:CusumBank", DETECTORS)
     wrong = metadata.EntryPoint("wrong", "driftloop.mlops_core.drift.cusum_bank:limit", DETECTORS)
     gone = metadata.EntryPoint("gone", "driftloop.mlops_core.drift.cusum_bank:Gone", DETECTORS)
     found = {DETECTORS: [brought, wrong, gone]}
     monkeypatch.setattr("driftloop.infra.wiring.plugins.entry_points", lambda group: found[group])
-    assert find_detector("mine") is Cusums
+    assert find_detector("mine") is CusumBank
     with pytest.raises(Conflict, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
         find_detector("yours")
     with pytest.raises(Conflict, match="has no attribute 'Gone'"):
@@ -143,8 +143,9 @@ def test_another_detector_begins_fresh() -> None:
     old = DistributionDrift(profile, DriftSettings())
     old.update(*Summariser(2).add(bins, np.arange(4096)))
     settings = DriftSettings(detector="cusum")
-    loaded = DistributionDrift.load(old.dump(), profile, settings, Cusums)
+    loaded = DistributionDrift.load(old.dump(), profile, settings, CusumBank)
     assert loaded.rows == 4096
     assert (
-        loaded._hearing._plain.dump() == DistributionDrift(profile, settings, Cusums)._hearing._plain.dump()
+        loaded._hearing._plain.dump()
+        == DistributionDrift(profile, settings, CusumBank)._hearing._plain.dump()
     )

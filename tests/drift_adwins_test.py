@@ -7,7 +7,7 @@ import pytest
 from river.drift import ADWIN
 
 from driftloop.mlops_core.drift import serialization
-from driftloop.mlops_core.drift.adwin_bank import LONGEST_STEADY, Adwins
+from driftloop.mlops_core.drift.adwin_bank import LONGEST_STEADY, AdwinBank
 
 
 def rivers_own(values: np.ndarray, delta: float, clock: int) -> list[tuple[int, int]]:
@@ -32,11 +32,11 @@ def values() -> np.ndarray:
 @pytest.mark.parametrize("clock", [1, 32])
 @pytest.mark.parametrize("size", [1, 7, 400, 3000])
 def test_alarms_are_rivers_own_however_the_values_are_cut(values: np.ndarray, clock: int, size: int) -> None:
-    adwins, found = Adwins(len(values), delta=0.002, clock=clock, kept=64), []
+    adwins, found = AdwinBank(len(values), delta=0.002, clock=clock, kept=64), []
     for first in range(0, values.shape[1], size):
         if first == 3 * size:
-            adwins = Adwins(len(values), delta=0.002, clock=clock, kept=64).load(adwins.dump())
-        alarms = adwins.feed(values[:, first : first + size])
+            adwins = AdwinBank(len(values), delta=0.002, clock=clock, kept=64).load(adwins.dump())
+        alarms = adwins.update(values[:, first : first + size])
         found += [(first + alarm.position, alarm.channel) for alarm in alarms]
     assert sorted(found) == rivers_own(values, 0.002, clock)
     assert len(found) > 20
@@ -67,16 +67,16 @@ def after_a_steady_start(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [1, 7, 400, 2000])
 def test_what_was_only_counted_is_heard_as_if_it_had_been_fed(seed: int, size: int) -> None:
     values = after_a_steady_start(seed)
-    whole = Adwins(len(values), delta=0.002, clock=1, kept=64)
-    alarms = whole.feed(values)
+    whole = AdwinBank(len(values), delta=0.002, clock=1, kept=64)
+    alarms = whole.update(values)
     assert [(one.position, one.channel) for one in sorted(alarms, key=lambda one: one.position)] == sorted(
         rivers_own(values, 0.002, 1)
     )
-    adwins, found = Adwins(len(values), delta=0.002, clock=1, kept=64), []
+    adwins, found = AdwinBank(len(values), delta=0.002, clock=1, kept=64), []
     for number, part in enumerate(cut(values, size)):
-        adwins = Adwins(len(values), delta=0.002, clock=1, kept=64).load(adwins.dump())
+        adwins = AdwinBank(len(values), delta=0.002, clock=1, kept=64).load(adwins.dump())
         found += [
-            (number * size + one.position, one.channel, one.width, one.before) for one in adwins.feed(part)
+            (number * size + one.position, one.channel, one.width, one.before) for one in adwins.update(part)
         ]
     assert sorted(found) == sorted((one.position, one.channel, one.width, one.before) for one in alarms)
     assert adwins.dump() == whole.dump()
@@ -95,22 +95,24 @@ def test_rivers_own_says_nothing_of_equal_values(seed: int, delta: float, scale:
 def test_equal_values_beyond_the_longest_memory_are_as_many_as_it(seed: int) -> None:
     level = np.random.default_rng(seed).normal()
     steady, changed = np.full((1, 4000), level), np.full((1, 4000), level + 3)
-    long = Adwins(1, delta=1e-6, clock=1, kept=64)
+    long = AdwinBank(1, delta=1e-6, clock=1, kept=64)
     for _ in range(LONGEST_STEADY // 4000 + 50):
-        assert long.feed(steady) == []
-    longest = Adwins(1, delta=1e-6, clock=1, kept=64)
+        assert long.update(steady) == []
+    longest = AdwinBank(1, delta=1e-6, clock=1, kept=64)
     for _ in range(LONGEST_STEADY // 4000):
-        longest.feed(steady)
-    found = [one.position for one in longest.feed(changed)]
+        longest.update(steady)
+    found = [one.position for one in longest.update(changed)]
     assert found
-    assert [one.position for one in long.feed(changed)] == found
+    assert [one.position for one in long.update(changed)] == found
 
 
 def test_a_state_from_before_values_were_counted_goes_on(seed: int) -> None:
     values = after_a_steady_start(seed)[:, :1000]
-    fed = Adwins(len(values), delta=0.002, clock=1, kept=64)
-    fed.feed(values)
-    meta, arrays = serialization.unpacked(fed.dump())
-    older = serialization.packed(meta, {name: arrays[name] for name in ("detectors", "recent")})
+    fed = AdwinBank(len(values), delta=0.002, clock=1, kept=64)
+    fed.update(values)
+    meta, arrays = serialization.load_state(fed.dump())
+    older = serialization.dump_state(meta, {name: arrays[name] for name in ("detectors", "recent")})
     after = np.random.default_rng(seed).normal(5, 1, size=(len(values), 200))
-    assert Adwins(len(values), delta=0.002, clock=1, kept=64).load(older).feed(after) == fed.feed(after)
+    assert AdwinBank(len(values), delta=0.002, clock=1, kept=64).load(older).update(after) == fed.update(
+        after
+    )

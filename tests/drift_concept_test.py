@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, Signal
-from driftloop.mlops_core.drift.online_season import Phases
+from driftloop.mlops_core.drift.online_season import SeasonalBaseline
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings
@@ -57,13 +57,13 @@ def test_no_usable_row_changes_nothing_while_an_episode_is_open(rng: np.random.G
 
 
 def test_another_season_of_as_many_phases_is_learned_anew() -> None:
-    day, half = Phases("day", signals=1), Phases(12.0, signals=1)
+    day, half = SeasonalBaseline("day", signals=1), SeasonalBaseline(12.0, signals=1)
     for hour in range(72):
-        day.levelled(np.full((1, 32), hour % 24 < 12, dtype=np.float64), np.full(32, hour * 3_600_000))
+        day.subtract(np.full((1, 32), hour % 24 < 12, dtype=np.float64), np.full(32, hour * 3_600_000))
     untouched = half.state()
     half.restore(day.state())
     assert all(np.array_equal(half.state()[name], known) for name, known in untouched.items())
-    again = Phases("day", signals=1)
+    again = SeasonalBaseline("day", signals=1)
     again.restore(day.state())
     assert np.array_equal(again.deviations(), day.deviations())
 

@@ -14,7 +14,7 @@ import pytest
 
 from driftloop.mlops_core.data import season_profiles
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.segment_profiles import sliced
+from driftloop.mlops_core.data.segment_profiles import with_segments
 from driftloop.mlops_core.drift import serialization
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptDrift
 from driftloop.mlops_core.drift.distribution import DistributionDrift
@@ -109,7 +109,7 @@ class SeasonalDistribution(Distribution):
     def learned(self, reference: Stream) -> Profile:
         at = times(reference, 0)
         whole = super().learned(reference)
-        return season_profiles.learned(whole, 0.001, self.columns(reference), at, reference.scores, at)
+        return season_profiles.with_season(whole, 0.001, self.columns(reference), at, reference.scores, at)
 
 
 class Pairs(Distribution):
@@ -125,7 +125,7 @@ class Segment(Distribution):
     def learned(self, reference: Stream) -> Profile:
         countries = np.resize(np.array(["FR", "DE"], dtype=object), len(reference))
         columns = {**super().columns(reference), "country": countries}
-        whole = sliced(Profile.of(columns, reference.scores), ["country"], columns, reference.scores)
+        whole = with_segments(Profile.of(columns, reference.scores), ["country"], columns, reference.scores)
         own = whole.of_segment("country=FR")
         assert own is not None
         return own
@@ -285,7 +285,7 @@ def test_a_state_that_is_none_is_refused(kind: Any, rng: np.random.Generator) ->
     subject.feed(still(rng, 1000), 0)
     data = subject.dump()
     with pytest.raises(InvalidData, match="not a detector's state"):
-        serialization.unpacked(data[: len(data) // 2])
+        serialization.load_state(data[: len(data) // 2])
 
 
 def test_the_state_stays_small(kind: Any, rng: np.random.Generator) -> None:

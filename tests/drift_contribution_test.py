@@ -36,7 +36,7 @@ def test_a_feature_that_no_label_depends_on_hardly_matters() -> None:
 def test_of_two_equal_shifts_the_one_that_the_model_uses_makes_up_the_drift() -> None:
     rng = np.random.default_rng()
     columns = {name: rng.normal(size=10_000) for name in ("idle", "vital")}
-    profile = Profile.of(columns, rng.random(10_000)).weighed({"idle": 0.1, "vital": 0.9})
+    profile = Profile.of(columns, rng.random(10_000)).with_importance({"idle": 0.1, "vital": 0.9})
     moved = {name: np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 2048)]) for name in columns}
     bins = profile.bins(moved, rng.random(6144), 6144)
     verdicts = DistributionDrift(profile, DriftSettings()).update(*Summariser(3).add(bins, np.arange(6144)))

@@ -16,7 +16,7 @@ from driftloop.agents.summarising import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.segment_profiles import sliced
+from driftloop.mlops_core.data.segment_profiles import with_segments
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
@@ -65,7 +65,7 @@ def eventful(rng: np.random.Generator) -> Columns:
 def register(folder: Path, rng: np.random.Generator, versions: Sequence[str] = ("1",)) -> FolderReader:
     columns = visits(rng, 20_000)
     scores = columns.pop("score").astype(float)
-    profile = sliced(Profile.of(columns, scores), ("country",), columns, scores)
+    profile = with_segments(Profile.of(columns, scores), ("country",), columns, scores)
     for version in versions:
         folder_reader.save(folder, MODEL, version, fitted(), profile)
     return FolderReader(folder)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwin_bank import Adwins
+from driftloop.mlops_core.drift.adwin_bank import AdwinBank
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.sentences import explain
@@ -309,16 +309,16 @@ class Trap:
 
 
 def test_a_forged_state_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    adwins = Adwins(1, 1e-6, clock=1, kept=8)
+    adwins = AdwinBank(1, 1e-6, clock=1, kept=8)
     adwins._detectors = [Trap()]
     with pytest.raises(InvalidData, match=r"names builtins\.print"):
-        Adwins(1, 1e-6, clock=1, kept=8).load(adwins.dump())
+        AdwinBank(1, 1e-6, clock=1, kept=8).load(adwins.dump())
     assert capsys.readouterr().out == ""
 
 
 def test_another_river_begins_with_fresh_detectors() -> None:
-    old, new = Adwins(1, 1e-6, clock=1, kept=64), Adwins(1, 1e-6, clock=1, kept=64)
-    old.feed(np.arange(100.0)[None, :] % 2)
+    old, new = AdwinBank(1, 1e-6, clock=1, kept=64), AdwinBank(1, 1e-6, clock=1, kept=64)
+    old.update(np.arange(100.0)[None, :] % 2)
     old._kind["river"] = "0.1"
-    assert new.load(old.dump()).feed(np.full((1, 20), 50.0)) == []
+    assert new.load(old.dump()).update(np.full((1, 20), 50.0)) == []
     assert pickle.dumps(new._detectors) != pickle.dumps(old._detectors)

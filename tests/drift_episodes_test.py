@@ -52,7 +52,7 @@ def lived(rng: np.random.Generator, confirmation: tuple[int, int], steps: int) -
                 yield states[column], Signal.REACHED if to_suspected else Signal.LAPSED, state
         if now % WINDOW == 0:
             states = episodes.states
-            episodes.told()
+            episodes.clear_resolved()
             yield from ((a, Signal.TOLD, b) for a, b in zip(states, episodes.states, strict=True))
 
 

@@ -51,8 +51,8 @@ def profiled(scores: np.ndarray) -> ColumnProfile:
 
 def begun(score: ColumnProfile, rows: Rows, task: Task = Task.BINARY) -> PerformanceEstimator:
     """An estimator that begins with what training kept from fitting."""
-    table = poststratification.summed(
-        score.bins(rows[1]), *poststratification.judged(*rows, task), score.null
+    table = poststratification.sum_by_bin(
+        score.bins(rows[1]), *poststratification.residuals(*rows, task), score.null
     )
     kept = HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
     return PerformanceEstimator(score, SETTINGS, HeldOut.model_validate_json(kept.model_dump_json()))
@@ -62,7 +62,7 @@ def predicted(estimator: PerformanceEstimator, score: ColumnProfile, scores: np.
     bins = score.bins(scores).reshape(-1, 32)
     counts = np.stack([np.bincount(own, minlength=33) for own in bins])
     at = np.arange(len(scores)).reshape(-1, 32)
-    return estimator.predicted(counts, at[:, [0, -1]])
+    return estimator.on_predictions(counts, at[:, [0, -1]])
 
 
 def mean(estimates: Sequence[Estimated], what: str = "error") -> float:
@@ -126,9 +126,9 @@ def test_labels_that_contradict_the_estimate_end_trust_within_two_windows(rng: n
     held_out = classes(rng, MEMORY)
     estimator = begun(profiled(held_out[1]), held_out)
     estimator.learn(*turned(rng, classes(rng, WINDOW), 0.3))
-    assert estimator.trusted, "one window may be chance"
+    assert estimator.is_trusted, "one window may be chance"
     estimator.learn(*turned(rng, classes(rng, WINDOW), 0.3))
-    assert not estimator.trusted
+    assert not estimator.is_trusted
 
 
 def test_a_wild_label_among_those_kept_from_fitting_ruins_no_estimate(rng: np.random.Generator) -> None:
@@ -146,7 +146,7 @@ def test_numbers_that_are_further_off_end_trust_too(rng: np.random.Generator) ->
     held_out, (labels, scores) = numbers(rng, MEMORY), numbers(rng, 2 * WINDOW)
     estimator = begun(profiled(held_out[1]), held_out, Task.REGRESSION)
     estimator.learn(scores + 3 * (labels - scores), scores)
-    assert not estimator.trusted
+    assert not estimator.is_trusted
 
 
 def test_it_is_trusted_again_once_it_has_learned_how_things_are_now(rng: np.random.Generator) -> None:
@@ -164,7 +164,7 @@ def trust_over(
     trust = []
     for _ in range(windows):
         estimator.learn(*turned(rng, classes(rng, WINDOW), share))
-        trust.append(estimator.trusted)
+        trust.append(estimator.is_trusted)
     return trust
 
 
@@ -178,7 +178,7 @@ def test_what_training_kept_from_fitting_is_where_estimates_begin(rng: np.random
     held_out, later = classes(rng, MEMORY), classes(rng, 102_400)
     score = profiled(held_out[1])
     estimator = begun(score, held_out)
-    assert estimator.trusted
+    assert estimator.is_trusted
     assert abs(mean(predicted(estimator, score, later[1])) - wrong(later)) < 0.015
 
 
@@ -190,7 +190,7 @@ def test_without_enough_labels_it_says_so_and_nothing_else(rng: np.random.Genera
     [found] = predicted(estimator, score, classes(rng, 1024)[1])
     assert (found.error, found.loss, found.trusted) == (None, None, False)
     assert found.sentence.startswith("not enough labels yet")
-    assert estimator.poststratified(labels, scores) is None
+    assert estimator.poststratify(labels, scores) is None
 
 
 def test_a_sample_that_is_not_a_fair_one_is_weighted_to_all_predictions(rng: np.random.Generator) -> None:
@@ -201,7 +201,7 @@ def test_a_sample_that_is_not_a_fair_one_is_weighted_to_all_predictions(rng: np.
     labelled = rng.random(102_400) < np.where(np.abs(everybody[1] - 0.5) > 0.4, 0.5, 0.05)  # mostly sure ones
     sample = everybody[0][labelled], everybody[1][labelled]
     estimator.learn(*sample)
-    weighted = estimator.poststratified(*sample)
+    weighted = estimator.poststratify(*sample)
     assert weighted is not None
     assert weighted.error_rate is not None
     assert wrong(sample) < wrong(everybody) - 0.04
@@ -225,7 +225,7 @@ def test_a_bin_keeps_what_it_knows_while_labels_come_for_others(rng: np.random.G
     for _ in range(100):
         arrived = poststratification.empty(2)
         arrived[1, :3] = [100, 100, 0]
-        table = poststratification.learned(table, arrived, MEMORY)
+        table = poststratification.decay_update(table, arrived, MEMORY)
     assert table[0].tolist() == [100, 100, 10, 0, 0, 0, 0]
     assert table[1, Sum.ROWS] == pytest.approx(MEMORY / 2, rel=0.15)
     assert table[1, Sum.ERROR] < 10
@@ -244,7 +244,7 @@ def test_bad_values_ruin_nothing(rng: np.random.Generator, bad: float) -> None:
             if labels is dirty[0] and not abs(bad) <= 1e100:
                 scores[rng.integers(5000, MEMORY, 3)] = bad
             estimator.learn(labels, scores)
-            assert estimator.trusted
+            assert estimator.is_trusted
             figures.append(mean(predicted(estimator, score, make(np.random.default_rng(4), 1024)[1])))
         assert figures[1] == pytest.approx(figures[0], rel=0.05)
 
@@ -297,4 +297,4 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidData, match="differ in length"):
         estimator.learn(np.zeros(3), np.zeros(2))
     with pytest.raises(InvalidData, match="expected counts"):
-        estimator.predicted(np.zeros((1, 5)), np.zeros((1, 2), dtype=np.int64))
+        estimator.on_predictions(np.zeros((1, 5)), np.zeros((1, 2), dtype=np.int64))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.drift import Batch, ConceptAlarm, OnlineDrift, Opened, Profile
-from driftloop.mlops_core.drift.cusum_bank import Cusums
+from driftloop.mlops_core.drift.cusum_bank import CusumBank
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.settings import DriftSettings
 
@@ -53,7 +53,7 @@ def test_it_goes_on_elsewhere_as_if_nothing_had_been(rng: np.random.Generator) -
     here, there = OnlineDrift(profile), OnlineDrift(profile)
     whole = [one for batch in stream for one in here.update(batch)]
     first = [one for batch in stream[:33] for one in there.update(batch)]
-    moved = OnlineDrift(profile).restored(there.state())
+    moved = OnlineDrift(profile).restore(there.state())
     assert [*first, *(one for batch in stream[33:] for one in moved.update(batch))] == whole
 
 
@@ -96,7 +96,10 @@ def test_the_detector_that_the_settings_name_is_the_one_that_listens(rng: np.ran
     batch = Batch({"x": x}, rng.random(6144), at=np.arange(6144))
     profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
     settings = DriftSettings(detector="cusum")
-    named, given = OnlineDrift(profile, drift=settings), OnlineDrift(profile, drift=settings, detector=Cusums)
+    named, given = (
+        OnlineDrift(profile, drift=settings),
+        OnlineDrift(profile, drift=settings, detector=CusumBank),
+    )
     named.update(batch)
     given.update(batch)
     assert named.state() == given.state()
@@ -122,7 +125,7 @@ def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generato
     state = drift.state()
     two = Profile.of({"a": rng.normal(size=99), "b": rng.normal(size=99)}, rng.random(99))
     with pytest.raises(InvalidData, match=r"it has no distribution, concept, waiting; `state\(\)` makes one"):
-        drift.restored({})
+        drift.restore({})
     for part, wrong in {
         "distribution": state["concept"],
         "concept": state["distribution"],
@@ -131,5 +134,5 @@ def test_what_is_no_state_is_refused_and_changes_nothing(rng: np.random.Generato
         others: tuple[object, ...] = (wrong, b"", None, "text", {})
         for other in others:
             with pytest.raises(InvalidData):
-                drift.restored({**state, part: other})
+                drift.restore({**state, part: other})
             assert drift.state() == state

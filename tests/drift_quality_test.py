@@ -6,7 +6,7 @@ import pytest
 from benchmarks.drift_quality import cases, ours
 from benchmarks.drift_quality.cases import CATEGORIES, Case, named
 from driftloop.mlops_core.drift.channels import Channels
-from driftloop.mlops_core.drift.significance import Chance
+from driftloop.mlops_core.drift.significance import Significance
 
 COLUMNS, STABLE, LONG = 20, 5_000, 5_000
 SETTLED = 30_000
@@ -45,7 +45,11 @@ def test_a_value_never_seen_in_training_needs_less_proof_than_a_rare_one(rng: np
     severities = np.full((len(profile.columns), channels.used.shape[1] + 1), 0.3)
     rows = np.full(len(profile.columns), 128)
     sure = dict(
-        zip(channels.names[0], Chance.of(channels, profile).exceeded(severities, rows)[0], strict=False)
+        zip(
+            channels.names[0],
+            Significance.of(channels, profile).significant(severities, rows)[0],
+            strict=False,
+        )
     )
     assert sure["share of (unseen)"] == 0.3
     assert sure["share of (other)"] == 0.0

@@ -136,7 +136,7 @@ def test_a_state_from_before_pairs_rolled_goes_on(profile: Profile, rng: np.rand
     rolling, counts = Rolling(profile, weights, 8192), rng.multinomial(1024, np.ones(33) / 33, 2)
     rolling.follow(counts)
     former = {"rolling_shares": rolling.due.shares, "rolling_newest": counts}
-    again = Rolling(profile, weights, 8192).restored(former)
+    again = Rolling(profile, weights, 8192).restore(former)
     for one in (rolling, again):
         one.follow(counts)
     assert np.array_equal(again.due.shares, rolling.due.shares)

@@ -44,7 +44,7 @@ def swinging(rng: np.random.Generator, at: np.ndarray) -> np.ndarray:
 def trained(rng: np.random.Generator, days: int = 5) -> Profile:
     at = times(0, days * PER_DAY)
     x, scores = swinging(rng, at), np.resize([0.25, 0.75], len(at))
-    return season_profiles.learned(Profile.of({"x": x}, scores), "day", {"x": x}, at, scores, at)
+    return season_profiles.with_season(Profile.of({"x": x}, scores), "day", {"x": x}, at, scores, at)
 
 
 def watch(
@@ -102,7 +102,7 @@ def test_what_changes_on_the_hour_stays_sharp(rng: np.random.Generator) -> None:
     """The hour itself as a feature: each is seen at its own time only, and midnight is a leap."""
     at = times(0, 5 * PER_DAY)
     hour, scores = (at // HOUR_MS % 24).astype(float), np.resize([0.25, 0.75], len(at))
-    profile = season_profiles.learned(Profile.of({"x": hour}, scores), "day", {"x": hour}, at, scores, at)
+    profile = season_profiles.with_season(Profile.of({"x": hour}, scores), "day", {"x": hour}, at, scores, at)
     later = at + 5 * DAY
     assert opened(watch(profile, hour, later)) == []
     stuck = np.where(later > 7.25 * DAY, 3.0, hour)

@@ -24,4 +24,4 @@ def test_what_is_long_past_has_the_oldest_time_that_is_known() -> None:
     times = RecentTimes(stride=1)
     times.add(range(5000))
     assert times.at(0, now=3000) == 3000 - KEPT
-    assert len(times.kept) == KEPT
+    assert len(times.recent) == KEPT

@@ -23,7 +23,7 @@ from driftloop.infra.adapters.parquet.segment_folder import WAITING, SegmentFold
 from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.cli.app import app
 from driftloop.infra.processes.child import Child
-from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.schemas.settings import StoreSettings
 from tests.parquet_store_test import rows, spoil_rows
 
@@ -134,7 +134,7 @@ def test_parts_joined_in_memory_spell_numbers_like_the_store(tmp_path: Path) -> 
     store = ParquetStore(tmp_path)
     store.append("churn", "a", number)
     store.append("churn", "b", text)
-    assert joined([number, text]).features["gate"].tolist() == ["7", "7.5", "B12"]
+    assert concatenate([number, text]).features["gate"].tolist() == ["7", "7.5", "B12"]
     assert store.newest("churn", 3).features["gate"].tolist() == ["7", "7.5", "B12"]
 
 

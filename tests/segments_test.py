@@ -15,7 +15,7 @@ from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data import segment_profiles
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.data.segment_profiles import sliced
+from driftloop.mlops_core.data.segment_profiles import with_segments
 from driftloop.mlops_core.data.segments import Segment
 from driftloop.mlops_core.ports import Candidate
 from driftloop.mlops_core.training import policy
@@ -66,7 +66,7 @@ def visits(rng: np.random.Generator, rows: int, **shift: float) -> Columns:
 
 def profiled(rng: np.random.Generator, names: Sequence[str] = ("country",), rows: int = 20_000) -> Profile:
     columns, scores = visits(rng, rows), rng.random(rows)
-    return sliced(Profile.of(columns, scores), names, columns, scores)
+    return with_segments(Profile.of(columns, scores), names, columns, scores)
 
 
 class Agents:
@@ -252,7 +252,7 @@ def test_states_and_summaries_from_before_segments_are_read(tmp_path: Path, rng:
 def test_a_segment_has_the_bins_of_the_whole_and_shares_of_its_own(rng: np.random.Generator) -> None:
     columns, scores = visits(rng, 20_000), rng.random(4000)
     whole = Profile.of(columns, np.zeros(20_000)).predicting(scores, classes=True)
-    profile = sliced(whole, ["country"], columns, scores)
+    profile = with_segments(whole, ["country"], columns, scores)
     assert [segment.name for segment in profile.segments] == ["country=FR", "country=DE", "country=IT"]
     own = profile.of_segment("country=IT")
     assert own is not None
@@ -271,10 +271,10 @@ def test_the_largest_of_many_segments_are_kept(rng: np.random.Generator) -> None
     columns: Columns = {name: letters[rng.integers(0, 10, 20_000)] for name in ("a", "b", "c")}
     columns["x"] = rng.normal(size=20_000)
     whole = Profile.of(columns, rng.random(20_000))
-    profile = sliced(whole, ["a", "b", "c", "x", "none"], columns, np.zeros(9))
+    profile = with_segments(whole, ["a", "b", "c", "x", "none"], columns, np.zeros(9))
     assert len(profile.segments) == segment_profiles.MOST
     assert all(segment.rows >= segment_profiles.LEAST for segment in profile.segments)
-    assert profile.watched == 5 * 25
+    assert profile.watched_series == 5 * 25
 
 
 def test_training_learns_the_segments_it_is_told() -> None:

@@ -166,13 +166,13 @@ def _drift(loaded: Settings, batch: Batch) -> None:
     profile = Profile.of(batch.features, scores).predicting(scores, classes=True)
     if loaded.drift.season is not None:
         at = np.asarray(batch.at)
-        profile = season_profiles.learned(profile, loaded.drift.season, batch.features, at, scores, at)
+        profile = season_profiles.with_season(profile, loaded.drift.season, batch.features, at, scores, at)
     one, other = (OnlineDrift(profile, drift=loaded.drift, performance=loaded.performance) for _ in range(2))
     one.update(batch)
-    other.restored(one.state()).update(batch)
+    other.restore(one.state()).update(batch)
     estimator = PerformanceEstimator(profile.score, loaded.performance)
     estimator.learn(np.asarray(batch.labels), scores)
-    estimator.poststratified(np.asarray(batch.labels), scores)
+    estimator.poststratify(np.asarray(batch.labels), scores)
 
 
 def _labels(loaded: Settings, batch: Batch) -> None:

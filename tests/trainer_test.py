@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driftloop.mlops_core.data.examples import Examples, joined
+from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.channels import Channels
 from driftloop.mlops_core.drift.poststratification import Sum
@@ -98,7 +98,7 @@ def test_a_champion_whose_world_turned_is_beaten() -> None:
 
 def turned(rows: int = 3000, fresh: int = 2500) -> Examples:
     """The truth turned around after `rows` rows, which was `fresh` rows ago."""
-    return joined([toy_examples(rows), toy_examples(fresh, seed=3, flipped=True, first=rows)])
+    return concatenate([toy_examples(rows), toy_examples(fresh, seed=3, flipped=True, first=rows)])
 
 
 def test_a_challenger_that_learned_the_opposite_is_refused_with_the_evidence() -> None:

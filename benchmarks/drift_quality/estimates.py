@@ -89,7 +89,7 @@ def stable(random: Random, model: Model) -> Stable:
     labels, scores = _drawn(random, model, WINDOWS * WINDOW)
     found: list[Estimated] = []
     for first in range(0, len(scores), WINDOW):
-        found += estimator.predicted(*_counted(score, scores[first : first + WINDOW], first))
+        found += estimator.on_predictions(*_counted(score, scores[first : first + WINDOW], first))
         ago = slice(max(first - LATE * WINDOW, 0), max(first - (LATE - 1) * WINDOW, 0))
         come = random.random(len(scores[ago])) < LABELLED
         estimator.learn(labels[ago][come], scores[ago][come])
@@ -109,7 +109,7 @@ def _untrusted(random: Random, model: Model, estimator: PerformanceEstimator) ->
         labels, scores = _drawn(random, model, LABELS)
         turned = (random.random(LABELS) < FLIPPED) & (window > BEFORE)
         estimator.learn(np.where(turned, 1 - labels, labels), scores)
-        if not estimator.trusted:
+        if not estimator.is_trusted:
             yield window
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.infra.processes.child import python_command
-from driftloop.mlops_core.drift.calibration import measured
+from driftloop.mlops_core.drift.calibration import false_alarm_table
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import Target, Trainer
@@ -28,7 +28,7 @@ TARGETS = "driftloop.targets"
 """Entry points whose value takes `Settings` and returns a `Target`."""
 _DETECTORS = {
     "adwin": "driftloop.mlops_core.drift.adwin_bank:adwin",
-    "cusum": "driftloop.mlops_core.drift.cusum_bank:Cusums",
+    "cusum": "driftloop.mlops_core.drift.cusum_bank:CusumBank",
 }
 _TARGETS = {"local": "driftloop.infra.serving.target:local_target"}
 TRAINER = TrainingSettings().trainer
@@ -57,7 +57,7 @@ def detector_factory(settings: DriftSettings) -> DetectorFactory:
     """
     factory = find_detector(settings.detector)
     if settings.false_alarms is not None:
-        measured(settings, factory)
+        false_alarm_table(settings, factory)
     return factory
 
 
@@ -72,7 +72,7 @@ def find_detector(name: str) -> DetectorFactory:
         detector = factory(1, 1e-6)
     except TypeError as error:
         raise Conflict(f"drift.detector: {name!r} can't be made of (channels, delta): {error}") from error
-    if missing := _missing(detector, "feed", "dump", "load"):
+    if missing := _missing(detector, "update", "dump", "load"):
         raise Conflict(f"drift.detector: what {name!r} makes has no {missing}")
     return factory
 

@@ -42,11 +42,11 @@ class Categorical(Sequence[str | None]):
         return cls(list(places), np.frombuffer(bytes(map(places.__getitem__, values)), dtype=np.uint8))
 
     @classmethod
-    def joined(cls, parts: Sequence["Categorical"]) -> Self | None:
+    def concatenate(cls, parts: Sequence["Categorical"]) -> Self | None:
         """One below the other; None if they have too many distinct values together.
 
         >>> one, other = Categorical.of(["a", "a", "b", "b"]), Categorical.of(["b", "b"])
-        >>> Categorical.joined([one, other])
+        >>> Categorical.concatenate([one, other])
         Categorical(['a', 'a', 'b', 'b', 'b', 'b'])
         """
         places: dict[str | None, int] = {}

@@ -73,7 +73,7 @@ class Pairs(BaseModel):
         kept = _strongest(every, np.abs(bare.fishers(bare.sums(bins, len(bins)), len(bins))[0]))
         # Not a copy: a copy takes along what was computed for all pairs.
         chosen = cls(columns=bare.columns, scores=scores, pairs=kept, rows=bare.rows)
-        return chosen._described(bins, starts, stretch)
+        return chosen._pair_sums(bins, starts, stretch)
 
     @property
     def width(self) -> int:
@@ -120,7 +120,7 @@ class Pairs(BaseModel):
         first, second = self._both
         return np.concatenate([squares, first * columns + second])
 
-    def _described(self, bins: Bins, starts: Sequence[int], stretch: int) -> Self:
+    def _pair_sums(self, bins: Bins, starts: Sequence[int], stretch: int) -> Self:
         fisher = self.fishers(self.sums(bins, len(bins)), len(bins))[0]
         fisher = np.where(np.isnan(fisher), 0.0, fisher)
         apart = np.zeros((len(fisher), 2))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.categorical import Categorical
-from driftloop.mlops_core.data.features import Column, Floats, categories, numbers, spelled
+from driftloop.mlops_core.data.features import Column, Floats, categories, numbers, numbers_as_text
 from driftloop.schemas.summaries import LabelledExamples
 
 
@@ -45,7 +45,7 @@ class Examples:
             features={name: column[rows] for name, column in self.features.items()},
         )
 
-    def split(self, share: float) -> tuple[Self, Self]:
+    def split_newest(self, share: float) -> tuple[Self, Self]:
         """The older rows and the newest `share` of them."""
         cut = len(self) - int(np.ceil(len(self) * share))
         return self[:cut], self[cut:]
@@ -86,7 +86,7 @@ def _plain(values: NDArray[Any]) -> list[Any]:
     return [None if value != value else value for value in values.tolist()]
 
 
-def joined(parts: Sequence[Examples]) -> Examples:
+def concatenate(parts: Sequence[Examples]) -> Examples:
     """All rows of `parts`, in their order; a feature that a part lacks is missing there.
 
     One that is text in any part is text in all, numbers as `features.spelled` has them.
@@ -99,7 +99,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         labelled_at=np.concatenate([part.labelled_at for part in parts]),
         scores=np.concatenate([part.scores for part in parts]),
         versions=np.concatenate([part.versions for part in parts]),
-        features={name: _united(name, parts) for name in names},
+        features={name: _concatenate_column(name, parts) for name in names},
     )
 
 
@@ -126,11 +126,11 @@ def column(values: Column) -> NDArray[Any]:
     return np.array(categories(finite), dtype=object)
 
 
-def _united(name: str, parts: Sequence[Examples]) -> NDArray[Any]:
+def _concatenate_column(name: str, parts: Sequence[Examples]) -> NDArray[Any]:
     cells = [part.features.get(name, np.full(len(part), np.nan)) for part in parts]
     columns = [column(one) for one in cells]
     text = any(one.dtype == object for one in columns)
-    return np.concatenate([spelled(one) if text and one.dtype != object else one for one in columns])
+    return np.concatenate([numbers_as_text(one) if text and one.dtype != object else one for one in columns])
 
 
 def backfill(

@@ -15,7 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from driftloop.mlops_core.data.packed_features import Shapes, Traits, columns_of, folded, unfolded
+from driftloop.mlops_core.data.packed_features import (
+    Shapes,
+    Traits,
+    columns_of,
+    pack_features,
+    unpack_features,
+)
 from driftloop.mlops_core.data.rows import RowKind, Rows
 
 HORIZON_MS = 3_600_000
@@ -31,7 +37,7 @@ Bare = tuple[str, int, float]
 
 
 @dataclass
-class _Room:
+class PendingJoin:
     """Who waits for whom, of one model, oldest first."""
 
     bare: dict[str, Bare] = field(default_factory=dict)
@@ -60,7 +66,7 @@ class Descriptions:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._rooms: dict[str, _Room] = {}
+        self._rooms: dict[str, PendingJoin] = {}
         self._shapes = Shapes()
 
     def take(self, rows: Rows) -> list[Rows]:
@@ -80,23 +86,23 @@ class Descriptions:
 
     def state(self) -> Mapping[str, Any]:
         """Everybody who waits, as plain values for JSON."""
-        return {model: _packed(room) for model, room in self._rooms.items()}
+        return {model: _dump_pending(room) for model, room in self._rooms.items()}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], capacity: int = CAPACITY) -> Self:
         """Go on where `state` was taken."""
         restored = cls(capacity)
-        restored._rooms = {model: _unpacked(fields) for model, fields in state.items()}
+        restored._rooms = {model: _load_pending(fields) for model, fields in state.items()}
         return restored
 
-    def _room(self, model: str) -> _Room:
+    def _room(self, model: str) -> PendingJoin:
         """The model's room, now the newest."""
-        self._rooms[model] = room = self._rooms.pop(model, None) or _Room()
+        self._rooms[model] = room = self._rooms.pop(model, None) or PendingJoin()
         while len(self._rooms) > MODELS:
             del self._rooms[next(iter(self._rooms))]
         return room
 
-    def _put(self, room: _Room, rows: Rows) -> None:
+    def _put(self, room: PendingJoin, rows: Rows) -> None:
         if rows.kind is RowKind.FEATURES:
             room.clock.extend(rows.at.tolist())
             for id_, traits in zip(rows.ids, self._shapes.traits(rows.features, len(rows)), strict=True):
@@ -107,7 +113,7 @@ class Descriptions:
                 if id_ not in room.done:
                     room.bare.setdefault(id_, (rows.version, at, score))
 
-    def _late(self, room: _Room) -> list[str]:
+    def _late(self, room: PendingJoin) -> list[str]:
         """The predictions that have waited long enough: from the oldest on, as long as they have."""
         now = room.now
         passed = [] if now is None else takewhile(lambda id_: room.bare[id_][1] + HORIZON_MS < now, room.bare)
@@ -118,14 +124,14 @@ class Descriptions:
         return list(islice(waiting, max(len(waiting) - self._capacity, 0)))
 
 
-def _packed(room: _Room) -> Mapping[str, Any]:
-    apart = {"ids": list(room.apart), **folded(list(room.apart.values()))}
+def _dump_pending(room: PendingJoin) -> Mapping[str, Any]:
+    apart = {"ids": list(room.apart), **pack_features(list(room.apart.values()))}
     return {"bare": room.bare, "apart": apart, "done": list(room.done), "clock": list(room.clock)}
 
 
-def _unpacked(fields: Mapping[str, Any]) -> _Room:
-    described = zip(fields["apart"]["ids"], unfolded(fields["apart"]), strict=True)
-    return _Room(
+def _load_pending(fields: Mapping[str, Any]) -> PendingJoin:
+    described = zip(fields["apart"]["ids"], unpack_features(fields["apart"]), strict=True)
+    return PendingJoin(
         bare={id_: (version, at, score) for id_, (version, at, score) in fields["bare"].items()},
         apart={id_: traits for id_, traits in described if traits is not None},
         done=dict.fromkeys(fields["done"]),
@@ -133,7 +139,7 @@ def _unpacked(fields: Mapping[str, Any]) -> _Room:
     )
 
 
-def _rows(model: str, ids: Iterable[str], room: _Room) -> Iterator[Rows]:
+def _rows(model: str, ids: Iterable[str], room: PendingJoin) -> Iterator[Rows]:
     """These predictions with what features they have, version by version; they wait no more."""
     by_version: dict[str, list[tuple[str, Bare, Traits | None]]] = {}
     for id_ in ids:

@@ -125,20 +125,20 @@ def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def spelled(floats: Floats) -> NDArray[np.object_]:
+def numbers_as_text(floats: Floats) -> NDArray[np.object_]:
     """Numbers as text, for a feature that is text elsewhere; whole ones without a point, NaN is None.
 
-    >>> spelled(np.array([3.0, 2.5, np.nan]))
+    >>> numbers_as_text(np.array([3.0, 2.5, np.nan]))
     array(['3', '2.5', None], dtype=object)
     """
-    return np.array([None if isnan(v) else _spelled(v) for v in floats.tolist()], dtype=object)
+    return np.array([None if isnan(v) else _number_as_text(v) for v in floats.tolist()], dtype=object)
 
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) and abs(value) <= HUGE else np.nan
 
 
-def _spelled(number: float) -> str:
+def _number_as_text(number: float) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
@@ -151,10 +151,10 @@ def _infer(name: str, column: Column) -> Feature:
 
 
 def _encode(feature: Feature, column: Column) -> Floats:
-    return numbers(column) if feature.kind is Kind.NUMERIC else np.array(_coded(feature, column))
+    return numbers(column) if feature.kind is Kind.NUMERIC else np.array(_encode_column(feature, column))
 
 
-def _coded(feature: Feature, column: Column) -> list[float]:
+def _encode_column(feature: Feature, column: Column) -> list[float]:
     codes = feature.codes
     return [nan if value is None else codes.get(value, nan) for value in categories(column)]
 
@@ -164,7 +164,7 @@ def _cells(feature: Feature, column: Column | None, rows: int) -> list[float]:
     if column is None:
         return [nan] * rows
     if feature.kind is Kind.CATEGORICAL:
-        return _coded(feature, column)
+        return _encode_column(feature, column)
     if _PLAIN.issuperset(map(type, column)):
         return [_number(value) for value in column]
     plain: list[float] = numbers(column).tolist()

@@ -26,7 +26,13 @@ import orjson
 
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Column
-from driftloop.mlops_core.data.packed_features import Shapes, Traits, columns_of, folded, unfolded
+from driftloop.mlops_core.data.packed_features import (
+    Shapes,
+    Traits,
+    columns_of,
+    pack_features,
+    unpack_features,
+)
 
 Predicted = tuple[int, float, str, Traits | None]
 """`at`, score, version, features (None: they are still to come)."""
@@ -63,7 +69,7 @@ class Expired:
 
 
 @dataclass
-class _Room:
+class PendingJoin:
     """Who waits for whom, for one model."""
 
     predicted: dict[str, Predicted] = field(default_factory=dict)
@@ -141,13 +147,13 @@ class _Room:
             del self.described[id_]
         for id_ in _leaving(self.done, min(now, labels_now) - horizon, labels_now, capacity):
             del self.done[id_]
-        return self._parted(leaving)
+        return self._evict(leaving)
 
-    def cleared(self) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
+    def evict_all(self) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
         """Everybody gives up, as in `sweep`."""
-        return self._parted([*self.predicted, *(id_ for id_ in self.labelled if id_ not in self.predicted)])
+        return self._evict([*self.predicted, *(id_ for id_ in self.labelled if id_ not in self.predicted)])
 
-    def _parted(self, leaving: Iterable[str]) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
+    def _evict(self, leaving: Iterable[str]) -> tuple[list[Joined], list[tuple[str, Labelled]]]:
         bare, orphans = [], []
         for id_ in leaving:
             prediction, label = self.predicted.pop(id_, None), self.labelled.pop(id_, None)
@@ -188,7 +194,7 @@ class LabelJoin:
         """
         self._horizon = horizon_ms
         self._capacity = capacity
-        self._rooms: dict[str, _Room] = {}
+        self._rooms: dict[str, PendingJoin] = {}
         self._shapes = Shapes()
 
     def predictions(
@@ -210,7 +216,7 @@ class LabelJoin:
         rows = zip(times, _plain(scores), repeat(version, len(ids)), traits, strict=True)
         room.predict(list(zip(_plain(ids), rows, strict=True)), joined)
         room.predicting.extend(times)
-        return _counted(room, joined)
+        return _examples_of(room, joined)
 
     def features(
         self, model: str, ids: Sequence[str], at: Sequence[int], features: Mapping[str, Column]
@@ -223,7 +229,7 @@ class LabelJoin:
         room, joined = self._room(model), list[Joined]()
         for id_, *row in zip(_plain(ids), _plain(at), self._shapes.traits(features, len(ids)), strict=True):
             room.describe(id_, (row[0], row[1]), joined)
-        return _counted(room, joined)
+        return _examples_of(room, joined)
 
     def labels(self, model: str, ids: Sequence[str], at: Sequence[int], labels: Sequence[float]) -> Examples:
         """Take labels, columns of shape (rows,); returns the rows that they completed, by `at`.
@@ -236,7 +242,7 @@ class LabelJoin:
         rows = zip(times, _plain(labels), strict=True)
         room.label(list(zip(_plain(ids), rows, strict=True)), joined)
         room.labelling.extend(times)
-        return _counted(room, joined)
+        return _examples_of(room, joined)
 
     def expire(self) -> Expired:
         """Let go of what has waited for the horizon, or is too much to keep."""
@@ -258,7 +264,7 @@ class LabelJoin:
     def forget(self, model: str) -> Expired:
         """Let go of a model and all that waits for it, as if the horizon were over."""
         room = self._rooms.pop(model)
-        bare, alone = room.cleared()
+        bare, alone = room.evict_all()
         orphans = [Orphan(model, id_, label, at) for id_, (at, label) in alone]
         return Expired(orphans, {model: _examples(bare)} if bare else {})
 
@@ -269,7 +275,7 @@ class LabelJoin:
         `labels` = `joined` + `orphans` + `waiting_labels`. `featureless` are part of `joined`;
         `duplicates` and `conflicts` (labels that contradict the first one) changed nothing.
         """
-        rooms = self._rooms.values() if model is None else [self._rooms.get(model, _Room())]
+        rooms = self._rooms.values() if model is None else [self._rooms.get(model, PendingJoin())]
         total = Counter[str]()
         for room in rooms:
             total.update(room.counts)
@@ -281,18 +287,18 @@ class LabelJoin:
 
     def dump(self) -> bytes:
         """The whole state as JSON."""
-        rooms = {model: _packed(room) for model, room in self._rooms.items()}
+        rooms = {model: _dump_pending(room) for model, room in self._rooms.items()}
         return orjson.dumps(rooms, option=orjson.OPT_SERIALIZE_NUMPY)
 
     @classmethod
     def load(cls, data: bytes, horizon_ms: int, capacity: int = 500_000) -> Self:
         """Back from `dump`; the horizon and the capacity may be others than before."""
         join = cls(horizon_ms, capacity)
-        join._rooms = {model: _unpacked(room) for model, room in orjson.loads(data).items()}
+        join._rooms = {model: _load_pending(room) for model, room in orjson.loads(data).items()}
         return join
 
-    def _room(self, model: str) -> _Room:
-        self._rooms[model] = room = self._rooms.pop(model, None) or _Room()  # newest last
+    def _room(self, model: str) -> PendingJoin:
+        self._rooms[model] = room = self._rooms.pop(model, None) or PendingJoin()  # newest last
         return room
 
 
@@ -302,7 +308,7 @@ _COUNTS = (
 )
 
 
-def _counted(room: _Room, joined: list[Joined]) -> Examples:
+def _examples_of(room: PendingJoin, joined: list[Joined]) -> Examples:
     room.counts["joined"] += len(joined)
     return _examples(joined)
 
@@ -345,13 +351,13 @@ def _leaving(rows: Mapping[str, tuple[Any, ...]], cut: int, now: int, capacity: 
     return [ids[place] for place in np.flatnonzero(gone)]
 
 
-def _packed(room: _Room) -> Mapping[str, object]:
+def _dump_pending(room: PendingJoin) -> Mapping[str, object]:
     at, scores, versions, traits = zip(*room.predicted.values(), strict=True) if room.predicted else ((),) * 4
     times, apart = zip(*room.described.values(), strict=True) if room.described else ((), ())
     predicted = {"ids": list(room.predicted), "at": at, "scores": scores, "versions": versions}
     return {
-        "predicted": {**predicted, "traits": folded(traits)},
-        "described": {"ids": list(room.described), "at": times, "traits": folded(apart)},
+        "predicted": {**predicted, "traits": pack_features(traits)},
+        "described": {"ids": list(room.described), "at": times, "traits": pack_features(apart)},
         "labelled": room.labelled,
         "done": room.done,
         "predicting": list(room.predicting),
@@ -361,12 +367,14 @@ def _packed(room: _Room) -> Mapping[str, object]:
     }
 
 
-def _unpacked(fields: Mapping[str, Any]) -> _Room:
+def _load_pending(fields: Mapping[str, Any]) -> PendingJoin:
     predicted, described = fields["predicted"], fields["described"]
     versions = map(sys.intern, predicted["versions"])
-    rows = zip(predicted["at"], predicted["scores"], versions, unfolded(predicted["traits"]), strict=True)
-    apart = zip(described["at"], unfolded(described["traits"]), strict=True)
-    return _Room(
+    rows = zip(
+        predicted["at"], predicted["scores"], versions, unpack_features(predicted["traits"]), strict=True
+    )
+    apart = zip(described["at"], unpack_features(described["traits"]), strict=True)
+    return PendingJoin(
         predicted=dict(zip(predicted["ids"], rows, strict=True)),
         described=dict(zip(described["ids"], apart, strict=True)),
         labelled={id_: (at, label) for id_, (at, label) in fields["labelled"].items()},

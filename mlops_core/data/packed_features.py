@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.examples import column
-from driftloop.mlops_core.data.features import Column, spelled
+from driftloop.mlops_core.data.features import Column, numbers_as_text
 
 Shape = tuple[tuple[str, bool], ...]
 """Feature names in their order, and whether each is text."""
@@ -47,14 +47,19 @@ def columns_of(traits: Sequence[Traits | None]) -> Mapping[str, NDArray[Any]]:
     for place, row in enumerate(traits):
         if row is not None:
             shapes.setdefault(id(row[0]), []).append((place, row))
-    parts = [([place for place, _ in rows], _glued([row for _, row in rows])) for rows in shapes.values()]
+    parts = [
+        ([place for place, _ in rows], _columns_of_shape([row for _, row in rows]))
+        for rows in shapes.values()
+    ]
     if len(parts) == 1 and len(parts[0][0]) == len(traits):
         return parts[0][1]
     names = dict.fromkeys(chain.from_iterable(part for _, part in parts))
-    return {name: _merged([(p, c[name]) for p, c in parts if name in c], len(traits)) for name in names}
+    return {
+        name: _merge_columns([(p, c[name]) for p, c in parts if name in c], len(traits)) for name in names
+    }
 
 
-def folded(traits: Sequence[Traits | None]) -> Mapping[str, object]:
+def pack_features(traits: Sequence[Traits | None]) -> Mapping[str, object]:
     """Rows' features as columns: which shape, its numbers (base64), its texts."""
     kept = [row for row in traits if row is not None]
     shapes = {id(row[0]): row[0] for row in kept}
@@ -67,7 +72,7 @@ def folded(traits: Sequence[Traits | None]) -> Mapping[str, object]:
     }
 
 
-def unfolded(fields: Mapping[str, Any]) -> Iterable[Traits | None]:
+def unpack_features(fields: Mapping[str, Any]) -> Iterable[Traits | None]:
     """Back from `folded`."""
     shapes: list[Shape] = [tuple((name, text) for name, text in shape) for shape in fields["shapes"]]
     widths = [8 * sum(not text for _, text in shape) for shape in shapes]
@@ -92,7 +97,7 @@ def _cut(shape: Shape, columns: Sequence[NDArray[Any]], rows: int) -> Iterable[T
     return zip(repeat(shape, rows), packed, texts, strict=True)
 
 
-def _glued(rows: Sequence[Traits]) -> dict[str, NDArray[Any]]:
+def _columns_of_shape(rows: Sequence[Traits]) -> dict[str, NDArray[Any]]:
     """Rows of one shape as columns again."""
     shape, width = rows[0][0], len(rows[0][1]) // 8
     flat = np.frombuffer(b"".join([row[1] for row in rows]), dtype=np.float64)
@@ -101,9 +106,9 @@ def _glued(rows: Sequence[Traits]) -> dict[str, NDArray[Any]]:
     return {name: np.array(next(texts), dtype=object) if text else next(floats) for name, text in shape}
 
 
-def _merged(parts: Sequence[tuple[list[int], NDArray[Any]]], rows: int) -> NDArray[Any]:
+def _merge_columns(parts: Sequence[tuple[list[int], NDArray[Any]]], rows: int) -> NDArray[Any]:
     text = any(values.dtype == object for _, values in parts)
     merged = np.full(rows, None if text else np.nan, dtype=object if text else np.float64)
     for places, values in parts:
-        merged[places] = spelled(values) if text and values.dtype != object else values
+        merged[places] = numbers_as_text(values) if text and values.dtype != object else values
     return merged

@@ -85,7 +85,7 @@ class ColumnProfile(BaseModel):
         elif _fleeting(values := [value for value in categories(column) if value is not None]):
             fields = {"fleeting": True}
         else:
-            top, others = _ranked(values, rows)
+            top, others = _rank_categories(values, rows)
             fields = {"categories": top, "others": others}
         empty = cls.model_validate({"name": name, "kind": kind, "rows": rows, **fields})
         bins = empty.bins(column)
@@ -118,7 +118,7 @@ class ColumnProfile(BaseModel):
         if self.fleeting:
             return np.fromiter(map(self._presence, values), dtype=np.uint8, count=len(values))
         try:
-            found = bytes(map(self._known.__getitem__, values))
+            found = bytes(map(self._bin_of_category.__getitem__, values))
         except KeyError:  # something never seen, or no text
             found = bytes(map(self._places.__getitem__, values))
         return np.frombuffer(found, dtype=np.uint8)
@@ -133,7 +133,7 @@ class ColumnProfile(BaseModel):
         return np.array(self.edges, dtype=np.float64)
 
     @cached_property
-    def _known(self) -> dict[str | None, int]:
+    def _bin_of_category(self) -> dict[str | None, int]:
         known: dict[str | None, int] = dict.fromkeys(self.others, len(self.categories))
         known.update((value, place) for place, value in enumerate(self.categories))
         known[None] = self.null
@@ -141,7 +141,7 @@ class ColumnProfile(BaseModel):
 
     @cached_property
     def _places(self) -> "_Places":
-        return _Places(self._known, self.null - 1)
+        return _Places(self._bin_of_category, self.null - 1)
 
 
 class _Places(dict[Any, int]):
@@ -206,7 +206,7 @@ class Profile(BaseModel):
         kinds = FeatureSpec.infer(columns).features
         features = [ColumnProfile.of(kind.name, kind.kind, columns[kind.name]) for kind in kinds]
         alone = cls(columns=(*features, ColumnProfile.of(SCORE, Kind.NUMERIC, scores)), rows=rows)
-        return alone.model_copy(update={"pairs": alone._paired(columns)})
+        return alone.model_copy(update={"pairs": alone._correlations_of(columns)})
 
     def predicting(self, scores: Floats, *, classes: bool) -> Self:
         """The same features with other predictions, at least one; of two `classes`, if that is the task.
@@ -222,7 +222,7 @@ class Profile(BaseModel):
         names = tuple(column.name for column in own)
         return self.model_copy(update={"columns": (*self.features, *own), "predictions": names})
 
-    def weighed(self, importance: Mapping[str, float]) -> Self:
+    def with_importance(self, importance: Mapping[str, float]) -> Self:
         """The same, with the features' importance to the model."""
         columns = [
             column.model_copy(update={"importance": importance.get(column.name)}) for column in self.features
@@ -240,7 +240,7 @@ class Profile(BaseModel):
         return self.columns[len(self.columns) - len(self.predictions)]
 
     @property
-    def watched(self) -> int:
+    def watched_series(self) -> int:
         """How many things can raise a false alarm: columns, also those of each segment, and pairs of them."""
         pairs = len(self.pairs.pairs) if self.pairs is not None else 0
         return len(self.columns) * (1 + len(self.segments)) + pairs
@@ -258,7 +258,7 @@ class Profile(BaseModel):
             columns.append(column.model_copy(update=update))
         return type(self)(columns=tuple(columns), rows=found.rows, predictions=self.predictions)
 
-    def _paired(self, columns: Mapping[str, Column]) -> Pairs | None:
+    def _correlations_of(self, columns: Mapping[str, Column]) -> Pairs | None:
         numeric = [column.shares if column.kind is Kind.NUMERIC else () for column in self.features]
         bins = self.bins(columns, None, self.rows)
         return Pairs.of(bins, numeric, stretch_starts(self.rows).tolist(), STRETCH)
@@ -291,7 +291,7 @@ class Profile(BaseModel):
                 _same_length(column.name, values, rows)
                 matrix[place] = column.bins(values)
         for place in range(len(given) + 1, len(self.columns)):
-            matrix[place] = _derived(self.columns[place], scores)
+            matrix[place] = _bins_of_score(self.columns[place], scores)
         return matrix.T
 
 
@@ -321,7 +321,7 @@ def _codes(scores: Floats) -> NDArray[np.uint8]:
     return codes
 
 
-def _derived(column: ColumnProfile, scores: Floats | None) -> NDArray[np.uint8] | int:
+def _bins_of_score(column: ColumnProfile, scores: Floats | None) -> NDArray[np.uint8] | int:
     """The bins of what follows from the scores."""
     if scores is None:
         return column.null
@@ -385,7 +385,7 @@ def _fleeting(values: Sequence[str]) -> bool:
     return once > FLEETING * len(values) or all(map(_TIME.fullmatch, values))
 
 
-def _ranked(values: Iterable[str], rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _rank_categories(values: Iterable[str], rows: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Categories with a bin of their own, and the others; by frequency, then by name."""
     counts = Counter(values)
     ranked = sorted(counts, key=lambda value: (-counts[value], value))

@@ -56,22 +56,22 @@ class Rows:
         )
 
 
-def merged(parts: Sequence[Rows]) -> list[Rows]:
+def concatenate(parts: Sequence[Rows]) -> list[Rows]:
     """Rows of one kind, model and version one below the other; one `Rows` for each set of feature names.
 
     >>> at, nothing = np.array([1]), np.array([0.5])
     >>> def row(id: str, **features: Column) -> Rows:
     ...     return Rows(RowKind.PREDICTIONS, "m", "1", [id], at, nothing, features)
-    >>> [one.ids for one in merged([row("a", x=[1.0]), row("b"), row("c", x=["far"])])]
+    >>> [one.ids for one in concatenate([row("a", x=[1.0]), row("b"), row("c", x=["far"])])]
     [['a', 'c'], ['b']]
     """
     alike: dict[frozenset[str], list[Rows]] = {}
     for part in parts:
         alike.setdefault(frozenset(part.features), []).append(part)
-    return [_stacked(some) for some in alike.values()]
+    return [_stack(some) for some in alike.values()]
 
 
-def _stacked(parts: Sequence[Rows]) -> Rows:
+def _stack(parts: Sequence[Rows]) -> Rows:
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -91,7 +91,7 @@ def _column(parts: Sequence[Column]) -> Column:
     if len(arrays) == len(parts):
         return np.concatenate(arrays)
     coded = [part for part in parts if isinstance(part, Categorical)]
-    together = Categorical.joined(coded) if len(coded) == len(parts) else None
+    together = Categorical.concatenate(coded) if len(coded) == len(parts) else None
     if together is not None:
         return together
     return list(chain.from_iterable(p.tolist() if isinstance(p, np.ndarray) else p for p in parts))

@@ -46,7 +46,7 @@ def unlearnable(at: NDArray[np.int64], season: str | float) -> str | None:
     return None
 
 
-def learned(
+def with_season(
     profile: Profile,
     season: str | float,
     columns: Mapping[str, Column],
@@ -68,7 +68,7 @@ def learned(
 
     >>> hour = np.arange(24 * 400) % 24.0
     >>> at = np.arange(24 * 400) * HOUR_MS
-    >>> profile = learned(Profile.of({"x": hour}, hour), "day", {"x": hour}, at, hour, at)
+    >>> profile = with_season(Profile.of({"x": hour}, hour), "day", {"x": hour}, at, hour, at)
     >>> [row.index(400) for row in profile.season.columns[0].counts[:3]]
     [1, 2, 3]
     """
@@ -76,13 +76,17 @@ def learned(
         return profile
     bare = Seasons(hours=hours_of(season), phases=phases_of(hours_of(season), len(at)), columns=())
     own = profile.bins({}, scores, len(scores))[:, len(profile.features) :].T
-    seen = [_seen(bare, column, column.bins(columns[column.name]), at) for column in profile.features]
+    seen = [
+        _column_season(bare, column, column.bins(columns[column.name]), at) for column in profile.features
+    ]
     predictions = profile.columns[len(profile.features) :]
-    seen += [_seen(bare, column, bins, scored_at) for column, bins in zip(predictions, own, strict=True)]
+    seen += [
+        _column_season(bare, column, bins, scored_at) for column, bins in zip(predictions, own, strict=True)
+    ]
     return profile.model_copy(update={"season": bare.model_copy(update={"columns": tuple(seen)})})
 
 
-def _seen(
+def _column_season(
     season: Seasons, column: ColumnProfile, bins: NDArray[np.uint8], at: NDArray[np.int64]
 ) -> ColumnSeason:
     size, quarter = column.null + 1, STRETCH // 4

@@ -18,7 +18,9 @@ _STRETCHES = 8
 """Stretches of a segment, at most: with 24 segments a profile has five times its size."""
 
 
-def sliced(profile: Profile, names: Sequence[str], columns: Mapping[str, Column], scores: Floats) -> Profile:
+def with_segments(
+    profile: Profile, names: Sequence[str], columns: Mapping[str, Column], scores: Floats
+) -> Profile:
     """`profile` with the segments of the columns `names`; those that aren't text of categories have none.
 
     Args:
@@ -28,7 +30,7 @@ def sliced(profile: Profile, names: Sequence[str], columns: Mapping[str, Column]
         scores: of the newest rows, or of all, shape (scored,).
 
     >>> columns = {"country": ["FR"] * 3000 + ["DE"] * 1200 + ["IT"] * 800, "x": np.arange(5000)}
-    >>> profile = sliced(Profile.of(columns, np.ones(5000)), ["country"], columns, np.ones(5000))
+    >>> profile = with_segments(Profile.of(columns, np.ones(5000)), ["country"], columns, np.ones(5000))
     >>> [(segment.name, segment.rows) for segment in profile.segments]
     [('country=FR', 3000), ('country=DE', 1200)]
     """
@@ -48,11 +50,11 @@ def sliced(profile: Profile, names: Sequence[str], columns: Mapping[str, Column]
     )
 
 
-def described(profile: Profile, names: Sequence[str]) -> str:
+def segment_summary(profile: Profile, names: Sequence[str]) -> str:
     """What became of each column that segments were asked of, for a tag of the version.
 
     >>> profile = Profile.of({"country": ["FR"] * 900 + ["DE"] * 100, "x": np.arange(1000)}, np.ones(1000))
-    >>> described(profile, ["country", "contry", "x"])
+    >>> segment_summary(profile, ["country", "contry", "x"])
     'country: none has 1,000 rows; contry: no column of the model; x: numbers, no categories'
     """
     return "; ".join(f"{name}: {_became(profile, name)}" for name in names)
@@ -85,9 +87,9 @@ def _within(
     chosen = bins[:, segment.place] == segment.bin
     scored = chosen[len(chosen) - len(own) :]
     for place, column in enumerate(profile.columns):
-        yield _seen(column, bins[chosen, place] if place < features else own[scored, place])
+        yield _segment_column(column, bins[chosen, place] if place < features else own[scored, place])
 
 
-def _seen(column: ColumnProfile, bins: NDArray[np.uint8]) -> SegmentColumn:
+def _segment_column(column: ColumnProfile, bins: NDArray[np.uint8]) -> SegmentColumn:
     counts = np.bincount(bins, minlength=column.null + 1).tolist()
     return SegmentColumn(counts=tuple(counts), stretches=stretches(bins, column.null + 1, _STRETCHES))

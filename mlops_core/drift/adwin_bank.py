@@ -31,12 +31,12 @@ LONGEST_STEADY = 100_000
 million rows, against which whatever comes next is as new as against more."""
 
 
-def adwin(channels: int, delta: float) -> "Adwins":
+def adwin(channels: int, delta: float) -> "AdwinBank":
     """What listens unless another detector is chosen (see `detector.DetectorFactory`)."""
-    return Adwins(channels, delta, clock=1, kept=KEPT)
+    return AdwinBank(channels, delta, clock=1, kept=KEPT)
 
 
-class Adwins:
+class AdwinBank:
     """`channels` detectors of confidence `delta` that look for a change every `clock` values.
 
     The last `kept` values of each are remembered to say where the change lies: at its first alarm ADWIN has
@@ -46,8 +46,8 @@ class Adwins:
     means differ by rounding, and ADWIN asks for a difference of more than 2/3 of its logarithm over the
     window's width. So its values are only counted, and fed on the day that another one comes.
 
-    >>> adwins = Adwins(channels=1, delta=1e-6, clock=1, kept=64)
-    >>> adwins.feed(np.array([[0.0, 2.0] * 50 + [9.0, 11.0] * 10]))
+    >>> adwins = AdwinBank(channels=1, delta=1e-6, clock=1, kept=64)
+    >>> adwins.update(np.array([[0.0, 2.0] * 50 + [9.0, 11.0] * 10]))
     [Alarm(position=109, channel=0, width=10, before=1.0, after=10.0)]
     """
 
@@ -72,12 +72,12 @@ class Adwins:
         """The last values fed, shape (channels, at most `kept`)."""
         return self._recent
 
-    def feed(self, values: Floats) -> list[Alarm]:
+    def update(self, values: Floats) -> list[Alarm]:
         """Feed values of shape (channels, n), oldest first; a detector begins anew after an alarm."""
         series = np.concatenate([self._recent, values.astype(np.float32)], axis=1)
         alarms: list[Alarm] = []
         for channel, start in self._moving(values):
-            alarms += self._fed(channel, values[channel].tolist(), start, series)
+            alarms += self._update_channel(channel, values[channel].tolist(), start, series)
         self._recent = series[:, -self._kept :].copy()
         return alarms
 
@@ -114,7 +114,7 @@ class Adwins:
             "steady": self._steady,
             "level": self._level,
         }
-        return serialization.packed(meta, {"detectors": pickled, **arrays})
+        return serialization.dump_state(meta, {"detectors": pickled, **arrays})
 
     def load(self, data: bytes) -> Self:
         """Continue where `data` was dumped.
@@ -125,7 +125,7 @@ class Adwins:
         Raises:
             InvalidData: not a dump, or one that names anything but river's ADWIN.
         """
-        meta, arrays = serialization.unpacked(data)
+        meta, arrays = serialization.load_state(data)
         if meta.get("kind") == self._kind and len(meta["counts"]) == len(self._counts):
             loaded = _Restricted(io.BytesIO(arrays["detectors"].tobytes())).load()
             # One that has just alarmed begins anew; we no longer keep such, older versions did.
@@ -136,7 +136,9 @@ class Adwins:
             self._level = arrays.get("level", np.zeros(len(loaded)))
         return self
 
-    def _fed(self, channel: int, values: list[float], start: int, series: NDArray[np.float32]) -> list[Alarm]:
+    def _update_channel(
+        self, channel: int, values: list[float], start: int, series: NDArray[np.float32]
+    ) -> list[Alarm]:
         """Feed one channel from `start` on; its `series`, of shape (channels, n), ends with `values`.
 
         `any` stops at the value that alarms. It drives the window inside river's detector, because the shell
@@ -152,14 +154,14 @@ class Adwins:
             if alarmed:
                 until = series.shape[1] - len(values) + end
                 recent = series[channel, max(until - min(count, self._kept), 0) : until]
-                alarms.append(Alarm(end - 1, channel, *_located(recent, total, count)))
+                alarms.append(Alarm(end - 1, channel, *_locate_change(recent, total, count)))
                 self._detectors[channel], total, count = self._fresh(), 0.0, 0
             start = end
         self._totals[channel], self._counts[channel] = total, count
         return alarms
 
 
-def _located(recent: NDArray[np.float32], total: float, count: int) -> tuple[int, float, float]:
+def _locate_change(recent: NDArray[np.float32], total: float, count: int) -> tuple[int, float, float]:
     """Width, mean before and mean after of the likeliest change in the mean.
 
     The split with the greatest difference between its parts in standard errors (Hinkley, 1970, Biometrika

@@ -48,30 +48,30 @@ class Calibration:
     """The same for a person."""
 
 
-def calibrated(budget: Budget, columns: int, table: Table = MEASURED) -> Calibration:
+def calibrate(budget: Budget, columns: int, table: Table = MEASURED) -> Calibration:
     """The largest delta, and so the shortest delay, that keeps `budget` with `columns` watched, at least one.
 
     A pair of columns, or a column of a segment, counts as a column. `table` is the detector's.
 
-    >>> calibrated(Budget.parse("1 in 3M rows"), columns=20).sentence
+    >>> calibrate(Budget.parse("1 in 3M rows"), columns=20).sentence
     '`1 in 3M rows` of 20 columns: delta 3.3e-06, one false alarm in 3,000,000 rows or more'
-    >>> calibrated(Budget.parse("1 in a year at 100,000 rows a day"), columns=4000).kept
+    >>> calibrate(Budget.parse("1 in a year at 100,000 rows a day"), columns=4000).kept
     False
     """
     wanted = 1e6 / (budget.rows_per_alarm * columns)
     ascending = sorted(table)
-    delta = _interpolated(wanted, [(rate, delta) for delta, rate in ascending])
-    rows = 1e6 / (_interpolated(delta, ascending) * columns)
+    delta = _interpolate(wanted, [(rate, delta) for delta, rate in ascending])
+    rows = 1e6 / (_interpolate(delta, ascending) * columns)
     kept = rows >= budget.rows_per_alarm * (1 - 1e-9)
     said = f"`{budget.text}` of {columns:,} columns"
-    expected = f"one false alarm in {_rounded(rows)} rows or more"
+    expected = f"one false alarm in {_two_digits(rows)} rows or more"
     if kept:
         return Calibration(delta, rows, kept, f"{said}: delta {delta:.1e}, {expected}")
     why = f"can't be promised: delta {delta:.0e}, the least that was measured, has {expected}"
     return Calibration(delta, rows, kept, f"{said} {why}")
 
 
-def settled(
+def settings_for_model(
     settings: DriftSettings, model: str, columns: int, detector: DetectorFactory = adwin
 ) -> tuple[DriftSettings, Calibration | None]:
     """The settings of one model, its budget turned into delta; and how that went, if it has a budget.
@@ -82,11 +82,11 @@ def settled(
     budget = settings.budget_of(model)
     if budget is None:
         return settings, None
-    found = calibrated(budget, columns, measured(settings, detector))
+    found = calibrate(budget, columns, false_alarm_table(settings, detector))
     return settings.model_copy(update={"delta": found.delta}), found
 
 
-def measured(settings: DriftSettings, detector: DetectorFactory) -> Table:
+def false_alarm_table(settings: DriftSettings, detector: DetectorFactory) -> Table:
     """What was measured of the detector: of ADWIN by us, of another by whoever gave it `false_episodes`.
 
     Raises:
@@ -105,7 +105,7 @@ def measured(settings: DriftSettings, detector: DetectorFactory) -> Table:
     return table
 
 
-def _interpolated(x: float, points: list[tuple[float, float]]) -> float:
+def _interpolate(x: float, points: list[tuple[float, float]]) -> float:
     """At `x`, on the line in logarithms through points, which ascend; beyond them, the nearest."""
     x = min(max(x, points[0][0]), points[-1][0])
     for (low, at_low), (high, at_high) in pairwise(points):
@@ -115,10 +115,10 @@ def _interpolated(x: float, points: list[tuple[float, float]]) -> float:
     return points[-1][1]
 
 
-def _rounded(rows: float) -> str:
+def _two_digits(rows: float) -> str:
     """Two digits.
 
-    >>> _rounded(1_234_567), _rounded(45.4)
+    >>> _two_digits(1_234_567), _two_digits(45.4)
     ('1,200,000', '45')
     """
     return f"{float(f'{rows:.1e}'):,.0f}"

@@ -28,11 +28,11 @@ class RecentTimes:
     def add(self, at: Iterable[int]) -> None:
         """The times of the next values (UTC, ms)."""
         times = np.array(list(at), dtype=np.int64)
-        self._times = np.concatenate([self.kept, times[-self.seen % self._stride :: self._stride]])
+        self._times = np.concatenate([self.recent, times[-self.seen % self._stride :: self._stride]])
         self.seen += len(times)
 
     @property
-    def kept(self) -> NDArray[np.int64]:
+    def recent(self) -> NDArray[np.int64]:
         """What is remembered until the next values come."""
         return self._times[-KEPT:]
 

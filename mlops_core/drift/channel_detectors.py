@@ -17,7 +17,7 @@ Alarms = Mapping[int, list[tuple[int, int]]]
 """Index of a micro-batch -> the columns that alarmed there, and since which one they are otherwise."""
 
 
-class Hearing:
+class ChannelDetectors:
     """The detectors of all channels that can change."""
 
     def __init__(self, channels: Channels, delta: float, detector: DetectorFactory) -> None:
@@ -34,11 +34,11 @@ class Hearing:
         columns, _ = np.nonzero(self._channels.used)
         held = len(history) - new
         sums = self._channels.sums(history[held:], spans[held:])[:, self._channels.used]
-        for alarm in self._plain.feed(sums.T * (SCALE / np.sqrt(ROWS))):
+        for alarm in self._plain.update(sums.T * (SCALE / np.sqrt(ROWS))):
             now = index + alarm.position + 1
             alarms.setdefault(now, []).append((int(columns[alarm.channel]), now - alarm.width))
         first = index // SHAPE_BATCHES
-        for alarm in self._shape.feed(SCALE * self._shapes(index, new, history, spans)):
+        for alarm in self._shape.update(SCALE * self._shapes(index, new, history, spans)):
             group = first + alarm.position + 1
             found = int(self._channels.shaped[alarm.channel]), (group - alarm.width) * SHAPE_BATCHES
             alarms.setdefault(group * SHAPE_BATCHES, []).append(found)

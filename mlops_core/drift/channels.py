@@ -107,7 +107,7 @@ class Channels:
         (1931, PNAS 17:684); 0 where too few values are present. `at` are the times of the micro-batches,
         shape (groups, SHAPE_BATCHES, 2).
         """
-        seen = self._merged(counts)
+        seen = self._merge_bins(counts)
         rows = seen.sum(axis=-1, keepdims=True)
         freedom = self._freedom
         chi = self._chi(seen, rows * self.expected) if self.seasonal is None else self._seasonal_chi(seen, at)
@@ -151,14 +151,14 @@ class Channels:
         shares = np.empty((len(at), *self.weights.shape[:2]))
         for group, times in enumerate(at):
             shares[group] = self.seasonal.shares(times)
-        expected = self._expected(shares)
+        expected = self._expected_shares(shares)
         due = rows * expected
         variance = np.where(self.expected > 0, np.maximum(due, _FULL * rows), 1.0)
         by_chance = (due * (1 - expected) / variance).sum(axis=-1)
         chi: Floats = ((seen - due) ** 2 / variance).sum(axis=-1) + self._freedom - by_chance
         return np.maximum(chi, 0.0)
 
-    def _expected(self, shares: Floats) -> Floats:
+    def _expected_shares(self, shares: Floats) -> Floats:
         """Shares of merged bins among values present, from shares of bins."""
         merged: Floats = np.matmul(shares[..., self.shaped, None, :], self.merge)[..., 0, :]
         total = merged.sum(axis=-1, keepdims=True)
@@ -176,7 +176,7 @@ class Channels:
             counts[:, place, : column.null + 1] = np.resize(own, (quarters, column.null + 1))
         whole = counts.reshape(-1, 4, *counts.shape[1:]).sum(axis=1)
         dues = self._dues(profile, quarters)
-        fours = [_mixed(dues[first : first + 4]) for first in range(0, quarters, 4)]
+        fours = [_average_due(dues[first : first + 4]) for first in range(0, quarters, 4)]
         usual: Floats = np.stack(
             [self._largest(counts, dues, STRETCH // 4), self._largest(whole, fours, STRETCH)]
         )
@@ -210,7 +210,7 @@ class Channels:
         means = np.matmul(counts[:, None, :].astype(np.float64), self.weights)[:, 0, :] / rows
         means = means if due is None else means - due.means
         severities = np.concatenate([np.abs(means), np.zeros((len(means), 1))], axis=1)
-        expected = self.expected if due is None else self._expected(due.shares)
+        expected = self.expected if due is None else self._expected_shares(due.shares)
         severities[self.shaped, -1] = self._left_over(counts, means[self.shaped, :2] ** 2, expected)
         return severities
 
@@ -219,14 +219,14 @@ class Channels:
 
         Its square is eight times Hellinger's squared distance: that of a shift by a small d is d squared.
         """
-        seen = self._merged(counts)
+        seen = self._merge_bins(counts)
         rows = np.maximum(seen.sum(axis=1), 1)
         overlap = np.sqrt(seen / rows[:, None] * expected).sum(axis=1)
         chance = self._freedom * (1 / rows + 1 / self.rows[self.shaped])
         left = 8 * (1 - overlap) - chance - said.sum(axis=1)
         return np.where(rows >= _LEAST_ROWS, np.sqrt(np.maximum(left, 0.0)), 0.0)
 
-    def _merged(self, counts: NDArray[np.int64]) -> Floats:
+    def _merge_bins(self, counts: NDArray[np.int64]) -> Floats:
         seen: Floats = np.matmul(counts[..., self.shaped, None, :].astype(np.float64), self.merge)[..., 0, :]
         return seen
 
@@ -242,7 +242,7 @@ def _rows(profile: Profile, season: Seasons | None) -> NDArray[np.int64]:
     return np.array([max(column.rows // phases, 1) for column in profile.columns], dtype=np.int64)
 
 
-def _mixed(dues: Sequence[Due | None]) -> Due | None:
+def _average_due(dues: Sequence[Due | None]) -> Due | None:
     """What is due over several stretches of the same length."""
     known = [due for due in dues if due is not None]
     if not known:
@@ -255,17 +255,17 @@ def _channels(column: ColumnProfile) -> tuple[tuple[str, ...], Floats]:
     shares = np.array(column.shares)
     if column.kind is Kind.CATEGORICAL:
         names = (*(f"share of {name}" for name in column.bin_names), "null")
-        return names, _standardised(np.eye(len(shares)), shares, np.ones(len(shares), dtype=np.bool_))
+        return names, _standardise(np.eye(len(shares)), shares, np.ones(len(shares), dtype=np.bool_))
     present = np.arange(len(shares)) != column.null
     ranks = np.zeros(len(shares))
     ranks[present] = mid_ranks(_shares(column))
     raw = np.stack([normal_scores(ranks), np.abs(2 * ranks - 1), ~present], axis=1)
-    bare = _standardised(raw[:, :2], shares, present)
-    null = _standardised(raw[:, 2:], shares, np.ones(len(shares), dtype=np.bool_))
+    bare = _standardise(raw[:, :2], shares, present)
+    null = _standardise(raw[:, 2:], shares, np.ones(len(shares), dtype=np.bool_))
     return ("location", "scale", "null"), np.concatenate([bare, null], axis=1)
 
 
-def _standardised(raw: Floats, shares: Floats, present: NDArray[np.bool_]) -> Floats:
+def _standardise(raw: Floats, shares: Floats, present: NDArray[np.bool_]) -> Floats:
     """Weights (bins, channels) with mean 0, deviation 1 over `present` bins; others count as the mean."""
     total = shares[present].sum()
     mean = shares[present] @ raw[present] / total if total else raw[present].mean(axis=0)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.features import HUGE, Floats
 from driftloop.mlops_core.drift import serialization
-from driftloop.mlops_core.drift.adwin_bank import Adwins
+from driftloop.mlops_core.drift.adwin_bank import AdwinBank
 from driftloop.mlops_core.drift.change_times import RecentTimes
 from driftloop.mlops_core.drift.detector import Alarm
-from driftloop.mlops_core.drift.online_season import BLOCK, Phases
+from driftloop.mlops_core.drift.online_season import BLOCK, SeasonalBaseline
 from driftloop.mlops_core.drift.recovery import Recovery
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
@@ -129,10 +129,10 @@ class ConceptDrift:
         self._spread = 1.0 if task is Task.BINARY else spread
         self._learning = np.empty((0, 2))
         """Residuals and times that wait until their usual size is known."""
-        self._adwins = Adwins(len(_SIGNALS), settings.delta, CLOCK, _KEPT)
+        self._adwins = AdwinBank(len(_SIGNALS), settings.delta, CLOCK, _KEPT)
         self._times = RecentTimes(_STRIDE)
         self._recovery = Recovery(np.array([signal is Signal.ERROR for signal in _SIGNALS]))
-        self._phases = None if settings.season is None else Phases(settings.season, len(_SIGNALS))
+        self._phases = None if settings.season is None else SeasonalBaseline(settings.season, len(_SIGNALS))
         self._waiting = np.empty((len(_SIGNALS) + 1, 0))
         """Errors, residuals and times that wait for the rest of their block, with a season."""
 
@@ -168,21 +168,21 @@ class ConceptDrift:
         residuals = labels - scores
         if self._task is Task.BINARY:
             errors = ((scores >= 0.5) != (labels >= 0.5)).astype(np.float64)
-            return self._heard(errors, np.clip(residuals, -1.0, 1.0), at)
-        return self._sized(residuals, at)
+            return self._update_signals(errors, np.clip(residuals, -1.0, 1.0), at)
+        return self._scale_residuals(residuals, at)
 
     def dump(self) -> bytes:
         """The state as bytes."""
         meta = {"task": self._task, "spread": self._spread, "seen": self._times.seen}
         arrays: dict[str, NDArray[Any]] = {
             "learning": self._learning,
-            "times": self._times.kept,
+            "times": self._times.recent,
             "adwins": np.frombuffer(self._adwins.dump(), dtype=np.uint8),
             "waiting": self._waiting,
             **self._recovery.state(),
             **({} if self._phases is None else self._phases.state()),
         }
-        return serialization.packed(meta, arrays)
+        return serialization.dump_state(meta, arrays)
 
     @classmethod
     def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
@@ -191,7 +191,7 @@ class ConceptDrift:
         Raises:
             InvalidData: not such a state.
         """
-        meta, arrays = serialization.unpacked(data)
+        meta, arrays = serialization.load_state(data)
         loaded = cls(settings, Task(meta["task"]), meta["spread"])
         loaded._learning = arrays["learning"]
         loaded._times = RecentTimes(_STRIDE, arrays["times"], meta["seen"])
@@ -203,7 +203,7 @@ class ConceptDrift:
             loaded._phases.restore(arrays)
         return loaded
 
-    def _sized(self, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+    def _scale_residuals(self, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """Residuals of numbers, in their usual size once that is known."""
         if self._spread is None:
             arrived = np.stack([residuals, at.astype(np.float64)], axis=1)  # ms below 2^53 stay exact
@@ -214,11 +214,13 @@ class ConceptDrift:
             self._learning = np.empty((0, 2))
             self._spread = usual_size(residuals[:_LEARNED])
         sized = np.clip(residuals / self._spread, -_CLIP, _CLIP)
-        return self._heard(np.abs(sized), sized, at)
+        return self._update_signals(np.abs(sized), sized, at)
 
-    def _heard(self, errors: Floats, residuals: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+    def _update_signals(
+        self, errors: Floats, residuals: Floats, at: NDArray[np.int64]
+    ) -> list[ConceptVerdict]:
         if self._phases is None:
-            return self._followed(np.stack([errors, residuals]), at)
+            return self._update_detectors(np.stack([errors, residuals]), at)
         arrived = np.stack([errors, residuals, at.astype(np.float64)])
         waiting = np.concatenate([self._waiting, arrived], axis=1)
         whole = waiting.shape[1] // BLOCK * BLOCK
@@ -227,46 +229,46 @@ class ConceptDrift:
         for first in range(0, whole, BLOCK):
             block = waiting[:, first : first + BLOCK]
             times = block[-1].astype(np.int64)
-            level = self._phases.levelled(block[:-1], times)
+            level = self._phases.subtract(block[:-1], times)
             if level is not None:
-                verdicts += self._followed(level, times)
+                verdicts += self._update_detectors(level, times)
         return verdicts
 
-    def _followed(self, values: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+    def _update_detectors(self, values: Floats, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         """What `values` of both signals, shape (signals, rows), lead to, looking every 32 rows."""
         if not len(at):
             return []
         first, held = self._times.seen, self._adwins.recent
         self._times.add(at.tolist())
-        alarms = sorted(self._adwins.feed(values), key=lambda alarm: alarm.position)
+        alarms = sorted(self._adwins.update(values), key=lambda alarm: alarm.position)
         if not alarms and not self.open:
             return []
         series = np.concatenate([held, values.astype(np.float32)], axis=1)
         verdicts: list[ConceptVerdict] = []
         for end in sorted({*range(CLOCK - first % CLOCK, len(at) + 1, CLOCK), len(at)}):
             while alarms and alarms[0].position < end:
-                verdicts += self._alarmed(alarms.pop(0), first, at)
+                verdicts += self._on_alarm(alarms.pop(0), first, at)
             if self.open and (first + end) % CLOCK == 0:
-                settled = self._recovery.settled(series[:, : held.shape[1] + end], first + end)
-                verdicts += self._closed(settled, int(at[end - 1]))
+                settled = self._recovery.recovered_series(series[:, : held.shape[1] + end], first + end)
+                verdicts += self._close_episode(settled, int(at[end - 1]))
         return verdicts
 
-    def _alarmed(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> list[ConceptVerdict]:
+    def _on_alarm(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> list[ConceptVerdict]:
         changed = first + alarm.position + 1 - alarm.width
         was = self.open
         deviation = self._deviation(alarm)
-        if self._recovery.alarmed(alarm.channel, alarm.before, alarm.after, deviation, changed):
-            return [self._told(alarm, first, at)]
-        return self._closed([alarm.channel], int(at[alarm.position])) if was else []
+        if self._recovery.on_alarm(alarm.channel, alarm.before, alarm.after, deviation, changed):
+            return [self._concept_alarm(alarm, first, at)]
+        return self._close_episode([alarm.channel], int(at[alarm.position])) if was else []
 
-    def _closed(self, settled: Sequence[int], at: int) -> list[ConceptVerdict]:
+    def _close_episode(self, settled: Sequence[int], at: int) -> list[ConceptVerdict]:
         """The end of the episode, if nothing else is open."""
         if self.open or not settled:
             return []
         level = float(self._recovery.home[settled[-1]]) * (self._spread or 1.0)
         return [ConceptClosed(_SIGNALS[settled[-1]], self._task, at, level)]
 
-    def _told(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> ConceptAlarm:
+    def _concept_alarm(self, alarm: Alarm, first: int, at: NDArray[np.int64]) -> ConceptAlarm:
         unit, now = self._spread or 1.0, first + alarm.position + 1
         return ConceptAlarm(
             signal=_SIGNALS[alarm.channel],

@@ -24,11 +24,11 @@ _KNOWN = 32
 _MOMENTS, _SIDES = ("count", "mean", "squares"), ("sum", "run", "total")
 
 
-class Cusums:
+class CusumBank:
     """A self-starting, two-sided cumulative sum a channel; a false alarm comes in 1 / `delta` values.
 
-    >>> cusums = Cusums(channels=1, delta=1e-6)
-    >>> [alarm] = cusums.feed(np.array([[10.0, -10.0] * 50 + [30.0] * 10]))
+    >>> cusums = CusumBank(channels=1, delta=1e-6)
+    >>> [alarm] = cusums.update(np.array([[10.0, -10.0] * 50 + [30.0] * 10]))
     >>> alarm.position, alarm.width, round(abs(alarm.before), 9), alarm.after
     (104, 5, 0.0, 30.0)
     """
@@ -41,13 +41,13 @@ class Cusums:
         self._sides = np.zeros((len(_SIDES), 2, channels))
         """Upwards and downwards: the sum, and count and total of the values since it was 0."""
 
-    def feed(self, values: Floats) -> list[Alarm]:
+    def update(self, values: Floats) -> list[Alarm]:
         """Take in values of shape (channels, n), oldest first; a channel begins anew after an alarm."""
-        return [alarm for place, column in enumerate(values.T) for alarm in self._fed(place, column)]
+        return [alarm for place, column in enumerate(values.T) for alarm in self._update_at(place, column)]
 
     def dump(self) -> bytes:
         """The sums as bytes."""
-        return serialization.packed(self._settings, {"moments": self._moments, "sides": self._sides})
+        return serialization.dump_state(self._settings, {"moments": self._moments, "sides": self._sides})
 
     def load(self, data: bytes) -> Self:
         """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
@@ -55,12 +55,12 @@ class Cusums:
         Raises:
             InvalidData: not such bytes.
         """
-        settings, arrays = serialization.unpacked(data)
+        settings, arrays = serialization.load_state(data)
         if settings == self._settings:
             self._moments, self._sides = arrays["moments"], arrays["sides"]
         return self
 
-    def _fed(self, place: int, values: Floats) -> list[Alarm]:
+    def _update_at(self, place: int, values: Floats) -> list[Alarm]:
         """One value a channel."""
         step = self._step(values)
         sums, runs, totals = self._sides

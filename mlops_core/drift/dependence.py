@@ -66,7 +66,7 @@ class Dependence:
         self._index = 0
         self._alarms: dict[int, list[tuple[int, int]]] = {}
 
-    def feed(self, groups: Groups) -> None:
+    def update(self, groups: Groups) -> None:
         """Take in groups; each has its turn in `step`."""
         if not len(groups.sums):
             return
@@ -74,7 +74,7 @@ class Dependence:
         self._sums = np.concatenate([self._sums[-self._groups :], groups.sums])
         away = self._pairs.fishers(groups.sums, GROUP) - self._fisher
         values = np.where(np.isnan(away), 0.0, away) * (SCALE * np.sqrt(GROUP - 3))
-        for alarm in self._detector.feed(values.T):
+        for alarm in self._detector.update(values.T):
             now = self._index + alarm.position + 1
             self._alarms.setdefault(now, []).append((alarm.channel, now - alarm.width))
 
@@ -94,51 +94,54 @@ class Dependence:
         history = self._sums[: len(self._sums) - waiting]
         if self._rolling is not None and self._index % self._groups == 0:
             newest = history[-self._groups :]
-            self._rolling.follow(self._known(newest), len(newest) * GROUP)
+            self._rolling.follow(self._fisher_z(newest), len(newest) * GROUP)
         if not self._episodes.awake:
             return []
         spans = np.maximum(self._episodes.spans(now) // _EIGHT, 1)
         severities, fishers = self._severities(history, spans)
-        opened, closed = self._episodes.judge(severities, now, self._silenced(drifting))
+        opened, closed = self._episodes.judge(severities, now, self._suppressed_pairs(drifting))
         return [
             *(PairClosed(columns=self._names[pair], index=index, at=at) for pair in closed),
-            *(self._opened(pair, severities, fishers, spans, index, at) for pair in opened),
+            *(self._open_pair(pair, severities, fishers, spans, index, at) for pair in opened),
         ]
 
-    def measured(self, waiting: int) -> dict[str, PairDrift]:
+    def measure(self, waiting: int) -> dict[str, PairDrift]:
         """The pairs whose correlation is another over the last window, worst first."""
         history = self._sums[: len(self._sums) - waiting]
         spans = np.full(len(self._names), min(self._groups, len(history)))
         severities, fishers = self._severities(history, spans)
         shown = self._episodes.open | (severities >= self._episodes.opens)
         worst = [pair for pair in np.argsort(-severities, kind="stable").tolist() if shown[pair]]
-        return {PAIR.join(self._names[pair]): self._told(pair, severities, fishers) for pair in worst[:_TOLD]}
+        return {
+            PAIR.join(self._names[pair]): self._pair_drift(pair, severities, fishers)
+            for pair in worst[:_TOLD]
+        }
 
     def dump(self) -> bytes:
         """The state as bytes; every group that was fed must have had its turn."""
         meta = {"index": self._index, "pairs": self._names, "window": self._groups}
         arrays: dict[str, NDArray[Any]] = {
             "sums": self._sums[-self._groups :],
-            "times": self._times.kept,
+            "times": self._times.recent,
             "detector": np.frombuffer(self._detector.dump(), dtype=np.uint8),
             **self._episodes.state(),
             **({} if self._rolling is None else self._rolling.state()),
         }
-        return serialization.packed(meta, arrays)
+        return serialization.dump_state(meta, arrays)
 
     def load(self, data: bytes) -> None:
         """Continue where `dump` was taken; that of other pairs or another window is left alone."""
-        meta, arrays = serialization.unpacked(data)
+        meta, arrays = serialization.load_state(data)
         if meta["pairs"] != [list(names) for names in self._names] or meta["window"] != self._groups:
             return
         self._index, self._sums = meta["index"], arrays["sums"]
         self._times = RecentTimes(1, arrays["times"], self._index)
         self._episodes.restore(arrays)
         if self._rolling is not None:
-            self._rolling.restored(arrays)
+            self._rolling.restore(arrays)
         self._detector.load(arrays["detector"].tobytes())
 
-    def _silenced(self, drifting: Mask) -> Mask:
+    def _suppressed_pairs(self, drifting: Mask) -> Mask:
         taken = drifting.copy()
         taken[self._columns[self._episodes.open]] = True
         silenced: Mask = taken[self._columns].any(axis=1)
@@ -148,7 +151,7 @@ class Dependence:
     def _reference(self) -> Floats:
         return self._fisher if self._rolling is None else self._rolling.level
 
-    def _known(self, groups: NDArray[np.int64]) -> Floats:
+    def _fisher_z(self, groups: NDArray[np.int64]) -> Floats:
         """Fisher's z of each pair over `groups`; where there is none, as in the reference."""
         [found] = self._pairs.fishers(groups.sum(axis=0)[None], len(groups) * GROUP)
         return np.where(np.isnan(found), self._reference, found)
@@ -158,24 +161,24 @@ class Dependence:
         fishers, usual = self._reference.copy(), self._usual[0].copy()
         for span in np.unique(spans[spans > 0]):
             chosen, rows = spans == span, int(span) * GROUP
-            fishers[chosen] = self._known(history[-span:])[chosen]
+            fishers[chosen] = self._fisher_z(history[-span:])[chosen]
             short = np.clip((STRETCH / rows - 1) / 3, 0.0, 1.0)  # 1 at 256 rows, 0 at 1,024
             usual[chosen] = (short * self._usual[0] + (1 - short) * self._usual[1])[chosen]
         return np.maximum(np.abs(fishers - self._reference) - usual, 0.0), fishers
 
-    def _opened(
+    def _open_pair(
         self, pair: int, severities: Floats, fishers: Floats, spans: NDArray[np.int64], index: int, at: int
     ) -> PairOpened:
         return PairOpened(
             columns=self._names[pair],
-            drift=self._told(pair, severities, fishers),
+            drift=self._pair_drift(pair, severities, fishers),
             changed_at=self._times.at(int(self._episodes.changed[pair]) // _EIGHT, self._index),
             rows=int(spans[pair]) * GROUP,
             index=index,
             at=at,
         )
 
-    def _told(self, pair: int, severities: Floats, fishers: Floats) -> PairDrift:
+    def _pair_drift(self, pair: int, severities: Floats, fishers: Floats) -> PairDrift:
         return PairDrift(
             columns=self._names[pair],
             severity=float(severities[pair]),

@@ -33,7 +33,7 @@ class Alarm:
 class Detector(Protocol):
     """Listens to a fixed number of channels, each for itself."""
 
-    def feed(self, values: Floats) -> list[Alarm]:
+    def update(self, values: Floats) -> list[Alarm]:
         """Take in finite values of shape (channels, n), oldest first; begin anew on a channel that alarms.
 
         How values are cut into calls changes nothing.

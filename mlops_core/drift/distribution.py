@@ -17,7 +17,7 @@ from driftloop.mlops_core.data.seasons import Seasons, hours_of
 from driftloop.mlops_core.drift import contribution, serialization
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.change_times import RecentTimes
-from driftloop.mlops_core.drift.channel_detectors import Hearing
+from driftloop.mlops_core.drift.channel_detectors import ChannelDetectors
 from driftloop.mlops_core.drift.channels import SHAPE_BATCHES, Channels
 from driftloop.mlops_core.drift.dependence import Dependence
 from driftloop.mlops_core.drift.detector import DetectorFactory
@@ -25,7 +25,7 @@ from driftloop.mlops_core.drift.episodes import Episodes, Mask
 from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Groups, Times
 from driftloop.mlops_core.drift.rolling_reference import Rolling
 from driftloop.mlops_core.drift.season_adjustment import Due
-from driftloop.mlops_core.drift.significance import Chance
+from driftloop.mlops_core.drift.significance import Significance
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.events import ColumnDrift, DriftKind
@@ -64,7 +64,7 @@ class DistributionDrift:
         self._rolling = None
         if settings.reference == "rolling":
             self._rolling = Rolling(profile, channels.weights, settings.rolling_rows)
-        self._chance = Chance.of(channels, profile)
+        self._chance = Significance.of(channels, profile)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
         leads = np.arange(len(profile.columns))
@@ -73,11 +73,11 @@ class DistributionDrift:
             self._window, settings.open_severity, settings.close_severity, channels.rows, leads, within
         )
         self._episodes.confirmation = settings.confirmation
-        self._hearing = Hearing(channels, settings.delta, detector)
+        self._hearing = ChannelDetectors(channels, settings.delta, detector)
         self._dependence = None
         if profile.pairs is not None:
             self._dependence = Dependence(profile.names, profile.pairs, settings, detector)
-        self._heard = {"detector": settings.detector, "season": _named(self._season)}
+        self._heard = {"detector": settings.detector, "season": _season_name(self._season)}
         """Who listens to what: a state of other detectors, or of other values, is none of ours."""
         self._as_trained = [self._column(place) for place in range(len(profile.columns))]
         self._times = RecentTimes(stride=1)
@@ -128,7 +128,7 @@ class DistributionDrift:
             InvalidData: counts of another profile, or not of 32 rows.
         """
         self._check(counts, at)
-        turns = self._paired(groups)
+        turns = self._update_pairs(groups)
         held = len(self._counts)
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
@@ -143,13 +143,13 @@ class DistributionDrift:
                 awake = True
             if awake:
                 quiet = None if silenced is None else silenced[end - held - 1]
-                verdicts += self._judged(history[:end], spans[:end], quiet)
+                verdicts += self._update_episodes(history[:end], spans[:end], quiet)
                 awake = self._episodes.awake
             while turns and turns[0] <= end - held:
-                verdicts += self._stepped(turns, int(spans[end - 1, 1]))
+                verdicts += self._step_pairs(turns, int(spans[end - 1, 1]))
             if self._index % self._window == 0:
-                verdicts.append(self._measured(history[:end], spans[:end], len(turns)))
-                self._episodes.told()
+                verdicts.append(self._measure_window(history[:end], spans[:end], len(turns)))
+                self._episodes.clear_resolved()
         keep = max(self._window, SHAPE_BATCHES)
         self._counts, self._spans = history[-keep:].copy(), spans[-keep:].copy()
         return verdicts
@@ -164,14 +164,14 @@ class DistributionDrift:
         arrays: dict[str, NDArray[Any]] = {
             "counts": self._counts,
             "spans": self._spans,
-            "times": self._times.kept,
+            "times": self._times.recent,
             **self._episodes.state(),
             **({} if self._rolling is None else self._rolling.state()),
             **self._hearing.state(),
         }
         if self._dependence is not None:
             arrays["dependence"] = np.frombuffer(self._dependence.dump(), dtype=np.uint8)
-        return serialization.packed(meta, arrays)
+        return serialization.dump_state(meta, arrays)
 
     @classmethod
     def load(
@@ -191,7 +191,7 @@ class DistributionDrift:
             InvalidData: not such a state, or that of another profile.
         """
         loaded = cls(profile, settings, detector, within)
-        meta, arrays = serialization.unpacked(data)
+        meta, arrays = serialization.load_state(data)
         if meta.get("columns") != list(profile.names):
             raise InvalidData(f"state of {meta.get('columns')} doesn't fit {list(profile.names)}")
         loaded._index = meta["index"]
@@ -199,14 +199,14 @@ class DistributionDrift:
         loaded._times = RecentTimes(1, arrays["times"], loaded._index)
         loaded._episodes.restore(arrays)
         if loaded._rolling is not None:
-            loaded._rolling.restored(arrays)
+            loaded._rolling.restore(arrays)
         if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
             loaded._hearing.restore(arrays)
             if loaded._dependence is not None and "dependence" in arrays:  # an older version had none
                 loaded._dependence.load(arrays["dependence"].tobytes())
         return loaded
 
-    def _paired(self, groups: Groups | None) -> list[int]:
+    def _update_pairs(self, groups: Groups | None) -> list[int]:
         """Feed what pairs need; which micro-batches completed each group, counted from 1, are its turns.
 
         Sums of another version's pairs say nothing; neither do those of a summary from before pairs.
@@ -215,10 +215,10 @@ class DistributionDrift:
             return []
         if groups.sums.shape[1] != self._profile.pairs.width:
             raise InvalidData(f"expected sums (k, {self._profile.pairs.width}), got {groups.sums.shape}")
-        self._dependence.feed(groups)
+        self._dependence.update(groups)
         return [int(end) for end in groups.ends]
 
-    def _stepped(self, turns: list[int], now: int) -> list[Verdict]:
+    def _step_pairs(self, turns: list[int], now: int) -> list[Verdict]:
         assert self._dependence is not None
         turns.pop(0)
         return list(self._dependence.step(len(turns), self._episodes.open, self._index, now))
@@ -232,19 +232,22 @@ class DistributionDrift:
         if not (counts.sum(axis=2, dtype=np.int64) == ROWS).all():
             raise InvalidData(f"a micro-batch doesn't have {ROWS} rows in each column")
 
-    def _judged(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
+    def _update_episodes(self, history: Counts, times: Times, quiet: Mask | None) -> list[Verdict]:
         spans, now = np.minimum(self._episodes.spans(self._index), len(history)), int(times[-1, 1])
         summed = np.empty(history.shape[1:], dtype=np.int64)
         for span in np.unique(spans):
             chosen = spans == span
-            summed[chosen] = _summed(history[-span:, chosen])
+            summed[chosen] = _sum_counts(history[-span:, chosen])
         due = self._due(times, spans)
         severities = self._channels.severities(summed, due)
-        sure = self._chance.exceeded(severities, spans * ROWS).max(axis=1)
+        sure = self._chance.significant(severities, spans * ROWS).max(axis=1)
         opened, closed = self._episodes.judge(severities.max(axis=1), self._index, quiet, sure)
         return [
-            *(self._closed(column, now) for column in closed),
-            *(self._opened(column, summed, severities, due, int(spans[column]), now) for column in opened),
+            *(self._close_episode(column, now) for column in closed),
+            *(
+                self._open_episode(column, summed, severities, due, int(spans[column]), now)
+                for column in opened
+            ),
         ]
 
     def _due(self, times: Times, spans: NDArray[np.int64]) -> Due | None:
@@ -260,7 +263,7 @@ class DistributionDrift:
         means = np.stack([due.means[column] for column, due in enumerate(dues)])
         return Due(means, np.stack([due.shares[column] for column, due in enumerate(dues)]))
 
-    def _opened(
+    def _open_episode(
         self,
         column: int,
         summed: NDArray[np.int64],
@@ -282,17 +285,17 @@ class DistributionDrift:
             at=now,
         )
 
-    def _closed(self, column: int, now: int) -> Closed:
+    def _close_episode(self, column: int, now: int) -> Closed:
         return Closed(column=self._profile.names[column], kind=self._kind(column), index=self._index, at=now)
 
-    def _measured(self, history: Counts, spans: Times, waiting: int) -> Measured:
-        summed = _summed(history[-self._window :])
+    def _measure_window(self, history: Counts, spans: Times, waiting: int) -> Measured:
+        summed = _sum_counts(history[-self._window :])
         due = self._due(spans, np.full(len(self._profile.columns), self._window))
         severities = self._channels.severities(summed, due)
         names = self._profile.names
         columns = dict(zip(names, self._columns(summed, severities, due, range(len(names))), strict=True))
         since, until = int(spans[-self._window :, 0].min()), int(spans[-self._window :, 1].max())
-        pairs = {} if self._dependence is None else self._dependence.measured(waiting)
+        pairs = {} if self._dependence is None else self._dependence.measure(waiting)
         if self._rolling is not None:
             self._rolling.follow(summed)
         return Measured(
@@ -363,10 +366,10 @@ def _season(profile: Profile, settings: DriftSettings) -> Seasons | None:
     return learned
 
 
-def _named(season: Seasons | None) -> str | None:
+def _season_name(season: Seasons | None) -> str | None:
     return None if season is None else f"{season.phases} phases of {season.hours:g} hours"
 
 
-def _summed(counts: Counts) -> NDArray[np.int64]:
+def _sum_counts(counts: Counts) -> NDArray[np.int64]:
     summed: NDArray[np.int64] = counts.sum(axis=0, dtype=np.int64)
     return summed

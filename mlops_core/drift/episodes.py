@@ -109,7 +109,7 @@ class Episodes:
         chosen = np.select([self.open, suspected, self.resolved], [0, 1, 2], 3)
         return [_NAMED[place] for place in chosen.tolist()]
 
-    def told(self) -> None:
+    def clear_resolved(self) -> None:
         """A window was measured: what was resolved has been told."""
         self.resolved[:] = False
 
@@ -144,7 +144,7 @@ class Episodes:
             # Who silenced it has told of these rows: as many as a severity needs must come after them.
             self.begins = np.where(silenced, now + min(_LEAST, self.window), self.begins)
             self.changed = np.where(silenced & ~self.open, self.begins, self.changed)
-        opening = self._confirmed(reached, now)
+        opening = self._confirm(reached, now)
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing
@@ -153,7 +153,7 @@ class Episodes:
         self.watched &= ~self.open & (lately | (severity >= self.closes) | (self.heard > 0))
         return np.flatnonzero(opening).tolist(), np.flatnonzero(closing).tolist()
 
-    def _confirmed(self, reached: Mask, now: int) -> Mask:
+    def _confirm(self, reached: Mask, now: int) -> Mask:
         """The columns that reached enough in as many checks as are wanted; those begin anew."""
         wanted, checks = self.confirmation
         checked = np.where(self.heard > 0, now >= self.due, reached)

@@ -72,7 +72,7 @@ class PerformanceEstimator:
     >>> estimator.learn(labels=(rng.random(20_000) < scores).astype(float), scores=scores)
     >>> sure = np.where(rng.random(1024) < 0.5, 0.05, 0.95)  # never were scores as sure as these
     >>> counts = np.apply_along_axis(np.bincount, 1, score.bins(sure).reshape(32, 32), minlength=33)
-    >>> [estimated] = estimator.predicted(counts, np.zeros((32, 2), np.int64))
+    >>> [estimated] = estimator.on_predictions(counts, np.zeros((32, 2), np.int64))
     >>> estimated.trusted, 0.03 < estimated.error.value < 0.07  # while the mean error was 0.25
     (True, True)
     """
@@ -99,15 +99,15 @@ class PerformanceEstimator:
         self._since = self._until = 0
         if held_out is not None and len(held_out.sums) == score.null:
             self._task = Task(held_out.task)
-            self._table = poststratification.limited(np.array(held_out.sums, dtype=np.float64), MEMORY)
+            self._table = poststratification.limit_weight(np.array(held_out.sums, dtype=np.float64), MEMORY)
 
     @property
-    def trusted(self) -> bool:
+    def is_trusted(self) -> bool:
         """Whether labels bear the estimate out."""
         return self._trusted and self._enough
 
     @property
-    def seen(self) -> int:
+    def predictions(self) -> int:
         """Predictions taken in so far."""
         return self._seen
 
@@ -125,9 +125,9 @@ class PerformanceEstimator:
         size = self._settings.window_labels
         while len(self._waiting) >= size:
             window, self._waiting = self._waiting[:size], self._waiting[size:].copy()
-            self._learned(self._summed(window[:, 0], window[:, 1]))
+            self._on_label_window(self._sum_rows(window[:, 0], window[:, 1]))
 
-    def predicted(self, counts: NDArray[Any], at: Times) -> list[Estimated]:
+    def on_predictions(self, counts: NDArray[Any], at: Times) -> list[Estimated]:
         """Take in predictions as micro-batches of the score's column: `counts` (k, bins), `at` (k, 2).
 
         Returns:
@@ -146,12 +146,12 @@ class PerformanceEstimator:
             self._see(counts[start:end, : self._score.null], at[start:end])
             start = end
             if self._seen % self._window == 0:
-                found.append(self._estimated())
+                found.append(self._estimate())
                 self._mix = self._mix * (1 - 1 / _MIX) + self._counts
                 self._counts = np.zeros_like(self._counts)
         return found
 
-    def poststratified(self, labels: Floats, scores: Floats) -> PostStratified | None:
+    def poststratify(self, labels: Floats, scores: Floats) -> PostStratified | None:
         """What labelled rows, shape (rows,), say of all the version's predictions of late.
 
         None as long as there are no such rows, no predictions, or too little is known of their bins.
@@ -160,12 +160,12 @@ class PerformanceEstimator:
         mix = self._mix + self._counts
         if not (len(rows) and mix.any() and self._enough):
             return None
-        sample = self._summed(rows[:, 0], rows[:, 1])
-        error = poststratification.anchored(sample, self._table, mix, Sum.ERROR)
+        sample = self._sum_rows(rows[:, 0], rows[:, 1])
+        error = poststratification.poststratify(sample, self._table, mix, Sum.ERROR)
         return PostStratified(
             error_rate=error if self._task is Task.BINARY else None,
             absolute_error=error if self._task is Task.REGRESSION else None,
-            loss=poststratification.anchored(sample, self._table, mix, Sum.LOSS),
+            loss=poststratification.poststratify(sample, self._table, mix, Sum.LOSS),
             covered=float(mix @ (sample[:, Sum.ROWS] > 0) / mix.sum()),
         )
 
@@ -179,7 +179,7 @@ class PerformanceEstimator:
             "seen": self._seen,
             "span": [self._since, self._until],
         }
-        return serialization.packed(meta, {name: getattr(self, name) for name in _ARRAYS})
+        return serialization.dump_state(meta, {name: getattr(self, name) for name in _ARRAYS})
 
     @classmethod
     def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
@@ -188,7 +188,7 @@ class PerformanceEstimator:
         Raises:
             InvalidData: not such a state.
         """
-        meta, arrays = serialization.unpacked(data)
+        meta, arrays = serialization.load_state(data)
         loaded = cls(ColumnProfile(name=SCORE, kind=Kind.NUMERIC, edges=tuple(meta["edges"])), settings)
         loaded._task = None if meta["task"] is None else Task(meta["task"])
         loaded._run, loaded._trusted, loaded._seen = meta["run"], meta["trusted"], meta["seen"]
@@ -202,12 +202,12 @@ class PerformanceEstimator:
         return max(self._settings.estimate_rows // ROWS, 1) * ROWS
 
     @property
-    def _labelled(self) -> int:
+    def _label_count(self) -> int:
         return int(self._table[:, Sum.ROWS].sum())
 
     @property
     def _enough(self) -> bool:
-        return self._labelled >= ENOUGH
+        return self._label_count >= ENOUGH
 
     def _see(self, counts: NDArray[Any], at: Times) -> None:
         """Take in micro-batches that don't go beyond the window."""
@@ -218,15 +218,15 @@ class PerformanceEstimator:
         self._counts = self._counts + counts.sum(axis=0, dtype=np.float64)
         self._seen += len(counts) * ROWS
 
-    def _summed(self, labels: Floats, scores: Floats) -> Floats:
+    def _sum_rows(self, labels: Floats, scores: Floats) -> Floats:
         if self._task is None:
             self._task = Task.BINARY if classes(labels, scores) else Task.REGRESSION
-        errors, residuals = poststratification.judged(labels, scores, self._task)
+        errors, residuals = poststratification.residuals(labels, scores, self._task)
         if self._task is Task.BINARY:
             residuals = np.clip(residuals, -1.0, 1.0)
         else:
-            errors, residuals = poststratification.tamed(errors, residuals, self._usual(errors))
-        return poststratification.summed(self._score.bins(scores), errors, residuals, self._score.null)
+            errors, residuals = poststratification.winsorise(errors, residuals, self._usual(errors))
+        return poststratification.sum_by_bin(self._score.bins(scores), errors, residuals, self._score.null)
 
     def _usual(self, errors: Floats) -> float:
         """The usual size of a number's error: from the table, or while that is new, what 68 % stay within."""
@@ -234,53 +234,53 @@ class PerformanceEstimator:
             return float(np.sqrt(self._table[:, Sum.LOSS].sum() / self._table[:, Sum.ROWS].sum()))
         return usual_size(errors)
 
-    def _learned(self, arrived: Floats) -> None:
+    def _on_label_window(self, arrived: Floats) -> None:
         """A full window of labels: was it as expected?"""
-        against = self._enough and self._surprised(arrived)
+        against = self._enough and self._contradicts(arrived)
         if self._enough:
             self._run = max(self._run, 0) + 1 if against else min(self._run, 0) - 1
         if against and self._run % PATIENCE == 0:
             # A bad day halves it once and is soon forgotten; a new truth halves it until little is left.
-            self._trusted, self._table = False, poststratification.halved(self._table)
+            self._trusted, self._table = False, poststratification.halve_weight(self._table)
         elif self._run <= -PATIENCE:
             self._trusted = True
-        self._table = poststratification.learned(self._table, arrived, MEMORY)
+        self._table = poststratification.decay_update(self._table, arrived, MEMORY)
 
-    def _surprised(self, arrived: Floats) -> bool:
+    def _contradicts(self, arrived: Floats) -> bool:
         return any(
             abs(poststratification.surprise(self._table, arrived, what)) > SURE
             for what in (Sum.ERROR, Sum.LOSS)
         )
 
-    def _estimated(self) -> Estimated:
+    def _estimate(self) -> Estimated:
         known = self._enough and bool(self._counts.any())
         error, loss = (self._range(Sum.ERROR), self._range(Sum.LOSS)) if known else (None, None)
-        covered = self._covered()
+        covered = self._coverage()
         return Estimated(
             rows=int(self._counts.sum()),
             seen=self._seen,
             since=self._since,
             until=self._until,
             task=self._task or Task.BINARY,
-            labelled=self._labelled,
+            labelled=self._label_count,
             error=error,
             loss=loss,
             calibration_error=poststratification.calibration_error(self._table, self._counts)
             if known
             else None,
-            trusted=self.trusted and covered >= COVERED,
+            trusted=self.is_trusted and covered >= COVERED,
             sentence=self._sentence(error, covered),
         )
 
     def _range(self, what: Sum) -> Range:
         """Where the mean of the window's rows will lie in 95 of 100 cases."""
-        told = poststratification.expected(self._table, self._counts, what)
+        told = poststratification.expected_mean(self._table, self._counts, what)
         around = _95 * told.deviation(max(int(self._counts.sum()), 1))
         most = 1.0 if self._task is Task.BINARY else np.inf
         low, high = max(told.value - around, 0.0), min(told.value + around, most)
         return Range(value=told.value, low=low, high=high)
 
-    def _covered(self) -> float:
+    def _coverage(self) -> float:
         """Share of the window's predictions in bins that had labels."""
         return float(self._counts @ (self._table[:, Sum.ROWS] >= 1)) / max(float(self._counts.sum()), 1.0)
 
@@ -288,13 +288,13 @@ class PerformanceEstimator:
         if not self._counts.any():
             return "none of these predictions has a score"
         if error is None:
-            return f"not enough labels yet: {self._labelled} of {ENOUGH}"
-        figure = _worded(error, self._task or Task.BINARY)
+            return f"not enough labels yet: {self._label_count} of {ENOUGH}"
+        figure = _error_in_words(error, self._task or Task.BINARY)
         if not self._trusted:
             return f"labels contradicted the estimate of {figure}"
         if covered < COVERED:
             return f"{figure}, but scores like {100 * (1 - covered):.0f} % of these never got labels"
-        return f"{figure}, as {self._labelled:,} labels lead to expect"
+        return f"{figure}, as {self._label_count:,} labels lead to expect"
 
 
 def _rows(labels: Floats, scores: Floats) -> Floats:
@@ -303,10 +303,10 @@ def _rows(labels: Floats, scores: Floats) -> Floats:
     return np.stack([labels[known], scores[known]], axis=1)
 
 
-def _worded(error: Range, task: Task) -> str:
+def _error_in_words(error: Range, task: Task) -> str:
     """An estimate in words.
 
-    >>> _worded(Range(value=0.123, low=0.108, high=0.138), Task.BINARY)
+    >>> _error_in_words(Range(value=0.123, low=0.108, high=0.138), Task.BINARY)
     'about 12.3 % wrong answers (10.8 to 13.8 %)'
     """
     if task is Task.REGRESSION:

@@ -105,8 +105,8 @@ class Summariser:
         whole = len(at) // ROWS * ROWS
         self._bins, self._at = bins[whole:].copy(), at[whole:].copy()
         times = _spans(at[:whole])
-        groups = Groups.none() if pairs is None else self._grouped(bins[:whole], times, pairs)
-        return _counted(bins[:whole]), times, groups
+        groups = Groups.none() if pairs is None else self._pair_groups(bins[:whole], times, pairs)
+        return _count_bins(bins[:whole]), times, groups
 
     def state(self) -> State:
         """What waits, as plain lists for JSON."""
@@ -129,7 +129,7 @@ class Summariser:
         restored._started = list(state.get("started", ()))
         return restored
 
-    def _grouped(self, bins: NDArray[np.uint8], times: Times, pairs: Pairs) -> Groups:
+    def _pair_groups(self, bins: NDArray[np.uint8], times: Times, pairs: Pairs) -> Groups:
         """The groups that whole micro-batches complete."""
         if not len(times):
             return Groups.none(pairs.width)
@@ -148,7 +148,7 @@ class Summariser:
         return Groups(totals[:-1], ends, since)
 
 
-def _counted(bins: NDArray[np.uint8]) -> Counts:
+def _count_bins(bins: NDArray[np.uint8]) -> Counts:
     """One bincount for all: each (micro-batch, column) has BINS_MAX places of its own."""
     rows, columns = bins.shape
     batches = rows // ROWS

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.features import Column, numbers
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.adwin_bank import adwin
-from driftloop.mlops_core.drift.calibration import settled
+from driftloop.mlops_core.drift.calibration import settings_for_model
 from driftloop.mlops_core.drift.concept import ConceptDrift, ConceptVerdict
-from driftloop.mlops_core.drift.cusum_bank import Cusums
+from driftloop.mlops_core.drift.cusum_bank import CusumBank
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
@@ -23,7 +23,7 @@ from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import EVERY_MODEL
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 
-_OURS: Mapping[str, DetectorFactory] = {"adwin": adwin, "cusum": Cusums}
+_OURS: Mapping[str, DetectorFactory] = {"adwin": adwin, "cusum": CusumBank}
 """What `drift.detector` may name here; any other is given as a factory."""
 _PARTS = ("distribution", "concept", "waiting")
 """Of a state."""
@@ -81,7 +81,9 @@ class OnlineDrift:
         """
         asked = drift or DriftSettings()
         self._profile, self._detector = profile, detector or _ours(asked.detector)
-        self._drift, self.calibration = settled(asked, EVERY_MODEL, profile.watched, self._detector)
+        self._drift, self.calibration = settings_for_model(
+            asked, EVERY_MODEL, profile.watched_series, self._detector
+        )
         if self.calibration is not None and not self.calibration.kept:
             warnings.warn(self.calibration.sentence, stacklevel=2)
         self._performance = performance or PerformanceSettings()
@@ -105,10 +107,10 @@ class OnlineDrift:
         found: list[Verdict | ConceptVerdict] = []
         found += self.distribution.update(*self._summariser.add(bins, at, self._profile.pairs))
         if batch.labels is not None:
-            found += self.labelled(batch.labels, scores, at)
+            found += self.update_labels(batch.labels, scores, at)
         return found
 
-    def labelled(self, labels: Column, scores: Column, at: Column) -> list[ConceptVerdict]:
+    def update_labels(self, labels: Column, scores: Column, at: Column) -> list[ConceptVerdict]:
         """Take in labels as they arrive, with the scores that they answer; all of shape (rows,)."""
         return self.concept.update(numbers(labels), numbers(scores), _times(at))
 
@@ -120,7 +122,7 @@ class OnlineDrift:
             "waiting": self._summariser.state(),
         }
 
-    def restored(self, state: Mapping[str, Any]) -> Self:
+    def restore(self, state: Mapping[str, Any]) -> Self:
         """Go on where `state` was taken, with the same profile and settings.
 
         Raises:

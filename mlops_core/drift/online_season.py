@@ -26,15 +26,15 @@ _DAY, _WEEK = 24, 168
 _TINY = 1e-300
 
 
-class Phases:
+class SeasonalBaseline:
     """Running means of `signals` series by phases of the season, which are hours of a day or week.
 
     Feed it blocks of 32 values.
 
     >>> night = np.arange(10_000) // 1000 % 2
     >>> at = np.arange(10_000) * 3600
-    >>> phases = Phases(2.0, signals=1)
-    >>> blocks = [phases.levelled(night[None, n : n + 32] * 1.0, at[n : n + 32]) for n in range(0, 9984, 32)]
+    >>> phases = SeasonalBaseline(2.0, signals=1)
+    >>> blocks = [phases.subtract(night[None, n : n + 32] * 1.0, at[n : n + 32]) for n in range(0, 9984, 32)]
     >>> sum(block is None for block in blocks), float(np.concatenate(blocks[-40:], axis=1).std().round(1))
     (125, 0.0)
     """
@@ -51,7 +51,7 @@ class Phases:
         self._at = 0
         """Period of the newest block."""
 
-    def levelled(self, values: Floats, at: NDArray[np.int64]) -> Floats | None:
+    def subtract(self, values: Floats, at: NDArray[np.int64]) -> Floats | None:
         """The block's `values`, shape (signals, 32), without what their phases, by `at`, usually do.
 
         None as long as two periods haven't been seen. Then the block is learned from.

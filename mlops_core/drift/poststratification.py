@@ -66,7 +66,7 @@ def empty(bins: int) -> Floats:
     return np.zeros((bins, len(Sum)))
 
 
-def judged(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
+def residuals(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
     """Error and residual of each row, shape (rows,)."""
     residuals = np.clip(labels - scores, -performance.LARGEST, performance.LARGEST)
     if task is Task.BINARY:
@@ -75,20 +75,20 @@ def judged(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
     return np.abs(residuals), residuals
 
 
-def tamed(errors: Floats, residuals: Floats, usual: float) -> tuple[Floats, Floats]:
+def winsorise(errors: Floats, residuals: Floats, usual: float) -> tuple[Floats, Floats]:
     """The same of numbers, none beyond ten times the `usual` size; 0 if nobody knows it.
 
-    >>> tamed(np.array([1.0, 1e9]), np.array([-1.0, 1e9]), usual=2.0)
+    >>> winsorise(np.array([1.0, 1e9]), np.array([-1.0, 1e9]), usual=2.0)
     (array([ 1., 20.]), array([-1., 20.]))
     """
     most = min(_WILD * usual or performance.LARGEST, performance.LARGEST)
     return np.minimum(errors, most), np.clip(residuals, -most, most)
 
 
-def summed(places: NDArray[np.uint8], errors: Floats, residuals: Floats, bins: int) -> Floats:
+def sum_by_bin(places: NDArray[np.uint8], errors: Floats, residuals: Floats, bins: int) -> Floats:
     """The table of rows of shape (rows,), each in bin `places`.
 
-    >>> summed(np.array([0, 0], np.uint8), np.array([0.0, 1.0]), np.array([0.2, -0.6]), bins=1).round(3)
+    >>> sum_by_bin(np.array([0, 0], np.uint8), np.array([0.0, 1.0]), np.array([0.2, -0.6]), bins=1).round(3)
     array([[ 2.   ,  2.   ,  1.   ,  1.   ,  0.4  ,  0.131, -0.4  ]])
     """
     losses = np.square(residuals)
@@ -97,31 +97,31 @@ def summed(places: NDArray[np.uint8], errors: Floats, residuals: Floats, bins: i
     return np.stack([np.bincount(places, column, bins) for column in columns], axis=1)
 
 
-def learned(table: Floats, arrived: Floats, memory: int) -> Floats:
+def decay_update(table: Floats, arrived: Floats, memory: int) -> Floats:
     """`table` after `arrived` came: each bin remembers about its last `memory / bins` rows.
 
     A bin forgets only as rows come to it, so that one that gets no labels keeps what it knew.
     """
     most = max(memory / len(table), 1.0)
     keep = (1 - 1 / most) ** arrived[:, Sum.ROWS] if most > 1 else (arrived[:, Sum.ROWS] == 0) * 1.0
-    return _scaled(table, keep) + arrived
+    return _scale(table, keep) + arrived
 
 
-def limited(table: Floats, memory: int) -> Floats:
+def limit_weight(table: Floats, memory: int) -> Floats:
     """`table` with no bin heavier than its memory, and worth as much as before."""
     most = max(memory / len(table), 1.0)
-    return _scaled(table, np.minimum(most / np.maximum(table[:, Sum.ROWS], most), 1.0))
+    return _scale(table, np.minimum(most / np.maximum(table[:, Sum.ROWS], most), 1.0))
 
 
-def halved(table: Floats) -> Floats:
+def halve_weight(table: Floats) -> Floats:
     """`table` with half the weight against what comes."""
-    return _scaled(table, np.full(len(table), 0.5))
+    return _scale(table, np.full(len(table), 0.5))
 
 
-def expected(table: Floats, counts: Floats, what: Sum) -> Expected:
+def expected_mean(table: Floats, counts: Floats, what: Sum) -> Expected:
     """The mean error or loss of rows of which `counts`, shape (bins,), lie in each bin."""
     shares = counts / max(float(counts.sum()), _TINY)
-    means = smoothed(table)
+    means = smooth(table)
     spreads = np.maximum(means[:, what + 1] - np.square(means[:, what]), 0.0)
     return Expected(
         value=float(shares @ means[:, what]),
@@ -130,7 +130,7 @@ def expected(table: Floats, counts: Floats, what: Sum) -> Expected:
     )
 
 
-def smoothed(table: Floats) -> Floats:
+def smooth(table: Floats) -> Floats:
     """The mean of each sum per row, shape (bins, sums); a bin borrows `BORROWED` rows from its neighbours."""
     bins = np.arange(len(table))
     near = (_NEAR ** np.abs(np.subtract.outer(bins, bins))) @ table
@@ -139,7 +139,7 @@ def smoothed(table: Floats) -> Floats:
     return smooth
 
 
-def anchored(sample: Floats, table: Floats, counts: Floats, what: Sum) -> float:
+def poststratify(sample: Floats, table: Floats, counts: Floats, what: Sum) -> float:
     """The mean of a labelled `sample`, weighted to `counts`; a bin without labels is taken from `table`.
 
     The difference estimator of Cassel, Sarndal and Wretman (Biometrika 63:3, 1976), with one row of the table
@@ -149,11 +149,11 @@ def anchored(sample: Floats, table: Floats, counts: Floats, what: Sum) -> float:
     >>> table[:, :3] = [[100, 100, 10], [100, 100, 50]]
     >>> high = empty(2)
     >>> high[1, :3] = [99, 99, 49.5]  # labels came for high scores only, half of them were wrong
-    >>> round(anchored(high, table, np.array([50.0, 50.0]), Sum.ERROR), 2)
+    >>> round(poststratify(high, table, np.array([50.0, 50.0]), Sum.ERROR), 2)
     0.31
     """
     rows = sample[:, Sum.ROWS]
-    means = (sample[:, what] + smoothed(table)[:, what]) / (rows + 1)
+    means = (sample[:, what] + smooth(table)[:, what]) / (rows + 1)
     return float(counts @ means) / max(float(counts.sum()), _TINY)
 
 
@@ -163,8 +163,8 @@ def surprise(table: Floats, sample: Floats, what: Sum) -> float:
     One row varies as in the table or as in the sample, whichever is more: one wild label is no surprise.
     """
     rows = float(sample[:, Sum.ROWS].sum())
-    told = expected(table, sample[:, Sum.ROWS], what)
-    means = smoothed(table)[:, what]
+    told = expected_mean(table, sample[:, Sum.ROWS], what)
+    means = smooth(table)[:, what]
     off = float(sample[:, what].sum()) / rows - told.value
     squares = sample[:, what + 1] - 2 * means * sample[:, what] + sample[:, Sum.ROWS] * np.square(means)
     spread = max(told.spread, float(squares.sum()) / rows - off**2)
@@ -176,7 +176,7 @@ def calibration_error(table: Floats, counts: Floats) -> float:
 
     The debiased estimator of Kumar, Liang and Ma, "Verified uncertainty calibration", NeurIPS 2019.
     """
-    means = smoothed(table)
+    means = smooth(table)
     squares = np.square(means[:, Sum.RESIDUAL])
     chance = np.maximum(means[:, Sum.LOSS] - squares, 0.0) / _worth(table)
     shares = counts / max(float(counts.sum()), _TINY)
@@ -189,7 +189,7 @@ def _worth(table: Floats) -> Floats:
     return worth
 
 
-def _scaled(table: Floats, by: Floats) -> Floats:
+def _scale(table: Floats, by: Floats) -> Floats:
     scaled = table * by[:, None]
     scaled[:, Sum.WEIGHTS_2] *= by
     return scaled

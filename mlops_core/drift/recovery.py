@@ -25,11 +25,11 @@ class Recovery:
     """Levels of some series; `rising` are those that can only be too high.
 
     >>> recovery = Recovery(np.array([True]))
-    >>> recovery.alarmed(0, before=0.1, after=0.3, deviation=0.3, changed=5000)
+    >>> recovery.on_alarm(0, before=0.1, after=0.3, deviation=0.3, changed=5000)
     True
-    >>> recovery.settled(np.full((1, 1024), 0.2), rows=6024), recovery.open.tolist()
+    >>> recovery.recovered_series(np.full((1, 1024), 0.2), rows=6024), recovery.open.tolist()
     ([], [True])
-    >>> recovery.settled(np.full((1, 1024), 0.13), rows=7048), recovery.open.tolist()
+    >>> recovery.recovered_series(np.full((1, 1024), 0.13), rows=7048), recovery.open.tolist()
     ([0], [False])
     """
 
@@ -41,7 +41,7 @@ class Recovery:
         self._near = np.zeros(len(rising))
         self._changed = np.zeros(len(rising), dtype=np.int64)
 
-    def alarmed(self, series: int, before: float, after: float, deviation: float, changed: int) -> bool:
+    def on_alarm(self, series: int, before: float, after: float, deviation: float, changed: int) -> bool:
         """A mean changed after `changed` values; True if that is news: further from home than it was.
 
         A level that has jumped back near home is no longer open.
@@ -56,7 +56,7 @@ class Recovery:
         self.open[series] = not self._is_near(series, after)
         return bool(self.open[series] and self._off(series, after) > self._off(series, before))
 
-    def settled(self, recent: Floats, rows: int) -> list[int]:
+    def recovered_series(self, recent: Floats, rows: int) -> list[int]:
         """The series that are back near home, no longer open; `recent` are the newest of `rows` values."""
         back: list[int] = []
         for series in np.flatnonzero(self.open).tolist():

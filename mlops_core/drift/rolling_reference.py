@@ -44,7 +44,7 @@ class RollingMean:
         within = np.array([self._within])
         return {"rolling_level": self.level, "rolling_newest": self._newest, "rolling_within": within}
 
-    def restored(self, arrays: dict[str, NDArray[Any]]) -> Self:
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Continue where `state` was taken; a state of what didn't roll leaves it as it is."""
         if "rolling_within" in arrays:
             self.level, self._newest = arrays["rolling_level"], arrays["rolling_newest"]
@@ -84,12 +84,12 @@ class Rolling:
         """What changes over time."""
         return self._shares.state()
 
-    def restored(self, arrays: dict[str, NDArray[Any]]) -> Self:
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> Self:
         """Continue where `state` was taken, also from before pairs rolled; else stay as it is."""
         if "rolling_shares" in arrays:
             counts = arrays["rolling_newest"]
             rows = max(int(counts[0].sum()), 1)
             former = {"rolling_level": arrays["rolling_shares"], "rolling_newest": counts / rows}
             arrays = {**former, "rolling_within": counts[:1].sum(axis=1)}
-        self._shares.restored(arrays)
+        self._shares.restore(arrays)
         return self

@@ -51,16 +51,18 @@ def deviations(rows: Sequence[Rows], profile: Profile) -> Deviations:
     if not described:
         return {}
     present = {name for one in described for name in one.features}
-    return dict(sorted(_found(described, profile, present), key=lambda one: one[0] not in profile.names))
+    return dict(sorted(_deviations(described, profile, present), key=lambda one: one[0] not in profile.names))
 
 
-def _found(rows: Sequence[Rows], profile: Profile, present: set[str]) -> Iterator[tuple[str, Deviation]]:
+def _deviations(rows: Sequence[Rows], profile: Profile, present: set[str]) -> Iterator[tuple[str, Deviation]]:
     features = profile.features
     for column in features:
         if column.name not in present:
             if not _mostly_missing(column):
                 yield column.name, Deviation.MISSING
-        elif all(_retyped(column, one.features[column.name]) for one in rows if column.name in one.features):
+        elif all(
+            _has_other_type(column, one.features[column.name]) for one in rows if column.name in one.features
+        ):
             yield column.name, Deviation.RETYPED
     new = sorted(present - {column.name for column in features})
     for name in [name for name in new if _in_most(name, rows)][:MOST]:
@@ -75,7 +77,7 @@ def _mostly_missing(column: ColumnProfile) -> bool:
     return bool(column.shares) and column.shares[column.null] > 0.5
 
 
-def _retyped(column: ColumnProfile, values: Column) -> bool:
+def _has_other_type(column: ColumnProfile, values: Column) -> bool:
     """Text where numbers were, or numbers where text was; a mixture shows as missing or unseen values."""
     numeric = isinstance(values, np.ndarray) and values.dtype != object  # rows that were cut out of others
     if column.kind is Kind.NUMERIC:
@@ -105,7 +107,7 @@ class ColumnWatch:
     def update(self, found: Deviations, rows: int) -> Deviations | None:
         """Take in what held for the next `rows` rows; returns all that holds, if that is news."""
         held: dict[str, tuple[Deviation | None, int]] = {}
-        for name in self._watched(found):
+        for name in self._remembered(found):
             now = found.get(name)
             if now != self.told.get(name):
                 before, since = self.held.get(name, (now, 0))
@@ -123,7 +125,7 @@ class ColumnWatch:
         return dict(self.told)
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Self:
+    def restore(cls, state: Mapping[str, Any]) -> Self:
         """Back from its fields as JSON has them; an empty mapping is a fresh one."""
         held = {
             name: (None if now is None else Deviation(now), rows)
@@ -131,7 +133,7 @@ class ColumnWatch:
         }
         return cls(held, {name: Deviation(what) for name, what in state.get("told", {}).items()})
 
-    def _watched(self, found: Deviations) -> Iterator[str]:
+    def _remembered(self, found: Deviations) -> Iterator[str]:
         """What was told, and as much of what is new as there is room for."""
         yield from self.told
         yield from sorted(found.keys() - self.told.keys())[: max(2 * MOST - len(self.told), 0)]
@@ -155,7 +157,7 @@ def sentence(found: Deviations) -> str:
     for kind, (one, many) in _WORDS.items():
         names = [name for name, what in found.items() if what is kind]
         if names:
-            said.append(f"{_listed(names)} {one if len(names) == 1 else many}")
+            said.append(f"{_list_names(names)} {one if len(names) == 1 else many}")
     return f"columns are not as in training: {', '.join(said)}"
 
 
@@ -166,7 +168,7 @@ _WORDS: Mapping[Deviation, tuple[str, str]] = {
 }
 
 
-def _listed(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     shown = list(names[:5]) + ([f"{len(names) - 5} more"] if len(names) > 5 else [])

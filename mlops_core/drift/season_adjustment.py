@@ -44,7 +44,7 @@ class Seasonal:
 
     def __init__(self, profile: Profile, season: Seasons, weights: Floats) -> None:
         self._season = season
-        counts = np.stack([_padded(one) for one in season.columns], axis=1)
+        counts = np.stack([_pad_bins(one) for one in season.columns], axis=1)
         whole = np.zeros(counts.shape[1:])
         for place, column in enumerate(profile.columns):
             whole[place, : column.null + 1] = column.shares
@@ -105,7 +105,7 @@ class Seasonal:
         return touched, parts, parts * middles
 
 
-def _padded(column: ColumnSeason) -> NDArray[np.int64]:
+def _pad_bins(column: ColumnSeason) -> NDArray[np.int64]:
     counts = np.array(column.counts, dtype=np.int64)
     return np.pad(counts, ((0, 0), (0, BINS_MAX - counts.shape[1])))
 

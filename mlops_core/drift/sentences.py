@@ -42,7 +42,7 @@ def explain(column: str, drift: ColumnDrift) -> str:
     'is_weekend: 1 in 20 % -> 34 % of rows'
     """
     share = f", {_percent(drift.contribution)} of the drift" if drift.contribution >= 0.01 else ""
-    return f"{_changed(column, drift)}{share}"
+    return f"{_share_changes(column, drift)}{share}"
 
 
 def explain_pairs(parted: Sequence[PairDrift]) -> str:
@@ -85,7 +85,7 @@ def since(changed_at: int) -> str:
     return f"since {datetime.fromtimestamp(changed_at / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _changed(column: str, drift: ColumnDrift) -> str:
+def _share_changes(column: str, drift: ColumnDrift) -> str:
     own = column == SCORE or drift.kind is DriftKind.PREDICTION
     name = _PREDICTIONS.get(column, column) if own else column
     before, now = _present(drift.reference), _present(drift.current)

@@ -14,10 +14,10 @@ _SIZE = 4
 """Bytes that say how long the head is."""
 
 
-def packed(meta: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def dump_state(meta: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Bytes of `meta` (JSON) and `arrays`; equal states give equal bytes.
 
-    >>> meta, arrays = unpacked(packed({"index": 3}, {"open": np.array([True, False])}))
+    >>> meta, arrays = load_state(dump_state({"index": 3}, {"open": np.array([True, False])}))
     >>> meta, arrays["open"].tolist()
     ({'index': 3}, [True, False])
     """
@@ -27,7 +27,7 @@ def packed(meta: Mapping[str, object], arrays: Mapping[str, NDArray[Any]]) -> by
     return b"".join([len(head).to_bytes(_SIZE, "big"), head, *body])
 
 
-def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def load_state(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Back from `packed`; the arrays are the caller's own.
 
     Raises:

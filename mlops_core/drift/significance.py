@@ -25,14 +25,14 @@ where 32 are; measured on a million samples in 10 and in 32 bins."""
 
 
 @dataclass(frozen=True)
-class Chance:
+class Significance:
     """What chance does to each channel of a profile.
 
     >>> random = np.random.default_rng(1)
     >>> profile = Profile.of({"x": random.choice(["a", "b"], 10_000)}, scores=random.random(10_000))
-    >>> chance = Chance.of(Channels.of(profile), profile)
+    >>> chance = Significance.of(Channels.of(profile), profile)
     >>> severities = np.full((len(profile.columns), chance.largest.shape[1] + 1), 0.3)
-    >>> sure = chance.exceeded(severities, rows=np.full(len(profile.columns), 128))
+    >>> sure = chance.significant(severities, rows=np.full(len(profile.columns), 128))
     >>> sure[0, :5].tolist()  # of 128 rows 65 % for half may be chance, 4 that are new not
     [0.0, 0.0, 0.3, 0.3, 0.3]
     """
@@ -67,7 +67,7 @@ class Chance:
         shape[channels.shaped] = freedom * ((1 - width + SURE * np.sqrt(width)) ** 3 - 1)
         return cls(channels.rows, largest, spread, shape, sparsest)
 
-    def exceeded(self, severities: Floats, rows: Indices) -> Floats:
+    def significant(self, severities: Floats, rows: Indices) -> Floats:
         """`severities`, shape (columns, channels + 1), over `rows`, shape (columns,); 0 where by chance."""
         either = (1 / (1 / rows + 1 / self.reference))[:, None]  # the reference is a sample, too
         excess = severities[:, :-1] / self.spread

@@ -15,7 +15,7 @@ from driftloop.mlops_core.data import season_profiles
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Floats, Kind
 from driftloop.mlops_core.data.profile import SCORE, ColumnProfile, HeldOut, Profile
-from driftloop.mlops_core.data.segment_profiles import described, sliced
+from driftloop.mlops_core.data.segment_profiles import segment_summary, with_segments
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.drift import poststratification
 from driftloop.mlops_core.drift.concept import usual_size
@@ -153,7 +153,7 @@ def reference_profile(examples: Examples, scores: Floats, task: Task, season: Se
     if season is None:
         return profile
     scored_at = examples.at[len(examples) - len(scores) :]
-    return season_profiles.learned(profile, season, examples.features, examples.at, scores, scored_at)
+    return season_profiles.with_season(profile, season, examples.features, examples.at, scores, scored_at)
 
 
 def _profile(
@@ -167,20 +167,20 @@ def _profile(
     (fitted, scores), (_, newest) = best, _split(examples, settings.holdout)
     whole = (
         reference_profile(examples, scores, task, drift.season)
-        .weighed(importance(fitted, newest, settings.threads))
+        .with_importance(importance(fitted, newest, settings.threads))
         .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
     )
-    return sliced(whole, drift.segments, examples.features, scores)
+    return with_segments(whole, drift.segments, examples.features, scores)
 
 
 def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
     known = performance.sane(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
-    errors, residuals = poststratification.judged(labels[known], scores[known], task)
+    errors, residuals = poststratification.residuals(labels[known], scores[known], task)
     if task is Task.REGRESSION and len(errors):
-        errors, residuals = poststratification.tamed(errors, residuals, usual_size(residuals))
-    table = poststratification.summed(score.bins(scores[known]), errors, residuals, score.null)
+        errors, residuals = poststratification.winsorise(errors, residuals, usual_size(residuals))
+    table = poststratification.sum_by_bin(score.bins(scores[known]), errors, residuals, score.null)
     return HeldOut(task=task.value, sums=tuple(map(tuple, table.tolist())))
 
 
@@ -191,13 +191,13 @@ def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) ->
         against = season_profiles.unlearnable(examples.at, drift.season)
         tags["season"] = f"{drift.season}" + (f", not learned: {against}" if against else "")
     if drift.segments:
-        tags["segments"] = described(profile, drift.segments)
+        tags["segments"] = segment_summary(profile, drift.segments)
     return tags
 
 
 def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
     """Older rows and the newest share, of which there are at least as many as the gate needs."""
-    return examples.split(max(holdout, GATE_ROWS / len(examples)))
+    return examples.split_newest(max(holdout, GATE_ROWS / len(examples)))
 
 
 def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.examples import Examples, column
-from driftloop.mlops_core.data.features import spelled
+from driftloop.mlops_core.data.features import numbers_as_text
 
 FIXED = {
     "id": pa.string(),
@@ -89,7 +89,7 @@ def _cast(table: pa.Table, name: str, text: bool) -> pa.ChunkedArray:
     if not text or _is_text(table, name):
         return table[name].cast(pa.string() if text else pa.float64())
     floats = table[name].cast(pa.float64()).to_numpy()
-    return pa.chunked_array([pa.array(spelled(floats), pa.string())])
+    return pa.chunked_array([pa.array(numbers_as_text(floats), pa.string())])
 
 
 def newest_of(table: pa.Table, rows: int, since: int | None) -> pa.Table:
