@@ -1,4 +1,4 @@
-"""What tests of your own code need: the behaviour that each detector must have.
+"""What tests of your own code need: the behaviour of a detector and of a target, and ports kept in memory.
 
 In your tests:
 
@@ -9,6 +9,8 @@ In your tests:
             return Mine(channels, delta=1e-6)
 """
 
+from driftloop.infra.adapters.memory import MemoryExampleStore, MemoryTarget
+from driftloop.infra.serving.target_contract import TargetContract
 from driftloop.mlops_core.drift.detector_contract import DetectorContract
 
-__all__ = ("DetectorContract",)
+__all__ = ("DetectorContract", "MemoryExampleStore", "MemoryTarget", "TargetContract")

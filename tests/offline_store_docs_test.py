@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from driftloop.infra.adapters.parquet.store import ParquetStore
+from tests.example_store_test import rows, texts
 from tests.parquet_compaction_test import fill
-from tests.parquet_store_test import rows, texts
 
 PAGE = Path(__file__).parent.parent / "docs" / "offline-store.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -25,7 +25,8 @@ from driftloop.infra.cli.app import app
 from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.schemas.settings import StoreSettings
-from tests.parquet_store_test import rows, spoil_rows
+from tests.example_store_test import rows
+from tests.parquet_store_test import spoil_rows
 
 DAY_MS = 24 * 3_600_000
 SMALL = StoreSettings(file_rows=50, file_days=30)

@@ -262,8 +262,3 @@ async def test_a_target_tells_what_cannot_be(fresh: HostProcess) -> None:
         await target.shift(MODEL, {"1": 100})
     with pytest.raises(Conflict, match="sum to 100"):
         await target.shift(MODEL, {"1": 99})
-
-
-async def test_a_target_without_a_host_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="doesn't answer"):
-        await LocalTarget("http://127.0.0.1:9").ensure(MODEL, "1", 1)
