@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from driftloop.infra.serving import blend
-from driftloop.mlops_core.data.examples import Examples, backfill, joined
+from driftloop.mlops_core.data.examples import Examples, backfill, concatenate
 from driftloop.mlops_core.errors import Conflict, Unavailable, Unservable
 from driftloop.schemas.events import Resources
 
@@ -26,7 +26,7 @@ class MemoryExampleStore:
 
     def newest(self, model: str, rows: int, since: int | None = None) -> Examples:
         """Of the `rows` newest by label time, not labelled before `since`, each id once; ordered by `at`."""
-        examples = joined([_NO_EXAMPLES, *self._segments.get(model, {}).values()])
+        examples = concatenate([_NO_EXAMPLES, *self._segments.get(model, {}).values()])
         newest = np.lexsort((-examples.at, -examples.labelled_at))
         if since is not None:
             newest = newest[examples.labelled_at[newest] >= since]
