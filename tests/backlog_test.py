@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from driftloop.infra.brokers import Broker
-from driftloop.infra.dashboard.agents import Pace, families
+from driftloop.infra.dashboard.agent_lag import Pace, families
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings

@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.board import MODELS, SILENT_MS, Board
 from driftloop.infra.dashboard.model_board import WINDOWS
-from driftloop.infra.dashboard.state import MODELS, SILENT_MS, Board
 from driftloop.schemas.events import (
     EVERY_MODEL,
     AgreementMeasured,

@@ -6,9 +6,9 @@ from typing import Any
 import orjson
 
 from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.comparison import LOOKS
-from driftloop.infra.dashboard.requests import SPANS
-from driftloop.infra.dashboard.state import Board
+from driftloop.infra.dashboard.request_counts import SPANS
 from driftloop.schemas.events import (
     AnyEvent,
     ChallengerPassedOver,

@@ -6,9 +6,9 @@ import orjson
 import pytest
 
 from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.evidence import COLUMNS, EVIDENCE, ROWS
 from driftloop.infra.dashboard.metrics import families
-from driftloop.infra.dashboard.state import Board
 from driftloop.schemas.events import AnyEvent, DriftDetected, DriftMeasured, DriftState
 from tests import drift_story
 from tests.drift_story import changed, over, parted, rejoined, within

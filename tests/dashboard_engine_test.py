@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.model_board import ModelBoard
-from driftloop.infra.dashboard.state import Board
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.segment_profiles import with_segments
 from driftloop.schemas.events import AnyEvent

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from driftloop.infra.dashboard.app import dumped
-from driftloop.infra.dashboard.lines import line
-from driftloop.infra.dashboard.order import Decision, in_order
-from driftloop.infra.dashboard.retelling import KEPT
-from driftloop.infra.dashboard.state import Board
+from driftloop.infra.dashboard.board import Board
+from driftloop.infra.dashboard.decision_order import Decision, in_order
+from driftloop.infra.dashboard.event_lines import line
+from driftloop.infra.dashboard.replay import KEPT
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     EVERY_MODEL,

@@ -33,9 +33,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from driftloop.infra.dashboard import metrics
-from driftloop.infra.dashboard.agents import Agents
+from driftloop.infra.dashboard.agent_lag import Agents
+from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.feed import Feed
-from driftloop.infra.dashboard.state import Board
 from driftloop.infra.wiring.agents import AGENTS
 from driftloop.schemas.events import Part
 from driftloop.schemas.settings import Settings

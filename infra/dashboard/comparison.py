@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from driftloop.infra.dashboard.labels import VERSIONS_AT_ONCE
-from driftloop.infra.dashboard.rings import Thinned, renew
+from driftloop.infra.dashboard.ring_buffer import Thinned, renew
 from driftloop.infra.dashboard.rollouts import ENDED, Rollouts
 from driftloop.infra.dashboard.views import Rollout
 from driftloop.mlops_core.rollout import durations

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from driftloop.infra.dashboard.rings import renew
+from driftloop.infra.dashboard.ring_buffer import renew
 from driftloop.schemas import events
 
 OPEN, ENDED = 500, 100

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from driftloop.infra.dashboard.drift_views import Current, Pair, Reference, Segment, SegmentColumn, Shown
 from driftloop.infra.dashboard.episodes import Ended, Episode
-from driftloop.infra.dashboard.rings import renew
+from driftloop.infra.dashboard.ring_buffer import renew
 from driftloop.schemas import events
 
 EVIDENCE, COLUMNS = 200, 8

@@ -16,7 +16,7 @@ from typing import TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pydantic import ValidationError
 
-from driftloop.infra.dashboard.state import Board
+from driftloop.infra.dashboard.board import Board
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AnyEvent
 from driftloop.schemas.settings import KafkaSettings

@@ -1,6 +1,6 @@
 """What labels said of each version, window by window, and what is expected of those to come."""
 
-from driftloop.infra.dashboard.rings import Ring, renew
+from driftloop.infra.dashboard.ring_buffer import Ring, renew
 from driftloop.infra.dashboard.rollouts import VERSIONS
 from driftloop.infra.dashboard.views import Expected, Measured, Point, Weighted
 from driftloop.schemas import events

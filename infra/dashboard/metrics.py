@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from driftloop.infra.dashboard.state import Board
+from driftloop.infra.dashboard.board import Board
 
 
 def registry(read: Callable[[Callable[[Board], list[Metric]]], list[Metric]]) -> CollectorRegistry:

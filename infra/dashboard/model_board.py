@@ -4,19 +4,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from driftloop.infra.dashboard import evidence
+from driftloop.infra.dashboard.canary_progress import Running, running
 from driftloop.infra.dashboard.comparison import LOOKS, Comparison, on_its_way
 from driftloop.infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
 from driftloop.infra.dashboard.episodes import Episode
+from driftloop.infra.dashboard.event_lines import line
 from driftloop.infra.dashboard.evidence import Evidence
-from driftloop.infra.dashboard.figures import figures
+from driftloop.infra.dashboard.headline_figures import figures
 from driftloop.infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
-from driftloop.infra.dashboard.lines import line
-from driftloop.infra.dashboard.requests import Counted
-from driftloop.infra.dashboard.retelling import Retelling
-from driftloop.infra.dashboard.rings import Parts, Ring, Thinned, renew
-from driftloop.infra.dashboard.running import Running, running
+from driftloop.infra.dashboard.replay import Retelling
+from driftloop.infra.dashboard.request_counts import Counted
+from driftloop.infra.dashboard.ring_buffer import Parts, Ring, Thinned, renew
 from driftloop.infra.dashboard.status import status
-from driftloop.infra.dashboard.story import ALERTS, LOG, MARKS, Story
+from driftloop.infra.dashboard.timeline import ALERTS, LOG, MARKS, Story
 from driftloop.infra.dashboard.views import Status, Window
 from driftloop.schemas import events
 from driftloop.schemas.events import AnyEvent

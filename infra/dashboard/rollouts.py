@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from driftloop.infra.dashboard.lines import Line, Tone
-from driftloop.infra.dashboard.rings import Ring, renew
+from driftloop.infra.dashboard.event_lines import Line, Tone
+from driftloop.infra.dashboard.ring_buffer import Ring, renew
 from driftloop.infra.dashboard.views import Rollout, Traffic, Version
 from driftloop.schemas import events
 from driftloop.schemas.events import AnyEvent

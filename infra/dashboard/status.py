@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from driftloop.infra.dashboard.episodes import Episode
 from driftloop.infra.dashboard.evidence import Evidence
-from driftloop.infra.dashboard.story import Story
+from driftloop.infra.dashboard.timeline import Story
 from driftloop.infra.dashboard.views import Status
 
 

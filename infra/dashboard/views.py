@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from driftloop.infra.dashboard.lines import Tone
+from driftloop.infra.dashboard.event_lines import Tone
 from driftloop.schemas import events
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from driftloop.infra.dashboard.lines import Line
+from driftloop.infra.dashboard.event_lines import Line
 from driftloop.schemas.events import AnyEvent
 
 Place = tuple[int, int, int, str, int]

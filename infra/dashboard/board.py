@@ -8,10 +8,10 @@ slow or returning browser misses nothing that the page itself still has, and nee
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from driftloop.infra.dashboard.lines import Line, line
+from driftloop.infra.dashboard.event_lines import Line, line
 from driftloop.infra.dashboard.model_board import ModelBoard
-from driftloop.infra.dashboard.rings import bound, remember
-from driftloop.infra.dashboard.story import LOG
+from driftloop.infra.dashboard.ring_buffer import bound, remember
+from driftloop.infra.dashboard.timeline import LOG
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import EVERY_MODEL, AgreementMeasured, AnyEvent, TrafficMeasured
 from driftloop.schemas.settings import DriftSettings, RolloutSettings

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from driftloop.infra.dashboard.drift_views import Deviating, Deviation
-from driftloop.infra.dashboard.rings import renew
+from driftloop.infra.dashboard.ring_buffer import renew
 from driftloop.schemas import events
 
 VERSIONS_AT_ONCE, COLUMNS = 6, 60

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from driftloop.infra.dashboard import pipeline
-from driftloop.infra.dashboard.deviations import Deviations
+from driftloop.infra.dashboard import loop_status
 from driftloop.infra.dashboard.episodes import Episodes
-from driftloop.infra.dashboard.lines import Line
-from driftloop.infra.dashboard.rings import Ring, remember
+from driftloop.infra.dashboard.event_lines import Line
+from driftloop.infra.dashboard.ring_buffer import Ring, remember
 from driftloop.infra.dashboard.rollouts import Rollouts
+from driftloop.infra.dashboard.schema_changes import Deviations
 from driftloop.infra.dashboard.views import Mark, Traffic
 from driftloop.schemas import events
 from driftloop.schemas.events import AnyEvent
@@ -26,7 +26,7 @@ class Story:
         self.deviations = Deviations()
         self.retrainings: dict[str, int] = {}
         self.rollouts = Rollouts()
-        self.pipeline = pipeline.IDLE
+        self.pipeline = loop_status.IDLE
         self._effects_of: dict[str, None] = {}
 
     @property
@@ -64,7 +64,7 @@ class Story:
     def _advance(self, event: AnyEvent, said: Line) -> None:
         remember(self._effects_of, event.caused_by or "", None)
         if event.id not in self._effects_of:  # else it comes late: what it led to is known already
-            self.pipeline = pipeline.after(self.pipeline, event, said)
-        outcome = pipeline.RETRAINING_OUTCOMES.get(type(event))
+            self.pipeline = loop_status.after(self.pipeline, event, said)
+        outcome = loop_status.RETRAINING_OUTCOMES.get(type(event))
         if outcome is not None:
             self.retrainings[outcome] = self.retrainings.get(outcome, 0) + 1

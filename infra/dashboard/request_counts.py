@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from driftloop.infra.dashboard.rings import bound
+from driftloop.infra.dashboard.ring_buffer import bound
 from driftloop.schemas import events
 from driftloop.schemas.events import Traffic
 

@@ -9,9 +9,9 @@ shows that was there when it happened.
 import copy
 from collections import Counter
 
-from driftloop.infra.dashboard.lines import Line
-from driftloop.infra.dashboard.order import Decision, in_order
-from driftloop.infra.dashboard.story import Story
+from driftloop.infra.dashboard.decision_order import Decision, in_order
+from driftloop.infra.dashboard.event_lines import Line
+from driftloop.infra.dashboard.timeline import Story
 from driftloop.schemas.events import AnyEvent
 from driftloop.streams import topics
 

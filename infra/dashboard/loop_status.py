@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driftloop.infra.dashboard.lines import Line, Tone
+from driftloop.infra.dashboard.event_lines import Line, Tone
 from driftloop.infra.dashboard.views import Pipeline
 from driftloop.schemas import events
 from driftloop.schemas.events import AnyEvent

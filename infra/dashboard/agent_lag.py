@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from driftloop.infra.dashboard.lines import Tone
+from driftloop.infra.dashboard.event_lines import Tone
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams.backlog import ANSWER_SECONDS, FETCH_SECONDS, Backlog, BacklogMonitor

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from driftloop.infra.dashboard.comparison import Comparison
-from driftloop.infra.dashboard.requests import Counted, Requests, Served
+from driftloop.infra.dashboard.request_counts import Counted, Requests, Served
 from driftloop.infra.dashboard.rollouts import Rollouts
 from driftloop.schemas import events
 from driftloop.schemas.settings import RolloutSettings
