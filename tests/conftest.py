@@ -1,6 +1,7 @@
 """Fixtures that everybody shares: brokers, a real MLflow server, seeds."""
 
 import random
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -8,13 +9,26 @@ import pytest
 hypothesis.settings.register_profile("unhurried", deadline=None)  # a crowded machine is no failure
 hypothesis.settings.load_profile("unhurried")
 
-pytest_plugins = ["tests.broker_fixtures", "tests.chaos.system", "tests.mlflow_fixtures"]
+pytest_plugins = [
+    "tests.support.broker_fixtures",
+    "tests.support.chaos.system",
+    "tests.support.mlflow_fixtures",
+]
+
+TESTS = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of `make chaos`."""
     parser.addoption("--chaos-seed", type=int, help="repeats a chaos run; default: another one each time")
     parser.addoption("--chaos-kills", type=int, default=20, help="kill -9s of the long chaos run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its folder below `tests/`; doctests count as unit tests."""
+    for item in items:
+        inside = item.path.is_relative_to(TESTS)
+        item.add_marker(item.path.relative_to(TESTS).parts[0] if inside else "unit")
 
 
 @pytest.fixture

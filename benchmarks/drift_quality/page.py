@@ -58,7 +58,7 @@ def page(results: Results, seed: int, quick: bool) -> str:
         *_head(seed, quick),
         *_goals(results.found),
         *_estimated(results.estimated),
-        "\nLabels that come late, twice, or never: `tests/join_test.py`.",
+        "\nLabels that come late, twice, or never: `tests/unit/mlops_core/join_test.py`.",
         *_rivals(results.found),
         *_windowed(results.beside),
         *_ordered(results.ordered),

@@ -5,7 +5,7 @@ to it was acknowledged.
 
 This is the only file that uses private parts of Faust and aiokafka. It overrides methods of Faust's consumer
 and consumer thread, keeps Faust's books of acknowledged offsets, and sets aiokafka's fetch settings.
-`tests/faust_private_names_test.py` lists each private name; pyproject.toml pins both versions for them.
+`faust_private_names_test.py` lists each private name; pyproject.toml pins both versions for them.
 """
 
 from collections import defaultdict, deque

@@ -1,1 +1,1 @@
-"""Chaos: a load that knows what it sent, a supervisor with a reaper, and the accounts at the end."""
+"""Many kill -9s under load; minutes (`make chaos`)."""

@@ -1,0 +1,1 @@
+"""The whole loop on real data; minutes (`make e2e`)."""

@@ -1,0 +1,1 @@
+"""Promises kept by real parts: brokers, MLflow, child processes, a browser."""

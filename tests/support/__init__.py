@@ -1,0 +1,1 @@
+"""What tests share: fixtures, event sequences, example data, processes. No test lies here."""

@@ -1,0 +1,1 @@
+"""Load, kills and the accounts of what arrived, for the tests that crash processes."""

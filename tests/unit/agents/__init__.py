@@ -1,0 +1,1 @@
+"""Promises of the agents: a chunk of records in, events out."""

@@ -1,0 +1,146 @@
+"""Clients may make up names of models: memory stays bounded, and no model that is registered loses a row."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from driftloop.agents.joining import ORPHAN, JoiningAgent
+from driftloop.agents.keeping import STRANGERS
+from driftloop.agents.performance import PerformanceAgent
+from driftloop.infra.adapters import folder_reader
+from driftloop.infra.adapters.folder_reader import FolderReader
+from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.events import DriftDetected, DriftResolved, Span
+from driftloop.schemas.records import Label, Prediction
+from driftloop.schemas.settings import PerformanceSettings
+from driftloop.schemas.summaries import Outcomes
+from tests.support.serving_processes import fitted
+from tests.unit.agents.agents_test import MODEL, NOBODY, chunk
+
+SPAN = Span(topic="labels", partition=0, first=0, last=9)
+SETTINGS = PerformanceSettings(window_labels=100)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> FolderReader:
+    folder_reader.save(tmp_path, MODEL, "1", fitted())
+    return FolderReader(tmp_path)
+
+
+def prediction(model: str, id_: str = "a") -> Prediction:
+    return Prediction(model=model, version="1", id=id_, at=1, score=0.5, features={"x": 1.0})
+
+
+def outcomes(model: str, labels: np.ndarray, scores: np.ndarray) -> Outcomes:
+    at = list(range(len(labels)))
+    return Outcomes(
+        model=model,
+        span=SPAN,
+        ids=[f"{n}" for n in at],
+        versions=["1"] * len(at),
+        scores=scores.tolist(),
+        labels=labels.tolist(),
+        at=at,
+        labelled_at=at,
+    )
+
+
+def few(model: str) -> Outcomes:
+    return outcomes(model, np.ones(3), np.full(3, 0.5))
+
+
+def forgotten(agent: str) -> float:
+    return REGISTRY.get_sample_value("driftloop_models_evicted_total", {"agent": agent}) or 0.0
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_made_up_ones(
+    restarts: bool,
+    registry: FolderReader,
+) -> None:
+    agent, before = JoiningAgent(registry, PerformanceSettings()), forgotten("joining")
+    state = agent.initial_state()
+    agent.handle(state, chunk("predictions", prediction(MODEL)))
+    for hundred in range(10):
+        made_up = [prediction(f"made-up-{hundred}-{n}") for n in range(100)]
+        assert agent.handle(state, chunk("predictions", *made_up)) == []
+        state = agent.load(agent.dump(state)) if restarts else state
+        assert len(state.models) == STRANGERS + 1
+    assert forgotten("joining") - before == 1000 - STRANGERS
+    _, found = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
+    assert isinstance(found, Outcomes)
+    newest = Label(model="made-up-9-99", id="a", at=2, label=1)
+    assert len(agent.handle(state, chunk("labels", newest))) == 2, "the newest strangers are kept"
+
+
+def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> None:
+    agent = JoiningAgent(registry, PerformanceSettings())
+    labels = [Label(model=f"made-up-{n}", id="a", at=1, label=1) for n in range(STRANGERS + 5)]
+    letters = agent.handle(agent.initial_state(), chunk("labels", *labels))
+    assert [(one.reason, one.detail[:28]) for one in letters if isinstance(one, DeadLetter)] == [
+        (ORPHAN, f"label 1 of made-up-{n} for id "[:28]) for n in range(5)
+    ]
+
+
+def test_metrics_of_whoever_is_let_go_of_are_gone_too(registry: FolderReader) -> None:
+    agent = JoiningAgent(registry, PerformanceSettings())
+    rows = [prediction(f"gone-{n}") for n in range(STRANGERS + 5)]
+    agent.handle(agent.initial_state(), chunk("predictions", *rows))
+
+    def told(model: str) -> float | None:
+        named = {"model": model, "what": "predictions"}
+        return REGISTRY.get_sample_value("driftloop_label_join_rows_total", named)
+
+    assert [told(f"gone-{n}") for n in range(6)] == [None] * 5 + [1.0]
+
+
+def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
+    registry: FolderReader,
+) -> None:
+    agent, before = PerformanceAgent(registry, SETTINGS), forgotten("performance")
+    state = agent.initial_state()
+    agent.handle(state, chunk("outcomes", few(MODEL)))
+    for hundred in range(10):
+        agent.handle(state, chunk("outcomes", *[few(f"made-up-{hundred}-{n}") for n in range(100)]))
+        assert len(state) == STRANGERS + 1
+    assert state[MODEL].rows == 3
+    assert forgotten("performance") - before == 1000 - STRANGERS
+
+
+def test_an_episode_of_a_model_that_is_let_go_of_ends(
+    registry: FolderReader,
+    random: np.random.Generator,
+) -> None:
+    agent = PerformanceAgent(registry, SETTINGS)
+    state = agent.initial_state()
+    scores = random.random(4000)
+    right = (random.random(4000) < scores).astype(float)
+    labels = np.concatenate([right[:2000], 1.0 - np.round(scores[2000:])])
+    said = agent.handle(state, chunk("outcomes", outcomes("made-up", labels, scores)))
+    opened = [one.id for one in said if isinstance(one, DriftDetected)]
+    assert opened
+    said = agent.handle(state, chunk("outcomes", *[few(f"other-{n}") for n in range(STRANGERS)]))
+    assert [one.caused_by for one in said if isinstance(one, DriftResolved)] == opened
+
+
+@pytest.mark.parametrize("agent", [JoiningAgent, PerformanceAgent])
+def test_the_registry_is_asked_only_when_there_are_too_many(
+    agent: Callable[..., JoiningAgent | PerformanceAgent],
+) -> None:
+    made = agent(NOBODY, PerformanceSettings())
+    topic, one = ("predictions", prediction) if agent is JoiningAgent else ("outcomes", few)
+    state = made.initial_state()
+    made.handle(state, chunk(topic, *[one(f"m-{n}") for n in range(STRANGERS)]))  # type: ignore[arg-type]
+    with pytest.raises(Unavailable):
+        made.handle(state, chunk(topic, one("one more")))  # type: ignore[arg-type]

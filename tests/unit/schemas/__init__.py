@@ -1,0 +1,1 @@
+"""Promises of the data types and settings."""

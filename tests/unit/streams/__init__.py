@@ -1,0 +1,1 @@
+"""Promises of the wire format, the producer and the processing loop."""
