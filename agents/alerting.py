@@ -5,9 +5,9 @@ from typing import Literal
 import orjson
 
 from driftloop.agents.reading import events
+from driftloop.schemas import topics
 from driftloop.schemas.events import (
     AlertRaised,
-    AnyEvent,
     ColumnsChanged,
     DeployRequested,
     DriftDetected,
@@ -18,10 +18,9 @@ from driftloop.schemas.events import (
     RolloutRolledBack,
     TrainingFailed,
 )
-from driftloop.streams import topics
+from driftloop.schemas.messages import Output
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -64,7 +63,7 @@ class AlertingAgent(WithoutEffects):
         return follows + raised
 
 
-def _kind(event: AnyEvent) -> DriftKind | None:
+def _kind(event: Event) -> DriftKind | None:
     """Which kind of drift it tells of."""
     match event:
         case DriftDetected():
@@ -75,7 +74,7 @@ def _kind(event: AnyEvent) -> DriftKind | None:
             return None
 
 
-def alert_for(event: AnyEvent) -> AlertRaised | None:  # noqa: PLR0911  # a row a kind of event
+def alert_for(event: Event) -> AlertRaised | None:  # noqa: PLR0911  # a row a kind of event
     """What a person should be told about `event`, if anything."""
     match event:
         case DriftDetected():

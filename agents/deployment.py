@@ -31,11 +31,11 @@ from driftloop.mlops_core.rollout.effects import (
     effects,
 )
 from driftloop.mlops_core.rollout.state_machine import Rollout
+from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPhase
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.streams import topics
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 log = logging.getLogger(__name__)
 

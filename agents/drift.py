@@ -10,14 +10,13 @@ from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.ports import ModelReader
-from driftloop.schemas import ids
+from driftloop.schemas import ids, topics
 from driftloop.schemas.events import AlertRaised, DriftMeasured
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
-from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk, dead_letter
-from driftloop.streams.routes import Output
 
 KEPT = 8
 """Versions of a model that are watched; older ones have no traffic any more."""

@@ -9,15 +9,16 @@ from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas import topics
 from driftloop.schemas.events import Span
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import LabelledExamples, Outcomes
-from driftloop.streams import metrics, topics
+from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk, dead_letter
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000

@@ -14,15 +14,15 @@ from driftloop.agents.reading import Binned, binned, decoded, staged
 from driftloop.mlops_core import performance
 from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.mlops_core.ports import ModelReader
-from driftloop.schemas import ids
+from driftloop.schemas import ids, topics
 from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import Outcomes
-from driftloop.streams import metrics, topics
+from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 
 @dataclass

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
 from driftloop.schemas import ids
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
+from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams.records import Chunk, ConsumerRecord, dead_letter
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec, rows
 from driftloop.streams.wire.rows import InvalidRecord, RowRun
 
@@ -83,7 +83,7 @@ def _refused(chunk: Chunk, refused: InvalidRecord) -> Output:
     return letter if refused.value is None else letter.about(refused.value)
 
 
-def events(chunk: Chunk, letters: list[Output]) -> Iterator[AnyEvent]:
+def events(chunk: Chunk, letters: list[Output]) -> Iterator[Event]:
     """The chunk's events of the control plane."""
     return (event for _, event in decoded(chunk, codec.decode_event, letters))
 

@@ -4,6 +4,7 @@ import orjson
 
 from driftloop.agents.reading import events
 from driftloop.mlops_core.training import policy
+from driftloop.schemas import topics
 from driftloop.schemas.events import (
     DeployRequested,
     DriftDetected,
@@ -12,11 +13,10 @@ from driftloop.schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RetrainingSettings
-from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 Policies = dict[str, policy.RetrainingState]
 """By model."""

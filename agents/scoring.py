@@ -16,13 +16,13 @@ from driftloop.mlops_core.errors import Permanent
 from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.mlops_core.rollout import paired_losses
 from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
+from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import LabelledExamples, PairedLosses
-from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import rows
 
 Pools = dict[str, PoolChanged]

@@ -5,13 +5,13 @@ import orjson
 from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.rollout import challengers
 from driftloop.mlops_core.rollout.challengers import Challengers
+from driftloop.schemas import topics
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.summaries import PairedLosses
-from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 State = dict[str, Challengers]
 """By model."""

@@ -16,13 +16,13 @@ import orjson
 from driftloop.agents.reading import decoded, staged
 from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.ports import ExampleStore
+from driftloop.schemas import topics
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.summaries import LabelledExamples
-from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000

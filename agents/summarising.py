@@ -19,13 +19,13 @@ from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas import topics
 from driftloop.schemas.events import Span
+from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary
-from driftloop.streams import topics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.records import Chunk, dead_letter
-from driftloop.streams.routes import Output
 from driftloop.streams.wire.rows import RowRun
 
 Key = tuple[str, str]

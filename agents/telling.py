@@ -25,8 +25,8 @@ from driftloop.schemas.events import (
     PairDrift,
     Span,
 )
+from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary
-from driftloop.streams.routes import Output
 
 
 @dataclass

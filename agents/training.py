@@ -6,6 +6,7 @@ import orjson
 
 from driftloop.agents.reading import events
 from driftloop.mlops_core.ports import Training
+from driftloop.schemas import topics
 from driftloop.schemas.events import (
     RetrainRequested,
     TrainingCompleted,
@@ -13,9 +14,8 @@ from driftloop.schemas.events import (
     TrainingRefused,
     TrainingStarted,
 )
-from driftloop.streams import topics
+from driftloop.schemas.messages import Output
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
 
 Open = dict[str, RetrainRequested]
 """Requests whose training hasn't ended, by id."""

@@ -13,7 +13,6 @@ from typing import Any, Self
 from driftloop.demo.summary import Facts
 from driftloop.infra.cli import requests
 from driftloop.schemas.events import (
-    AnyEvent,
     ChallengerProven,
     DeployRequested,
     DriftDetected,
@@ -148,7 +147,7 @@ class Narrative:
                     day = datetime.fromtimestamp(event.at / 1000, UTC).strftime("%d %b")
                     self._terminal.say(f"{day}  {line}")
 
-    def _note(self, event: AnyEvent) -> None:
+    def _note(self, event: Event) -> None:
         """What the demo itself needs to know."""
         match event:
             case PerformanceMeasured():
@@ -187,7 +186,7 @@ class Narrative:
             request = DeployRequested.following(registered, version=ended.version)
             requests.publish(self._settings, request)
 
-    def _line(self, event: AnyEvent) -> str | None:
+    def _line(self, event: Event) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:
             return None
         told = _TOLD.get(type(event))

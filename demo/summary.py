@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from driftloop.demo.client import Replay
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training import evaluation
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.summaries import Outcomes
-from driftloop.streams import topics
 from driftloop.streams.topic_reader import TopicReader
 
 

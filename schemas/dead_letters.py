@@ -1,18 +1,19 @@
 """A message that could not be handled, with the reason and its original bytes."""
 
 from base64 import b64decode, b64encode
-from typing import Self
+from typing import ClassVar, Self
 
-from driftloop.schemas import ids
-from driftloop.schemas.events import Part
+from driftloop.schemas import ids, topics
+from driftloop.schemas.messages import Output
 
 KEPT_BYTES = 64_000
 """How much of a message a dead letter keeps: enough to see what it was, small enough to be written."""
 
 
-class DeadLetter(Part):
+class DeadLetter(Output):
     """Parked beside the stream, so that it stops nobody else."""
 
+    kafka_topic: ClassVar = topics.DEAD_LETTERS
     id: str
     at: int
     """When it was parked (UTC, ms)."""
@@ -29,6 +30,11 @@ class DeadLetter(Part):
     """Bytes of the original; `payload` keeps at most 64,000 of them."""
     payload: str
     """The original bytes, base64."""
+
+    @property
+    def kafka_key(self) -> str:
+        """The topic of the message."""
+        return self.topic
 
     @classmethod
     def of(cls, value: bytes | None, **fields: object) -> Self:

@@ -7,14 +7,15 @@ Publisher and our replicas send.
 """
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from driftloop.schemas import column_types
+from driftloop.schemas import column_types, topics
+from driftloop.schemas.messages import Message
 
 SCHEMA_VERSION = 1
-"""The newest version this code writes; older ones are upcast on reading, newer ones are dead letters."""
+"""The version of messages that this code reads and writes; a newer one is a dead letter."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Value = bool | int | float | str | None
@@ -30,10 +31,8 @@ Values = Annotated[Sequence[Value] | column_types.Array, column_types.scalars(Se
 """A feature's column; an array of numbers is kept as it is, and NaN in it is missing."""
 
 
-class Record(BaseModel):
-    """What every data-plane message has; an unknown key is ignored, so that clients may add their own."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+class Record(Message):
+    """What every data-plane message has."""
 
     schema_version: Literal[1] = 1
     model: Name
@@ -43,6 +42,7 @@ class Record(BaseModel):
 class Prediction(Record):
     """A model answered: the score it gave, and the features it saw (here or in a `FeatureRow`)."""
 
+    kafka_topic: ClassVar = topics.PREDICTIONS
     type: Literal["prediction"] = "prediction"
     version: Name
     """The model's version that answered."""
@@ -59,6 +59,7 @@ class Prediction(Record):
 class FeatureRow(Record):
     """Features of a prediction, where another service knows them."""
 
+    kafka_topic: ClassVar = topics.FEATURES
     type: Literal["features"] = "features"
     id: Name
     entity: str | None = None
@@ -69,6 +70,7 @@ class FeatureRow(Record):
 class Label(Record):
     """The truth about an earlier prediction, however late."""
 
+    kafka_topic: ClassVar = topics.LABELS
     type: Literal["label"] = "label"
     id: Name
     at: Millis
@@ -102,6 +104,7 @@ class Batch(Record):
 class PredictionBatch(Batch):
     """Many predictions of one version of one model."""
 
+    kafka_topic: ClassVar = topics.PREDICTIONS
     type: Literal["predictions"] = "predictions"
     version: Name
     entities: Entities | None = None
@@ -115,6 +118,7 @@ class PredictionBatch(Batch):
 class FeatureBatch(Batch):
     """Many feature rows of one model."""
 
+    kafka_topic: ClassVar = topics.FEATURES
     type: Literal["feature_rows"] = "feature_rows"
     entities: Entities | None = None
     features: Mapping[str, Values]
@@ -126,6 +130,7 @@ class FeatureBatch(Batch):
 class LabelBatch(Batch):
     """Many labels of one model."""
 
+    kafka_topic: ClassVar = topics.LABELS
     type: Literal["labels"] = "labels"
     labels: Numbers
 

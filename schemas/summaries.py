@@ -6,15 +6,16 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from driftloop.schemas import column_types as column
-from driftloop.schemas import halfbytes
-from driftloop.schemas.events import Agreement, Part, Span
+from driftloop.schemas import halfbytes, topics
+from driftloop.schemas.events import Agreement, Span
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import Millis, Name, Value
 
 Texts = Annotated[Sequence[str], column.text(Sequence[str])]
@@ -24,10 +25,21 @@ Times = Annotated[Sequence[Millis], column.whole(Sequence[Millis], 1 << 53)]
 Values = Annotated[Sequence[Value], column.scalars(Sequence[Value])]
 
 
-class DriftSummary(Part):
-    """Binned micro-batches of 32 rows that one partition saw of one version."""
+class Summary(Output):
+    """What all of them have."""
 
     model: Name
+
+    @property
+    def kafka_key(self) -> str:
+        """The model: its summaries are merged by one agent."""
+        return self.model
+
+
+class DriftSummary(Summary):
+    """Binned micro-batches of 32 rows that one partition saw of one version."""
+
+    kafka_topic: ClassVar = topics.SUMMARIES
     version: Name
     segment: str = ""
     """The segment whose rows these are, as `country=FR`; empty for all rows."""
@@ -121,10 +133,10 @@ class DriftSummary(Part):
         return self
 
 
-class Outcomes(Part):
+class Outcomes(Summary):
     """Predictions of one model that met their labels in one partition, as columns."""
 
-    model: Name
+    kafka_topic: ClassVar = topics.OUTCOMES
     span: Span
     """The records that completed these rows."""
     ids: Texts
@@ -151,17 +163,23 @@ class Outcomes(Part):
 class LabelledExamples(Outcomes):
     """The same rows with their features, for the offline store."""
 
+    kafka_topic: ClassVar = topics.EXAMPLES
     features: Mapping[str, Values]
+
+    @property
+    def kafka_partition(self) -> int:
+        """The partition of their ids: as many workers write a model's examples as join them."""
+        return self.span.partition
 
     def _columns(self) -> Iterator[tuple[str, Sequence[object]]]:
         yield from super()._columns()
         yield from ((f"features.{name}", values) for name, values in self.features.items())
 
 
-class PairedLosses(Part):
+class PairedLosses(Summary):
     """Losses of several versions of a model on the same labelled rows of a partition: sums, which add up."""
 
-    model: Name
+    kafka_topic: ClassVar = topics.LOSSES
     span: Span
     """The records that brought the rows."""
     loss: Literal["squared error", "absolute error"]

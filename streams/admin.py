@@ -7,8 +7,9 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from driftloop.mlops_core.errors import Conflict, Unavailable
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import clients, topics
+from driftloop.streams import clients
 
 TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0

@@ -10,9 +10,10 @@ from typing import Self
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from driftloop.mlops_core.errors import Unavailable
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas import topics
+from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import clients, topic_reader, topics
+from driftloop.streams import clients, topic_reader
 from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -49,7 +50,7 @@ class TopicReader:
         """Whether everything that was there has been read."""
         return len(self._at_end) >= len(self._assigned)
 
-    def events(self, seconds: float) -> Iterator[AnyEvent]:
+    def events(self, seconds: float) -> Iterator[Event]:
         """Like `poll`, decoded; what can't be read is left out (the consuming loop has parked it)."""
         for _, message in self.poll(seconds):
             try:
@@ -82,9 +83,9 @@ class TopicReader:
         return [(name, partition) for name in self._names for partition in known[name].partitions]
 
 
-def read_all(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[AnyEvent]:
+def read_all(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[Event]:
     """All events that are in the topics now."""
-    found: list[AnyEvent] = []
+    found: list[Event] = []
     with TopicReader(kafka, wanted) as reader:
         while not reader.caught_up:
             found.extend(reader.events(0.2))
@@ -93,10 +94,10 @@ def read_all(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENT
 
 def wait_for_event(
     kafka: KafkaSettings,
-    wanted: Callable[[AnyEvent], bool],
+    wanted: Callable[[Event], bool],
     seconds: float,
     among: Iterable[topics.Topic] = topics.EVENTS,
-) -> AnyEvent | None:
+) -> Event | None:
     """The first event (past ones included) that `wanted` accepts; None if none came in time."""
     deadline = time.monotonic() + seconds
     with TopicReader(kafka, among) as reader:

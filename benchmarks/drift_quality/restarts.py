@@ -22,12 +22,12 @@ from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.ports import Fitted, ModelReader, Task
 from driftloop.schemas.events import DriftDetected, DriftResolved
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Checkpoint
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 _MODEL, _VERSION = "bench", "1"

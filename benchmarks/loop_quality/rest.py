@@ -30,8 +30,8 @@ import httpx
 import orjson
 
 from driftloop.infra.wiring import agents
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings, Settings
-from driftloop.streams import topics
 from driftloop.streams.topic_reader import TopicReader
 
 POLL_SECONDS = 0.02

@@ -18,13 +18,13 @@ from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.infra.wiring import agents
 from driftloop.mlops_core.ports import ModelReader
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings, KafkaSettings, PerformanceSettings, StoreSettings
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.faust_transport import CHUNK_BYTES
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
 

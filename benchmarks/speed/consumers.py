@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import topics
 from driftloop.streams.wire import blocks
 
 

@@ -21,10 +21,10 @@ from benchmarks.speed.table import Row
 from driftloop.infra.brokers.kafka import KafkaBroker
 from driftloop.infra.processes.child import free_port, listening
 from driftloop.mlops_core.data.features import Column
+from driftloop.schemas import topics
 from driftloop.schemas.events import DriftDetected
 from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import DashboardSettings, KafkaSettings, Settings
-from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

@@ -12,9 +12,10 @@ from confluent_kafka import Producer
 from benchmarks.speed import traffic
 from benchmarks.speed.table import Row
 from driftloop.infra.brokers.kafka import KafkaBroker
+from driftloop.schemas import topics
 from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.wire import codec
 

@@ -13,10 +13,11 @@ from confluent_kafka.admin import AdminClient
 
 from benchmarks.speed.traffic import Traffic
 from driftloop.infra.processes.child import Child, python_command
+from driftloop.schemas import topics
 from driftloop.schemas.events import DriftMeasured
 from driftloop.schemas.records import Prediction
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, RegistrySettings, Settings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.topic_reader import TopicReader
 

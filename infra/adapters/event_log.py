@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import topic_reader, topics
+from driftloop.streams import topic_reader
 from driftloop.streams.producer.publisher import Publisher
 
 Found = TypeVar("Found", bound=Event)
@@ -31,7 +31,7 @@ class KafkaEventLog:
         self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
     ) -> Found | None:
         """The newest event of a kind about a model, of those that are `wanted`."""
-        topic = topics.OF_EVENT[kind]
+        topic = kind.kafka_topic
         found = await asyncio.to_thread(topic_reader.read_all, self._kafka, [topic])
         about = (event for event in reversed(found) if isinstance(event, kind) and event.model == model)
         return next((event for event in about if wanted(event)), None)

@@ -16,8 +16,8 @@ app = console.group()
 @app.command()
 def topics(context: typer.Context) -> None:
     """Create the topics that are missing, and list all of them."""
+    from driftloop.schemas import topics as table
     from driftloop.streams import admin
-    from driftloop.streams import topics as table
 
     kafka = context.obj.kafka
     with console.errors():
@@ -57,8 +57,8 @@ def dead_letters(context: typer.Context) -> None:
 
 def dead_letter_lines(kafka: "KafkaSettings") -> Iterator[str]:
     """A line per dead letter, then their number; agents that share an input give its letter the same id."""
+    from driftloop.schemas import topics as table
     from driftloop.schemas.dead_letters import DeadLetter
-    from driftloop.streams import topics as table
     from driftloop.streams.topic_reader import TopicReader
 
     listed = set[str]()

@@ -13,7 +13,7 @@ from driftloop.infra.dashboard.model_board import ModelBoard
 from driftloop.infra.dashboard.ring_buffer import bound, remember
 from driftloop.infra.dashboard.timeline import LOG
 from driftloop.schemas.dead_letters import DeadLetter
-from driftloop.schemas.events import EVERY_MODEL, AgreementMeasured, AnyEvent, TrafficMeasured
+from driftloop.schemas.events import EVERY_MODEL, AgreementMeasured, Event, TrafficMeasured
 from driftloop.schemas.settings import DriftSettings, RolloutSettings
 
 LETTERS = 50
@@ -38,7 +38,7 @@ class Board:
         """Dead letters by reason; what the page itself could not read counts as `unreadable here`."""
         self._drift = drift or DriftSettings()
         self._rollout = rollout or RolloutSettings()
-        self._for_all: deque[tuple[AnyEvent, int]] = deque(maxlen=LOG)
+        self._for_all: deque[tuple[Event, int]] = deque(maxlen=LOG)
         self._lines: dict[str, Line] = {}
         self._counts: dict[str, None] = {}
         """Ids of counts, which come every second, lead to nothing by themselves and need no line."""
@@ -48,7 +48,7 @@ class Board:
         self._letters: list[Mapping[str, object]] = []
         self._letters_at = 0
 
-    def apply(self, event: AnyEvent, written: int) -> None:
+    def apply(self, event: Event, written: int) -> None:
         """Take in one event; `written` (ms) is the broker's timestamp, which orders decisions."""
         if event.id in self._lines or event.id in self._counts:
             return

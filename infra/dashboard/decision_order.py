@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from driftloop.infra.dashboard.event_lines import Line
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 
 Place = tuple[int, int, int, str, int]
 """When it was written (ms, the broker's timestamp) and when it became true; where these can't tell, the turn
@@ -15,7 +15,7 @@ of its topic, and within a topic how many came before. It is the same for whoeve
 class Decision:
     """An event that is told in its order, and its line in the log."""
 
-    event: AnyEvent
+    event: Event
     said: Line
     place: Place
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from driftloop.schemas import events
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 
 Tone = Literal["bad", "warn", "good", "info", "plain"]
 ALERT_TONES: Mapping[str, Tone] = {"info": "info", "warning": "warn", "critical": "bad"}
@@ -24,13 +24,13 @@ class Line:
     caused_by: str | None
 
 
-def line(event: AnyEvent) -> Line:
-    """The event's line; every kind of event has one (the type checker names the one that hasn't)."""
+def line(event: Event) -> Line:
+    """The event's line; the name of its type, where no sentence is written for it."""
     badge, tone, text = _words(event)
     return Line(event.id, event.at, event.type, badge, tone, text, event.caused_by)
 
 
-def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PLR0912  # a row a kind of event
+def _words(event: Event) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PLR0912  # a row a kind of event
     match event:
         case events.ColumnsChanged():
             return "columns", "warn" if event.severity == "warning" else "plain", event.sentence
@@ -67,8 +67,10 @@ def _words(event: AnyEvent) -> tuple[str, Tone, str]:  # noqa: C901, PLR0911, PL
             | events.TrainingFailed()
         ):
             return _training(event)
-        case _:
+        case events.RolloutEvent():
             return _rollout(event)
+        case _:
+            return "event", "plain", event.type
 
 
 def _drift(
@@ -127,26 +129,14 @@ def _training(
             return "train", "bad", f"training failed: {event.error}"
 
 
-AnyRollout = (
-    events.RolloutStarted
-    | events.RolloutPerformed
-    | events.RolloutObstructed
-    | events.RolloutAdvanced
-    | events.RolloutHeld
-    | events.RolloutPromoted
-    | events.RolloutRolledBack
-    | events.RolloutFailed
-)
-
-
-def _rollout(event: AnyRollout) -> tuple[str, Tone, str]:
+def _rollout(event: events.RolloutEvent) -> tuple[str, Tone, str]:
     tone, said = _rolled(event)
     verdict = getattr(event, "verdict", None)
     why = verdict.sentence if isinstance(verdict, events.VerdictEvidence) else ""
     return "deploy", tone, f"{said}; {why}" if why else said
 
 
-def _rolled(event: AnyRollout) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event
+def _rolled(event: events.RolloutEvent) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event
     name = f"v {event.version}"
     match event:
         case events.RolloutStarted():
@@ -166,6 +156,8 @@ def _rolled(event: AnyRollout) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a 
             return "bad", f"{name} rolled back; all traffic is on v {event.stable or '?'}"
         case events.RolloutFailed():
             return "bad", f"{name} never got to serve: {event.error}"
+        case _:
+            return "plain", f"{name}: {event.type}"
 
 
 def _spans(spans: Sequence[events.Span]) -> str:

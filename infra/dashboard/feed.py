@@ -17,10 +17,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pydantic import ValidationError
 
 from driftloop.infra.dashboard.board import Board
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import clients, topics
+from driftloop.streams import clients
 from driftloop.streams.wire import codec
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ LONGEST_CATCH_UP = 30.0
 class Read:
     """A decision as it was read."""
 
-    event: AnyEvent
+    event: Event
     written: int
     """The broker's timestamp (ms)."""
     arrived: float

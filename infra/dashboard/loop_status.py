@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from driftloop.infra.dashboard.event_lines import Line, Tone
 from driftloop.infra.dashboard.views import Pipeline
 from driftloop.schemas import events
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 
 IDLE = Pipeline("Idle", "plain", "nothing asked for yet", None, active=False)
 WORDS: Mapping[type[events.Event], str] = {
@@ -43,7 +43,7 @@ RETRAINING_OUTCOMES: Mapping[type[events.Event], str] = {
 }
 
 
-def after(pipeline: Pipeline, event: AnyEvent, said: Line) -> Pipeline:
+def after(pipeline: Pipeline, event: Event, said: Line) -> Pipeline:
     """Where the loop is after `event`; a refusal does not hide what is still going on."""
     word = WORDS.get(type(event))
     if word is None or (isinstance(event, events.RetrainRefused) and pipeline.active):

@@ -19,7 +19,7 @@ from driftloop.infra.dashboard.status import status
 from driftloop.infra.dashboard.timeline import ALERTS, LOG, MARKS, Story
 from driftloop.infra.dashboard.views import Status, Window
 from driftloop.schemas import events
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 from driftloop.schemas.settings import RolloutSettings
 
 WINDOWS = 720
@@ -55,7 +55,7 @@ class ModelBoard:
         self._requests = Counted()
         self._decided = Retelling()
 
-    def apply(self, event: AnyEvent, stamp: int, written: int) -> None:
+    def apply(self, event: Event, stamp: int, written: int) -> None:
         """Take in one event that was not seen before, written to the broker at `written` (ms)."""
         self.touched, self.heard = stamp, max(self.heard, written)
         match event:

@@ -12,8 +12,8 @@ from collections import Counter
 from driftloop.infra.dashboard.decision_order import Decision, in_order
 from driftloop.infra.dashboard.event_lines import Line
 from driftloop.infra.dashboard.timeline import Story
-from driftloop.schemas.events import AnyEvent
-from driftloop.streams import topics
+from driftloop.schemas import topics
+from driftloop.schemas.events import Event
 
 KEPT = 300
 """Decisions that can still be told in another order: some rollouts' worth; a topic is late by seconds, not
@@ -34,7 +34,7 @@ class Retelling:
         self._causes: Counter[str | None] = Counter()
         self._counts: Counter[tuple[str, int]] = Counter()
 
-    def add(self, event: AnyEvent, said: Line, written: int, stamp: int) -> None:
+    def add(self, event: Event, said: Line, written: int, stamp: int) -> None:
         """Take in one decision, written at `written` (ms), that was not seen before."""
         decision = self._placed(event, said, written)
         self._stale |= self._belongs_before(decision)
@@ -57,8 +57,8 @@ class Retelling:
         """Whether any that is known comes after it."""
         return decision.said.id in self._causes or any(decision.place < one.place for one in self._kept[-1:])
 
-    def _placed(self, event: AnyEvent, said: Line, written: int) -> Decision:
-        turn = _TURN[topics.OF_EVENT[type(event)]]
+    def _placed(self, event: Event, said: Line, written: int) -> Decision:
+        turn = _TURN[event.kafka_topic]
         came = self._counts[event.model, turn]
         self._counts[event.model, turn] += 1
         return Decision(event, said, (written, event.at, turn, event.model, came))

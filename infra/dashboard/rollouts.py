@@ -7,7 +7,7 @@ from driftloop.infra.dashboard.event_lines import Line, Tone
 from driftloop.infra.dashboard.ring_buffer import Ring, renew
 from driftloop.infra.dashboard.views import Rollout, Traffic, Version
 from driftloop.schemas import events
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 
 CHANGES, VERSIONS = 300, 30
 STATE_TONES: Mapping[str, Tone] = {
@@ -59,7 +59,7 @@ class Rollouts:
         changes = self.traffic.items
         return changes[-1].shares if changes else {}
 
-    def apply(self, event: AnyEvent, said: Line, stamp: int) -> None:
+    def apply(self, event: Event, said: Line, stamp: int) -> None:
         """Take in one event; those that concern no version only leave their trigger behind."""
         self._inherit_trigger(event)
         match event:
@@ -77,7 +77,7 @@ class Rollouts:
             case _:
                 pass
 
-    def _inherit_trigger(self, event: AnyEvent) -> None:
+    def _inherit_trigger(self, event: Event) -> None:
         if isinstance(event, events.RetrainRequested):
             self._triggers[event.id] = event.trigger
         elif event.caused_by in self._triggers:

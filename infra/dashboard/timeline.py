@@ -10,7 +10,7 @@ from driftloop.infra.dashboard.rollouts import Rollouts
 from driftloop.infra.dashboard.schema_changes import Deviations
 from driftloop.infra.dashboard.views import Mark, Traffic
 from driftloop.schemas import events
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 
 MARKS, LOG, ALERTS = 200, 500, 50
 
@@ -40,7 +40,7 @@ class Story:
             "alerts": self.alerts,
         }
 
-    def apply(self, event: AnyEvent, said: Line, stamp: int) -> None:
+    def apply(self, event: Event, said: Line, stamp: int) -> None:
         """Take in the next event."""
         self.log.add(stamp, said)
         self.rollouts.apply(event, said, stamp)
@@ -61,7 +61,7 @@ class Story:
                 pass
         self._advance(event, said)
 
-    def _advance(self, event: AnyEvent, said: Line) -> None:
+    def _advance(self, event: Event, said: Line) -> None:
         remember(self._effects_of, event.caused_by or "", None)
         if event.id not in self._effects_of:  # else it comes late: what it led to is known already
             self.pipeline = loop_status.after(self.pipeline, event, said)

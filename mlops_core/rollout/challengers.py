@@ -14,7 +14,6 @@ from driftloop.mlops_core.rollout.selection import Pool, Span
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     AgreementMeasured,
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
     Event,
@@ -58,7 +57,7 @@ class Challengers:
     """Labelled rows in all spans so far."""
 
 
-def handle(known: Challengers, event: AnyEvent, settings: RolloutSettings) -> list[Event]:
+def handle(known: Challengers, event: Event, settings: RolloutSettings) -> list[Event]:
     """Events that follow from a registration or from the end of a rollout; `known` is changed."""
     match event:
         case ModelRegistered():

@@ -26,7 +26,6 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import (
     AgreementMeasured,
     AlertRaised,
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
     DeployRequested,
@@ -96,7 +95,7 @@ class RolloutController(Part):
 
 
 def handle(
-    controller: RolloutController, event: AnyEvent, settings: RolloutSettings
+    controller: RolloutController, event: Event, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
     """The controller after `event`, and the events that follow, oldest first. Seen before: nothing follows.
 

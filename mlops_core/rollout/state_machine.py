@@ -345,6 +345,6 @@ def _event(rollout: Rollout, kind: type[Kind], **fields: object) -> Kind:
 
 def _following(rollout: Rollout, kind: type[Kind], /, **fields: object) -> Kind:
     """An event after the last of the chain, with an id that the same step of the same chain repeats."""
-    cause = Event(id=rollout.cause, at=rollout.at, model=rollout.model)
     id_ = ids.derived(rollout.cause, kind.__name__, rollout.phase, rollout.step)
-    return kind.following(cause, id=id_, **fields)
+    envelope = {"id": id_, "at": rollout.at, "model": rollout.model, "caused_by": rollout.cause}
+    return kind.model_validate({**envelope, **fields})

@@ -1,7 +1,8 @@
 """What a person should know."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event
 
 EVERY_MODEL = "*"
@@ -11,6 +12,7 @@ EVERY_MODEL = "*"
 class AlertRaised(Event):
     """Something a person should know."""
 
+    kafka_topic: ClassVar = topics.ALERTS
     type: Literal["AlertRaised"] = "AlertRaised"
     severity: Literal["info", "warning", "critical"]
     sentence: str

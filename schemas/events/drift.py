@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part, Span
 from driftloop.schemas.records import Millis, Name
 
@@ -81,6 +82,7 @@ class PairDrift(Part):
 class DriftMeasured(Event):
     """A window of predictions was compared with the reference of the version that answered them."""
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["DriftMeasured"] = "DriftMeasured"
     version: Name
     rows: int
@@ -102,6 +104,7 @@ class DriftMeasured(Event):
 class DriftDetected(Event):
     """An episode opened: the detector fired and the change is large enough to matter."""
 
+    kafka_topic: ClassVar = topics.DRIFT
     type: Literal["DriftDetected"] = "DriftDetected"
     version: Name
     kind: DriftKind
@@ -122,6 +125,7 @@ class DriftDetected(Event):
 class DriftResolved(Event):
     """The episode that `caused_by` names is over."""
 
+    kafka_topic: ClassVar = topics.DRIFT
     type: Literal["DriftResolved"] = "DriftResolved"
     version: Name
     kind: DriftKind
@@ -135,6 +139,7 @@ class DriftResolved(Event):
 class ColumnsChanged(Event):
     """The columns that come are not those of the training data, or are so again (then nothing is named)."""
 
+    kafka_topic: ClassVar = topics.DRIFT
     type: Literal["ColumnsChanged"] = "ColumnsChanged"
     version: Name
     missing: Sequence[str] = ()

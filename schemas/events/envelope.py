@@ -2,20 +2,15 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from driftloop.schemas import ids
+from driftloop.schemas.messages import Output, Part
 from driftloop.schemas.records import Millis, Name
 
-
-class Part(BaseModel):
-    """A value inside an event."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+__all__ = ("Event", "Part", "Span")
 
 
-class Event(Part):
-    """The envelope. `type` is set by each kind of event."""
+class Event(Output):
+    """The envelope. Each kind of event sets `type` and `kafka_topic`."""
 
     id: Name
     at: Millis
@@ -24,6 +19,13 @@ class Event(Part):
     caused_by: str | None = None
     """The id of the event that led to this one; None where a person or a client began the chain."""
     schema_version: Literal[1] = 1
+    type: str
+    """Name of the class."""
+
+    @property
+    def kafka_key(self) -> str:
+        """The model: its events on a topic stay in order."""
+        return self.model
 
     @classmethod
     def following(cls, cause: "Event", **fields: object) -> Self:

@@ -1,8 +1,9 @@
 """How well the versions do, by labels, and by estimate before these come."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part, Span
 from driftloop.schemas.records import Millis, Name
 
@@ -58,6 +59,7 @@ class PostStratified(Part):
 class PerformanceMeasured(Event):
     """Labels of a window arrived: prequential outcomes, per version that had answered."""
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["PerformanceMeasured"] = "PerformanceMeasured"
     since: Millis
     until: Millis
@@ -74,6 +76,7 @@ class PerformanceMeasured(Event):
 class PerformanceEstimated(Event):
     """What labels will probably say about a window of predictions that have none yet."""
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["PerformanceEstimated"] = "PerformanceEstimated"
     version: Name
     rows: int

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.drift import DriftKind
 from driftloop.schemas.events.envelope import Event, Part
 from driftloop.schemas.events.training import GateEvidence
@@ -15,6 +16,7 @@ from driftloop.schemas.records import Millis, Name
 class ModelRegistered(Event):
     """The registry has a new version."""
 
+    kafka_topic: ClassVar = topics.MODELS
     type: Literal["ModelRegistered"] = "ModelRegistered"
     version: Name
     run_id: str
@@ -32,6 +34,7 @@ Resources = Mapping[Literal["cpu", "memory"], Quantity]
 class DeployRequested(Event):
     """A person or program asks for a version to be rolled out."""
 
+    kafka_topic: ClassVar = topics.COMMANDS
     type: Literal["DeployRequested"] = "DeployRequested"
     version: Name
     replicas: Annotated[int, Field(ge=1)] = 1
@@ -57,6 +60,7 @@ class RolloutAction(StrEnum):
 class RolloutCommanded(Event):
     """A person steers the rollout in progress."""
 
+    kafka_topic: ClassVar = topics.COMMANDS
     type: Literal["RolloutCommanded"] = "RolloutCommanded"
     action: RolloutAction
 
@@ -95,6 +99,7 @@ class RolloutEvent(Event):
 class RolloutStarted(RolloutEvent):
     """A rollout begins; the version gets no traffic yet."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutStarted"] = "RolloutStarted"
     phase: Literal[RolloutPhase.WARMING] = RolloutPhase.WARMING
     evidence: Literal["paired", "canary"] = "canary"
@@ -106,6 +111,7 @@ class RolloutStarted(RolloutEvent):
 class RolloutPerformed(RolloutEvent):
     """The effects of a phase were carried out (replicas up, traffic shifted, alias moved)."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutPerformed"] = "RolloutPerformed"
     performed_at: Millis = 0
     """Wall clock (UTC, ms): requests that were counted from then on are those of the step."""
@@ -114,6 +120,7 @@ class RolloutPerformed(RolloutEvent):
 class RolloutObstructed(RolloutEvent):
     """The effects of a phase cannot be carried out, and trying again will not help."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutObstructed"] = "RolloutObstructed"
     error: str
 
@@ -135,6 +142,7 @@ class VerdictEvidence(Part):
 class RolloutAdvanced(RolloutEvent):
     """The challenger gets a larger share of the traffic: the next step, or all of it (phase promoting)."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutAdvanced"] = "RolloutAdvanced"
     verdict: VerdictEvidence | None = None
 
@@ -142,6 +150,7 @@ class RolloutAdvanced(RolloutEvent):
 class RolloutHeld(RolloutEvent):
     """The weight stays as it is: too few samples (phase canary), or a pause (phase paused)."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutHeld"] = "RolloutHeld"
     verdict: VerdictEvidence | None = None
 
@@ -149,6 +158,7 @@ class RolloutHeld(RolloutEvent):
 class RolloutPromoted(RolloutEvent):
     """The challenger is champion and serves everything."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutPromoted"] = "RolloutPromoted"
     phase: Literal[RolloutPhase.PROMOTED] = RolloutPhase.PROMOTED
     weight: int = 100
@@ -158,6 +168,7 @@ class RolloutPromoted(RolloutEvent):
 class RolloutRolledBack(RolloutEvent):
     """All traffic is back on the stable version."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutRolledBack"] = "RolloutRolledBack"
     phase: Literal[RolloutPhase.REVERTED] = RolloutPhase.REVERTED
     verdict: VerdictEvidence | None = None
@@ -166,6 +177,7 @@ class RolloutRolledBack(RolloutEvent):
 class RolloutFailed(RolloutEvent):
     """The version never served: it does not start, or cannot be found."""
 
+    kafka_topic: ClassVar = topics.DEPLOYMENT
     type: Literal["RolloutFailed"] = "RolloutFailed"
     phase: Literal[RolloutPhase.FAILED] = RolloutPhase.FAILED
     error: str

@@ -1,8 +1,9 @@
 """Which version of a model predicts best, as labels say: evidence, proofs, and who is compared."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part
 from driftloop.schemas.records import Millis, Name
 
@@ -58,6 +59,7 @@ class PairEvidence(Part):
 class EvidenceMeasured(Event):
     """Labelled rows on which every version of a model's pool was scored."""
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["EvidenceMeasured"] = "EvidenceMeasured"
     champion: Name
     leader: Name
@@ -84,6 +86,7 @@ class EvidenceMeasured(Event):
 class AgreementMeasured(Event):
     """Scores that a canary served were computed again from the same features."""
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["AgreementMeasured"] = "AgreementMeasured"
     version: Name
     agreement: Agreement
@@ -92,6 +95,7 @@ class AgreementMeasured(Event):
 class ChallengerProven(Event):
     """A challenger predicts better than the champion: a rollout may begin."""
 
+    kafka_topic: ClassVar = topics.MODELS
     type: Literal["ChallengerProven"] = "ChallengerProven"
     version: Name
     champion: Name
@@ -105,6 +109,7 @@ class ChallengerProven(Event):
 class PoolChanged(Event):
     """The versions of a model that are scored on every labelled row, from now on."""
 
+    kafka_topic: ClassVar = topics.POOLS
     type: Literal["PoolChanged"] = "PoolChanged"
     versions: Sequence[Name]
     champion: Name | None = None
@@ -117,6 +122,7 @@ class PoolChanged(Event):
 class ChallengerPassedOver(Event):
     """A version that waited will not be rolled out."""
 
+    kafka_topic: ClassVar = topics.MODELS
     type: Literal["ChallengerPassedOver"] = "ChallengerPassedOver"
     version: Name
     by: Name | None = None

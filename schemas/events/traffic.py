@@ -4,8 +4,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, zip_longest
-from typing import Literal
+from typing import ClassVar, Literal
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part
 from driftloop.schemas.records import Millis
 
@@ -93,6 +94,7 @@ class TrafficMeasured(Event):
     second while several versions share the traffic, and less often otherwise; spans of a host don't overlap.
     """
 
+    kafka_topic: ClassVar = topics.METRICS
     type: Literal["TrafficMeasured"] = "TrafficMeasured"
     since: Millis
     """Wall clock (UTC, ms)."""

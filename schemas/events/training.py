@@ -1,8 +1,9 @@
 """A challenger is asked for, trained, and held against the champion."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
+from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part
 from driftloop.schemas.records import Millis, Name
 
@@ -10,6 +11,7 @@ from driftloop.schemas.records import Millis, Name
 class RetrainRequested(Event):
     """The policy asks for a challenger."""
 
+    kafka_topic: ClassVar = topics.RETRAINING
     type: Literal["RetrainRequested"] = "RetrainRequested"
     reason: str
     trigger: Literal["feature", "prediction", "concept", "follow-up", "doubling", "manual"]
@@ -30,6 +32,7 @@ class RetrainRequested(Event):
 class RetrainRefused(Event):
     """Evidence was seen and no training follows, with the reason."""
 
+    kafka_topic: ClassVar = topics.RETRAINING
     type: Literal["RetrainRefused"] = "RetrainRefused"
     reason: str
 
@@ -37,6 +40,7 @@ class RetrainRefused(Event):
 class TrainingStarted(Event):
     """A training process was started."""
 
+    kafka_topic: ClassVar = topics.TRAINING
     type: Literal["TrainingStarted"] = "TrainingStarted"
 
 
@@ -60,6 +64,7 @@ class GateEvidence(Part):
 class TrainingCompleted(Event):
     """A challenger was fitted, let through by the gate, and registered; one event a version."""
 
+    kafka_topic: ClassVar = topics.TRAINING
     type: Literal["TrainingCompleted"] = "TrainingCompleted"
     version: Name
     run_id: str
@@ -74,6 +79,7 @@ class TrainingCompleted(Event):
 class TrainingRefused(Event):
     """A training ended without a new version: bad data, or the gate said no."""
 
+    kafka_topic: ClassVar = topics.TRAINING
     type: Literal["TrainingRefused"] = "TrainingRefused"
     reason: str
     gate: GateEvidence | None = None
@@ -84,5 +90,6 @@ class TrainingRefused(Event):
 class TrainingFailed(Event):
     """A training process crashed or could not be carried out."""
 
+    kafka_topic: ClassVar = topics.TRAINING
     type: Literal["TrainingFailed"] = "TrainingFailed"
     error: str

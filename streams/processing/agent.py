@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from driftloop.schemas.messages import Output
+from driftloop.schemas.topics import Topic
 from driftloop.streams.records import Chunk
-from driftloop.streams.routes import Output
-from driftloop.streams.topics import Topic
 
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)

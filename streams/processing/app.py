@@ -12,8 +12,9 @@ import faust
 from faust.types import TP
 
 from driftloop.mlops_core.errors import Conflict, Unavailable
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import topic_reader, topics
+from driftloop.streams import topic_reader
 from driftloop.streams.processing import faust_transport, lag
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.changelog import Changelog

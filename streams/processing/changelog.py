@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, topic_reader, topics
+from driftloop.streams import admin, topic_reader
 from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, RecoveryPoint, decode_entry
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import ConsumerRecord, ProducerRecord

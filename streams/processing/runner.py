@@ -17,9 +17,11 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from driftloop.mlops_core.errors import Temporary
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import metrics, routes, topics
+from driftloop.streams import metrics, routes
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, Resolving, State
 from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, with_sequence
@@ -140,7 +142,7 @@ class AgentRunner(Generic[State]):
         current.state = await self._state_before(current)
         return await self._decide_record_by_record(current, chunk), False
 
-    async def _handle(self, state: State, chunk: Chunk) -> list[routes.Output]:
+    async def _handle(self, state: State, chunk: Chunk) -> list[Output]:
         """What the agent returns for the chunk, after it has looked up what it needs for that."""
         if isinstance(self._agent, Resolving):
             chunk = replace(chunk, resolved=await self._agent.resolve(state, chunk))
@@ -269,7 +271,7 @@ class AgentRunner(Generic[State]):
             if not self._kafka.owns(partition):
                 raise PartitionRevoked
 
-    def _serialize(self, follows: Sequence[routes.Output]) -> list[ProducerRecord]:
+    def _serialize(self, follows: Sequence[Output]) -> list[ProducerRecord]:
         """The Kafka messages of an agent's output. Dead letters are counted once all can be sent.
 
         Raises:
@@ -281,7 +283,7 @@ class AgentRunner(Generic[State]):
                 metrics.count_dead_letter(self._agent.name, output.reason)
         return records
 
-    def _producer_records(self, output: routes.Output) -> list[ProducerRecord]:
+    def _producer_records(self, output: Output) -> list[ProducerRecord]:
         records = routes.producer_records(output, self._settings)
         size = len(records[0].value)
         if size > topics.MAX_MESSAGE_BYTES - OVERHEAD:

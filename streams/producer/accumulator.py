@@ -4,9 +4,10 @@ import threading
 import time
 from collections import deque
 
-from driftloop.schemas.records import Batch
+from driftloop.schemas import topics
+from driftloop.schemas.messages import kinds
+from driftloop.schemas.records import Batch, Record
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import topics
 from driftloop.streams.producer import serializer
 from driftloop.streams.producer.client import ResilientProducer
 from driftloop.streams.producer.partition_counts import PartitionCounts
@@ -32,7 +33,7 @@ class RecordAccumulator:
         line: ResilientProducer,
         partitions: PartitionCounts,
     ) -> None:
-        self._topics = {kind: topics.name_of(topic, kafka) for kind, topic in topics.OF_RECORD.items()}
+        self._topics = {kind: topics.name_of(kind.kafka_topic, kafka) for kind in kinds(Record)}
         self._settings = settings
         self._line = line
         self._partitions = partitions

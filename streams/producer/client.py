@@ -16,8 +16,9 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from driftloop.schemas import topics
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import clients, topics
+from driftloop.streams import clients
 from driftloop.streams.records import ProducerRecord
 
 STATISTICS_MS = 1000

@@ -25,10 +25,20 @@ from typing import Self
 
 from confluent_kafka import KafkaError
 
+from driftloop.schemas import topics
 from driftloop.schemas.events import Event
-from driftloop.schemas.records import FeatureBatch, FeatureRow, Label, LabelBatch, Prediction, PredictionBatch
+from driftloop.schemas.messages import kinds
+from driftloop.schemas.records import (
+    FeatureBatch,
+    FeatureRow,
+    Label,
+    LabelBatch,
+    Prediction,
+    PredictionBatch,
+    Record,
+)
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import metrics, topics
+from driftloop.streams import metrics
 from driftloop.streams.producer import serializer
 from driftloop.streams.producer.accumulator import AccumulatorFull, RecordAccumulator
 from driftloop.streams.producer.client import ResilientProducer
@@ -83,7 +93,7 @@ class Publisher:
         """
         self._kafka = kafka
         self._settings = settings or PublisherSettings()
-        self._topics = {kind: topics.name_of(topic, kafka) for kind, topic in topics.OF_RECORD.items()}
+        self._topics = {kind: topics.name_of(kind.kafka_topic, kafka) for kind in kinds(Record)}
         self._singly = self._settings.batch_rows == 1
         self._spool = _spool(self._settings)
         self._line = ResilientProducer(kafka, self._settings, patient=self._spool is not None)
@@ -163,7 +173,7 @@ class Publisher:
 
     def event_record(self, event: Event) -> ProducerRecord:
         """The message that carries `event`."""
-        topic = topics.name_of(topics.OF_EVENT[type(event)], self._kafka)
+        topic = topics.name_of(event.kafka_topic, self._kafka)
         return ProducerRecord(topic, event.model, codec.encode(event))
 
     def send(self, message: ProducerRecord, done: Callable[[str | None], None] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from driftloop.schemas import topics
 from driftloop.schemas.records import (
     Batch,
     FeatureBatch,
@@ -13,7 +14,6 @@ from driftloop.schemas.records import (
     Value,
     Values,
 )
-from driftloop.streams import topics
 from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.batches import Single, split_by_partition, split_in_half

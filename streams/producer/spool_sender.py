@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import KafkaError
 
+from driftloop.schemas import topics
+from driftloop.schemas.messages import kinds
 from driftloop.schemas.records import Batch, Record
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import topics
 from driftloop.streams.producer import serializer
 from driftloop.streams.producer.client import ResilientProducer
 from driftloop.streams.producer.partition_counts import PartitionCounts
@@ -46,7 +47,8 @@ class SpoolSender:
         line: ResilientProducer,
         partitions: PartitionCounts,
     ) -> None:
-        self._topics = {topics.name_of(topic, kafka): topic for topic in topics.OF_RECORD.values()}
+        self._kafka = kafka
+        self._topics = {topics.name_of(kind.kafka_topic, kafka) for kind in kinds(Record)}
         self._rows = rows
         self._linger = linger
         self._spool = spool
@@ -166,8 +168,7 @@ class SpoolSender:
                 yield message, positions
 
     def _topic_of(self, record: Record) -> str:
-        wanted = topics.OF_RECORD[type(record)]
-        return next(name for name, topic in self._topics.items() if topic is wanted)
+        return topics.name_of(record.kafka_topic, self._kafka)
 
     def _send(self, message: ProducerRecord, positions: Sequence[Position]) -> bool:
         """Hand it to the line; False if that is of no use any more."""

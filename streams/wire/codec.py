@@ -6,24 +6,33 @@ future is refused rather than guessed at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import orjson
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from driftloop.schemas.events import AnyEvent
-from driftloop.schemas.records import AnyRecord
+from driftloop.schemas import messages
+from driftloop.schemas.events import Event
+from driftloop.schemas.records import SCHEMA_VERSION, AnyRecord
 from driftloop.streams.wire import blocks
 
 T = TypeVar("T")
+Kind = TypeVar("Kind", bound=messages.Message)
 
-NEWEST = 1
-"""The newest schema version that this code reads and writes."""
 UPCASTS: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """(type, version) -> how a message of that version becomes the next one. Empty until version 2."""
 
-_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+
+def _by_type(base: type[Kind]) -> TypeAdapter[Kind]:
+    """What validates any kind of `base`, chosen by its `type`."""
+    union: Any = reduce(or_, messages.kinds(base))
+    return TypeAdapter(Annotated[union, Field(discriminator="type")])
+
+
+_EVENT = _by_type(Event)
 _RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="type")])
 
 
@@ -63,7 +72,7 @@ def _plain(values: object) -> object:
     raise TypeError(f"{type(values).__name__} is no part of a record")
 
 
-def decode_event(value: bytes | None) -> AnyEvent:
+def decode_event(value: bytes | None) -> Event:
     """An event of the control plane. Raises Unreadable."""
     return _validated(_EVENT, _upcast(parse(value)))
 
@@ -80,8 +89,8 @@ def validate_record(fields: dict[str, Any]) -> AnyRecord:
 
 def is_current_version(fields: Mapping[str, Any]) -> bool:
     """Whether a message is beyond doubt of the version that needs no upcast."""
-    version = fields.get("schema_version", NEWEST)
-    return type(version) is int and version == NEWEST
+    version = fields.get("schema_version", SCHEMA_VERSION)
+    return type(version) is int and version == SCHEMA_VERSION
 
 
 def parse(value: bytes | None) -> dict[str, Any]:
@@ -107,11 +116,14 @@ def _unblocked(value: bytes) -> dict[str, Any]:
 
 
 def _upcast(fields: dict[str, Any]) -> dict[str, Any]:
-    version = fields.get("schema_version", NEWEST)
+    version = fields.get("schema_version", SCHEMA_VERSION)
     if not isinstance(version, int) or version < 1:
         raise Unreadable("invalid", f"schema_version: a whole number from 1 was expected, not {version!r}")
-    if version > NEWEST:
-        raise Unreadable("future schema", f"schema_version {version}; this driftloop reads up to {NEWEST}")
+    if version > SCHEMA_VERSION:
+        raise Unreadable(
+            "future schema",
+            f"schema_version {version} is newer than {SCHEMA_VERSION}, which this driftloop reads",
+        )
     while (step := UPCASTS.get((str(fields.get("type")), version))) is not None:
         version += 1
         fields = {**step(fields), "schema_version": version}

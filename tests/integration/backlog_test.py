@@ -8,9 +8,10 @@ from confluent_kafka import Consumer, TopicPartition
 from driftloop.infra.brokers import Broker
 from driftloop.infra.dashboard.agent_lag import Pace, families
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas import topics
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.backlog import Backlog, BacklogMonitor, RecordTimes, agent_backlog
 from driftloop.streams.producer.publisher import Publisher
 from tests.support.dashboard_server import eventually, serving

@@ -14,8 +14,9 @@ import pytest
 from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.processes.child import Child, free_port, listening, python_command
+from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutRolledBack
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from tests.support.dashboard_server import Running, eventually, serving
 from tests.support.event_sequence import Narrator, dead_letter

@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from driftloop.infra.brokers import Broker
-from driftloop.schemas.events import AnyEvent, RolloutPromoted
+from driftloop.schemas.events import Event, RolloutPromoted
 from tests.integration.backlog_test import commit
 from tests.support import drift_events
 from tests.support.dashboard_server import Running, serving
@@ -376,7 +376,7 @@ def test_what_happens_is_on_the_page_within_two_seconds_and_without_a_reload(
         assert page.evaluate("window.sameDocument")
 
 
-def _chapters(narrator: Narrator) -> Iterator[tuple[list[AnyEvent], str]]:
+def _chapters(narrator: Narrator) -> Iterator[tuple[list[Event], str]]:
     """What is told next, and what a figure on the page says then."""
     yield narrator.drift({"distance": 0.7}, error=0.12, windows=4), "Drift"
     yield narrator.retraining("2", "feature", error=0.05), "Registered"

@@ -11,16 +11,17 @@ from faust.types import TP
 
 from driftloop.infra.brokers import Broker
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas import topics
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.backlog import BacklogMonitor
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
 from driftloop.streams.processing.faust_transport import AHEAD, FETCH_BYTES, FETCH_WAIT_MS
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import Chunk, ProducerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 
 

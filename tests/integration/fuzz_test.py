@@ -18,12 +18,13 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.processes.child import Child, python_command
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import KEPT_BYTES, DeadLetter
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, RegistrySettings, Settings, StoreSettings
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.topic_reader import TopicReader
 from tests.support import serving_processes as rig
@@ -36,7 +37,7 @@ GOOD = "good"
 PATIENCE = 30.0
 """Seconds without news after which what is missing won't come."""
 
-EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 RECORDS = ("Prediction", "PredictionBatch", "FeatureRow", "FeatureBatch", "Label", "LabelBatch")
 EVENTS = ("DriftDetected", "DriftMeasured", "PerformanceMeasured", "TrainingFailed", "RolloutPromoted")
 ALL = RECORDS + EVENTS

@@ -9,9 +9,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from driftloop.infra.processes.child import Child
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import KEPT_BYTES
 from driftloop.schemas.records import FeatureBatch, FeatureRow
-from driftloop.streams import topics
 from driftloop.streams.producer.publisher import Publisher, TooLarge
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

@@ -15,16 +15,17 @@ import pytest
 from driftloop.infra.brokers import Broker
 from driftloop.infra.processes.child import Child, python_command
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas import topics
 from driftloop.schemas.events import AlertRaised, DriftDetected, DriftKind
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, MetricsSettings, PublisherSettings, Settings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.app import build_app, run_all
 from driftloop.streams.processing.lag import MEASUREMENTS, LagAlarm, LagTracker, PartitionLag
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.topic_reader import TopicReader
 
 PLACE = ("labels", 0)

@@ -16,9 +16,10 @@ from benchmarks.loop_quality.rest import Progress, Tail, outstanding
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPromoted, RolloutStarted
 from driftloop.schemas.settings import KafkaSettings, TrainingSettings
-from driftloop.streams import admin, routes, topics
+from driftloop.streams import admin, routes
 from driftloop.streams.processing.checkpoints import with_sequence
 from driftloop.streams.producer.publisher import Publisher
 

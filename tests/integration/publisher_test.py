@@ -14,6 +14,7 @@ from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.brokers.kafka import KafkaBroker
 from driftloop.infra.processes.child import Child, free_port, python_command
+from driftloop.schemas import topics
 from driftloop.schemas.records import (
     AnyRecord,
     Batch,
@@ -25,7 +26,7 @@ from driftloop.schemas.records import (
     PredictionBatch,
 )
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.client import ResilientProducer
 from driftloop.streams.producer.partition_counts import PartitionCounts
 from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, TooLarge

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from driftloop.schemas import topics
 from driftloop.schemas.records import Label, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.wire import codec
 from tests.integration.publisher_test import read
 from tests.support.paths import ROOT

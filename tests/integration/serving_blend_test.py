@@ -26,9 +26,10 @@ from driftloop.mlops_core.data.features import FeatureSpec, Floats
 from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Fitted
 from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas import topics
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer import serializer
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

@@ -3,9 +3,10 @@
 from prometheus_client import CollectorRegistry
 
 from driftloop.infra.serving.publications import Publications
+from driftloop.schemas import topics
 from driftloop.schemas.records import Prediction, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer import serializer
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

@@ -18,10 +18,11 @@ from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.ports import Candidate
 from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.schemas import topics
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer import serializer
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec

@@ -14,9 +14,10 @@ import pytest
 from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.serving.traffic import Reports, Tally
+from driftloop.schemas import topics
 from driftloop.schemas.events import Traffic, TrafficMeasured
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests.support import serving_processes as rig

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from driftloop.infra.processes.child import Child, python_command
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import Label, LabelBatch, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PerformanceSettings, Settings
 from driftloop.schemas.summaries import Outcomes
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import ProducerRecord
 from driftloop.streams.topic_reader import TopicReader

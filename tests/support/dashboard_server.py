@@ -13,10 +13,11 @@ import uvicorn
 
 from driftloop.infra.dashboard.app import build
 from driftloop.infra.processes.child import free_port
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings, Settings
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
@@ -32,7 +33,7 @@ class Running:
     kafka: KafkaSettings
     publisher: Publisher
 
-    def tell(self, events: Iterable[AnyEvent]) -> None:
+    def tell(self, events: Iterable[Event]) -> None:
         """Publish and wait until the broker has them."""
         self.publisher.deliver(self.publisher.event_record(event) for event in events)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from driftloop.mlops_core.drift.schema_changes import Deviation, sentence
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
-    AnyEvent,
     ColumnDrift,
     ColumnsChanged,
     DriftDetected,
@@ -16,6 +15,7 @@ from driftloop.schemas.events import (
     DriftMeasured,
     DriftResolved,
     DriftState,
+    Event,
     PairDrift,
 )
 from tests.support.event_sequence import STEP, Narrator
@@ -30,21 +30,19 @@ def pair_drift(names: Names, before: float, now: float, drifted: bool = True) ->
     )
 
 
-def parted(narrator: Narrator, pairs: Mapping[Names, tuple[float, float]]) -> list[AnyEvent]:
+def parted(narrator: Narrator, pairs: Mapping[Names, tuple[float, float]]) -> list[Event]:
     """Pairs whose correlation went from the first to the second figure, detected together."""
     told = {" ~ ".join(names): pair_drift(names, *figures) for names, figures in pairs.items()}
     evidence = _evidence(narrator, "parted", *told).model_copy(update={"pairs": told})
     return [evidence, _detected(narrator, evidence, [name for names in pairs for name in names], "parted")]
 
 
-def rejoined(narrator: Narrator, detected: AnyEvent, names: Names) -> list[AnyEvent]:
+def rejoined(narrator: Narrator, detected: Event, names: Names) -> list[Event]:
     """One of the pairs moves together again."""
     return [_resolved(narrator, detected, names)]
 
 
-def within(
-    narrator: Narrator, segment: str, moved: Mapping[str, float], share: float = 0.1
-) -> list[AnyEvent]:
+def within(narrator: Narrator, segment: str, moved: Mapping[str, float], share: float = 0.1) -> list[Event]:
     """Columns of one segment move by so many deviations; the rest of the traffic doesn't."""
     columns = {name: narrator._column(name, shift) for name, shift in moved.items()}
     evidence = _evidence(narrator, "alarm", segment, *columns)
@@ -55,7 +53,7 @@ def within(
     ]
 
 
-def over(narrator: Narrator, detected: AnyEvent, *columns: str) -> list[AnyEvent]:
+def over(narrator: Narrator, detected: Event, *columns: str) -> list[Event]:
     """Columns of a detection are back, one after the other."""
     return [_resolved(narrator, detected, (name,)) for name in columns]
 
@@ -65,7 +63,7 @@ def changed(
     missing: Sequence[str] = (),
     retyped: Sequence[str] = (),
     extra: Sequence[str] = (),
-) -> list[AnyEvent]:
+) -> list[Event]:
     """From now on these columns are not as in training; with none, all are again."""
     what = {"missing": missing, "retyped": retyped, "extra": extra}
     found = {name: Deviation(kind) for kind, names in what.items() for name in names}
@@ -82,7 +80,7 @@ def changed(
     ]
 
 
-def window(narrator: Narrator, states: Mapping[str, DriftState], **fields: object) -> list[AnyEvent]:
+def window(narrator: Narrator, states: Mapping[str, DriftState], **fields: object) -> list[Event]:
     """One more window of the champion, in which columns have these states."""
     narrator.calm(1)
     told = narrator.last_window
@@ -93,7 +91,7 @@ def window(narrator: Narrator, states: Mapping[str, DriftState], **fields: objec
     return [told.model_copy(update={"columns": columns, **fields})]
 
 
-def everything(narrator: Narrator) -> list[AnyEvent]:
+def everything(narrator: Narrator) -> list[Event]:
     """All of it at once, some of it over again."""
     told = parted(narrator, {("temperature", "pressure"): (0.72, 0.18), ("distance", "seats"): (0.61, 0.35)})
     pairs = told[-1]
@@ -143,7 +141,7 @@ def _detected(
     )
 
 
-def _resolved(narrator: Narrator, detected: AnyEvent, columns: Sequence[str]) -> DriftResolved:
+def _resolved(narrator: Narrator, detected: Event, columns: Sequence[str]) -> DriftResolved:
     assert isinstance(detected, DriftDetected)
     return DriftResolved(
         id=ids.derived(detected.id, "over", *columns),

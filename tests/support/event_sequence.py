@@ -19,7 +19,6 @@ from driftloop.schemas import ids
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import (
     AlertRaised,
-    AnyEvent,
     ChallengerProven,
     ColumnDrift,
     DriftDetected,
@@ -107,7 +106,7 @@ class Narrator:
             id=ids.derived(self.model, "1"), at=self.at, model=self.model, version="1", run_id=_run("1")
         )
 
-    def whole_story(self) -> list[AnyEvent]:
+    def whole_story(self) -> list[Event]:
         """A first version, drift, a refused and a granted retraining, a proof and a promotion by requests.
 
         Then a version that is no better, judged by the labels of its requests and rolled back, and one that
@@ -132,7 +131,7 @@ class Narrator:
         told += self.drift({"wind_speed": 0.41}, error=0.066, windows=6)
         return told
 
-    def first_version(self) -> list[AnyEvent]:
+    def first_version(self) -> list[Event]:
         """Version 1 is registered by hand and becomes champion."""
         started = self._rolled(RolloutStarted, self.registered, steps=STEPS)
         promoted = self._rolled(RolloutPromoted, started)
@@ -141,9 +140,9 @@ class Narrator:
 
     def calm(
         self, windows: int, shares: Mapping[str, int] | None = None, canary_error: float = 0.0
-    ) -> list[AnyEvent]:
+    ) -> list[Event]:
         """Windows and their labels; `shares` is the traffic in percent, champion alone by default."""
-        told: list[AnyEvent] = []
+        told: list[Event] = []
         for _ in range(windows):
             self.at += STEP
             self.window = self._measured(self.version)
@@ -154,9 +153,9 @@ class Narrator:
             told += self.pooled.scored(self.at - STEP, self.at, self.gains)
         return told
 
-    def drift(self, moved: Mapping[str, float], error: float, windows: int) -> list[AnyEvent]:
+    def drift(self, moved: Mapping[str, float], error: float, windows: int) -> list[Event]:
         """Columns move over some windows and the error follows; ends with the detection of both."""
-        told: list[AnyEvent] = []
+        told: list[Event] = []
         began, before = self.at, self.error
         for step in range(1, windows + 1):
             part = 1 / (1 + math.exp(-8 * (step / windows - 0.4)))
@@ -188,11 +187,11 @@ class Narrator:
         told.append(AlertRaised.following(told[-1], severity="warning", sentence=sentence))
         return told
 
-    def refusal(self, reason: str) -> list[AnyEvent]:
+    def refusal(self, reason: str) -> list[Event]:
         """The policy says no to the newest window's evidence."""
         return [RetrainRefused.following(self.evidence, at=self.at, reason=reason)]
 
-    def retraining(self, version: str, trigger: str, error: float) -> list[AnyEvent]:
+    def retraining(self, version: str, trigger: str, error: float) -> list[Event]:
         """Asked for, carried out, let through by the gate, registered."""
         requested = RetrainRequested.following(
             self.evidence,
@@ -227,15 +226,15 @@ class Narrator:
         self._to_pool(self.registered)
         return [requested, started, completed, self.registered]
 
-    def proof(self, gain: float) -> list[AnyEvent]:
+    def proof(self, gain: float) -> list[Event]:
         """Labels compare the registered version, which loses `gain` less a row, until it is proven."""
         self.gains[self.registered.version] = gain
-        told: list[AnyEvent] = []
+        told: list[Event] = []
         while not any(isinstance(event, ChallengerProven) for event in told):
             told += self.calm(1)
         return told
 
-    def unscored(self, reason: str) -> list[AnyEvent]:
+    def unscored(self, reason: str) -> list[Event]:
         """The registered version can't be scored, so that the labels of its own requests have to judge."""
         version = self.registered.version
         self.pooled.known.pool.remove(version)
@@ -243,7 +242,7 @@ class Narrator:
         fields = {"version": version, "champion": self.version, "evidence": "canary"}
         return [ChallengerProven.following(self.registered, at=self.at, sentence=sentence, **fields)]
 
-    def proven_rollout(self, error: float, until: int | None = None, slower: float = 1.0) -> list[AnyEvent]:
+    def proven_rollout(self, error: float, until: int | None = None, slower: float = 1.0) -> list[Event]:
         """The registered version is proven, and its requests are judged at 10 % and at 50 %.
 
         With `until` (seconds) the story ends after so many of the first step. A canary that is `slower` is
@@ -252,7 +251,7 @@ class Narrator:
         names = (self.registered.version, self.version)
         started = self._rolled(RolloutStarted, self.registered, steps=PROVEN_STEPS, evidence="paired")
         warm = self._rolled(RolloutPerformed, started, phase="warming", performed_at=self.clock)
-        told: list[AnyEvent] = [started, warm]
+        told: list[Event] = [started, warm]
         cause: Event = warm
         verdict: VerdictEvidence | None = None
         for step, share in enumerate(PROVEN_STEPS, 1):
@@ -282,12 +281,12 @@ class Narrator:
                 break
         return told + self._ended(cause, error, verdict, until=100 if slower == 1 else share)
 
-    def rollout(self, error: float, until: int = 100) -> list[AnyEvent]:
+    def rollout(self, error: float, until: int = 100) -> list[Event]:
         """The registered version, from 1 % to everything; rolled back at `until` %, if that is less."""
         registered = self.registered
         started = self._rolled(RolloutStarted, registered, steps=STEPS)
         warm = self._rolled(RolloutPerformed, started, phase="warming")
-        told: list[AnyEvent] = [started, warm]
+        told: list[Event] = [started, warm]
         cause: Event = warm
         verdict: VerdictEvidence | None = None
         for step, weight in enumerate([share for share in STEPS if share <= until]):
@@ -318,7 +317,7 @@ class Narrator:
                 verdict, cause = self._verdict(seen, 5, until), held
         return told + self._ended(cause, error, verdict, until)
 
-    def resolution(self, detected: DriftDetected) -> list[AnyEvent]:
+    def resolution(self, detected: DriftDetected) -> list[Event]:
         """The episode is over and its columns are back."""
         for name in detected.columns:
             self.moved.pop(name, None)
@@ -343,9 +342,7 @@ class Narrator:
         assert self.performance is not None, "tell some calm windows first"
         return self.performance
 
-    def _ended(
-        self, cause: Event, error: float, verdict: VerdictEvidence | None, until: int
-    ) -> list[AnyEvent]:
+    def _ended(self, cause: Event, error: float, verdict: VerdictEvidence | None, until: int) -> list[Event]:
         told = {"verdict": verdict, "sentence": _said(verdict)}
         if until == 100:
             promoted = self._rolled(RolloutPromoted, cause, **told)
@@ -363,7 +360,7 @@ class Narrator:
         common = {"rollout": self.registered.id, "version": self.registered.version, "stable": stable}
         return kind.following(cause, id=event_id, at=self.at, **common, **fields)
 
-    def _to_pool(self, *events: AnyEvent) -> None:
+    def _to_pool(self, *events: Event) -> None:
         for event in events:
             self.pooled.heard(event)
 

@@ -8,7 +8,6 @@ from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
-    AnyEvent,
     ChallengerProven,
     DeployRequested,
     Event,
@@ -56,7 +55,7 @@ def said(action: RolloutAction, number: int = 0) -> RolloutCommanded:
     return RolloutCommanded(id=f"said-{action}-{number}", at=2, model=MODEL, action=action)
 
 
-def window(number: int, loss: float = GOOD, rows: int = 300, since: int = -1, id_: str = "") -> AnyEvent:
+def window(number: int, loss: float = GOOD, rows: int = 300, since: int = -1, id_: str = "") -> Event:
     """Hour `number`: `rows` labels of each version, of which stable's have the loss `GOOD`."""
     return PerformanceMeasured(
         id=id_ or f"window-{number}",
@@ -91,7 +90,7 @@ def served(number: int, answers: int = 300, errors: int = 0, bucket: int = 12) -
     )
 
 
-def good(number: int) -> tuple[AnyEvent, AnyEvent]:
+def good(number: int) -> tuple[Event, Event]:
     """Requests and labels that pass a step."""
     return served(number), window(number)
 
@@ -144,7 +143,7 @@ class Teller:
         self.settings = settings
 
     def __call__(
-        self, controller: RolloutController, *events: AnyEvent
+        self, controller: RolloutController, *events: Event
     ) -> tuple[RolloutController, list[Event]]:
         """Handle the events; everything that follows."""
         follows: list[Event] = []

@@ -16,7 +16,6 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
     Event,
@@ -45,11 +44,11 @@ class Pooled:
         self.settings = RolloutSettings()
         self._rng = np.random.default_rng(seed)
 
-    def heard(self, event: AnyEvent) -> list[AnyEvent]:
+    def heard(self, event: Event) -> list[Event]:
         """A registration or a rollout's event; the versions that make room follow."""
         return _published(challengers.handle(self.known, event, self.settings))
 
-    def scored(self, since: int, until: int, gains: Mapping[str, float]) -> list[AnyEvent]:
+    def scored(self, since: int, until: int, gains: Mapping[str, float]) -> list[Event]:
         """All versions are scored on `ROWS` labelled rows; `gains`: how much less than usual one loses."""
         versions = self.known.pool.versions
         if len(versions) < 2:
@@ -71,7 +70,7 @@ class Pooled:
         return _published(challengers.observe(self.known, told, self.settings))
 
 
-def _published(events: list[Event]) -> list[AnyEvent]:
+def _published(events: list[Event]) -> list[Event]:
     """Those that a page reads: the pools are on a topic for the data plane."""
     read = (EvidenceMeasured, ChallengerProven, ChallengerPassedOver)
     return [event for event in events if isinstance(event, read)]
@@ -88,7 +87,7 @@ class Requested:
         self.step = StepRequests(share=share, since=since)
         self.agreement = Agreement()
 
-    def answered(self, seconds: int, rate: int = 40, slower: float = 1.0) -> list[AnyEvent]:
+    def answered(self, seconds: int, rate: int = 40, slower: float = 1.0) -> list[Event]:
         """Requests at `rate` a second; the canary takes `slower` times as long."""
         told = []
         for _ in range(seconds):
@@ -111,7 +110,7 @@ class Requested:
             told.append(event)
         return [*told]
 
-    def recomputed(self, at: int, rows: int) -> list[AnyEvent]:
+    def recomputed(self, at: int, rows: int) -> list[Event]:
         """So many scores of the canary were computed again, and are the same."""
         one = Agreement(rows=rows)
         self.agreement += one

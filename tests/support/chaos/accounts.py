@@ -18,12 +18,12 @@ from confluent_kafka import Message
 from pydantic import Field, TypeAdapter
 
 from driftloop.infra.adapters.parquet.store import ParquetStore
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import PerformanceMeasured
 from driftloop.schemas.records import AnyRecord, Label, Prediction, PredictionBatch
 from driftloop.schemas.settings import Settings
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
-from driftloop.streams import topics
 from driftloop.streams.topic_reader import TopicReader
 from driftloop.streams.wire import codec
 from tests.support.chaos.load import Ledger, rows_of

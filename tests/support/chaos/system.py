@@ -18,6 +18,7 @@ from driftloop.infra.brokers.kafka import KafkaBroker
 from driftloop.infra.processes.child import Child, free_port, python_command
 from driftloop.mlops_core.data.examples import column
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.schemas import topics
 from driftloop.schemas.settings import (
     KafkaSettings,
     PerformanceSettings,
@@ -29,7 +30,7 @@ from driftloop.schemas.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from driftloop.streams import admin, topics
+from driftloop.streams import admin
 from driftloop.streams.topic_reader import TopicReader
 from tests.support import serving_processes as rig
 from tests.support.chaos.accounts import Accounts, Once

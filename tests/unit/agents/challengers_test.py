@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from driftloop.agents.selection import SelectionAgent
 from driftloop.mlops_core.rollout import challengers
 from driftloop.mlops_core.rollout.challengers import Challengers
+from driftloop.schemas import topics
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
     Event,
@@ -30,7 +30,6 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.summaries import PairedLosses
-from driftloop.streams import topics
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -106,7 +105,7 @@ def known(*versions: str, champion: str = "1") -> Challengers:
 
 def tell(made: Challengers, *events: Event, settings: RolloutSettings = AUTO) -> list[Event]:
     """What follows from events."""
-    return [follow for event in events for follow in challengers.handle(made, event, settings)]  # type: ignore[arg-type]  # Event, of which all are among AnyEvent
+    return [follow for event in events for follow in challengers.handle(made, event, settings)]
 
 
 def observe(
@@ -322,7 +321,7 @@ def test_rows_of_a_model_without_a_champion_count_for_nothing() -> None:
     assert observe(made, better(5, {"1": 0.2, "2": 0.1})) == []
 
 
-def scene(rng: np.random.Generator) -> list[tuple[str, AnyEvent | PairedLosses]]:
+def scene(rng: np.random.Generator) -> list[tuple[str, Event | PairedLosses]]:
     """Registrations, a promotion and labelled rows of three partitions, one after the other."""
     told: list[tuple[str, Event | PairedLosses]] = [
         (topics.MODELS.name, registered("1")),
@@ -337,7 +336,7 @@ def scene(rng: np.random.Generator) -> list[tuple[str, AnyEvent | PairedLosses]]
         means = {"1": 0.2, "2": 0.12} | ({"3": 0.1} if number >= 12 else {})
         message = losses(number, means, rows=int(rng.integers(1, 90)), partition=number % 3)
         told.append((topics.LOSSES.name, message))
-    return told  # type: ignore[return-value]
+    return told
 
 
 SCENE = scene(np.random.default_rng(4))
@@ -363,7 +362,7 @@ def handled(cuts: Sequence[int], restarts: Sequence[int]) -> tuple[list[Event], 
     return follows, agent.dump(state)  # type: ignore[return-value]  # all that the selection emits are events
 
 
-def _encoded(message: AnyEvent | PairedLosses) -> bytes:
+def _encoded(message: Event | PairedLosses) -> bytes:
     return codec.encode(message)
 
 

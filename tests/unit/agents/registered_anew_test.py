@@ -16,11 +16,11 @@ from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from tests.support.serving_processes import fitted
 

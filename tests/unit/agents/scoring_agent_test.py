@@ -17,11 +17,12 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.summaries import LabelledExamples, PairedLosses
-from driftloop.streams import routes, topics
+from driftloop.streams import routes
 from driftloop.streams.processing.agent import Resolving
 from driftloop.streams.processing.runner import AgentRunner
 from driftloop.streams.records import Chunk, ConsumerRecord

@@ -12,10 +12,10 @@ from driftloop.schemas.events import (
     EVERY_MODEL,
     AgreementMeasured,
     AlertRaised,
-    AnyEvent,
     DriftDetected,
     DriftMeasured,
     DriftResolved,
+    Event,
     EvidenceMeasured,
     ModelRegistered,
     PerformanceEstimated,
@@ -40,7 +40,7 @@ MEASURED = (
 """What comes with every window, and is no decision."""
 
 
-def board_of(events: list[AnyEvent]) -> Board:
+def board_of(events: list[Event]) -> Board:
     board = Board()
     for written, event in enumerate(events):
         board.apply(event, written)
@@ -57,13 +57,13 @@ def shown(board: Board, model: str = "flights") -> dict[str, Any]:
     return whole
 
 
-def until(events: list[AnyEvent], kind: type) -> list[AnyEvent]:
+def until(events: list[Event], kind: type) -> list[Event]:
     """The story up to the first event of a kind, that one included."""
     return events[: next(n for n, event in enumerate(events) if isinstance(event, kind)) + 1]
 
 
 @pytest.fixture
-def story() -> list[AnyEvent]:
+def story() -> list[Event]:
     return Narrator().whole_story()
 
 
@@ -73,7 +73,7 @@ def test_a_model_without_drift_is_ok() -> None:
     assert (parts["status"]["word"], parts["figures"]["champion"]) == ("OK", "1")
 
 
-def test_an_open_episode_is_the_status_and_says_since_when(story: list[AnyEvent]) -> None:
+def test_an_open_episode_is_the_status_and_says_since_when(story: list[Event]) -> None:
     before = until(story, DriftDetected)
     status = shown(board_of(before))["parts"]["status"]
     assert (status["word"], status["since"]) == ("Drift", before[-1].at)
@@ -98,19 +98,19 @@ def test_an_episode_of_two_columns_is_over_when_both_are() -> None:
         assert shown(board_of(told))["parts"]["status"]["word"] == word
 
 
-def test_the_same_event_again_changes_nothing(story: list[AnyEvent]) -> None:
+def test_the_same_event_again_changes_nothing(story: list[Event]) -> None:
     once, twice = board_of(story), board_of([event for event in story for _ in range(2)])
     assert dumped(once.news()) == dumped(twice.news())
 
 
-def test_windows_may_come_before_the_decisions_they_led_to(story: list[AnyEvent]) -> None:
+def test_windows_may_come_before_the_decisions_they_led_to(story: list[Event]) -> None:
     metrics = [event for event in story if isinstance(event, MEASURED)]
     decisions = [event for event in story if event not in metrics]
     mixed, apart = shown(board_of(story)), shown(board_of(metrics + decisions))
     assert mixed["parts"] == apart["parts"]
 
 
-def test_a_browser_that_merges_deltas_has_what_a_snapshot_has(story: list[AnyEvent]) -> None:
+def test_a_browser_that_merges_deltas_has_what_a_snapshot_has(story: list[Event]) -> None:
     board, known, parts, added = Board(), 0, {}, {}  # type: ignore[var-annotated]
     for n, event in enumerate(story):
         board.apply(event, n)
@@ -124,7 +124,7 @@ def test_a_browser_that_merges_deltas_has_what_a_snapshot_has(story: list[AnyEve
     assert {"parts": parts, "added": added} == shown(board)
 
 
-def test_no_news_is_an_empty_delta(story: list[AnyEvent]) -> None:
+def test_no_news_is_an_empty_delta(story: list[Event]) -> None:
     board = board_of(story)
     seen = news(board)["sequence"]
     assert news(board, seen)["models"] == {}
@@ -145,14 +145,14 @@ def test_a_rollout_shows_its_share_and_its_newest_verdict() -> None:
     assert (rollout["weight"], rollout["phase"], rollout["verdict"]["outcome"]) == (10, "canary", "pass")
 
 
-def test_a_rollback_names_where_it_stopped_and_the_champion_stays(story: list[AnyEvent]) -> None:
+def test_a_rollback_names_where_it_stopped_and_the_champion_stays(story: list[Event]) -> None:
     parts = shown(board_of(until(story, RolloutRolledBack)))["parts"]
     assert parts["rollout"]["phase"] == "rolled back"
     assert (parts["rollout"]["reached"], parts["rollout"]["weight"]) == (10, 0)
     assert parts["figures"]["champion"] == "2"
 
 
-def test_the_table_says_what_became_of_each_version_and_why_it_was_trained(story: list[AnyEvent]) -> None:
+def test_the_table_says_what_became_of_each_version_and_why_it_was_trained(story: list[Event]) -> None:
     rows = shown(board_of(story))["parts"]["versions"]
     told = [(row["version"], row["state"], row["trigger"]) for row in rows]
     assert told == [
@@ -163,27 +163,27 @@ def test_the_table_says_what_became_of_each_version_and_why_it_was_trained(story
     ]
 
 
-def test_the_error_rate_is_the_champions_and_its_reference_its_first_labels(story: list[AnyEvent]) -> None:
+def test_the_error_rate_is_the_champions_and_its_reference_its_first_labels(story: list[Event]) -> None:
     figures = shown(board_of(until(story, TrainingStarted)))["parts"]["figures"]
     assert figures["champion"] == "1"
     assert figures["value"] > 0.09
     assert figures["reference"] < 0.08
 
 
-def test_a_refused_retraining_does_not_hide_the_one_that_runs(story: list[AnyEvent]) -> None:
+def test_a_refused_retraining_does_not_hide_the_one_that_runs(story: list[Event]) -> None:
     running = until(story, TrainingStarted)
     refused = RetrainRefused.following(running[-1], reason="one is in flight")
     assert shown(board_of([*running, refused]))["parts"]["pipeline"]["word"] == "Training"
 
 
-def test_a_cause_that_comes_after_its_effect_does_not_turn_the_clock_back(story: list[AnyEvent]) -> None:
+def test_a_cause_that_comes_after_its_effect_does_not_turn_the_clock_back(story: list[Event]) -> None:
     told = until(story, TrainingStarted)
     failed = TrainingFailed.following(told[-1], error="out of memory")
     late = [*told[:-1], failed, told[-1]]
     assert shown(board_of(late))["parts"]["pipeline"]["word"] == "Failed"
 
 
-def test_a_rollback_leads_back_to_the_window_that_began_it(story: list[AnyEvent]) -> None:
+def test_a_rollback_leads_back_to_the_window_that_began_it(story: list[Event]) -> None:
     narrator = Narrator()
     told = narrator.first_version() + narrator.calm(3)
     told += narrator.drift({"prior_delay": 0.6}, error=0.1, windows=5)
@@ -193,11 +193,11 @@ def test_a_rollback_leads_back_to_the_window_that_began_it(story: list[AnyEvent]
     assert (chain[0].type, chain[-1].type) == ("RolloutRolledBack", "PerformanceMeasured")
 
 
-def test_an_unknown_event_has_no_chain(story: list[AnyEvent]) -> None:
+def test_an_unknown_event_has_no_chain(story: list[Event]) -> None:
     assert board_of(story).chain("nobody knows this") == []
 
 
-def test_every_decision_has_one_line_in_the_log(story: list[AnyEvent]) -> None:
+def test_every_decision_has_one_line_in_the_log(story: list[Event]) -> None:
     log = shown(board_of(story))["added"]["log"]
     decided = [e.id for e in story if not isinstance(e, MEASURED)]
     assert [entry["id"] for entry in log] == decided
@@ -224,7 +224,7 @@ def test_a_version_that_waits_for_a_person_says_so() -> None:
 
 
 def test_an_alert_about_every_model_is_shown_with_each_and_makes_no_model_of_its_own(
-    story: list[AnyEvent],
+    story: list[Event],
 ) -> None:
     behind = AlertRaised(id="lag", at=1, model=EVERY_MODEL, severity="warning", sentence="joining is behind")
     board = board_of([*story, behind])

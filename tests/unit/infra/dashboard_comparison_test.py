@@ -10,9 +10,9 @@ from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.comparison import LOOKS
 from driftloop.infra.dashboard.request_counts import SPANS
 from driftloop.schemas.events import (
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
+    Event,
     EvidenceMeasured,
     RolloutPerformed,
     Traffic,
@@ -24,7 +24,7 @@ LATENCY = [0] * 16 + [100]
 """A hundred calls of about 4 ms."""
 
 
-def board_of(events: Sequence[AnyEvent]) -> Board:
+def board_of(events: Sequence[Event]) -> Board:
     board = Board()
     for written, event in enumerate(events):
         board.apply(event, written)
@@ -36,19 +36,19 @@ def news(board: Board, since: int = 0) -> dict[str, Any]:
     return told
 
 
-def shown(events: Sequence[AnyEvent]) -> dict[str, Any]:
+def shown(events: Sequence[Event]) -> dict[str, Any]:
     parts: dict[str, Any] = news(board_of(events))["models"]["flights"]["parts"]
     return parts
 
 
-def compared(narrator: Narrator, windows: int, gain: float) -> list[AnyEvent]:
+def compared(narrator: Narrator, windows: int, gain: float) -> list[Event]:
     """A second version is registered, and labels compare it with the first."""
     told = narrator.first_version() + narrator.calm(2) + narrator.retraining("2", "concept", error=0.058)
     narrator.gains["2"] = gain
     return told + narrator.calm(windows)
 
 
-def answered_by(strategy: str, told: Sequence[AnyEvent]) -> list[AnyEvent]:
+def answered_by(strategy: str, told: Sequence[Event]) -> list[Event]:
     """The same story, where the champion or a blend answers."""
     update = {"strategy": strategy}
     return [one.model_copy(update=update) if isinstance(one, EvidenceMeasured) else one for one in told]

@@ -9,7 +9,7 @@ from driftloop.infra.dashboard.app import dumped
 from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.evidence import COLUMNS, EVIDENCE, ROWS
 from driftloop.infra.dashboard.metrics import families
-from driftloop.schemas.events import AnyEvent, DriftDetected, DriftMeasured, DriftState
+from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftState, Event
 from tests.support import drift_events
 from tests.support.drift_events import changed, over, parted, rejoined, within
 from tests.support.event_sequence import Narrator
@@ -23,32 +23,30 @@ def narrator() -> Narrator:
 
 
 @pytest.fixture
-def calm(narrator: Narrator) -> list[AnyEvent]:
+def calm(narrator: Narrator) -> list[Event]:
     return narrator.first_version() + narrator.calm(2)
 
 
-def board_of(events: list[AnyEvent]) -> Board:
+def board_of(events: list[Event]) -> Board:
     board = Board()
     for written, event in enumerate(events):
         board.apply(event, written)
     return board
 
 
-def parts(events: list[AnyEvent]) -> dict[str, Any]:
+def parts(events: list[Event]) -> dict[str, Any]:
     told: dict[str, Any] = orjson.loads(dumped(board_of(events).news()))["models"]["flights"]["parts"]
     return told
 
 
-def test_a_pair_that_parted_is_listed_with_both_correlations(
-    narrator: Narrator, calm: list[AnyEvent]
-) -> None:
+def test_a_pair_that_parted_is_listed_with_both_correlations(narrator: Narrator, calm: list[Event]) -> None:
     rows = parts(calm + parted(narrator, PARTED))["pairs"]["rows"]
     assert [tuple(row["columns"]) for row in rows] == list(PARTED)
     assert (rows[0]["reference"], rows[0]["current"], rows[0]["at"]) == (0.7, 0.1, narrator.at)
 
 
 def test_a_pair_that_moves_together_again_leaves_and_the_other_stays(
-    narrator: Narrator, calm: list[AnyEvent]
+    narrator: Narrator, calm: list[Event]
 ) -> None:
     told = calm + parted(narrator, PARTED)
     first, second = PARTED
@@ -59,7 +57,7 @@ def test_a_pair_that_moves_together_again_leaves_and_the_other_stays(
     assert after_both["status"]["word"] == "OK"
 
 
-def test_of_pairs_that_share_columns_each_leaves_by_itself(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_of_pairs_that_share_columns_each_leaves_by_itself(narrator: Narrator, calm: list[Event]) -> None:
     triangle = dict.fromkeys([("a", "b"), ("b", "c"), ("a", "c")], (0.7, 0.1))
     told = calm + parted(narrator, triangle)
     detected, waiting = told[-1], list(triangle)
@@ -69,9 +67,7 @@ def test_of_pairs_that_share_columns_each_leaves_by_itself(narrator: Narrator, c
     assert parts(told)["status"]["word"] == "OK"
 
 
-def test_pairs_of_a_detection_that_ends_as_one_leave_together(
-    narrator: Narrator, calm: list[AnyEvent]
-) -> None:
+def test_pairs_of_a_detection_that_ends_as_one_leave_together(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + parted(narrator, {**PARTED, ("a", "b"): (0.5, 0.1)})
     detected = told[-1]
     told += rejoined(narrator, detected, ("a", "b"))
@@ -82,7 +78,7 @@ def test_pairs_of_a_detection_that_ends_as_one_leave_together(
     assert parts(told)["status"]["word"] == "OK"
 
 
-def test_a_pairs_correlation_is_that_of_the_newest_window(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_a_pairs_correlation_is_that_of_the_newest_window(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + parted(narrator, PARTED)
     names = ("temperature", "pressure")
     pairs = {"temperature ~ pressure": drift_events.pair_drift(names, 0.7, -0.2)}
@@ -90,7 +86,7 @@ def test_a_pairs_correlation_is_that_of_the_newest_window(narrator: Narrator, ca
     assert (row["columns"], row["current"]) == (list(names), -0.2)
 
 
-def test_pairs_and_segments_are_counted_apart_from_columns(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_pairs_and_segments_are_counted_apart_from_columns(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + parted(narrator, PARTED)
     assert parts(told)["status"]["detail"] == "2 pairs"
     told += within(narrator, "carrier=UA", {"distance": 0.5})
@@ -99,13 +95,11 @@ def test_pairs_and_segments_are_counted_apart_from_columns(narrator: Narrator, c
     assert parts(told)["status"]["detail"] == "1 of 14 columns, 2 pairs, 1 segment"
 
 
-def test_a_model_without_segments_shows_none(calm: list[AnyEvent]) -> None:
+def test_a_model_without_segments_shows_none(calm: list[Event]) -> None:
     assert parts(calm)["segments"] == {"rows": [], "more": 0}
 
 
-def test_a_segment_names_its_worst_column_and_has_its_evidence(
-    narrator: Narrator, calm: list[AnyEvent]
-) -> None:
+def test_a_segment_names_its_worst_column_and_has_its_evidence(narrator: Narrator, calm: list[Event]) -> None:
     moved = {"distance": 0.4, "prior_delay": 0.9}
     [row] = parts(calm + within(narrator, "carrier=UA", moved, share=0.174))["segments"]["rows"]
     assert (row["name"], row["share"], row["state"]) == ("carrier=UA", 0.174, "drifted")
@@ -115,7 +109,7 @@ def test_a_segment_names_its_worst_column_and_has_its_evidence(
 
 
 def test_segments_that_drift_come_first_and_those_that_are_over_say_since_when(
-    narrator: Narrator, calm: list[AnyEvent]
+    narrator: Narrator, calm: list[Event]
 ) -> None:
     told = calm + within(narrator, "carrier=VX", {"distance": 0.9})
     told += over(narrator, told[-1], "distance")
@@ -128,7 +122,7 @@ def test_segments_that_drift_come_first_and_those_that_are_over_say_since_when(
     assert column["current"]["severity"] > 0.8
 
 
-def test_a_segment_of_two_columns_is_over_when_both_are(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_a_segment_of_two_columns_is_over_when_both_are(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + within(narrator, "carrier=UA", {"distance": 0.9, "seats": 0.5})
     half = told + over(narrator, told[-1], "distance")
     [row] = parts(half)["segments"]["rows"]
@@ -139,7 +133,7 @@ def test_a_segment_of_two_columns_is_over_when_both_are(narrator: Narrator, calm
     assert parts(half + over(narrator, told[-1], "seats"))["segments"]["rows"][0]["state"] == "resolved"
 
 
-def test_a_segment_whose_evidence_is_gone_still_has_its_row(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_a_segment_whose_evidence_is_gone_still_has_its_row(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + within(narrator, "carrier=UA", {"distance": 0.5})
     without = [one for one in told if not (isinstance(one, DriftMeasured) and one.partial)]
     [row] = parts(without)["segments"]["rows"]
@@ -149,7 +143,7 @@ def test_a_segment_whose_evidence_is_gone_still_has_its_row(narrator: Narrator, 
 
 
 def test_of_many_segments_the_worst_are_sent_and_the_others_counted(
-    narrator: Narrator, calm: list[AnyEvent]
+    narrator: Narrator, calm: list[Event]
 ) -> None:
     told = list(calm)
     for n in range(ROWS + 40):
@@ -160,7 +154,7 @@ def test_of_many_segments_the_worst_are_sent_and_the_others_counted(
     assert shown["more"] == 40
 
 
-def test_thousands_of_segments_fill_no_memory(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_thousands_of_segments_fill_no_memory(narrator: Narrator, calm: list[Event]) -> None:
     wide = dict.fromkeys(list(narrator.last_window.columns)[1 : COLUMNS + 4], 0.5)
     once = within(narrator, "device=0", wide)
     told = list(calm)
@@ -176,9 +170,7 @@ def test_thousands_of_segments_fill_no_memory(narrator: Narrator, calm: list[Any
     assert all(len(one.columns) <= COLUMNS for one in evidence.values())
 
 
-def test_drift_of_a_version_that_serves_no_more_is_not_shown(
-    narrator: Narrator, calm: list[AnyEvent]
-) -> None:
+def test_drift_of_a_version_that_serves_no_more_is_not_shown(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + narrator.retraining("2", "manual", error=0.06) + narrator.rollout(error=0.05)
     straggler = [
         one.model_copy(update={"version": "1"})
@@ -188,9 +180,7 @@ def test_drift_of_a_version_that_serves_no_more_is_not_shown(
     assert (shown["status"]["word"], shown["pairs"]["rows"], shown["segments"]["rows"]) == ("OK", [], [])
 
 
-def test_columns_that_are_not_as_in_training_keep_since_when(
-    narrator: Narrator, calm: list[AnyEvent]
-) -> None:
+def test_columns_that_are_not_as_in_training_keep_since_when(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + changed(narrator, missing=["seats"])
     began = narrator.at
     told += narrator.calm(1) + changed(narrator, missing=["seats"], retyped=["temperature"], extra=["gate"])
@@ -202,12 +192,12 @@ def test_columns_that_are_not_as_in_training_keep_since_when(
     ]
 
 
-def test_columns_that_are_as_in_training_again_leave(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_columns_that_are_as_in_training_again_leave(narrator: Narrator, calm: list[Event]) -> None:
     told = calm + changed(narrator, missing=["seats"]) + narrator.calm(1) + changed(narrator)
     assert parts(told)["deviations"] == []
 
 
-def test_a_columns_state_is_that_of_the_newest_window(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_a_columns_state_is_that_of_the_newest_window(narrator: Narrator, calm: list[Event]) -> None:
     states = {"distance": DriftState.SUSPECTED, "seats": DriftState.RESOLVED}
     current = parts(calm + drift_events.window(narrator, states))["current"]
     assert {name: current[name]["state"] for name in ("distance", "seats", "carrier")} == {
@@ -217,21 +207,21 @@ def test_a_columns_state_is_that_of_the_newest_window(narrator: Narrator, calm: 
     }
 
 
-def test_prometheus_counts_what_drifts(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_prometheus_counts_what_drifts(narrator: Narrator, calm: list[Event]) -> None:
     board = board_of(calm + drift_events.everything(narrator))
     [family] = [one for one in families(board) if one.name == "driftloop_drift_open"]
     counted = {one.labels["of"]: one.value for one in family.samples}
     assert counted == {"column": 0, "pair": 1, "segment": 2, "concept": 0, "deviating column": 4}
 
 
-def test_no_two_samples_of_a_family_have_the_same_labels(narrator: Narrator, calm: list[AnyEvent]) -> None:
+def test_no_two_samples_of_a_family_have_the_same_labels(narrator: Narrator, calm: list[Event]) -> None:
     for family in families(board_of(calm + drift_events.everything(narrator))):
         labels = [tuple(sorted(one.labels.items())) for one in family.samples]
         assert len(labels) == len(set(labels)), family.name
 
 
 def test_a_detection_says_what_it_is_of_even_if_it_is_read_before_its_evidence(
-    narrator: Narrator, calm: list[AnyEvent]
+    narrator: Narrator, calm: list[Event]
 ) -> None:
     told = parted(narrator, PARTED)
     assert isinstance(told[-1], DriftDetected)

@@ -10,7 +10,7 @@ from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.model_board import ModelBoard
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.segment_profiles import with_segments
-from driftloop.schemas.events import AnyEvent
+from driftloop.schemas.events import Event
 from tests.unit.agents.segments_test import MODEL, Agents, Columns, fed, visits
 
 ROWS = 20_000
@@ -40,7 +40,7 @@ class Watching:
 
     def see(self, columns: Columns) -> ModelBoard:
         """What the board has of the model after these rows."""
-        said: Iterable[AnyEvent] = fed(self.agents, self.rng, columns)  # type: ignore[assignment]  # all are
+        said: Iterable[Event] = fed(self.agents, self.rng, columns)
         for event in said:
             self.written += 1
             self.board.apply(event, self.written)

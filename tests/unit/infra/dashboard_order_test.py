@@ -20,24 +20,23 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import (
     EVERY_MODEL,
     AlertRaised,
-    AnyEvent,
     DriftDetected,
+    Event,
     ModelRegistered,
     RetrainRefused,
     RetrainRequested,
     RolloutPromoted,
 )
-from driftloop.streams import topics
 from tests.support.drift_events import everything
 from tests.support.event_sequence import Narrator, dead_letter
 
-Written = tuple[AnyEvent, int]
+Written = tuple[Event, int]
 """An event and when the broker got it (ms)."""
 SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(25)]
 
 
 @cache
-def told() -> list[AnyEvent]:
+def told() -> list[Event]:
     """Two models' stories, one after the other by halves, and alerts that concern both."""
     narrator = Narrator("flights")
     flights, fraud = narrator.whole_story(), Narrator("fraud", seed=8).whole_story()
@@ -50,7 +49,7 @@ def told() -> list[AnyEvent]:
     return [behind[0], *flights[:half], *fraud[:half], behind[1], *flights[half:], *fraud[half:]]
 
 
-def written(events: Sequence[AnyEvent], rng: random.Random) -> list[Written]:
+def written(events: Sequence[Event], rng: random.Random) -> list[Written]:
     """Milliseconds that never go back, and often are those of the event before."""
     now, stamped = 1_000, []
     for event in events:
@@ -63,7 +62,7 @@ def interleaved(stamped: Sequence[Written], rng: random.Random) -> Iterator[Writ
     """Each partition in its own order (a model's events of a topic are in one), bursts of one at a time."""
     partitions: dict[tuple[str, str], list[Written]] = {}
     for event, at in stamped:
-        partitions.setdefault((topics.OF_EVENT[type(event)].name, event.model), []).append((event, at))
+        partitions.setdefault((event.kafka_topic.name, event.model), []).append((event, at))
     while partitions:
         one = rng.choice(list(partitions))
         burst = rng.choice((1, 3, 50, 10_000))

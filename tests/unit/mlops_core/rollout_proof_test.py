@@ -6,7 +6,6 @@ from driftloop.mlops_core.rollout.controller import MOVED, RolloutController, bl
 from driftloop.mlops_core.rollout.effects import Blend, EnsureRevision, SetChampion, ShiftTraffic, effects
 from driftloop.schemas.events import (
     AlertRaised,
-    AnyEvent,
     ChallengerPassedOver,
     Event,
     MemberEvidence,
@@ -266,7 +265,7 @@ def test_a_paused_rollout_counts_its_requests_and_judges_nothing() -> None:
 
 
 def test_measurements_are_not_remembered_by_their_ids() -> None:
-    measured: list[AnyEvent] = [served(0), evidence(1, {"7": 1.0}), agreement(10, 0), window(0)]
+    measured: list[Event] = [served(0), evidence(1, {"7": 1.0}), agreement(10, 0), window(0)]
     assert told(SERVING, *measured)[0].seen == ()
 
 

@@ -28,7 +28,6 @@ from driftloop.mlops_core.rollout.states import TERMINAL
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
-    AnyEvent,
     ChallengerProven,
     DeployRequested,
     Event,
@@ -100,7 +99,7 @@ class Shell(RuleBasedStateMachine):
         self.place = Place()
         self.controller = RolloutController(model=MODEL)
         self.stored = self.controller.model_dump_json()
-        self.log: list[AnyEvent] = []
+        self.log: list[Event] = []
         self.ended: dict[str, RolloutPhase] = {}
         self.ids: dict[str, Event] = {}
         self.insisted: set[str] = set()
@@ -120,7 +119,7 @@ class Shell(RuleBasedStateMachine):
         self.number += 1
         return self.number
 
-    def tell(self, event: AnyEvent, *, stored: bool = True) -> None:
+    def tell(self, event: Event, *, stored: bool = True) -> None:
         """Handle it and publish what follows; a crash may come before the controller is stored."""
         self.remember(event)
         self.log.append(event)

@@ -20,6 +20,7 @@ from driftloop.mlops_core.rollout import state_machine
 from driftloop.mlops_core.rollout.label_verdict import StepLabels, judge
 from driftloop.mlops_core.rollout.states import Signal
 from driftloop.mlops_core.training import gate, policy
+from driftloop.schemas import topics
 from driftloop.schemas.events import (
     DriftDetected,
     DriftKind,
@@ -30,7 +31,6 @@ from driftloop.schemas.events import (
     RolloutPhase,
 )
 from driftloop.schemas.settings import Settings, SettingsError
-from driftloop.streams import topics
 from driftloop.streams.processing import app
 from driftloop.streams.processing.agent import Agent
 from driftloop.streams.producer.publisher import Publisher

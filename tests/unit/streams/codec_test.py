@@ -1,17 +1,19 @@
 """Bytes to records and events, and back."""
 
-from typing import Any, get_args
+import subprocess
+import sys
+from typing import Any, Literal
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftloop.schemas import messages, topics
 from driftloop.schemas.events import (
     Agreement,
     AgreementMeasured,
     AlertRaised,
-    AnyEvent,
     ChallengerPassedOver,
     ChallengerProven,
     ColumnDrift,
@@ -63,9 +65,31 @@ from driftloop.schemas.records import (
     PredictionBatch,
     Record,
 )
-from driftloop.streams import topics
 from driftloop.streams.wire import codec
 from tests.support.paths import GOLDEN
+
+NEW_EVENT = """
+from typing import ClassVar, Literal
+
+from driftloop.schemas import topics
+from driftloop.schemas.events import Event
+from driftloop.schemas.settings import KafkaSettings
+
+
+class NoteWritten(Event):
+    kafka_topic: ClassVar = topics.ALERTS
+    type: Literal["NoteWritten"] = "NoteWritten"
+    text: str
+
+
+from driftloop.streams import routes
+from driftloop.streams.wire import codec
+
+note = NoteWritten(id="1", at=0, model="churn", text="retrain on Monday")
+record = routes.producer_record(note, KafkaSettings(prefix="team-"))
+assert (record.topic, record.key) == ("team-alerts", "churn")
+assert codec.decode_event(record.value) == note
+"""
 
 ENVELOPE: dict[str, Any] = {"id": "e-2", "at": 1357034400000, "model": "flights", "caused_by": "e-1"}
 SPAN = Span(topic="predictions", partition=3, first=10, last=42)
@@ -253,9 +277,35 @@ def test_a_message_survives_the_round_trip(message: Event | Record) -> None:
 
 
 def test_every_kind_of_event_has_an_example_and_a_topic() -> None:
-    kinds = set(get_args(AnyEvent))
+    kinds = set(messages.kinds(Event))
     assert kinds == {type(message) for message in EXAMPLES if isinstance(message, Event)}
-    assert kinds == set(topics.OF_EVENT)
+    assert {kind.kafka_topic for kind in kinds} == {*topics.EVENTS, topics.POOLS}
+
+
+def test_every_topic_carries_a_message() -> None:
+    assert {kind.kafka_topic for kind in messages.kinds(messages.Message)} == set(topics.ALL)
+
+
+def test_an_event_without_a_topic_is_refused_where_it_is_defined() -> None:
+    with pytest.raises(TypeError, match="Forgotten names no topic: add `kafka_topic"):
+
+        class Forgotten(Event):
+            type: Literal["Forgotten"] = "Forgotten"
+
+
+def test_mypy_refuses_an_event_without_a_topic() -> None:
+    def build() -> None:
+        class Forgotten(Event):
+            type: Literal["Forgotten"] = "Forgotten"
+
+        Forgotten(id="1", at=0, model="churn")  # type: ignore[abstract]  # mypy reports an ignore without error
+
+    with pytest.raises(TypeError, match="names no topic"):
+        build()
+
+
+def test_a_new_event_is_one_class() -> None:
+    subprocess.run([sys.executable, "-c", NEW_EVENT], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(

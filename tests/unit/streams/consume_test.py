@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AlertRaised
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import topics
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.checkpoints import (
     MAX_CHECKPOINT_BYTES,
@@ -29,7 +30,6 @@ from driftloop.streams.processing.checkpoints import (
 from driftloop.streams.processing.runner import AgentRunner
 from driftloop.streams.producer.publisher import NotDelivered
 from driftloop.streams.records import Chunk, ConsumerRecord, ProducerRecord
-from driftloop.streams.routes import Output
 
 KAFKA = KafkaSettings()
 

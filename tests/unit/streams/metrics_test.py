@@ -14,12 +14,12 @@ from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.summarising import SummarisingAgent
 from driftloop.mlops_core.data.label_join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
+from driftloop.schemas.messages import Output
 from driftloop.schemas.records import LabelBatch, PredictionBatch
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.streams.clients import QUIET_SECONDS, RateLimit
 from driftloop.streams.metrics import ColumnHistogram
 from driftloop.streams.records import Chunk, ConsumerRecord
-from driftloop.streams.routes import Output
 from driftloop.streams.wire import codec
 from tests.unit.agents.agents_test import NOBODY
 from tests.unit.streams.consume_test import Cluster, worker
