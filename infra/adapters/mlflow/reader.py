@@ -1,13 +1,14 @@
 """Reading models back from MLflow: `ports.ModelReader` over plain REST."""
 
 import contextlib
+import re
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from driftloop.infra.adapters.mlflow.rest import Fields, MLflowRest
+from driftloop.infra.adapters.mlflow.rest import Fields, MLflowRest, Refused
 from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import NotFound
@@ -24,6 +25,11 @@ PROFILES_KEPT = 200
 MISS_SECONDS = 3.0
 """How long a version that nobody registered isn't asked for again: a service that names a wrong one does so
 in each prediction, and a version only answers after it was registered."""
+
+_VERSION = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+"""MLflow's versions are 32-bit integers; it answers a larger one with 500, as if asking again could help."""
+_INVALID = "INVALID_PARAMETER_VALUE"
+"""MLflow's code for a name that no model can have."""
 
 Item = TypeVar("Item")
 
@@ -85,10 +91,12 @@ class MLflowReader:
         for alias, version in self._aliases(model):
             aliases.setdefault(version, []).append(alias)
         quoted = f'"{model}"' if "'" in model else f"'{model}'"
-        found = self._rest.pages("model-versions/search", "model_versions", filter=f"name={quoted}")
+        found: list[Fields] = []
+        with _absent_is_no_error():
+            found += self._rest.pages("model-versions/search", "model_versions", filter=f"name={quoted}")
         # A search leaves aliases out.
-        known = [{**one, "aliases": aliases.get(one["version"], [])} for one in found]
-        return [_registered(one) for one in sorted(known, key=lambda one: int(one["version"]))]
+        known = [{**fields, "aliases": aliases.get(fields["version"], [])} for fields in found]
+        return [_registered(fields) for fields in sorted(known, key=lambda fields: int(fields["version"]))]
 
     def champion(self, model: str) -> str | None:
         """The version that holds the alias `champion`."""
@@ -107,16 +115,15 @@ class MLflowReader:
         self._rest.close()
 
     def _aliases(self, model: str) -> Iterator[tuple[str, str]]:
-        try:
+        answer: Fields = {"registered_model": {}}
+        with _absent_is_no_error():
             answer = self._rest.ask("registered-models/get", name=model)
-        except NotFound:
-            return
-        for one in answer["registered_model"].get("aliases", ()):
-            yield one["alias"], one["version"]
+        for alias in answer["registered_model"].get("aliases", ()):
+            yield alias["alias"], alias["version"]
 
     def _found(self, model: str, version: str) -> Fields:
-        if version.isdecimal():  # MLflow's versions are numbers; anything else it calls a bad question
-            with contextlib.suppress(NotFound):
+        if _VERSION.fullmatch(version):
+            with _absent_is_no_error():
                 answer = self._rest.ask("model-versions/get", name=model, version=version)
                 found: Fields = answer["model_version"]
                 return found
@@ -146,6 +153,18 @@ class MLflowReader:
             return self._rest.artifact(run["run"]["info"]["artifact_uri"], path)
         except NotFound as error:
             raise NotFound(f"{foreign} {error}") from error
+
+
+@contextlib.contextmanager
+def _absent_is_no_error() -> Iterator[None]:
+    """Leave the block early where MLflow has no such thing, or says that the name is invalid."""
+    try:
+        yield
+    except NotFound:
+        pass
+    except Refused as error:
+        if error.code != _INVALID:
+            raise
 
 
 def _keep(kept: OrderedDict[tuple[str, str], Item], key: tuple[str, str], item: Item, bound: int) -> None:

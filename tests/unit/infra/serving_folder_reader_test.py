@@ -36,16 +36,6 @@ def test_versions_are_listed_oldest_first_with_alias_and_tags(reader: FolderRead
     assert list(reader.models()) == [NAME]
 
 
-def test_a_model_that_nobody_saved_has_no_versions_and_no_champion(reader: FolderReader) -> None:
-    assert list(reader.versions("churn")) == []
-    assert reader.champion("churn") is None
-
-
-def test_an_unknown_version_is_told_with_those_there_are(reader: FolderReader) -> None:
-    with pytest.raises(NotFound, match="9, 10"):
-        reader.fitted(NAME, "11")
-
-
 def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="mounted"):
         FolderReader(tmp_path / "nowhere").fitted(NAME, "1")
