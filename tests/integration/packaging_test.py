@@ -15,8 +15,6 @@ import pytest
 from driftloop.infra.processes.child import Child, free_port, python_command
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.integration
-
 SDK = "from driftloop import FeatureRow, KafkaSettings, Label, Prediction, Publisher; print(Publisher)"
 NEIGHBOUR = "openai-agents"
 """Its import name is `agents`, as that of one of our folders."""
