@@ -190,9 +190,7 @@ function empty() {
   find("window-rows").textContent = String(rows);
   const prefix = kafka.prefix ? `, prefix="${kafka.prefix}"` : "";
   find("example").textContent = [
-    "from driftloop.schemas.records import Label, Prediction",
-    "from driftloop.schemas.settings import KafkaSettings",
-    "from driftloop.streams.producer.publisher import Publisher",
+    "from driftloop import KafkaSettings, Label, Prediction, Publisher",
     "",
     `with Publisher(KafkaSettings(bootstrap="${kafka.bootstrap}"${prefix})) as publisher:`,
     '    publisher.publish(Prediction(model="flights", version="1", id="f-1", at=1772409600000,',
