@@ -1,43 +1,43 @@
-"""How many partitions there are to go to, without ever waiting for Kafka to say."""
+"""The number of partitions of each topic, fetched in the background."""
 
 import threading
 import time
 from collections.abc import Callable
 
 REFRESH_SECONDS = 30.0
-"""How long batches may go by an old number of partitions after somebody added some."""
+"""Until batches use the new number after partitions were added."""
 RETRY_SECONDS = 1.0
 
 
 class PartitionCounts:
-    """How many partitions each topic has, as far as known; asked for by a thread of its own."""
+    """Caches the number of partitions of each topic; a thread of its own fetches and refreshes it."""
 
-    def __init__(self, ask: Callable[[str], int | None], refresh: float = REFRESH_SECONDS) -> None:
-        """`ask` may take its time; it says None if Kafka can't be asked or has no such topic."""
-        self._ask = ask
+    def __init__(self, fetch: Callable[[str], int | None], refresh: float = REFRESH_SECONDS) -> None:
+        """`fetch` may block; it returns None if Kafka does not answer or has no such topic."""
+        self._fetch = fetch
         self._refresh = refresh
-        self._known: dict[str, int] = {}
-        self._wanted: set[str] = set()
+        self._counts: dict[str, int] = {}
+        self._requested: set[str] = set()
         self._changed = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
 
     def count(self, topic: str, seconds: float = 0.0) -> int | None:
-        """The topic's number of partitions; None if it isn't known, at the latest after `seconds`."""
-        known = self._known.get(topic)
+        """The topic's number of partitions; None if it isn't known after `seconds`."""
+        known = self._counts.get(topic)
         if known is not None:
             return known
         with self._changed:
-            self._wanted.add(topic)
+            self._requested.add(topic)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="publisher-partitions", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: topic in self._known or self._closing, seconds)
-            return self._known.get(topic)
+            self._changed.wait_for(lambda: topic in self._counts or self._closing, seconds)
+            return self._counts.get(topic)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -46,10 +46,10 @@ class PartitionCounts:
         refresh_at = time.monotonic() + self._refresh
         while not self._closing:
             for topic in self._missing():
-                self._learn(topic)
+                self._update(topic)
             if time.monotonic() >= refresh_at:
-                for topic in sorted(self._known):
-                    self._learn(topic)
+                for topic in sorted(self._counts):
+                    self._update(topic)
                 refresh_at = time.monotonic() + self._refresh
             with self._changed:
                 if self._missing():
@@ -58,11 +58,11 @@ class PartitionCounts:
                     self._changed.wait_for(lambda: self._closing or self._missing(), self._refresh)
 
     def _missing(self) -> list[str]:
-        return sorted(self._wanted.difference(self._known))
+        return sorted(self._requested.difference(self._counts))
 
-    def _learn(self, topic: str) -> None:
-        count = None if self._closing else self._ask(topic)
+    def _update(self, topic: str) -> None:
+        count = None if self._closing else self._fetch(topic)
         if count is not None:
             with self._changed:
-                self._known[topic] = count
+                self._counts[topic] = count
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Publishing: from your own service, from our replicas, and from the agents.
+"""Publishes records and events to Kafka: for your own service, for replicas and for agents.
 
     with Publisher(kafka) as publisher:
         publisher.publish(Prediction(model="fraud", version="3", id="tx-1", at=now, score=0.93))
@@ -10,9 +10,9 @@ none is a setting: `block`, `raise`, or `spool`, with which what was accepted ou
 process (see `streams/producer/spool.py`, docs/decisions/0009). Nothing is dropped silently: `flush`,
 `close` and leaving the `with` block raise NotDelivered for what the broker never acknowledged.
 
-    BufferFull     no room: in memory, or on the disk
+    BufferFull     the buffer in memory, or the spool on the disk, is full
     TooLarge       one record that no Kafka message can carry
-    NotDelivered   how many messages, the first reason, and whether the spool has them
+    NotDelivered   messages that the broker did not acknowledge; says whether the spool keeps them
     SpoolTaken     another process has the spool's folder
 """
 
@@ -59,14 +59,14 @@ __all__ = [
 
 POLL_SECONDS = 0.1
 GIVEN_UP_AFTER = 2.0
-"""Seconds after the delivery timeout by which librdkafka has noticed it."""
+"""Seconds after the delivery timeout until librdkafka reports it."""
 REPORT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class BufferFull(RuntimeError):
-    """There is no room and the policy says not to wait (any longer)."""
+    """The buffer is full, and the policy is `raise`, or `block` and the wait is over."""
 
 
 class NotDelivered(RuntimeError):
@@ -94,12 +94,12 @@ class Publisher:
         self._kafka = kafka
         self._settings = settings or PublisherSettings()
         self._topics = {kind: topics.name_of(kind.kafka_topic, kafka) for kind in kinds(Record)}
-        self._singly = self._settings.batch_rows == 1
+        self._single_rows = self._settings.batch_rows == 1
         self._spool = _spool(self._settings)
-        self._line = ResilientProducer(kafka, self._settings, patient=self._spool is not None)
-        self._partitions = PartitionCounts(self._line.partition_count)
-        self._queued = RecordAccumulator(kafka, self._settings, self._line, self._partitions)
-        self._spooled = self._open_spool()
+        self._producer = ResilientProducer(kafka, self._settings, retry_forever=self._spool is not None)
+        self._partitions = PartitionCounts(self._producer.partition_count)
+        self._accumulator = RecordAccumulator(kafka, self._settings, self._producer, self._partitions)
+        self._spool_sender = self._open_spool()
         self._closed = False
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
@@ -107,42 +107,42 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """Rows and messages that were accepted and not acknowledged yet."""
-        return len(self._queued) if self._spool is None else self._spool.waiting + len(self._queued)
+        """Rows and messages that are accepted and not acknowledged."""
+        return len(self._accumulator) if self._spool is None else self._spool.waiting + len(self._accumulator)
 
     @property
     def delivered(self) -> int:
         """Messages that the broker acknowledged; a columnar one counts once."""
-        return self._line.delivered
+        return self._producer.delivered
 
     @property
     def failed(self) -> int:
-        """Messages that were given up."""
-        return self._line.failed
+        """Messages that were not delivered within the delivery timeout, or rejected."""
+        return self._producer.failed
 
     @property
     def spooled(self) -> int:
-        """Messages on the disk that are not acknowledged yet."""
+        """Messages on the disk that are not acknowledged."""
         return 0 if self._spool is None else self._spool.waiting
 
     def publish(self, record: Prediction | FeatureRow | Label) -> None:
         """Put one record on its topic, in the partition of its id. Returns once it is accepted.
 
         Raises:
-            BufferFull: no room, and the policy is `raise` or the wait was over.
+            BufferFull: the buffer is full, and the policy is `raise` or the wait is over.
             TooLarge: no Kafka message can carry it.
         """
         self._check_open()
         topic = self._topics[type(record)]
-        if self._spooled is None and not self._singly:
+        if self._spool_sender is None and not self._single_rows:
             serializer.check_size(record)
-            self._with_room(lambda: self._queued.append(record, 1))
+            self._with_room(lambda: self._accumulator.append(record, 1))
             return
         value = codec.encode(record)
         if len(value) > MAX_VALUE_BYTES:
             serializer.check_size(record)
-        if self._spooled is not None:
-            self._write([ProducerRecord(topic, record.id, value)])
+        if self._spool_sender is not None:
+            self._append_to_spool([ProducerRecord(topic, record.id, value)])
         else:
             self._send_single(topic, record.id.encode(), value)
 
@@ -152,14 +152,14 @@ class Publisher:
         Columns may be numpy arrays; they must not be changed afterwards.
 
         Raises:
-            BufferFull: no room; nothing of the batch was accepted.
+            BufferFull: the buffer is full; nothing of the batch was accepted.
         """
-        if self._spooled is None:
-            self._with_room(lambda: self._queued.append(batch, len(batch)))
+        if self._spool_sender is None:
+            self._with_room(lambda: self._accumulator.append(batch, len(batch)))
             return
         topic = self._topics[type(batch)]
         known = self._partitions.count(topic)
-        self._write(
+        self._append_to_spool(
             list(
                 serializer.unsplit_records(batch, topic)
                 if known is None
@@ -179,17 +179,19 @@ class Publisher:
     def send(self, message: ProducerRecord, done: Callable[[str | None], None] | None = None) -> None:
         """Accept one message; `done` is called from another thread with None or the reason it failed.
 
-        Who asks for `done` keeps the message himself until then: it doesn't go through the spool.
+        A message with `done` does not go through the spool: the caller keeps it until then.
         """
-        if done is None and self._spooled is not None:
-            self._write([message])
+        if done is None and self._spool_sender is not None:
+            self._append_to_spool([message])
             return
 
         def reported(error: KafkaError | None) -> None:
             if done is not None:
                 done(None if error is None else f"{message.topic}: {error.str()}")
 
-        self._with_room(lambda: self._line.send_with_callback(message, None if done is None else reported))
+        self._with_room(
+            lambda: self._producer.send_with_callback(message, None if done is None else reported)
+        )
 
     def deliver(self, messages: Iterable[ProducerRecord]) -> None:
         """Send all and wait until the broker has acknowledged each.
@@ -210,49 +212,49 @@ class Publisher:
             self.send(message, done)
             sent += 1
         deadline = time.monotonic() + self._settings.delivery_timeout + GIVEN_UP_AFTER
-        for arrived in range(sent):
-            # A line with a spool never gives up; without one, librdkafka's report comes before this does.
+        for reports in range(sent):
+            # Without a spool librdkafka reports its delivery timeout; with one it has none, so this waits.
             patience = None if self._spool is None else max(0.0, deadline - time.monotonic())
             if not reported.acquire(timeout=patience):
-                reasons += ["the broker has not answered yet"] * (sent - arrived)
+                reasons += ["the broker has not answered yet"] * (sent - reports)
                 break
         if reasons:
             text = f"{len(reasons)} of {sent} messages were not delivered; {reasons[0]}"
             raise NotDelivered(text, len(reasons), reasons[0])
 
     def flush(self, seconds: float | None = None) -> None:
-        """Wait until everything accepted is acknowledged, at most `seconds` (default: until it is given up).
+        """Wait until everything is acknowledged, at most `seconds` (default: the delivery timeout and some).
 
         Raises:
-            NotDelivered: since the last flush, something was given up or is still waiting.
+            NotDelivered: messages failed since the last flush, or are not acknowledged yet.
         """
-        given_up = self._settings.delivery_timeout + GIVEN_UP_AFTER + self._queued.ask_seconds
+        given_up = self._settings.delivery_timeout + GIVEN_UP_AFTER + self._accumulator.metadata_seconds
         patience = given_up if seconds is None else seconds
         deadline = time.monotonic() + patience
-        left = 0 if self._spooled is None else self._spooled.flush(patience)
-        waiting = self._queued.flush(max(0.0, deadline - time.monotonic())) if left == 0 else 0
-        failed = self._line.take_failures()
+        left = 0 if self._spool_sender is None else self._spool_sender.flush(patience)
+        waiting = self._accumulator.flush(max(0.0, deadline - time.monotonic())) if left == 0 else 0
+        failed = self._producer.take_failures()
         if failed or waiting or left:
             reason = failed[0] if failed else "the broker has not answered yet"
             kept = f", {left} kept in {self._settings.spool_folder}" if left else ""
-            text = f"{len(failed)} messages given up, {waiting} still waiting{kept}; {reason}"
+            text = f"{len(failed)} messages failed, {waiting} not acknowledged yet{kept}; {reason}"
             raise NotDelivered(text, len(failed) + waiting + left, reason, spooled=bool(left) and not failed)
 
     def close(self, seconds: float | None = None) -> None:
-        """Flush, then stop. Raises NotDelivered as `flush` does; what a spool has, the next process sends."""
+        """Flush, then stop. Raises NotDelivered like `flush`; the next process sends what the spool keeps."""
         if self._closed:
             return
         self._closed = True
         try:
             self.flush(seconds)
         finally:
-            self._partitions.close()  # first: nobody shall wait for an answer any more
-            self._queued.close()
-            if self._spooled is not None:
-                self._spooled.close()
+            self._partitions.close()  # first, so that no thread waits for metadata
+            self._accumulator.close()
+            if self._spool_sender is not None:
+                self._spool_sender.close()
             self._closing.set()
             self._poller.join()
-            self._line.close()
+            self._producer.close()
             if self._spool is not None:
                 self._spool.close()
 
@@ -268,24 +270,24 @@ class Publisher:
         if self._spool is None:
             return None
         rows, linger = self._settings.batch_rows, self._settings.linger_ms / 1000
-        return SpoolSender(self._kafka, rows, linger, self._spool, self._line, self._partitions)
+        return SpoolSender(self._kafka, rows, linger, self._spool, self._producer, self._partitions)
 
     def _send_single(self, topic: str, key: bytes, value: bytes) -> None:
         try:
-            self._line.send(topic, key, value)
+            self._producer.send(topic, key, value)
         except BufferError:
-            self._with_room(lambda: self._line.send(topic, key, value))
+            self._with_room(lambda: self._producer.send(topic, key, value))
 
-    def _write(self, messages: Sequence[ProducerRecord]) -> None:
+    def _append_to_spool(self, messages: Sequence[ProducerRecord]) -> None:
         self._check_open()
-        assert self._spooled is not None
+        assert self._spool_sender is not None
         try:
-            self._spooled.append(messages)
+            self._spool_sender.append(messages)
         except SpoolFull as error:
             raise BufferFull(str(error)) from error
 
     def _with_room(self, attempt: Callable[[], None]) -> None:
-        """Attempt it until there is room, as long as the policy says."""
+        """Repeat the attempt until there is room, as long as the policy allows."""
         self._check_open()
         began = time.monotonic()
         while True:
@@ -301,23 +303,21 @@ class Publisher:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError(f"this publisher to {self._kafka.bootstrap} was closed")
+            raise RuntimeError(f"this publisher to {self._kafka.bootstrap} is closed")
 
     def _poll(self) -> None:
-        """The background: reports of deliveries, the disk, the counters."""
+        """Thread: serves delivery reports, syncs the spool to the disk, updates the metrics."""
         sync_at = report_at = time.monotonic()
         counted = metrics.PublisherCounters()
         while not self._closing.is_set():
             now = time.monotonic()
             try:
-                self._line.poll(POLL_SECONDS)
+                self._producer.poll(POLL_SECONDS)
                 if self._spool is not None and now >= sync_at:
                     sync_at = now + self._settings.spool_sync_ms / 1000
                     self._spool.sync()
-            except (
-                OSError
-            ) as error:  # of the spool's disk: what is accepted is in memory's pages all the same
-                log.error("the spool's disk fails", extra={"error": str(error)})
+            except OSError as error:  # of the spool's disk; the operating system still has what was accepted
+                log.error("syncing the spool to its disk failed; it is repeated", extra={"error": str(error)})
                 self._closing.wait(REPORT_SECONDS)
             if now >= report_at:
                 counted.update(self.delivered, self.failed, self.waiting, self.spooled)
@@ -326,8 +326,8 @@ class Publisher:
 
     def _full(self, waited: float) -> str:
         return (
-            f"{self._settings.buffer_messages} messages wait for {self._kafka.bootstrap} "
-            f"(waited {waited:.1f} s for room)"
+            f"{self._settings.buffer_messages} messages wait for {self._kafka.bootstrap}, as many as "
+            f"publisher.buffer_messages allows (waited {waited:.1f} s for room)"
         )
 
 

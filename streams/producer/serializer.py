@@ -1,4 +1,4 @@
-"""Records and batches as Kafka messages: in the partition of their ids, and no larger than Kafka takes."""
+"""Records and batches as Kafka messages: in the partition of their ids, and within Kafka's size limit."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,19 +20,20 @@ from driftloop.streams.wire.batches import Single, split_by_partition, split_in_
 from driftloop.streams.wire.blocks import MIN_ROWS, Block
 
 MAX_VALUE_BYTES = topics.MAX_MESSAGE_BYTES - 10_000
-"""What a value may have: key, headers and Kafka's own frame need room, too."""
+"""Of a value; the rest is for key, headers and Kafka's own fields."""
 SAFE_CHARACTERS = 1_000_000
-"""Characters of text that can't be more than a message may have, however they are escaped as JSON."""
+"""So much text fits into a message however it is escaped as JSON."""
 
 
 class TooLarge(ValueError):
-    """A record that no Kafka message can carry; says whose and how large it is."""
+    """A record that is larger than a Kafka message may be; the message names the record and its size."""
 
 
 def producer_records(record: Single | Batch, topic: str, partitions: int | None) -> Iterator[ProducerRecord]:
-    """The messages that carry it: a single record by its key, a batch split by partition and by size.
+    """The messages of a record: a single record by its key, a batch split by partition and by size.
 
-    Without knowing the partitions, a batch goes row by row, so that the client can place each by its key.
+    Without the number of partitions, each row of a batch is a message of its own, which librdkafka places
+    by its key.
     """
     if not isinstance(record, Batch):
         yield ProducerRecord(topic, record.id, codec.encode(record))
@@ -41,17 +42,17 @@ def producer_records(record: Single | Batch, topic: str, partitions: int | None)
             yield ProducerRecord(topic, single.id, codec.encode(single))
     elif len(record) > 0:
         for partition, part in split_by_partition(_compact(record), partitions):
-            yield from _fitting(part, topic, partition)
+            yield from _within_limit(part, topic, partition)
 
 
 def unsplit_records(batch: Batch, topic: str) -> Iterator[ProducerRecord]:
-    """The batch as it is, to be split once the partitions are known."""
+    """The messages of a batch that is not split by partition, for the spool."""
     if len(batch) > 0:
-        yield from _fitting(_compact(batch), topic, None)
+        yield from _within_limit(_compact(batch), topic, None)
 
 
 def check_size(record: Single) -> None:
-    """Raise TooLarge for a record that Kafka will refuse; costs next to nothing for one that it won't."""
+    """Raise TooLarge for a record that Kafka will reject; a record with little text passes unencoded."""
     features: Mapping[str, Value] = {} if isinstance(record, Label) else record.features
     texts = sum([len(value) for value in features.values() if type(value) is str])
     if texts + 100 * len(features) > SAFE_CHARACTERS:
@@ -64,35 +65,35 @@ def check_size(record: Single) -> None:
 
 
 def single_records(batch: Batch) -> Iterator[Single]:
-    """The rows as records of their own; their values were checked when the batch was made."""
+    """The rows as single records, not validated again."""
     model = batch.model
     entities = batch.entities if isinstance(batch, PredictionBatch | FeatureBatch) else None
-    for row, one in enumerate(batch.ids):
+    for row, id_ in enumerate(batch.ids):
         at, entity = batch.at[row], None if entities is None else entities[row]
         match batch:
             case LabelBatch():
-                yield Label.model_construct(model=model, id=one, at=at, label=batch.labels[row])
+                yield Label.model_construct(model=model, id=id_, at=at, label=batch.labels[row])
             case FeatureBatch():
                 yield FeatureRow.model_construct(
                     model=model,
-                    id=one,
+                    id=id_,
                     entity=entity,
                     at=at,
-                    features=_row(batch.features, row),
+                    features=_row_features(batch.features, row),
                 )
             case PredictionBatch():
                 yield Prediction.model_construct(
                     model=model,
                     version=batch.version,
-                    id=one,
+                    id=id_,
                     entity=entity,
                     at=at,
                     score=batch.scores[row],
-                    features=_row(batch.features, row),
+                    features=_row_features(batch.features, row),
                 )
 
 
-def _row(features: Mapping[str, Values], row: int) -> dict[str, Value]:
+def _row_features(features: Mapping[str, Values], row: int) -> dict[str, Value]:
     return {name: column[row] for name, column in features.items()}
 
 
@@ -100,10 +101,10 @@ def _compact(batch: Batch) -> Batch | Block:
     return Block.from_batch(batch) if len(batch) >= MIN_ROWS else batch
 
 
-def _fitting(batch: Batch | Block, topic: str, partition: int | None) -> Iterator[ProducerRecord]:
+def _within_limit(batch: Batch | Block, topic: str, partition: int | None) -> Iterator[ProducerRecord]:
     value = batch.encode() if isinstance(batch, Block) else codec.encode(batch)
     if len(value) <= MAX_VALUE_BYTES or len(batch) == 1:
         yield ProducerRecord(topic, batch.ids[0], value, partition=partition)
     else:
         for half in split_in_half(batch):
-            yield from _fitting(half, topic, partition)
+            yield from _within_limit(half, topic, partition)

@@ -1,8 +1,8 @@
-"""From `publish` to Kafka through the spool: written first, then read, sent, acknowledged and forgotten.
+"""Sends what the spool on the disk holds: reads messages, sends them, and acknowledges them to the spool.
 
-Everything goes this way, also while Kafka is there: what is only in memory at a kill -9 is lost.
-Order is the order of writing. When a message comes back undelivered, what is in flight is waited for, and the
-reading begins again at the front; what was acknowledged behind it is left out.
+Every message is written to the spool first, also while Kafka is there: a kill -9 loses what is only in
+memory. Messages are sent in the order of writing. When one is not delivered, the sender waits for those in
+flight and reads again from the spool's front; it leaves out messages that were acknowledged meanwhile.
 """
 
 import logging
@@ -25,18 +25,18 @@ from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.batches import Single, combine_rows
 
-ASK_SECONDS = 1.0
+METADATA_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 0.5
-FORGET_SECONDS = 0.01
-HOPELESS = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
-"""Errors of the message itself: sending it again would hold up all that follow."""
+ACKNOWLEDGE_SECONDS = 0.01
+UNDELIVERABLE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
+"""Errors of the message itself: it is given up, since sending it again would block all others."""
 
 log = logging.getLogger(__name__)
 
 
 class SpoolSender:
-    """The thread between a spool and a line."""
+    """A thread that sends the messages of a spool with a producer."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class SpoolSender:
         rows: int,
         linger: float,
         spool: Spool,
-        line: ResilientProducer,
+        producer: ResilientProducer,
         partitions: PartitionCounts,
     ) -> None:
         self._kafka = kafka
@@ -52,118 +52,122 @@ class SpoolSender:
         self._rows = rows
         self._linger = linger
         self._spool = spool
-        self._line = line
+        self._producer = producer
         self._partitions = partitions
         self._lock = threading.Lock()
-        self._open: OrderedDict[Position, int] = OrderedDict()
-        """What was read and not forgotten yet, in order: how many of its messages are to be acknowledged."""
-        self._flying = 0
-        self._forget_at = 0.0
+        self._unacknowledged: OrderedDict[Position, int] = OrderedDict()
+        """Spool entries that were read, in order: how many of their messages are not acknowledged."""
+        self._in_flight = 0
+        self._acknowledge_at = 0.0
         self._failed = False
-        self._arrived = threading.Event()
+        self._not_empty = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="publisher-spool", daemon=True)
         self._thread.start()
 
     def append(self, messages: Sequence[ProducerRecord]) -> None:
-        """Accept them: when this returns, the operating system has them. Raises SpoolFull."""
+        """Write the messages; when this returns, the operating system has them. Raises SpoolFull."""
         self._spool.append(messages)
-        if not self._arrived.is_set():
-            self._arrived.set()
+        if not self._not_empty.is_set():
+            self._not_empty.set()
 
     def flush(self, seconds: float) -> int:
-        """Wait until Kafka has everything, at most so long; how many messages are left."""
+        """Wait until Kafka has everything, at most so long; returns how many messages it has not."""
         deadline = time.monotonic() + seconds
         while self._spool.waiting and time.monotonic() < deadline:
             time.sleep(0.002)
         return self._spool.waiting
 
     def close(self) -> None:
-        """Stop sending; what is in the spool stays there."""
+        """Stop sending; the spool keeps the rest."""
         self._closing.set()
-        self._arrived.set()
+        self._not_empty.set()
         self._thread.join()
 
     def _work(self) -> None:
         while not self._closing.is_set():
             if self._failed:
-                self._begin_again()
+                self._rewind()
             elif not self._send_next():
-                self._arrived.wait(IDLE_SECONDS)
-                self._closing.wait(self._linger)  # for company
+                self._not_empty.wait(IDLE_SECONDS)
+                self._closing.wait(self._linger)  # more rows may arrive for the same batch
 
-    def _begin_again(self) -> None:
+    def _rewind(self) -> None:
         self._closing.wait(RETRY_SECONDS)
         with self._lock:
-            if self._flying == 0 and not self._closing.is_set():
+            if self._in_flight == 0 and not self._closing.is_set():
                 self._failed = False
                 self._spool.rewind()
 
     def _send_next(self) -> bool:
-        """Read on and send; whether there was so much that more may be waiting already."""
-        self._arrived.clear()
-        read = self._spool.read()
-        if not read:
+        """Send the next entries; returns whether more may wait already."""
+        self._not_empty.clear()
+        entries = self._spool.read()
+        if not entries:
             return False
         with self._lock:
-            fresh = [(position, message) for position, message in read if self._open.get(position) != 0]
+            new = [
+                (position, message)
+                for position, message in entries
+                if self._unacknowledged.get(position) != 0
+            ]
         try:
-            sendings = list(self._sendings(fresh))
-        except _Unplaced as error:
-            log.warning("the spool waits for a topic", extra={"topic": str(error)})
+            messages = list(self._combined(new))
+        except _NoMetadata as error:
+            log.warning("no metadata of the topic; the spool waits", extra={"topic": str(error)})
             self._failed = True
             return True
         with self._lock:
-            for position, _ in fresh:
-                self._open[position] = 0
-            for _, positions in sendings:
+            for position, _ in new:
+                self._unacknowledged[position] = 0
+            for _, positions in messages:
                 for position in positions:
-                    self._open[position] += 1
-            self._forget()
-            self._flying += len(sendings)  # at once: a lock a message would have the threads wait in turns
+                    self._unacknowledged[position] += 1
+            self._acknowledge()
+            self._in_flight += len(messages)  # at once: a lock for each message would make both threads wait
         sent = 0
-        for message, positions in sendings:
+        for message, positions in messages:
             if not self._send(message, positions):
                 break
             sent += 1
         with self._lock:
-            self._flying -= len(sendings) - sent
-        return len(read) >= self._rows
+            self._in_flight -= len(messages) - sent
+        return len(entries) >= self._rows
 
-    def _sendings(
-        self, read: Iterable[tuple[Position, ProducerRecord]]
+    def _combined(
+        self, entries: Iterable[tuple[Position, ProducerRecord]]
     ) -> Iterator[tuple[ProducerRecord, Sequence[Position]]]:
-        """What was read, as it is to be sent: single rows put together, batches split by partition."""
+        """The entries as they are sent: single rows combined, batches split by partition."""
         rows: list[tuple[Single | Batch, Position]] = []
-        for position, message in read:
-            record = self._to_pack(message)
+        for position, message in entries:
+            record = self._record_to_combine(message)
             if record is not None:
                 rows.append((record, position))
                 continue
-            yield from self._packed(rows)
+            yield from self._producer_records(rows)
             rows = []
             yield message, [position]
-        yield from self._packed(rows)
+        yield from self._producer_records(rows)
 
-    def _to_pack(self, message: ProducerRecord) -> Single | Batch | None:
+    def _record_to_combine(self, message: ProducerRecord) -> Single | Batch | None:
         if message.topic not in self._topics or message.partition is not None or message.headers:
             return None
         if self._rows == 1 and b'"ids"' not in message.value:
             return None
         try:
             record = codec.decode_record(message.value)
-        except codec.Unreadable:  # somebody's own words; whoever reads the topic will say what is wrong
+        except codec.Unreadable:  # not a record: the topic's reader writes it to the dead letters
             return None
         return record
 
-    def _packed(
+    def _producer_records(
         self, rows: Iterable[tuple[Single | Batch, Position]]
     ) -> Iterator[tuple[ProducerRecord, Sequence[Position]]]:
         for record, positions in combine_rows(rows, self._rows):
             topic = self._topic_of(record)
-            known = self._partitions.count(topic, ASK_SECONDS) if isinstance(record, Batch) else 1
+            known = self._partitions.count(topic, METADATA_SECONDS) if isinstance(record, Batch) else 1
             if known is None:
-                raise _Unplaced(topic)
+                raise _NoMetadata(topic)
             for message in serializer.producer_records(record, topic, known):
                 yield message, positions
 
@@ -171,42 +175,42 @@ class SpoolSender:
         return topics.name_of(record.kafka_topic, self._kafka)
 
     def _send(self, message: ProducerRecord, positions: Sequence[Position]) -> bool:
-        """Hand it to the line; False if that is of no use any more."""
+        """Send a message; False if the sender must rewind or is closing."""
 
         def done(error: KafkaError | None) -> None:
-            self._reported(positions, error)
+            self._on_delivery(positions, error)
 
         while not (self._failed or self._closing.is_set()):
             try:
-                self._line.send_with_callback(message, done)
+                self._producer.send_with_callback(message, done)
             except BufferError:
                 self._closing.wait(0.05)
             else:
                 return True
         return False
 
-    def _reported(self, positions: Sequence[Position], error: KafkaError | None) -> None:
+    def _on_delivery(self, positions: Sequence[Position], error: KafkaError | None) -> None:
         with self._lock:
-            self._flying -= 1
-            if error is not None and error.code() not in HOPELESS:
-                log.warning("the spool sends again", extra={"reason": error.str()})
+            self._in_flight -= 1
+            if error is not None and error.code() not in UNDELIVERABLE:
+                log.warning("message not delivered; the spool sends it again", extra={"reason": error.str()})
                 self._failed = True
                 return
             for position in positions:
-                if position in self._open:
-                    self._open[position] -= 1
-            if self._flying == 0 or time.monotonic() >= self._forget_at:
-                self._forget()
+                if position in self._unacknowledged:
+                    self._unacknowledged[position] -= 1
+            if self._in_flight == 0 or time.monotonic() >= self._acknowledge_at:
+                self._acknowledge()
 
-    def _forget(self) -> None:
-        """Let the spool forget what is acknowledged from its front on; not for each message on its own."""
-        self._forget_at = time.monotonic() + FORGET_SECONDS
+    def _acknowledge(self) -> None:
+        """Acknowledge the done entries at the spool's front; at most once in `ACKNOWLEDGE_SECONDS`."""
+        self._acknowledge_at = time.monotonic() + ACKNOWLEDGE_SECONDS
         upto, messages = None, 0
-        while self._open and next(iter(self._open.values())) == 0:
-            upto, messages = self._open.popitem(last=False)[0], messages + 1
+        while self._unacknowledged and next(iter(self._unacknowledged.values())) == 0:
+            upto, messages = self._unacknowledged.popitem(last=False)[0], messages + 1
         if upto is not None:
             self._spool.acknowledge(upto, messages)
 
 
-class _Unplaced(Exception):
-    """A topic whose partitions nobody could tell."""
+class _NoMetadata(Exception):
+    """The topic's number of partitions is not known."""
