@@ -1,5 +1,8 @@
 """Drift detection on arrays, without Kafka: the detectors that the agents run.
 
+A detector of your own implements `Detector`; `dump_state` and `load_state` turn its state into bytes and
+back.
+
 >>> import numpy as np
 >>> from driftloop.drift import Batch, OnlineDrift, Opened, Profile
 >>> rng = np.random.default_rng(5)
@@ -22,16 +25,24 @@ from driftloop.mlops_core.drift import (
     PairOpened,
     Profile,
 )
+from driftloop.mlops_core.drift.detector import SCALE, Alarm, Detector, DetectorFactory
+from driftloop.mlops_core.drift.serialization import dump_state, load_state
 
 __all__ = (
+    "SCALE",
+    "Alarm",
     "Batch",
     "Closed",
     "ConceptAlarm",
     "ConceptClosed",
+    "Detector",
+    "DetectorFactory",
     "Measured",
     "OnlineDrift",
     "Opened",
     "PairClosed",
     "PairOpened",
     "Profile",
+    "dump_state",
+    "load_state",
 )

@@ -5,7 +5,7 @@ In your tests:
     from driftloop.testing import DetectorContract
 
     class TestMine(DetectorContract):
-        def made(self, channels):
+        def make_detector(self, channels):
             return Mine(channels, delta=1e-6)
 """
 

@@ -1,9 +1,9 @@
-"""Cumulative sums: quicker than ADWIN on a sudden shift, and less patient with restless streams.
+"""Cumulative sums: they alarm sooner than ADWIN on a sudden shift, and more often on autocorrelated streams.
 
-Page, "Continuous inspection schemes", 1954, Biometrika 41:100. Each value is compared with the mean of those
-before it, so that no level needs to be known (self-starting: Hawkins, 1987, The Statistician 36:299), in the
-deviation that the reference promises or the stream turns out to have, whichever is more. The limit follows
-from Siegmund's approximation of the run length ("Sequential Analysis", 1985, section 2.6).
+Page, "Continuous inspection schemes", 1954, Biometrika 41:100. Each value is compared with the mean of the
+values before it, so that no level needs to be known (self-starting: Hawkins, 1987, The Statistician 36:299).
+The difference is in standard deviations: the reference's or the stream's, whichever is larger. The limit
+follows from Siegmund's approximation of the run length ("Sequential Analysis", 1985, section 2.6).
 """
 
 from math import exp, log
@@ -20,12 +20,12 @@ _SLACK = 0.7
 _OVERSHOOT = 1.166
 """Siegmund's correction for sums that pass the limit in steps."""
 _KNOWN = 32
-"""Values from which their own deviation counts, where it is more than was promised."""
+"""Values after which the stream's own standard deviation is used, where it exceeds the reference's."""
 _MOMENTS, _SIDES = ("count", "mean", "squares"), ("sum", "run", "total")
 
 
 class CusumBank:
-    """A self-starting, two-sided cumulative sum a channel; a false alarm comes in 1 / `delta` values.
+    """One self-starting, two-sided cumulative sum per channel; one false alarm in 1 / `delta` values.
 
     >>> cusums = CusumBank(channels=1, delta=1e-6)
     >>> [alarm] = cusums.update(np.array([[10.0, -10.0] * 50 + [30.0] * 10]))
@@ -39,10 +39,10 @@ class CusumBank:
         self._moments = np.zeros((len(_MOMENTS), channels))
         """Count, mean and squared deviations of the values since the last alarm."""
         self._sides = np.zeros((len(_SIDES), 2, channels))
-        """Upwards and downwards: the sum, and count and total of the values since it was 0."""
+        """Per direction (up, down): the sum, and the count and total of the values since it was 0."""
 
     def update(self, values: Floats) -> list[Alarm]:
-        """Take in values of shape (channels, n), oldest first; a channel begins anew after an alarm."""
+        """Alarms of values of shape (channels, n), oldest first; a channel starts afresh after an alarm."""
         return [alarm for place, column in enumerate(values.T) for alarm in self._update_at(place, column)]
 
     def dump(self) -> bytes:
@@ -50,10 +50,10 @@ class CusumBank:
         return serialization.dump_state(self._settings, {"moments": self._moments, "sides": self._sides})
 
     def load(self, data: bytes) -> Self:
-        """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
+        """Continue from a `dump`; a dump of other settings or channels is ignored.
 
         Raises:
-            InvalidData: not such bytes.
+            InvalidData: not the bytes of a dump.
         """
         settings, arrays = serialization.load_state(data)
         if settings == self._settings:
@@ -61,7 +61,7 @@ class CusumBank:
         return self
 
     def _update_at(self, place: int, values: Floats) -> list[Alarm]:
-        """One value a channel."""
+        """Alarms of one value per channel."""
         step = self._step(values)
         sums, runs, totals = self._sides
         sums[:] = np.maximum(sums + np.stack([step, -step]) - _SLACK, 0.0)
@@ -69,13 +69,13 @@ class CusumBank:
         runs[:] = np.where(rising, runs + 1, 0.0)
         totals[:] = np.where(rising, totals + values, 0.0)
         self._learn(values)
-        loud = (sums > self._limit).any(axis=0)
-        alarms = [self._alarm(place, channel) for channel in np.flatnonzero(loud).tolist()]
-        self._moments[:, loud], self._sides[:, :, loud] = 0.0, 0.0
+        alarmed = (sums > self._limit).any(axis=0)
+        alarms = [self._alarm(place, channel) for channel in np.flatnonzero(alarmed).tolist()]
+        self._moments[:, alarmed], self._sides[:, :, alarmed] = 0.0, 0.0
         return alarms
 
     def _step(self, values: Floats) -> Floats:
-        """How far each value is from those before it, in deviations; 0 for the first."""
+        """Difference of each value from the mean before it, in standard deviations; 0 for the first."""
         count, mean, squares = self._moments
         own = np.where(count >= _KNOWN, np.sqrt(squares / np.maximum(count, 1)), 0.0)
         step: Floats = (values - mean) / np.maximum(own, SCALE) * np.sqrt(count / (count + 1))
@@ -99,7 +99,7 @@ class CusumBank:
 
 
 def limit(delta: float) -> float:
-    """The limit that two sides pass once in 1 / delta values without any change.
+    """The limit that a two-sided sum passes once in 1 / delta values without any change.
 
     >>> round(limit(1e-6), 1), round(limit(1e-3), 1)
     (9.2, 4.3)

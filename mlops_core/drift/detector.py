@@ -1,8 +1,9 @@
-"""What listens to channels: the seam where a detector of your own goes in.
+"""The interface of a change detector; a detector of your own implements it.
 
-It gets a row of channels, a value per 32 rows (of the shape: per 256), each with mean 0 and a standard
-deviation of `SCALE` as long as the stream is like its reference; and it says when a channel's mean changed.
-What its three methods must promise is `contract.DetectorContract`; examples/own_detector.py brings one.
+A detector gets the values of several channels: one value per 32 rows (for a column's shape: per 256). While
+the stream is like its reference, each channel has mean 0 and a standard deviation of `SCALE`. The detector
+returns an alarm when a channel's mean changes. `DetectorContract` tests what its three methods promise;
+examples/own_detector.py implements it.
 """
 
 from dataclasses import dataclass
@@ -20,42 +21,42 @@ class Alarm:
     """A channel's mean changed."""
 
     position: int
-    """Place of the value that gave it away, in the values just fed."""
+    """Index of the value that raised the alarm, among the values of this update."""
     channel: int
     width: int
-    """Values since the change, this one included."""
+    """Number of values since the change, including the one that raised the alarm."""
     before: float
     """Mean of the values before the change."""
     after: float
-    """Mean of those since."""
+    """Mean of the values since the change."""
 
 
 class Detector(Protocol):
-    """Listens to a fixed number of channels, each for itself."""
+    """Detects changes in a fixed number of independent channels."""
 
     def update(self, values: Floats) -> list[Alarm]:
-        """Take in finite values of shape (channels, n), oldest first; begin anew on a channel that alarms.
+        """The alarms of finite values of shape (channels, n), oldest first.
 
-        How values are cut into calls changes nothing.
+        A channel starts afresh after its alarm. Alarms don't depend on how values are cut into calls.
         """
 
     def dump(self) -> bytes:
-        """All that is remembered; bounded, however much was fed."""
+        """The state as bytes; its size is bounded."""
 
     def load(self, data: bytes) -> Self:
-        """Go on where `dump` was taken, or stay fresh if it was taken with other settings.
+        """Continue from a `dump`; a dump of other settings or channels is ignored.
 
         Raises:
-            InvalidData: not such bytes.
+            InvalidData: not the bytes of a dump.
         """
 
 
 class DetectorFactory(Protocol):
     """Makes a fresh detector; a class may be one.
 
-    For `drift.false_alarms` it may also have `false_episodes`, a `calibration.Table` of what was measured of
-    its deltas; without one, a budget is refused.
+    For the setting `drift.false_alarms` it needs `false_episodes`, a `calibration.Table` with the measured
+    rate of false episodes per delta; without it, the setting is refused.
     """
 
     def __call__(self, channels: int, delta: float) -> Detector:
-        """For `channels`, with `delta` as the chance that it calls a value a change by mistake, or less."""
+        """A detector for `channels`; the chance that a value raises a false alarm is `delta` or less."""

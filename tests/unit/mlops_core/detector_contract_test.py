@@ -1,4 +1,4 @@
-"""Our detectors keep the promises that users' own are held to, and who breaks one is told."""
+"""Our detectors keep the promises that are asked of users' detectors; a broken promise is named."""
 
 import runpy
 from importlib import metadata
@@ -81,7 +81,7 @@ class Vain:
     ("broken", "promise"),
     [
         (lambda channels: Forgetful(channels, 1e-6, 1, 128), "how_values_are_cut_changes_nothing"),
-        (lambda channels: Nervous(channels, 1e-6), "noise_raises_hardly_an_alarm"),
+        (lambda channels: Nervous(channels, 1e-6), "false_alarms_are_rare"),
         (lambda channels: AdwinBank(channels, 1e-300, 1, 128), "a_shift_is_found_soon_and_dated"),
         (Vain, "its_input_is_not_changed"),
     ],

@@ -1,6 +1,8 @@
-"""Our row of ADWINs hears what river's own hears, value by value."""
+"""An `AdwinBank` alarms at the same values as river's ADWIN, also after restarts."""
 
 import random
+from collections.abc import Callable
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from river.drift import ADWIN
 
 from driftloop.mlops_core.drift import serialization
 from driftloop.mlops_core.drift.adwin_bank import LONGEST_STEADY, AdwinBank
+from driftloop.mlops_core.errors import InvalidData
 
 
 def rivers_own(values: np.ndarray, delta: float, clock: int) -> list[tuple[int, int]]:
@@ -106,13 +109,83 @@ def test_equal_values_beyond_the_longest_memory_are_as_many_as_it(seed: int) -> 
     assert [one.position for one in long.update(changed)] == found
 
 
-def test_a_state_from_before_values_were_counted_goes_on(seed: int) -> None:
-    values = after_a_steady_start(seed)[:, :1000]
-    fed = AdwinBank(len(values), delta=0.002, clock=1, kept=64)
-    fed.update(values)
-    meta, arrays = serialization.load_state(fed.dump())
-    older = serialization.dump_state(meta, {name: arrays[name] for name in ("detectors", "recent")})
-    after = np.random.default_rng(seed).normal(5, 1, size=(len(values), 200))
-    assert AdwinBank(len(values), delta=0.002, clock=1, kept=64).load(older).update(after) == fed.update(
-        after
+def bank(channels: int, delta: float = 0.002) -> AdwinBank:
+    return AdwinBank(channels, delta=delta, clock=1, kept=64)
+
+
+@pytest.mark.parametrize("delta", [0.002, 1e-6])
+def test_a_restart_at_any_value_gives_the_same_alarms_and_state(seed: int, delta: float) -> None:
+    values = after_a_steady_start(seed)
+    whole = bank(len(values), delta)
+    alarms = whole.update(values)
+    for restart in np.random.default_rng(seed).integers(0, values.shape[1], 25).tolist():
+        first = bank(len(values), delta)
+        found = first.update(values[:, :restart])
+        second = bank(len(values), delta).load(first.dump())
+        assert second.dump() == first.dump()
+        found += [
+            replace(alarm, position=alarm.position + restart) for alarm in second.update(values[:, restart:])
+        ]
+        assert sorted(found, key=astuple) == sorted(alarms, key=astuple), restart
+        assert second.dump() == whole.dump()
+
+
+def test_a_state_holds_every_number_of_rivers_windows(seed: int) -> None:
+    """Fails when another river keeps its windows otherwise."""
+    values = after_a_steady_start(seed)
+    whole = bank(len(values))
+    whole.update(values)
+    loaded = bank(len(values)).load(whole.dump())
+    states = [window.__getstate__() for window in whole._windows]
+    assert [window.__getstate__() for window in loaded._windows] == states
+    river = ADWIN(delta=0.002, clock=1)
+    for value in values[0].tolist():
+        river.update(value)
+        if river.drift_detected:
+            river = ADWIN(delta=0.002, clock=1)
+    assert river._helper.__getstate__() == states[0]
+
+
+def test_damaged_bytes_are_refused(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    whole = bank(6)
+    whole.update(after_a_steady_start(seed))
+    data = whole.dump()
+    for place in generator.integers(0, len(data), 200).tolist():
+        damaged = bytearray(data)
+        damaged[place] ^= int(generator.integers(1, 256))
+        with pytest.raises(InvalidData):
+            bank(6).load(bytes(damaged))
+        with pytest.raises(InvalidData):
+            bank(6).load(data[:place])
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("sums", lambda sums: sums * np.nan),
+        ("sums", lambda sums: sums + 1),
+        ("filled", lambda filled: filled + 6),
+        ("filled", lambda filled: filled * 0),
+        ("levels", lambda levels: levels * 0),
+        ("levels", lambda levels: levels[:-1]),
+        ("totals", lambda totals: totals[:, 1:]),
+        ("totals", lambda totals: totals.astype(np.float32)),
+        ("counters", lambda counters: -counters - 1),
+        ("variances", None),
+    ],
+)
+def test_numbers_that_no_adwin_has_are_refused(
+    seed: int, name: str, change: Callable[[np.ndarray], np.ndarray] | None
+) -> None:
+    """A forged state has a right checksum."""
+    whole = bank(6)
+    whole.update(after_a_steady_start(seed))
+    meta, arrays = serialization.load_state(whole.dump())
+    forged = (
+        {**arrays, name: change(arrays[name])}
+        if change
+        else {key: arrays[key] for key in arrays if key != name}
     )
+    with pytest.raises(InvalidData):
+        bank(6).load(serialization.dump_state(meta, forged))

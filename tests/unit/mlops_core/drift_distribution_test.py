@@ -1,16 +1,13 @@
 """Feature and prediction drift: what is found how soon, and what an episode is."""
 
-import pickle
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pytest
 
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.adwin_bank import AdwinBank
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.sentences import explain
@@ -299,26 +296,3 @@ def test_counts_of_another_profile_are_refused(rng: np.random.Generator) -> None
     drift = DistributionDrift(profiled(rng, normal()), DriftSettings())
     with pytest.raises(InvalidData, match="expected counts"):
         drift.update(np.zeros((1, 5, 33), dtype=np.uint8), np.zeros((1, 2), dtype=np.int64))
-
-
-class Trap:
-    """Pickled, it would call `print`."""
-
-    def __reduce__(self) -> Any:
-        return print, ("ran",)
-
-
-def test_a_forged_state_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    adwins = AdwinBank(1, 1e-6, clock=1, kept=8)
-    adwins._detectors = [Trap()]
-    with pytest.raises(InvalidData, match=r"names builtins\.print"):
-        AdwinBank(1, 1e-6, clock=1, kept=8).load(adwins.dump())
-    assert capsys.readouterr().out == ""
-
-
-def test_another_river_begins_with_fresh_detectors() -> None:
-    old, new = AdwinBank(1, 1e-6, clock=1, kept=64), AdwinBank(1, 1e-6, clock=1, kept=64)
-    old.update(np.arange(100.0)[None, :] % 2)
-    old._kind["river"] = "0.1"
-    assert new.load(old.dump()).update(np.full((1, 20), 50.0)) == []
-    assert pickle.dumps(new._detectors) != pickle.dumps(old._detectors)
