@@ -81,7 +81,7 @@ class MemoryTarget:
         """Average scores. Raises Conflict for weights that can't be, Unavailable without `ensure`."""
         self._served(model, version)
         try:
-            self.blends[model, version] = blend.normalised(weights)
+            self.blends[model, version] = blend.normalise(weights)
         except ValueError as error:
             raise Conflict(str(error)) from error
 

@@ -19,7 +19,7 @@ SECONDS = 10.0
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Have the folder for ourselves while a broker starts there; once it serves, its own lock takes over.
 
     Raises:

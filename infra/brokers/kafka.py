@@ -15,7 +15,7 @@ from typing import Self
 
 from driftloop.infra.brokers import jars, readiness
 from driftloop.infra.brokers.broker import BrokerUnavailable, ChildBroker, choose_port
-from driftloop.infra.brokers.claim import claimed
+from driftloop.infra.brokers.claim import lock_folder
 from driftloop.infra.processes.child import Child, free_port
 
 START_SECONDS = 60.0
@@ -44,7 +44,7 @@ class KafkaBroker(ChildBroker):
             raise BrokerUnavailable(reason)
         port = choose_port(port)
         java = _java(jars.fetch())
-        with claimed(folder.absolute()):
+        with lock_folder(folder.absolute()):
             properties = _configure(folder.absolute(), port)
             _format_once(java, folder.absolute(), properties)
             command = [*java, "-Xmx512m", "kafka.Kafka", str(properties)]

@@ -34,7 +34,7 @@ def answers(port: int) -> bool:
 
 def serves(port: int) -> bool:
     """Whether it answers, coordinates consumer groups and numbers idempotent producers."""
-    return answers(port) and _coordinates_groups(port) and _numbers_producers(port)
+    return answers(port) and _coordinates_groups(port) and _assigns_producer_ids(port)
 
 
 def _coordinates_groups(port: int) -> bool:
@@ -47,7 +47,7 @@ def _coordinates_groups(port: int) -> bool:
     return True
 
 
-def _numbers_producers(port: int) -> bool:
+def _assigns_producer_ids(port: int) -> bool:
     """A producer asks for its number by itself, and its statistics say when it has it: no topic is needed."""
     states: set[str] = set()
     producer = Producer(

@@ -32,10 +32,10 @@ def lines(kafka: KafkaSettings, start: str | None) -> Iterator[str]:
 def tree(known: Lineage, event: Event) -> Iterator[str]:
     """One line an event, the end first, each indented under what it led to."""
     for depth, cause in enumerate(known.back(event)):
-        yield f"{'  ' * depth}{'└─ ' if depth else ''}{described(cause)}"
+        yield f"{'  ' * depth}{'└─ ' if depth else ''}{describe(cause)}"
 
 
-def described(event: Event) -> str:
+def describe(event: Event) -> str:
     """An event in one line: when, what, its sentence, and the beginning of its id."""
     when = datetime.fromtimestamp(event.at / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     return f"{when}  {type(event).__name__}  {event.model}  {_sentence(event)}  [{event.id[:8]}]"

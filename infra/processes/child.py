@@ -23,7 +23,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def tether() -> list[str]:
+def end_with_parent() -> list[str]:
     """Prefix of a command line whose process the kernel ends with this one; empty where that isn't Linux."""
     return [sys.executable, "-S", str(Path(__file__)), str(os.getpid())] if sys.platform == "linux" else []
 
@@ -56,7 +56,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*tether(), *command],
+                [*end_with_parent(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -137,7 +137,7 @@ def listening(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def _become(parent: int, command: Sequence[str]) -> None:
+def _exec(parent: int, command: Sequence[str]) -> None:
     """Ask the kernel to end this process with its parent, then become `command`."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
@@ -146,4 +146,4 @@ def _become(parent: int, command: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _become(int(sys.argv[1]), sys.argv[2:])
+    _exec(int(sys.argv[1]), sys.argv[2:])

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
-SAID = "stderr"
+STDERR_FILE = "stderr"
 """The file in a job's folder that keeps what its process said."""
 LINES = 12
 """The last lines of what a crashed process said; the reason comes last."""
@@ -92,19 +92,19 @@ class ProcessRunner:
             drift=self._settings.drift,
         )
         spare, self._spare = self._spare, None
-        process = spare if spare is not None and spare.returncode is None else await self._started()
+        process = spare if spare is not None and spare.returncode is None else await self._start_process()
         try:
             with tempfile.TemporaryDirectory(prefix="driftloop-training-") as folder:
                 return await run(job, Path(folder), process)
         finally:
             if self._settings.training.warm:
                 with contextlib.suppress(OSError):  # only the next training would have been quicker
-                    self._spare = await self._started("--warm")
+                    self._spare = await self._start_process("--warm")
 
-    async def _started(self, *options: str) -> Process:
+    async def _start_process(self, *options: str) -> Process:
         """A process to train in; with `--warm`, it imports everything while it waits."""
         ours = ["--ours"] if self._settings.training.trainer == plugins.TRAINER else []
-        return await _spawned(*options, *ours)
+        return await _spawn(*options, *ours)
 
 
 async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
@@ -115,10 +115,10 @@ async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
     """
     (folder / "job.json").write_text(job.model_dump_json())
     job.store.mkdir(parents=True, exist_ok=True)
-    said = folder / SAID
+    said = folder / STDERR_FILE
     said.touch()
     timeout = job.training.timeout
-    async with _ended(process):
+    async with _kill_at_end(process):
         assert process.stdin is not None
         process.stdin.write(f"{folder}\n".encode())
         try:
@@ -147,7 +147,7 @@ def train(job: Job) -> list[Event]:
     evidence, fits = None, 0
     for version in known.values():
         if version is not None:  # a crash came between two versions, or after the last of them
-            ended += completed(job, registry.nominate(version))
+            ended += completion_events(job, registry.nominate(version))
     missing = [name for name, version in known.items() if version is None]
     try:
         training = _Training(job, reader, ParquetStore(job.store))
@@ -163,7 +163,7 @@ def train(job: Job) -> list[Event]:
                 refused.append(outcome.sentence)
                 continue
             tags = {**outcome.tags, "seconds": f"{time.monotonic() - began:.3f}"}
-            ended += completed(job, registry.register(replace(outcome, tags=tags)))
+            ended += completion_events(job, registry.register(replace(outcome, tags=tags)))
     except Permanent as error:
         refused.append(str(error))
     if ended:
@@ -172,7 +172,7 @@ def train(job: Job) -> list[Event]:
     return [TrainingRefused.following(request, reason=reason, gate=evidence, fits=fits)]
 
 
-def completed(job: Job, version: Registered) -> list[Event]:
+def completion_events(job: Job, version: Registered) -> list[Event]:
     """What a registered version says of its training: the same events however often it is asked."""
     tags = version.tags
     ended = TrainingCompleted.following(
@@ -198,7 +198,7 @@ class _Training:
         model = job.request.model
         serving = reader.champion(model)
         self._champion = None if serving is None else _champion(reader, model, serving)
-        self._model = _configured(job.request, _before(reader, model, serving))
+        self._model = _model_config(job.request, _previous_config(reader, model, serving))
         self._trainer = plugins.trainer(job.training)
         self._examples = store.newest(model, job.request.rows)
         self._job = job
@@ -229,14 +229,14 @@ def _champion(reader: ModelReader, model: str, version: str) -> "fit.Champion":
     return fit.Champion(version, reader.fitted(model, version), None if until is None else int(until))
 
 
-def _configured(request: RetrainRequested, before: ModelConfig) -> ModelConfig:
+def _model_config(request: RetrainRequested, before: ModelConfig) -> ModelConfig:
     """What the request says; where it is silent, what was fitted before."""
     asked = {"task": request.task, "hyperparameters": request.hyperparameters}
     said = {name: value for name, value in asked.items() if value is not None}
     return ModelConfig.model_validate({**before.model_dump(), **said})
 
 
-def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
+def _previous_config(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
     """Task and hyperparameters of the champion, or of the newest version; the defaults for a first one."""
     versions = reader.versions(model)
     before = next((one for one in versions if one.version == champion), versions[-1] if versions else None)
@@ -248,11 +248,11 @@ def _before(reader: ModelReader, model: str, champion: str | None) -> ModelConfi
     )
 
 
-async def _spawned(*options: str) -> Process:
+async def _spawn(*options: str) -> Process:
     """A training process that waits for its folder."""
     paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
     return await asyncio.create_subprocess_exec(
-        *child.tether(),
+        *child.end_with_parent(),
         *child.python_command("driftloop.infra.processes.training", *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
@@ -263,7 +263,7 @@ async def _spawned(*options: str) -> Process:
 
 
 @contextlib.asynccontextmanager
-async def _ended(process: Process) -> AsyncIterator[None]:
+async def _kill_at_end(process: Process) -> AsyncIterator[None]:
     """The process, and whatever it started, is gone when the block is left, however it is left."""
     try:
         yield
@@ -296,7 +296,7 @@ def main(options: Sequence[str]) -> int:
     if not told:
         return 0  # whoever started it has ended, and there is nothing to do
     folder = Path(told)
-    with (folder / SAID).open("wb") as said:
+    with (folder / STDERR_FILE).open("wb") as said:
         os.dup2(said.fileno(), sys.stderr.fileno())
     job = Job.model_validate_json((folder / "job.json").read_bytes())
     os.chdir(job.store)

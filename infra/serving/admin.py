@@ -53,32 +53,34 @@ class Admin:
         self._only_here(request)
         match request.method, request.path[1:]:
             case "GET", ("models",):
-                return asgi.answer({name: _described(served) for name, served in self._fleet.models.items()})
+                return asgi.answer(
+                    {name: _model_status(served) for name, served in self._fleet.models.items()}
+                )
             case "GET", ("models", model):
-                return asgi.answer(_described(self._fleet.served(model)))
+                return asgi.answer(_model_status(self._fleet.served(model)))
             case "DELETE", ("models", model, "versions", version):
                 await self._fleet.retire(model, version)
                 return asgi.answer({"retired": version})
             case "PUT", ("models", model, "versions", version):
                 replicas = _read(_ENSURE, request.body or b"{}").get("replicas", 1)
                 revision = self._fleet.ensure(model, version, replicas)
-                return asgi.answer(_told(revision), _STATUS[revision.state])
+                return asgi.answer(_revision_status(revision), _STATUS[revision.state])
             case "PUT", ("models", model, *where):
-                return self._weighed(model, where, request)
+                return self._put_weights(model, where, request)
             case _:
                 raise asgi.no_page(request, PAGES)
 
-    def _weighed(self, model: str, where: list[str], request: Request) -> Answer:
+    def _put_weights(self, model: str, where: list[str], request: Request) -> Answer:
         match where:
             case ["weights"]:
-                self._fleet.weigh(model, _read(_WEIGHTS, request.body))
+                self._fleet.set_weights(model, _read(_WEIGHTS, request.body))
             case ["blend"]:
                 self._fleet.set_blend(model, _read(_BLEND, request.body))
             case ["versions", version, "blend"]:
                 self._fleet.set_blend(model, _read(_BLEND, request.body), version)
             case _:
                 raise asgi.no_page(request, PAGES)
-        return asgi.answer(_described(self._fleet.served(model)))
+        return asgi.answer(_model_status(self._fleet.served(model)))
 
     def _only_here(self, request: Request) -> None:
         """Neither other machines, nor a proxy on behalf of them, nor a web page by a name of its own."""
@@ -95,10 +97,10 @@ def _loopback(address: str) -> bool:
         return False
 
 
-def _described(served: Served) -> dict[str, object]:
+def _model_status(served: Served) -> dict[str, object]:
     versions = {
         version: {
-            **_told(revision),
+            **_revision_status(revision),
             "weight": served.weights.get(version, 0),
             "blend": dict(served.blends.get(version, served.blend)),
             "replicas": [
@@ -116,7 +118,7 @@ def _described(served: Served) -> dict[str, object]:
     return {"versions": versions, "weights": dict(served.weights), "blend": dict(served.blend)}
 
 
-def _told(revision: Revision) -> dict[str, object]:
+def _revision_status(revision: Revision) -> dict[str, object]:
     return {"state": revision.state} | ({"error": revision.error} if revision.error else {})
 
 

@@ -82,7 +82,7 @@ def application(handle: Handle, life: Callable[[], AbstractAsyncContextManager[N
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _live(life, receive, send)
+            await _lifespan(life, receive, send)
         elif scope["type"] == "http":
             await _send(send, await _handled(handle, scope, receive))
 
@@ -159,7 +159,9 @@ async def _send(send: Send, given: Answer) -> None:
     await send({"type": "http.response.body", "body": given.body})
 
 
-async def _live(life: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send) -> None:
+async def _lifespan(
+    life: Callable[[], AbstractAsyncContextManager[None]], receive: Receive, send: Send
+) -> None:
     await receive()
     async with life():
         await send({"type": "lifespan.startup.complete"})

@@ -16,10 +16,10 @@ MAX_VERSIONS = 8
 """Versions in a blend, at most: a replica keeps that many models in memory."""
 
 
-def normalised(weights: Mapping[str, float]) -> dict[str, float]:
+def normalise(weights: Mapping[str, float]) -> dict[str, float]:
     """The weights that sum to 1; versions without weight are left out, and no weights at all stay none.
 
-    >>> normalised({"1": 1, "3": 3, "4": 0})
+    >>> normalise({"1": 1, "3": 3, "4": 0})
     {'1': 0.25, '3': 0.75}
 
     Raises:
@@ -36,24 +36,24 @@ def normalised(weights: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def written(weights: Mapping[str, float]) -> str:
+def to_header(weights: Mapping[str, float]) -> str:
     """The header's value.
 
-    >>> written({"1": 0.25, "a,b": 0.75})
+    >>> to_header({"1": 0.25, "a,b": 0.75})
     '1=0.25,a%2Cb=0.75'
     """
     return ",".join(f"{quote(version, safe='')}={weight!r}" for version, weight in weights.items())
 
 
 @lru_cache(maxsize=16)
-def read(header: bytes) -> Mapping[str, float]:
+def from_header(header: bytes) -> Mapping[str, float]:
     """Weights of a header's value; empty where it can't be read, so that no client sees an error for it.
 
-    >>> read(b"1=0.25,a%2Cb=0.75"), read(b"nonsense")
+    >>> from_header(b"1=0.25,a%2Cb=0.75"), from_header(b"nonsense")
     ({'1': 0.25, 'a,b': 0.75}, {})
     """
     try:
         pairs = (part.rsplit("=", 1) for part in header.decode("ascii").split(","))
-        return normalised({unquote(version): float(weight) for version, weight in pairs})
+        return normalise({unquote(version): float(weight) for version, weight in pairs})
     except ValueError:
         return {}

@@ -46,7 +46,7 @@ class Revision:
     _turn: "count[int]" = field(default_factory=count)
 
     @property
-    def able(self) -> bool:
+    def any_ready(self) -> bool:
         """Whether anybody can answer."""
         return any(supervisor.ready for supervisor in self.supervisors)
 
@@ -89,7 +89,7 @@ class Served:
     names: Mapping[str, str] = field(default_factory=dict)
     """The version that each answer counts for: the stable one where a blend answers, else the one asked."""
 
-    def instead(self, version: str) -> str | None:
+    def fallback(self, version: str) -> str | None:
         """Who answers when `version` fails: of the others with traffic, the one with the most."""
         others = {name: weight for name, weight in self.weights.items() if name != version and weight}
         return max(others, key=lambda name: others[name]) if others else None
@@ -119,7 +119,7 @@ class Fleet:
 
         A broken version without traffic is forgotten with the answer, so that the next call tries anew.
         """
-        self._keep(self._plan.with_version(model, version, replicas))
+        self._save(self._plan.with_version(model, version, replicas))
         self._scale(model, version, replicas)
         revision = self.models[model].revisions[version]
         if revision.state is State.BROKEN and version not in self.models[model].weights:
@@ -127,7 +127,7 @@ class Fleet:
             self._end_later(revision.supervisors)
         return revision
 
-    def weigh(self, model: str, weights: Mapping[str, int]) -> None:
+    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Split traffic from the next request on.
 
         Raises:
@@ -139,10 +139,10 @@ class Fleet:
             raise Refused(409, str(error)) from error
         for version in (version for version, weight in weights.items() if weight):
             revision = self.models.get(model, Served()).revisions.get(version)
-            if revision is None or not revision.able:
+            if revision is None or not revision.any_ready:
                 state = "not served" if revision is None else revision.state
                 raise Refused(409, f"{model}:{version} is {state}; only a ready version gets traffic")
-        self._keep(self._plan.with_weights(model, weights))
+        self._save(self._plan.with_weights(model, weights))
         self._split(model)
 
     def set_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
@@ -157,10 +157,10 @@ class Fleet:
                 409, f"{model}{f':{version}' if version else ''} is not served; it can't have a blend"
             )
         try:
-            weights = blend.normalised(weights)
+            weights = blend.normalise(weights)
         except ValueError as error:
             raise Refused(422, str(error)) from error
-        self._keep(self._plan.with_blend(model, weights, version))
+        self._save(self._plan.with_blend(model, weights, version))
         self._split(model)
 
     async def retire(self, model: str, version: str) -> None:
@@ -200,7 +200,9 @@ class Fleet:
     def ready(self) -> bool:
         """Whether every version with traffic can answer."""
         return all(
-            served.revisions[version].able for served in self.models.values() for version in served.weights
+            served.revisions[version].any_ready
+            for served in self.models.values()
+            for version in served.weights
         )
 
     def _scale(self, model: str, version: str, replicas: int) -> None:
@@ -221,14 +223,14 @@ class Fleet:
         served.headers = {version: _headers(served, version) for version in served.revisions}
 
     def _forget(self, model: str, version: str) -> None:
-        self._keep(self._plan.without_version(model, version))
+        self._save(self._plan.without_version(model, version))
         del self.models[model].revisions[version]
         if self.models[model].revisions:
             self._split(model)
         else:
             del self.models[model]
 
-    def _keep(self, changed: Plan) -> None:
+    def _save(self, changed: Plan) -> None:
         if changed != self._plan:
             plans.save(self._file, changed)
             self._plan = changed
@@ -252,7 +254,7 @@ def _headers(served: Served, version: str) -> Mapping[str, str]:
         return {}
     name = served.names[version]
     whose = {} if name == version else {blend.ANSWERS_AS_HEADER: quote(name, safe="")}
-    return {blend.BLEND_HEADER: blend.written(weights), **whose}
+    return {blend.BLEND_HEADER: blend.to_header(weights), **whose}
 
 
 async def _end(supervisors: Sequence[ReplicaSupervisor]) -> None:

@@ -20,7 +20,7 @@ from driftloop.infra.serving.asgi import Answer, Handle, Refused, Request
 from driftloop.infra.serving.fleet import Fleet
 from driftloop.infra.serving.replica_supervisor import Launch
 from driftloop.infra.serving.router import Router, client_session
-from driftloop.infra.serving.traffic import Reports
+from driftloop.infra.serving.traffic import TrafficReporter
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import Settings
 
@@ -44,7 +44,7 @@ class Host:
         launch = Launch(settings.registry.tracking_uri, settings.kafka, settings.publisher, folder / "logs")
         async with client_session() as session:
             fleet = Fleet(launch, session, folder / "plan.json")
-            reports = Reports(
+            reports = TrafficReporter(
                 settings.kafka, settings.publisher, fleet.shared, settings.serving.report_seconds
             )
             router = Router(fleet, session, CollectorRegistry(), reports.tally)

@@ -44,7 +44,7 @@ def load(reader: ModelReader, model: str, version: str) -> Loaded:
     return Loaded(fitted.features, scorer)
 
 
-def loaded(tracking_uri: str, model: str, version: str) -> Loaded:
+def load_from_registry(tracking_uri: str, model: str, version: str) -> Loaded:
     """The version from the registry at this address. Raises as `load` does."""
     # xgboost imports scikit-learn where it finds it: 4 s of CPU for something that scoring never uses.
     sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class Rows:
         """What decides who answers a row: its entity, else its id."""
         return [entity or one for one, entity in zip(self.ids, self.entities, strict=True)]
 
-    def chosen(self, rows: Sequence[int]) -> "Rows":
+    def select(self, rows: Sequence[int]) -> "Rows":
         """These rows, in this order."""
         return Rows(
             self.model,

@@ -37,15 +37,15 @@ class Publications:
             "driftloop_publish_failures", "Rows that found no room", ["reason"], registry=registry
         )
         self._publisher = open_publisher(kafka, settings)
-        registry.register(_Figures(self._publisher))
+        registry.register(_PublisherMetrics(self._publisher))
 
     def offer(self, batch: PredictionBatch) -> None:
         """Publish soon. Never waits, never raises; rows that find no room are counted."""
         if len(batch) > SMALL:
-            self._counted(len(batch), partial(self._publisher.publish_batch, batch))
+            self._count_failures(len(batch), partial(self._publisher.publish_batch, batch))
             return
         for row in serializer.single_records(batch):
-            self._counted(1, partial(self._publisher.publish, row))
+            self._count_failures(1, partial(self._publisher.publish, row))
 
     def close(self, seconds: float) -> None:
         """Publish what waits, for at most about `seconds`; says in the log what could not be."""
@@ -54,7 +54,7 @@ class Publications:
         except NotDelivered as error:
             log.error("predictions were not delivered before the end", extra={"reason": str(error)})
 
-    def _counted(self, rows: int, publish: Callable[[], None]) -> None:
+    def _count_failures(self, rows: int, publish: Callable[[], None]) -> None:
         try:
             publish()
         except BufferFull:
@@ -84,7 +84,7 @@ def open_publisher(kafka: KafkaSettings, settings: PublisherSettings) -> Publish
     raise AssertionError("count() has no end")
 
 
-class _Figures(Collector):
+class _PublisherMetrics(Collector):
     """What the publisher has counted, as it is when somebody asks."""
 
     def __init__(self, publisher: Publisher) -> None:

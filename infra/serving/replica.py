@@ -25,8 +25,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
 from driftloop.infra.serving.blend import ANSWERS_AS_HEADER, BLEND_HEADER
-from driftloop.infra.serving.blend import read as read_blend
-from driftloop.infra.serving.loading import Loaded, loaded
+from driftloop.infra.serving.blend import from_header as read_blend
+from driftloop.infra.serving.loading import Loaded, load_from_registry
 from driftloop.infra.serving.protocol import Rows, Scored
 from driftloop.infra.serving.publications import Publications
 from driftloop.infra.serving.scorers import Scorers
@@ -79,10 +79,10 @@ class Replica:
     async def handle(self, request: Request) -> Answer:
         """Answer one request; scoring is done in place, since a thread's hop costs more than most rows do."""
         if request.method == "GET":
-            return self._told(request)
+            return self._status(request)
         began = time.perf_counter()
         try:
-            given = self._scored(request)
+            given = self._predict(request)
         except Refused as error:
             given = asgi.refusal(error)
         self._requests.labels(str(given.status)).inc()
@@ -107,34 +107,34 @@ class Replica:
         """Hand the last answers to Kafka."""
         self._publications.close(FLUSH_SECONDS)
 
-    def _scored(self, request: Request) -> Answer:
+    def _predict(self, request: Request) -> Answer:
         now = time.time_ns() // 1_000_000
         match request.method, request.path:
             case "POST", ("predict",):
                 scored = self._score(protocol.read_predict(request.body, now), request)
-                return asgi.answer(protocol.predict_answer(scored), headers=_counted(scored))
+                return asgi.answer(protocol.predict_answer(scored), headers=_count_headers(scored))
             case "POST", ("v2", "models", model, "infer"):
-                return self._inferred(model, request, now)
+                return self._infer(model, request, now)
             case "POST", ("v2", "models", model, "versions", version, "infer") if version == self.version:
-                return self._inferred(model, request, now)
+                return self._infer(model, request, now)
             case _:
                 raise asgi.no_page(request, PAGES)
 
-    def _inferred(self, model: str, request: Request, now: int) -> Answer:
+    def _infer(self, model: str, request: Request, now: int) -> Answer:
         rows, identity = protocol.read_infer(model, request.body, now)
         scored = self._score(rows, request)
-        return asgi.answer(protocol.infer_answer(scored, identity), headers=_counted(scored))
+        return asgi.answer(protocol.infer_answer(scored, identity), headers=_count_headers(scored))
 
     def _score(self, rows: Rows, request: Request) -> Scored:
-        loaded = self._able(rows.model)
-        _fitting(loaded.spec, rows)
+        loaded = self._ready_model(rows.model)
+        _check_columns(loaded.spec, rows)
         scores = loaded.score(rows.features, len(rows))
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise Refused(500, f"{self.model}:{self.version} gave no finite score for row {row}")
         blend = request.headers.get(_BLEND)
         if blend is not None:
-            scores = self._others.blended(read_blend(blend), scores, rows.features)
+            scores = self._others.blend(read_blend(blend), scores, rows.features)
         version = unquote(request.headers.get(_ANSWERS_AS, b"").decode("latin-1")) or self.version
         self._rows.inc(len(rows))
         listed: list[float] = scores.tolist()
@@ -151,31 +151,31 @@ class Replica:
         )
         return Scored(rows.model, rows.ids, [version] * len(rows), listed)
 
-    def _able(self, model: str) -> Loaded:
+    def _ready_model(self, model: str) -> Loaded:
         if model != self.model:
             raise Refused(404, f"model {model!r} is not served here; {self.model!r} is")
         if self.loaded is None:
             raise Refused(503, f"{self.model}:{self.version} is still loading")
         return self.loaded
 
-    def _told(self, request: Request) -> Answer:
+    def _status(self, request: Request) -> Answer:
         match request.path:
             case ("v2", "health", "live"):
                 return asgi.answer({"live": True})
             case ("v2", "health", "ready"):
                 return asgi.answer({"ready": self.loaded is not None}, 200 if self.loaded else 503)
             case ("v2", "models", model, *where) if where in (["ready"], ["versions", self.version, "ready"]):
-                self._able(model)
+                self._ready_model(model)
                 return asgi.answer({"name": model, "version": self.version, "ready": True})
             case ("v2", "models", model) | ("v2", "models", model, "versions", self.version):
-                return asgi.answer(metadata(model, self.version, self._able(model).spec))
+                return asgi.answer(metadata(model, self.version, self._ready_model(model).spec))
             case ("metrics",):
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
             case _:
                 raise asgi.no_page(request, PAGES)
 
 
-def _counted(scored: Scored) -> tuple[tuple[bytes, bytes], ...]:
+def _count_headers(scored: Scored) -> tuple[tuple[bytes, bytes], ...]:
     """The header by which the router knows how many rows were scored, without reading the answer."""
     return ((protocol.ROWS_HEADER.encode(), str(len(scored.ids)).encode()),)
 
@@ -190,7 +190,7 @@ def metadata(model: str, version: str, spec: FeatureSpec) -> dict[str, object]:
     return {"name": model, "versions": [version], "platform": "xgboost", "inputs": inputs, "outputs": outputs}
 
 
-def _fitting(spec: FeatureSpec, rows: Rows) -> None:
+def _check_columns(spec: FeatureSpec, rows: Rows) -> None:
     """Refuse what the model would silently take for missing."""
     if not any(feature.name in rows.features for feature in spec.features):
         raise Refused(422, f"features: none of the model's was given; it knows {', '.join(spec.names)}")
@@ -206,7 +206,7 @@ async def _serve(asked: argparse.Namespace) -> None:
     """Listen, load, answer, drain. Raises what ended the loading, if that failed."""
     kafka = KafkaSettings.model_validate_json(asked.kafka)
     publisher = PublisherSettings.model_validate_json(asked.publisher)
-    load = partial(loaded, asked.tracking_uri, asked.model)
+    load = partial(load_from_registry, asked.tracking_uri, asked.model)
     replica = Replica(asked.model, asked.version, kafka, publisher, load)
     loading: list[asyncio.Task[None]] = []
 

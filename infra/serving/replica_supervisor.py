@@ -72,14 +72,14 @@ class ReplicaSupervisor:
         self._session = session
         self._child: Child | None = None
         self._seen = 0.0
-        self._task = asyncio.create_task(self._keep(), name=f"keep {self.name}")
+        self._task = asyncio.create_task(self._restart_forever(), name=f"keep {self.name}")
 
     @property
     def pid(self) -> int | None:
         """The process; None between two."""
         return self._child.pid if self._child is not None and self._child.alive else None
 
-    def suspect(self) -> None:
+    def mark_not_ready(self) -> None:
         """It didn't answer: nothing is sent to it until it does again."""
         self.ready = False
 
@@ -98,10 +98,10 @@ class ReplicaSupervisor:
         if self._child is not None:
             await asyncio.to_thread(self._child.stop, STOP_SECONDS)
 
-    async def _keep(self) -> None:
+    async def _restart_forever(self) -> None:
         while True:
             began = time.monotonic()
-            await self._live()
+            await self._run_process()
             self.ready = False
             self.crashes = 1 if time.monotonic() - began > SETTLED_SECONDS else self.crashes + 1
             pause = min(BACK_OFF_SECONDS * 2 ** (self.crashes - 1), LONGEST_BACK_OFF_SECONDS)
@@ -109,19 +109,19 @@ class ReplicaSupervisor:
             log.warning("a replica ended", extra=fields)
             await asyncio.sleep(pause)
 
-    async def _live(self) -> None:
+    async def _run_process(self) -> None:
         """Start the process and stay with it until it ends."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         child = self._child = self._launch.start(*self._identity, port)
         self._seen = time.monotonic()
         while child.alive:
-            await self._look(child)
+            await self._probe(child)
             await asyncio.sleep(READY_LOOKS if self.ready else STARTING_LOOKS)
         self.hopeless = child.exit_code == CANNOT_SERVE
         self.error = f"{self.name} ended with code {child.exit_code}:\n{child.tail()}"
 
-    async def _look(self, child: Child) -> None:
+    async def _probe(self, child: Child) -> None:
         if self.ready or await self._answers():
             self.ready = self.was_ready = True
             self._seen = time.monotonic()

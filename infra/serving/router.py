@@ -24,7 +24,7 @@ from driftloop.infra.serving.protocol import ROWS_HEADER, Rows, Scored
 from driftloop.infra.serving.replica import LATENCY_BUCKETS
 from driftloop.infra.serving.replica_supervisor import ReplicaSupervisor
 from driftloop.infra.serving.split import Split
-from driftloop.infra.serving.traffic import Failure, Tally
+from driftloop.infra.serving.traffic import Failure, TrafficCounter
 
 FORWARD_SECONDS = 10.0
 """A replica that takes longer counts as failed."""
@@ -54,7 +54,7 @@ class Router:
     """Answers clients with the fleet's replicas; `tally` counts every call to one."""
 
     def __init__(
-        self, fleet: Fleet, session: aiohttp.ClientSession, registry: CollectorRegistry, tally: Tally
+        self, fleet: Fleet, session: aiohttp.ClientSession, registry: CollectorRegistry, tally: TrafficCounter
     ) -> None:
         self._fleet = fleet
         self._tally = tally
@@ -82,47 +82,47 @@ class Router:
     async def handle(self, request: Request) -> Answer:
         """Answer a client."""
         if request.method == "GET":
-            return await self._told(request)
+            return await self._status(request)
         began = time.perf_counter()
         try:
-            given = await self._predicted(request)
+            given = await self._answer_prediction(request)
         except Refused as error:
             given = asgi.refusal(error)
         self._requests.labels(str(given.status)).inc()
         self._seconds.observe(time.perf_counter() - began)
         return given
 
-    async def _predicted(self, request: Request) -> Answer:
+    async def _answer_prediction(self, request: Request) -> Answer:
         match request.method, request.path:
             case "POST", ("predict",):
                 return await self._predict(request.body)
             case "POST", ("v2", "models", model, "infer"):
                 return await self._infer(model, request.body)
             case "POST", ("v2", "models", model, "versions", version, "infer"):
-                return await self._pinned("POST", model, version, request)
+                return await self._forward_to_version("POST", model, version, request)
             case _:
                 raise asgi.no_page(request, PAGES)
 
     async def _predict(self, body: bytes) -> Answer:
         named = _MODEL_FIRST.match(body)
         model = named[1].decode(errors="replace") if named else protocol.read_predict(body, _now()).model
-        served, split = self._open(model)
+        served, split = self._served_split(model)
         if not split.whole:
-            scored = await self._spread(served, split, protocol.read_predict(body, _now()))
+            scored = await self._infer_split(served, split, protocol.read_predict(body, _now()))
             if scored is not None:
                 return asgi.answer(protocol.predict_answer(scored))
-        return (await self._ask(served, model, split.stable, "/predict", body))[1]
+        return (await self._infer_with_fallback(served, model, split.stable, "/predict", body))[1]
 
     async def _infer(self, model: str, body: bytes) -> Answer:
-        served, split = self._open(model)
+        served, split = self._served_split(model)
         if not split.whole:
             rows, request = protocol.read_infer(model, body, _now())
-            scored = await self._spread(served, split, rows)
+            scored = await self._infer_split(served, split, rows)
             if scored is not None:
                 return asgi.answer(protocol.infer_answer(scored, request))
-        return (await self._ask(served, model, split.stable, _infer_page(model), body))[1]
+        return (await self._infer_with_fallback(served, model, split.stable, _infer_page(model), body))[1]
 
-    async def _spread(self, served: Served, split: Split, rows: Rows) -> Scored | None:
+    async def _infer_split(self, served: Served, split: Split, rows: Rows) -> Scored | None:
         """Scores of all rows, each by the version it belongs to.
 
         None where a version refuses the rows: then the client's own body goes to the stable version, whose
@@ -131,7 +131,9 @@ class Router:
         places = split.rows(rows.model, rows.keys)
         page = _infer_page(rows.model)
         asked = [
-            self._ask(served, rows.model, version, page, protocol.write_infer(rows.chosen(chosen)))
+            self._infer_with_fallback(
+                served, rows.model, version, page, protocol.write_infer(rows.select(chosen))
+            )
             for version, chosen in places.items()
         ]
         answers = await asyncio.gather(*asked)
@@ -143,22 +145,24 @@ class Router:
                 versions[row], scores[row] = served.names.get(version, version), score
         return Scored(rows.model, rows.ids, versions, scores)
 
-    async def _ask(
+    async def _infer_with_fallback(
         self, served: Served, model: str, version: str, page: str, body: bytes
     ) -> tuple[str, Answer]:
         """The answer to a POST, and which version gave it: this one, else the one instead of it."""
-        given = await self._try(served, model, version, page, body)
+        given = await self._infer_version(served, model, version, page, body)
         if given is not None:
             return version, given
-        other = served.instead(version)
+        other = served.fallback(version)
         if other is not None:
             self._fallbacks.labels(model, version).inc()
-            given = await self._try(served, model, other, page, body)
+            given = await self._infer_version(served, model, other, page, body)
         if other is None or given is None:
             raise Refused(503, f"no replica of {model} answers just now; try again in a second")
         return other, given
 
-    async def _try(self, served: Served, model: str, version: str, page: str, body: bytes) -> Answer | None:
+    async def _infer_version(
+        self, served: Served, model: str, version: str, page: str, body: bytes
+    ) -> Answer | None:
         revision = served.revisions.get(version)
         asked = False
         for supervisor in revision.pair() if revision else ():
@@ -196,10 +200,10 @@ class Router:
                 given = Answer(reply.status, await reply.read(), reply.content_type.encode())
                 rows = int(reply.headers.get(ROWS_HEADER, 0))
         except TimeoutError:  # hanging
-            supervisor.suspect()
+            supervisor.mark_not_ready()
             return Reply(None, "timeout", seconds=time.perf_counter() - began)
         except aiohttp.ClientConnectorError:  # nobody there
-            supervisor.suspect()
+            supervisor.mark_not_ready()
             return Reply(None, "error")
         except (aiohttp.ClientError, OSError):  # the connection broke, which says little about the next one
             return Reply(None, "error")
@@ -209,7 +213,7 @@ class Router:
             return Reply(given, "error")
         return Reply(given, rows=rows, seconds=time.perf_counter() - began)
 
-    async def _pinned(self, method: str, model: str, version: str, request: Request) -> Answer:
+    async def _forward_to_version(self, method: str, model: str, version: str, request: Request) -> Answer:
         """Ask one version and no other, with or without traffic of its own: to try it, or look at it."""
         revision = self._fleet.served(model).revisions.get(version)
         if revision is None:
@@ -222,13 +226,13 @@ class Router:
                 return reply.answer
         raise Refused(503, f"no replica of {model}:{version} answers just now; it is {revision.state}")
 
-    def _open(self, model: str) -> tuple[Served, Split]:
+    def _served_split(self, model: str) -> tuple[Served, Split]:
         served = self._fleet.served(model)
         if served.split is None:
             raise Refused(503, f"no version of {model} has traffic so far")
         return served, served.split
 
-    async def _told(self, request: Request) -> Answer:
+    async def _status(self, request: Request) -> Answer:
         match request.path:
             case ("v2",):
                 return asgi.answer({"name": "driftloop", "version": "0", "extensions": []})
@@ -237,10 +241,10 @@ class Router:
             case ("v2", "health", "ready"):
                 return asgi.answer({"ready": self._fleet.ready}, 200 if self._fleet.ready else 503)
             case ("v2", "models", model, "versions", version, *_):
-                return await self._pinned("GET", model, version, request)
+                return await self._forward_to_version("GET", model, version, request)
             case ("v2", "models", model) | ("v2", "models", model, "ready"):
-                served, split = self._open(model)
-                given = await self._pinned("GET", model, split.stable, request)
+                served, split = self._served_split(model)
+                given = await self._forward_to_version("GET", model, split.stable, request)
                 return given if len(request.path) == 4 else _listing(given, list(served.revisions))
             case ("metrics",):
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())

@@ -48,7 +48,7 @@ class Scorers:
             registry=registry,
         )
 
-    def blended(self, weights: Mapping[str, float], own: Floats, columns: Columns) -> Floats:
+    def blend(self, weights: Mapping[str, float], own: Floats, columns: Columns) -> Floats:
         """The average of the versions that are loaded, by weight; `own` are the scores of this version."""
         rows = len(own)
         mine = total = weights.get(self._version, 0.0)
@@ -68,7 +68,7 @@ class Scorers:
     def _scores(self, version: str, columns: Columns, rows: int) -> Floats | None:
         loaded = self._loaded.get(version)
         if loaded is None:
-            self._want(version)
+            self._start_loading(version)
         else:
             self._loaded.move_to_end(version)
             scores = loaded.score(columns, rows)
@@ -77,19 +77,19 @@ class Scorers:
         self._missing.labels(version).inc(rows)
         return None
 
-    def _want(self, version: str) -> None:
+    def _start_loading(self, version: str) -> None:
         if version not in self._loading and time.monotonic() >= self._again.get(version, 0.0):
-            self._loading[version] = task = asyncio.create_task(self._fetch(version))
-            task.add_done_callback(lambda done: self._fetched(version, done))
+            self._loading[version] = task = asyncio.create_task(self._load_with_retries(version))
+            task.add_done_callback(lambda done: self._on_loaded(version, done))
 
-    async def _fetch(self, version: str) -> None:
+    async def _load_with_retries(self, version: str) -> None:
         async with self._turn:
             loaded = await asyncio.to_thread(self._load, version)
         self._loaded[version] = loaded
         if len(self._loaded) > MAX_VERSIONS:
             self._loaded.popitem(last=False)
 
-    def _fetched(self, version: str, done: "asyncio.Task[None]") -> None:
+    def _on_loaded(self, version: str, done: "asyncio.Task[None]") -> None:
         """Whatever went wrong, a bug included, costs the blend this version and no client its answer."""
         del self._loading[version]
         error = None if done.cancelled() else done.exception()

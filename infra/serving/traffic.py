@@ -62,7 +62,7 @@ class Span:
     """By version."""
 
 
-class Tally:
+class TrafficCounter:
     """Calls per model and version since they were taken last. Lives on the router's event loop."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Tally:
         return {version: count.traffic() for version, count in self._spans.pop(model).counts.items()}
 
 
-class Reports:
+class TrafficReporter:
     """Publishes the tally. `shared` says whether several versions share a model's traffic now."""
 
     def __init__(
@@ -106,7 +106,7 @@ class Reports:
     ) -> None:
         """`seconds` between two reports of a model whose traffic is shared."""
         self._seconds = seconds
-        self.tally = Tally()
+        self.tally = TrafficCounter()
         self._shared = shared
         self._publisher = Publisher(kafka, settings.model_copy(update={"when_full": "raise"}))
         self._host = uuid.uuid4().hex
@@ -120,13 +120,13 @@ class Reports:
         """Publish what is due, until cancelled. The publisher is called in a thread: it may wait."""
         while True:
             await asyncio.sleep(min(LOOK_SECONDS, self._seconds / 2))
-            events = [*self._given_up(), *self._due(_now())]
+            events = [*self._to_resend(), *self._due(_now())]
             if events:
                 await asyncio.to_thread(self._send, events)
 
     def close(self) -> None:
         """Publish the last counts, for at most about `FLUSH_SECONDS`; the log says what could not be."""
-        again = list(self._given_up())
+        again = list(self._to_resend())
         last = [self._event(model, since, _now()) for model, since in self.tally.spans().items()]
         self._send([*again, *last])
         try:
@@ -153,7 +153,7 @@ class Reports:
         self._sending[model] = event
         return event
 
-    def _given_up(self) -> Iterator[TrafficMeasured]:
+    def _to_resend(self) -> Iterator[TrafficMeasured]:
         """Events to send again; those that were acknowledged are forgotten."""
         while self._reported:
             model, reason = self._reported.popleft()

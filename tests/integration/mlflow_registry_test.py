@@ -116,7 +116,7 @@ def test_a_crash_between_version_and_alias_is_made_good(
 ) -> None:
     registry.register(candidate)
     rest = MLflowRest(mlflow_server.uri)
-    rest.tell("DELETE", "registered-models/alias", name=candidate.model, alias="challenger")
+    rest.change("DELETE", "registered-models/alias", name=candidate.model, alias="challenger")
     registry.register(candidate)
     assert holders(reader, candidate.model) == {"challenger": "1"}
 
@@ -160,7 +160,7 @@ def test_a_crash_in_the_middle_of_crowning_is_completed_by_crowning_again(
     registry.set_champion(candidate.model, "1")
     rest, steps = MLflowRest(mlflow_server.uri), [("previous", "1"), ("champion", "2")]
     for alias, version in steps[: 1 if after == "previous" else 2]:
-        rest.tell("POST", "registered-models/alias", name=candidate.model, alias=alias, version=version)
+        rest.change("POST", "registered-models/alias", name=candidate.model, alias=alias, version=version)
         assert reader.champion(candidate.model), "there is a champion at every moment"
     registry.set_champion(candidate.model, "2")
     assert holders(reader, candidate.model) == {"champion": "2", "previous": "1"}

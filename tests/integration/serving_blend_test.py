@@ -197,15 +197,15 @@ weights = st.dictionaries(st.text(min_size=1, max_size=20), st.floats(1e-6, 1e6)
 
 @given(weights)
 def test_a_blend_survives_the_way_through_a_header(given_weights: dict[str, float]) -> None:
-    normal = blend.normalised(given_weights)
+    normal = blend.normalise(given_weights)
     assert math.isclose(math.fsum(normal.values()), 1)
-    again = blend.read(blend.written(normal).encode())
+    again = blend.from_header(blend.to_header(normal).encode())
     assert again == pytest.approx(normal)
 
 
 @given(st.binary(max_size=60))
 def test_no_header_at_all_is_an_error(header: bytes) -> None:
-    assert math.isclose(math.fsum(blend.read(header).values()) or 1, 1)
+    assert math.isclose(math.fsum(blend.from_header(header).values()) or 1, 1)
 
 
 class Registry:
@@ -233,15 +233,15 @@ class Registry:
 async def settled(scorers: Scorers, weights: dict[str, float]) -> float:
     """The score once nothing is loading any more."""
     for _ in range(20):
-        scorers.blended(weights, np.ones(1), {})
+        scorers.blend(weights, np.ones(1), {})
         await asyncio.sleep(0.01)
-    return float(scorers.blended(weights, np.ones(1), {})[0])
+    return float(scorers.blend(weights, np.ones(1), {})[0])
 
 
 async def test_the_average_is_over_what_is_loaded_and_finite() -> None:
     registry = Registry()
     scorers = Scorers("1", registry.load, CollectorRegistry())
-    assert scorers.blended({"1": 0.5, "3": 0.5}, np.ones(1), {})[0] == 1.0
+    assert scorers.blend({"1": 0.5, "3": 0.5}, np.ones(1), {})[0] == 1.0
     assert await settled(scorers, {"1": 0.5, "3": 0.5}) == 2.0
     assert await settled(scorers, {"3": 0.5, "5": 0.5}) == 4.0
     assert await settled(scorers, {"1": 0.1, "3": 0.1, "666": 0.2, "none": 0.3, "bug": 0.3}) == 2.0

@@ -13,7 +13,7 @@ import pytest
 
 from driftloop.infra.brokers import Broker
 from driftloop.infra.brokers.embedded import EmbeddedBroker
-from driftloop.infra.serving.traffic import Reports, Tally
+from driftloop.infra.serving.traffic import TrafficCounter, TrafficReporter
 from driftloop.schemas import topics
 from driftloop.schemas.events import Traffic, TrafficMeasured
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
@@ -146,7 +146,7 @@ async def test_counts_add_up_while_kafka_hangs_and_follow_when_it_is_back(tmp_pa
     with EmbeddedBroker.start(tmp_path / "broker") as broker:
         kafka = KafkaSettings(bootstrap=broker.bootstrap)
         admin.create_topics(kafka)
-        reports = Reports(kafka, PublisherSettings(delivery_timeout=1.1), lambda _: True)
+        reports = TrafficReporter(kafka, PublisherSettings(delivery_timeout=1.1), lambda _: True)
         os.kill(broker.pid, signal.SIGSTOP)
         running = asyncio.create_task(reports.run())
         for _ in range(12):
@@ -169,7 +169,7 @@ async def arrived(kafka: KafkaSettings, rows: int) -> None:
 
 
 def test_a_tally_takes_each_call_once() -> None:
-    tally = Tally()
+    tally = TrafficCounter()
     tally.count("m", "1", rows=5, seconds=0.001)
     tally.count("m", "1", failure="error")
     tally.count("m", "1", seconds=10.0, failure="timeout")

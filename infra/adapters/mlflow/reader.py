@@ -34,7 +34,7 @@ _INVALID = "INVALID_PARAMETER_VALUE"
 Item = TypeVar("Item")
 
 
-class Kept(Generic[Item]):
+class VersionCache(Generic[Item]):
     """The `bound` things used last, by model and version; a version never changes, so neither do they."""
 
     def __init__(self, bound: int) -> None:
@@ -44,7 +44,7 @@ class Kept(Generic[Item]):
         """Until when a version counts as unknown, and why."""
         self._lock = threading.Lock()
 
-    def of(self, model: str, version: str, load: Callable[[str, str], Item]) -> Item:
+    def get(self, model: str, version: str, load: Callable[[str, str], Item]) -> Item:
         """The item, loaded if it isn't kept. Raises NotFound, for a few seconds without asking again."""
         key = model, version
         with self._lock:
@@ -70,20 +70,20 @@ class MLflowReader:
 
     def __init__(self, uri: str) -> None:
         self._rest = MLflowRest(uri)
-        self._models: Kept[Fitted] = Kept(MODELS_KEPT)
-        self._profiles: Kept[Profile] = Kept(PROFILES_KEPT)
+        self._models: VersionCache[Fitted] = VersionCache(MODELS_KEPT)
+        self._profiles: VersionCache[Profile] = VersionCache(PROFILES_KEPT)
 
     def fitted(self, model: str, version: str) -> Fitted:
         """The model itself. Raises NotFound, also for a version that driftloop didn't register."""
-        return self._models.of(model, version, self._fitted)
+        return self._models.get(model, version, self._fitted)
 
     def profile(self, model: str, version: str) -> Profile:
         """What its training data looked like. Raises NotFound, as `fitted`."""
-        return self._profiles.of(model, version, self._profile)
+        return self._profiles.get(model, version, self._profile)
 
     def version(self, model: str, version: str) -> Registered:
         """One version. Raises NotFound."""
-        return _registered(self._found(model, version))
+        return _to_registered(self._version_fields(model, version))
 
     def versions(self, model: str) -> Sequence[Registered]:
         """All versions, oldest first."""
@@ -96,17 +96,17 @@ class MLflowReader:
             found += self._rest.pages("model-versions/search", "model_versions", filter=f"name={quoted}")
         # A search leaves aliases out.
         known = [{**fields, "aliases": aliases.get(fields["version"], [])} for fields in found]
-        return [_registered(fields) for fields in sorted(known, key=lambda fields: int(fields["version"]))]
+        return [_to_registered(fields) for fields in sorted(known, key=lambda fields: int(fields["version"]))]
 
     def champion(self, model: str) -> str | None:
         """The version that holds the alias `champion`."""
-        return self.holder(model, "champion")
+        return self.version_of_alias(model, "champion")
 
     def models(self) -> Collection[str]:
         """The names of all registered models."""
         return [one["name"] for one in self._rest.pages("registered-models/search", "registered_models")]
 
-    def holder(self, model: str, alias: str) -> str | None:
+    def version_of_alias(self, model: str, alias: str) -> str | None:
         """The version that holds an alias."""
         return dict(self._aliases(model)).get(alias)
 
@@ -117,14 +117,14 @@ class MLflowReader:
     def _aliases(self, model: str) -> Iterator[tuple[str, str]]:
         answer: Fields = {"registered_model": {}}
         with _absent_is_no_error():
-            answer = self._rest.ask("registered-models/get", name=model)
+            answer = self._rest.get("registered-models/get", name=model)
         for alias in answer["registered_model"].get("aliases", ()):
             yield alias["alias"], alias["version"]
 
-    def _found(self, model: str, version: str) -> Fields:
+    def _version_fields(self, model: str, version: str) -> Fields:
         if _VERSION.fullmatch(version):
             with _absent_is_no_error():
-                answer = self._rest.ask("model-versions/get", name=model, version=version)
+                answer = self._rest.get("model-versions/get", name=model, version=version)
                 found: Fields = answer["model_version"]
                 return found
         known = ", ".join(one.version for one in self.versions(model)) or "none"
@@ -133,15 +133,15 @@ class MLflowReader:
         )
 
     def _fitted(self, model: str, version: str) -> Fitted:
-        found = self._found(model, version)
+        found = self._version_fields(model, version)
         tags = _tags(found)
         features = FeatureSpec.model_validate_json(self._artifact(found, FEATURES))
-        logged = self._rest.ask(f"logged-models/{found['source'].removeprefix('models:/')}")
+        logged = self._rest.get(f"logged-models/{found['source'].removeprefix('models:/')}")
         booster = self._rest.artifact(logged["model"]["info"]["artifact_uri"], MODEL_FILE)
         return Fitted(Task(tags["task"]), booster, features)
 
     def _profile(self, model: str, version: str) -> Profile:
-        return Profile.model_validate_json(self._artifact(self._found(model, version), PROFILE))
+        return Profile.model_validate_json(self._artifact(self._version_fields(model, version), PROFILE))
 
     def _artifact(self, version: Fields, path: str) -> bytes:
         """A file of ours of the run that a version comes from."""
@@ -149,7 +149,7 @@ class MLflowReader:
         if not version.get("run_id"):
             raise NotFound(f"{foreign} It comes from no run.")
         try:
-            run = self._rest.ask("runs/get", run_id=version["run_id"])
+            run = self._rest.get("runs/get", run_id=version["run_id"])
             return self._rest.artifact(run["run"]["info"]["artifact_uri"], path)
         except NotFound as error:
             raise NotFound(f"{foreign} {error}") from error
@@ -174,7 +174,7 @@ def _keep(kept: OrderedDict[tuple[str, str], Item], key: tuple[str, str], item: 
         kept.popitem(last=False)
 
 
-def _registered(version: Fields) -> Registered:
+def _to_registered(version: Fields) -> Registered:
     return Registered(
         model=version["name"],
         version=version["version"],

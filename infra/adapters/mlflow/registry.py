@@ -66,12 +66,12 @@ class MLflowRegistry:
                 self._point(model, PREVIOUS, before)
             self._point(model, CHAMPION, version)
         if CHALLENGER in crowned.aliases:
-            self._rest.tell("DELETE", "registered-models/alias", name=model, alias=CHALLENGER)
+            self._rest.change("DELETE", "registered-models/alias", name=model, alias=CHALLENGER)
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
         """Note something about a version. Raises NotFound."""
         self._reader.version(model, version)
-        self._rest.tell("POST", "model-versions/set-tag", name=model, version=version, key=key, value=value)
+        self._rest.change("POST", "model-versions/set-tag", name=model, version=version, key=key, value=value)
 
     def _waits(self, known: Registered) -> bool:
         """Whether it is the newest version and nothing became of it yet; else it had its turn."""
@@ -79,19 +79,19 @@ class MLflowRegistry:
         return known.version == newest and not known.aliases and "lifecycle" not in known.tags
 
     def _point(self, model: str, alias: str, version: str) -> None:
-        self._rest.tell("POST", "registered-models/alias", name=model, alias=alias, version=version)
+        self._rest.change("POST", "registered-models/alias", name=model, alias=alias, version=version)
 
     def _added(self, candidate: Candidate) -> Registered:
         self._name(candidate.model)
         with _LOGGING:
-            run_id, source = _logged(self._rest.uri, candidate)
+            run_id, source = _log_model(self._rest.uri, candidate)
         tags = {
             "request": candidate.request,
             "gate": candidate.gate.model_dump_json(),
             "metrics": json.dumps(dict(candidate.metrics)),
             **candidate.tags,
         }
-        added = self._rest.tell(
+        added = self._rest.change(
             "POST",
             "model-versions/create",
             name=candidate.model,
@@ -105,16 +105,16 @@ class MLflowRegistry:
     def _name(self, model: str) -> None:
         """Have the registered model that versions belong to."""
         try:
-            self._rest.ask("registered-models/get", name=model)
+            self._rest.get("registered-models/get", name=model)
         except NotFound:
             try:
-                self._rest.tell("POST", "registered-models/create", name=model)
+                self._rest.change("POST", "registered-models/create", name=model)
             except Refused as error:
                 if error.code != "RESOURCE_ALREADY_EXISTS":  # somebody else was quicker
                     raise
 
 
-def _logged(uri: str, candidate: Candidate) -> tuple[str, str]:
+def _log_model(uri: str, candidate: Candidate) -> tuple[str, str]:
     """A finished run with the model and all that belongs to it: its id, and the model's address."""
     mlflow = _mlflow()
     import requests

@@ -39,7 +39,7 @@ class MLflowRest:
         self.uri = uri.rstrip("/")
         self._client = httpx.Client(base_url=self.uri, timeout=SECONDS)
 
-    def ask(self, page: str, **query: str) -> Fields:
+    def get(self, page: str, **query: str) -> Fields:
         """What a page says.
 
         Raises:
@@ -50,7 +50,7 @@ class MLflowRest:
         answer: Fields = self._send("GET", f"{API}/{page}", params=query).json()
         return answer
 
-    def tell(self, method: str, page: str, **fields: object) -> Fields:
+    def change(self, method: str, page: str, **fields: object) -> Fields:
         """Change something. Raises as `ask`."""
         answer: Fields = self._send(method, f"{API}/{page}", json=fields).json()
         return answer
@@ -68,7 +68,7 @@ class MLflowRest:
         """All `items` of a search, page by page. Raises as `ask`."""
         token = ""
         while True:
-            answer = self.ask(page, **query, max_results=str(PAGE), page_token=token)
+            answer = self.get(page, **query, max_results=str(PAGE), page_token=token)
             yield from answer.get(items, ())
             token = answer.get("next_page_token", "")
             if not token:

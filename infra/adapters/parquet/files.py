@@ -34,7 +34,7 @@ Stamp = tuple[int, int]
 """Size in bytes and time of change in ns: another stamp, another content."""
 
 
-class Moved(Exception):
+class FileMoved(Exception):
     """A file isn't what the listing said any more: somebody tidied up meanwhile, so list again."""
 
 
@@ -46,7 +46,7 @@ class Offsets:
     first: int
     last: int
 
-    def meets(self, other: "Offsets | None") -> bool:
+    def overlaps(self, other: "Offsets | None") -> bool:
         """Whether they have an offset in common."""
         same = other is not None and self.partition == other.partition
         return same and other is not None and self.first <= other.last and other.first <= self.last
@@ -83,7 +83,7 @@ def offsets_of(name: str) -> Offsets | None:
     return Offsets(found["partition"], int(found["first"]), int(found["last"] or found["first"]))
 
 
-def safe(name: str) -> str:
+def file_name(name: str) -> str:
     """A file name that no other name has; readers skip files whose name begins with a dot or underscore."""
     quoted = quote(name, safe="")
     if quoted[:1] in (".", "_"):
@@ -94,12 +94,12 @@ def safe(name: str) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Errors of the file system and of Arrow as ours."""
     try:
         yield
     except FileNotFoundError as error:
-        raise Moved(str(path)) from error
+        raise FileMoved(str(path)) from error
     except pa.ArrowInvalid as error:
         raise InvalidData(f"{path} is no segment of labelled examples: {error}") from error
     except OSError as error:
@@ -119,11 +119,11 @@ def footer(path: Path) -> Segment:
         InvalidData: it is no segment.
         Moved: it went, or became another one, while we looked.
     """
-    with explained(path):
+    with translate_errors(path):
         before = stamp_of(path)
         metadata = pq.read_metadata(path)
         if stamp_of(path) != before:
-            raise Moved(str(path))
+            raise FileMoved(str(path))
     first, last = _labelled(path, metadata)
     noted = (metadata.metadata or {}).get(HOLDS)
     holds = frozenset[str](orjson.loads(noted) if noted else [path.stem])
@@ -136,14 +136,14 @@ def read(segment: Segment, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         Moved: it went, or became another one.
     """
-    with explained(segment.path):
+    with translate_errors(segment.path):
         file = pq.ParquetFile(segment.path)
         if stamp_of(segment.path) != segment.stamp:
-            raise Moved(str(segment.path))
+            raise FileMoved(str(segment.path))
         return file.read(columns)
 
 
-def draft(table: pa.Table, folder: Path, holds: Sequence[str]) -> Path:
+def write_unfinished(table: pa.Table, folder: Path, holds: Sequence[str]) -> Path:
     """The table as a file under `.unfinished` that survives a power cut, for somebody to give it a name."""
     unfinished = folder / ".unfinished"
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def draft(table: pa.Table, folder: Path, holds: Sequence[str]) -> Path:
 
 def write_once(table: pa.Table, folder: Path, path: Path) -> None:
     """Give the table the name `path`, unless another process was first."""
-    drafted = draft(table, folder, [path.stem])
+    drafted = write_unfinished(table, folder, [path.stem])
     path.parent.mkdir(exist_ok=True)
     try:
         with contextlib.suppress(FileExistsError):
@@ -167,10 +167,10 @@ def write_once(table: pa.Table, folder: Path, path: Path) -> None:
     finally:
         drafted.unlink(missing_ok=True)
     for changed in dict.fromkeys([path.parent, folder, folder.parent]):
-        sync(changed)
+        fsync_folder(changed)
 
 
-def sync(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -35,7 +35,7 @@ def table_of(examples: Examples) -> pa.Table:
         "version": examples.versions,
     }
     arrays = {name: pa.array(values, FIXED[name], from_pandas=True) for name, values in fixed.items()}
-    features = {_escaped(name): _feature(values) for name, values in examples.features.items()}
+    features = {_column_name(name): _feature(values) for name, values in examples.features.items()}
     return pa.table({**arrays, **features})
 
 
@@ -44,12 +44,12 @@ def _feature(values: NDArray[Any]) -> pa.Array:
     return pa.array(plain, pa.string() if plain.dtype == object else pa.float64(), from_pandas=True)
 
 
-def _escaped(name: str) -> str:
+def _column_name(name: str) -> str:
     """A feature's column; databases don't tell `Label` from `label`, so neither do we."""
     return ESCAPE + name if name.lower() in FIXED or name.startswith(ESCAPE) else name
 
 
-def united(tables: Sequence[pa.Table]) -> pa.Table:
+def concatenate_tables(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows in this order, with the columns of all."""
     some = tables or [pa.schema(FIXED).empty_table()]
     names = dict.fromkeys(chain.from_iterable(table.column_names for table in some))

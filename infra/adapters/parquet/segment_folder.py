@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from driftloop.infra.adapters.parquet import files
 from driftloop.infra.adapters.parquet.files import Offsets, Segment
-from driftloop.infra.adapters.parquet.rows import first_of_each, united
+from driftloop.infra.adapters.parquet.rows import concatenate_tables, first_of_each
 from driftloop.schemas.settings import StoreSettings
 
 DAY_MS = 24 * 3_600_000
@@ -68,10 +68,10 @@ class SegmentFolder:
         self._settings = settings
         self._known: dict[Path, Segment] = {}
 
-    def look(self) -> Listing:
+    def list_segments(self) -> Listing:
         """List it. The order (index, segments, files) is what makes it right while others fold."""
-        index = self._index()
-        with files.explained(self.folder):
+        index = self._read_index()
+        with files.translate_errors(self.folder):
             hidden = sorted((self.folder / ".recent").glob(f"*{HIDDEN}"))
             paths = sorted(self.folder.glob("*.parquet"))
         seen = [self._segment(path, index) for path in paths]
@@ -91,14 +91,16 @@ class SegmentFolder:
             return True
         offsets = files.offsets_of(name)
         return offsets is not None and any(
-            name in self._names(one) for one in (listing or self.look()).files if offsets.meets(one.offsets)
+            name in self._names(one)
+            for one in (listing or self.list_segments()).files
+            if offsets.overlaps(one.offsets)
         )
 
     def waiting_place(self, name: str) -> Path:
         """Where a segment waits to be folded."""
         return self.folder / ".recent" / f"{name}{HIDDEN}"
 
-    def tidying(self, now: int, everything: bool) -> Iterator[str]:
+    def compact(self, now: int, everything: bool) -> Iterator[str]:
         """Put the folder in order, one step at a time; each says what it did. Crash-safe between any two.
 
         Only one may do this at a time.
@@ -107,66 +109,68 @@ class SegmentFolder:
             now: this moment (UTC, ms): labels from the future tell nothing about the age of others.
             everything: fold all that waits, and look for expired files; else one partition that is due.
         """
-        listing = self.look()
-        yield from self._removed(listing.leftovers, "is in a file already")
+        listing = self.list_segments()
+        yield from self._remove(listing.leftovers, "is in a file already")
         changed = bool(listing.leftovers)
         for partition in listing.partitions():
             while listing.of(partition) and (everything or self._due(listing, partition)):
-                yield from self._folding(listing, partition)
-                listing, changed = self.look(), True
+                yield from self._merge_partition(listing, partition)
+                listing, changed = self.list_segments(), True
                 if not everything:
                     break
             if changed and not everything:
                 break
         if changed or everything:
-            yield from self._removed(self._expired(listing, now), "is past its time")
-            yield self._note(self.look().files)
+            yield from self._remove(self._expired(listing, now), "is past its time")
+            yield self._write_index(self.list_segments().files)
 
     def _due(self, listing: Listing, partition: str) -> bool:
-        waiting, file = listing.of(partition), self._growing(listing, partition)
+        waiting, file = listing.of(partition), self._unfilled_file(listing, partition)
         written_anew = file.rows if file else 0
         rows = sum(one.rows for one in waiting)
         return len(waiting) >= WAITING or rows * SHARE >= written_anew or written_anew <= CHEAP_ROWS
 
-    def _growing(self, listing: Listing, partition: str) -> Segment | None:
+    def _unfilled_file(self, listing: Listing, partition: str) -> Segment | None:
         """The partition's file with room for more, if there is one."""
         mine = [one for one in listing.files if _is_part(one) and one.offsets is not None]
-        room = [one for one in mine if one.offsets and one.offsets.partition == partition and self._room(one)]
+        room = [
+            one for one in mine if one.offsets and one.offsets.partition == partition and self._has_room(one)
+        ]
         return room[-1] if room else None
 
-    def _room(self, file: Segment) -> bool:
+    def _has_room(self, file: Segment) -> bool:
         return (
             file.rows < self._settings.file_rows
             and file.last - file.first < self._settings.file_days * DAY_MS
         )
 
-    def _folding(self, listing: Listing, partition: str) -> Iterator[str]:
+    def _merge_partition(self, listing: Listing, partition: str) -> Iterator[str]:
         """Write the growing file anew with what waits, until it is full."""
-        file = self._growing(listing, partition)
-        overlapping = [one for one in listing.files if self._meets_any(one, listing.of(partition), file)]
+        file = self._unfilled_file(listing, partition)
+        overlapping = [one for one in listing.files if self._overlaps_any(one, listing.of(partition), file)]
         held = frozenset(chain.from_iterable(self._names(one) for one in overlapping))
         again = [one for one in listing.of(partition) if one.path.stem in held]
-        taken = self._taken(file, [one for one in listing.of(partition) if one.path.stem not in held])
+        taken = self._segments_for(file, [one for one in listing.of(partition) if one.path.stem not in held])
         known = set(chain.from_iterable(files.read(one, ["id"])["id"].to_pylist() for one in overlapping))
         parts = [file, *taken] if file else taken
-        table = first_of_each(united([files.read(one) for one in parts]), known)
+        table = first_of_each(concatenate_tables([files.read(one) for one in parts]), known)
         if taken and len(table):
             target = file.path if file else self._free_place(taken[0].path.stem)
-            yield from self._written(table, target, self._named(file, taken))
-        yield from self._removed([one.path for one in [*again, *taken]], "was folded")
+            yield from self._write_file(table, target, self._segment_names(file, taken))
+        yield from self._remove([one.path for one in [*again, *taken]], "was folded")
 
-    def _written(self, table: pa.Table, target: Path, names: Sequence[str]) -> Iterator[str]:
-        with files.explained(target):
-            drafted = files.draft(table, self.folder, names)
+    def _write_file(self, table: pa.Table, target: Path, names: Sequence[str]) -> Iterator[str]:
+        with files.translate_errors(target):
+            drafted = files.write_unfinished(table, self.folder, names)
         yield f"{drafted.name}: written, {len(table):,} rows"
-        with files.explained(target):
+        with files.translate_errors(target):
             os.replace(drafted, target)
-            files.sync(self.folder)
+            files.fsync_folder(self.folder)
         yield f"{target.name}: {len(table):,} rows of {len(names)} segments"
 
-    def _removed(self, paths: Sequence[Path], why: str) -> Iterator[str]:
+    def _remove(self, paths: Sequence[Path], why: str) -> Iterator[str]:
         for path in paths:
-            with files.explained(path):
+            with files.translate_errors(path):
                 path.unlink(missing_ok=True)
             yield f"{path.name}: removed, {why}"
 
@@ -178,7 +182,7 @@ class SegmentFolder:
             return []
         return [one.path for one in listing.files if one.ours and one.last < max(ends) - days * DAY_MS]
 
-    def _taken(self, file: Segment | None, waiting: Sequence[Segment]) -> list[Segment]:
+    def _segments_for(self, file: Segment | None, waiting: Sequence[Segment]) -> list[Segment]:
         """As many of the oldest as make the file full."""
         rows, taken = file.rows if file else 0, list[Segment]()
         for segment in waiting:
@@ -188,12 +192,12 @@ class SegmentFolder:
             rows += segment.rows
         return taken
 
-    def _meets_any(self, one: Segment, waiting: Sequence[Segment], file: Segment | None) -> bool:
+    def _overlaps_any(self, one: Segment, waiting: Sequence[Segment], file: Segment | None) -> bool:
         return one != file and any(
-            segment.offsets is not None and segment.offsets.meets(one.offsets) for segment in waiting
+            segment.offsets is not None and segment.offsets.overlaps(one.offsets) for segment in waiting
         )
 
-    def _named(self, file: Segment | None, taken: Sequence[Segment]) -> list[str]:
+    def _segment_names(self, file: Segment | None, taken: Sequence[Segment]) -> list[str]:
         return sorted({*(self._names(file) if file else ()), *(one.path.stem for one in taken)})
 
     def _free_place(self, first: str) -> Path:
@@ -210,7 +214,7 @@ class SegmentFolder:
 
     def _segment(self, path: Path, index: Mapping[str, Segment]) -> Segment:
         """What its footer says, from memory or the index if it is still the same file."""
-        with files.explained(path):
+        with files.translate_errors(path):
             stamp = files.stamp_of(path)
         for known in (self._known.get(path), index.get(path.name)):
             if known is not None and known.stamp == stamp:
@@ -218,7 +222,7 @@ class SegmentFolder:
         self._known[path] = files.footer(path)
         return self._known[path]
 
-    def _index(self) -> dict[str, Segment]:
+    def _read_index(self) -> dict[str, Segment]:
         """What the last tidying knew of the files; without it, or where it is wrong, footers are read."""
         try:
             entries = orjson.loads((self.folder / ".index.json").read_bytes())
@@ -232,17 +236,17 @@ class SegmentFolder:
         offsets = None if span is None else Offsets(*span)
         return Segment(self.folder / name, (size, changed), rows, first, last, offsets, ours)
 
-    def _note(self, segments: Sequence[Segment]) -> str:
+    def _write_index(self, segments: Sequence[Segment]) -> str:
         """Write the index, once the removals are sure to survive a power cut."""
         entries = {
             one.path.name: (one.stamp, (one.rows, one.first, one.last), one.ours, _fields(one.offsets))
             for one in segments
         }
         fresh = self.folder / ".unfinished" / "index"
-        with files.explained(fresh):
+        with files.translate_errors(fresh):
             for folder in (fresh.parent, self.folder / ".recent"):
                 folder.mkdir(exist_ok=True)
-                files.sync(folder)
+                files.fsync_folder(folder)
             fresh.write_bytes(orjson.dumps(entries))
             os.replace(fresh, self.folder / ".index.json")
         return f".index.json: {len(entries)} files"

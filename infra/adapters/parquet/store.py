@@ -27,8 +27,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftloop.infra.adapters.parquet import files
-from driftloop.infra.adapters.parquet.files import ABANDONED_SECONDS, Moved
-from driftloop.infra.adapters.parquet.rows import examples_of, newest_of, table_of, united
+from driftloop.infra.adapters.parquet.files import ABANDONED_SECONDS, FileMoved
+from driftloop.infra.adapters.parquet.rows import concatenate_tables, examples_of, newest_of, table_of
 from driftloop.infra.adapters.parquet.segment_folder import SegmentFolder
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import DriftloopError, Unavailable
@@ -77,16 +77,18 @@ class ParquetStore:
         """
         if not len(examples):
             return
-        segments, name = self._segments(model), files.safe(segment)
+        segments, name = self._segments(model), files.file_name(segment)
         offsets = files.offsets_of(name)
         path = segments.folder / f"{name}.parquet" if offsets is None else segments.waiting_place(name)
-        with files.explained(path):
+        with files.translate_errors(path):
             present = path.exists()
-        if not present and (offsets is None or not self._settled(segments, lambda: segments.holds(name))):
+        if not present and (
+            offsets is None or not self._retry_listing(segments, lambda: segments.holds(name))
+        ):
             try:
-                with files.explained(path):
+                with files.translate_errors(path):
                     files.write_once(table_of(examples), segments.folder, path)
-            except Moved as moved:
+            except FileMoved as moved:
                 raise Unavailable(f"{path}: its folder was removed") from moved
 
     def newest(self, model: str, rows: int, since: int | None = None) -> Examples:
@@ -96,8 +98,8 @@ class ParquetStore:
         id that was written twice (a replay cut into other segments) comes once, so fewer rows may come.
         """
         segments = self._segments(model)
-        tables = self._settled(segments, lambda: _candidates(segments, rows, since))
-        return examples_of(newest_of(united(tables[::-1]), rows, since))
+        tables = self._retry_listing(segments, lambda: _candidates(segments, rows, since))
+        return examples_of(newest_of(concatenate_tables(tables[::-1]), rows, since))
 
     def count(self, model: str) -> int:
         """How many there are, from the index and footers alone."""
@@ -106,7 +108,7 @@ class ParquetStore:
     def contents(self, model: str) -> Contents:
         """What is there, from the index and footers alone."""
         segments = self._segments(model)
-        listing = self._settled(segments, segments.look)
+        listing = self._retry_listing(segments, segments.list_segments)
         every = [*listing.files, *listing.waiting]
         return Contents(
             model,
@@ -120,7 +122,7 @@ class ParquetStore:
 
     def models(self) -> list[str]:
         """Models with a folder here; a name too long for one comes cut, as its folder's."""
-        with files.explained(self._folder):
+        with files.translate_errors(self._folder):
             if not self._folder.exists():
                 return []
             return sorted(unquote(one.name) for one in self._folder.iterdir() if one.is_dir())
@@ -132,10 +134,10 @@ class ParquetStore:
         """
         segments = self._segments(model)
         try:
-            with _alone(segments.folder, wait=False) as mine:
-                for _ in segments.tidying(_now(), everything=False) if mine else ():
+            with _lock(segments.folder, wait=False) as mine:
+                for _ in segments.compact(_now(), everything=False) if mine else ():
                     pass
-        except (DriftloopError, Moved) as error:
+        except (DriftloopError, FileMoved) as error:
             log.warning("store not tidied", extra={"model": model, "error": str(error)})
 
     def compact(self, model: str) -> Iterator[str]:
@@ -146,23 +148,25 @@ class ParquetStore:
         segments = self._segments(model)
         if not segments.folder.exists():
             return
-        with _alone(segments.folder, wait=True):
+        with _lock(segments.folder, wait=True):
             try:
-                yield from segments.tidying(_now(), everything=True)
-            except Moved as moved:
+                yield from segments.compact(_now(), everything=True)
+            except FileMoved as moved:
                 raise Unavailable(f"{moved} was changed by somebody who doesn't lock the folder") from moved
 
     def _segments(self, model: str) -> SegmentFolder:
         if model not in self._segment_folders:
-            self._segment_folders[model] = SegmentFolder(self._folder / files.safe(model), self._settings)
+            self._segment_folders[model] = SegmentFolder(
+                self._folder / files.file_name(model), self._settings
+            )
         return self._segment_folders[model]
 
-    def _settled(self, segments: SegmentFolder, ask: Callable[[], Answer]) -> Answer:
+    def _retry_listing(self, segments: SegmentFolder, ask: Callable[[], Answer]) -> Answer:
         """The answer, asked again when files went meanwhile."""
         for _ in range(ATTEMPTS):
             try:
                 return ask()
-            except Moved as moved:
+            except FileMoved as moved:
                 last = moved
         raise Unavailable(f"{segments.folder}: files change faster than they can be listed, {last} last")
 
@@ -171,7 +175,7 @@ def _candidates(segments: SegmentFolder, rows: int, since: int | None) -> list[p
     """Files from the newest label back, until no unread one can have a row that belongs to `rows`."""
     tables: list[pa.Table] = []
     best: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    listing = segments.look()
+    listing = segments.list_segments()
     for segment in sorted([*listing.files, *listing.waiting], key=lambda one: (-one.last, one.path)):
         full = len(best) >= rows and (rows < 1 or best.min() > segment.last)
         if full or (since is not None and segment.last < since):
@@ -184,9 +188,9 @@ def _candidates(segments: SegmentFolder, rows: int, since: int | None) -> list[p
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, wait: bool) -> Iterator[bool]:
+def _lock(folder: Path, wait: bool) -> Iterator[bool]:
     """Whether nobody else tidies the folder until the end of the block; a lock dies with its process."""
-    with files.explained(folder):
+    with files.translate_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

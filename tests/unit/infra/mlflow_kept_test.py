@@ -3,7 +3,7 @@
 import pytest
 
 from driftloop.infra.adapters.mlflow import reader
-from driftloop.infra.adapters.mlflow.reader import Kept
+from driftloop.infra.adapters.mlflow.reader import VersionCache
 from driftloop.mlops_core.errors import NotFound
 
 
@@ -22,28 +22,28 @@ class Shelf:
 
 
 def test_a_version_that_nobody_registered_is_asked_for_once_in_a_while() -> None:
-    shelf, kept = Shelf(), Kept[str](bound=2)
+    shelf, kept = Shelf(), VersionCache[str](bound=2)
     for _ in range(3):
         with pytest.raises(NotFound, match="m:7 is not on the shelf"):
-            kept.of("m", "7", shelf.load)
+            kept.get("m", "7", shelf.load)
     assert shelf.asked == ["7"]
 
 
 def test_a_version_is_found_once_its_miss_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MISS_SECONDS", 0.0)
-    shelf, kept = Shelf(), Kept[str](bound=2)
+    shelf, kept = Shelf(), VersionCache[str](bound=2)
     with pytest.raises(NotFound):
-        kept.of("m", "7", shelf.load)
+        kept.get("m", "7", shelf.load)
     shelf.versions.add("7")
-    assert kept.of("m", "7", shelf.load) == "m:7"
+    assert kept.get("m", "7", shelf.load) == "m:7"
 
 
 def test_misses_take_no_room_from_what_is_kept() -> None:
-    shelf, kept = Shelf(), Kept[str](bound=2)
+    shelf, kept = Shelf(), VersionCache[str](bound=2)
     shelf.versions.add("1")
-    kept.of("m", "1", shelf.load)
+    kept.get("m", "1", shelf.load)
     for version in "23456":
         with pytest.raises(NotFound):
-            kept.of("m", version, shelf.load)
-    assert kept.of("m", "1", shelf.load) == "m:1"
+            kept.get("m", version, shelf.load)
+    assert kept.get("m", "1", shelf.load) == "m:1"
     assert shelf.asked.count("1") == 1

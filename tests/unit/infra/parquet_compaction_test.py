@@ -245,7 +245,7 @@ def test_after_every_step_of_a_compaction_each_row_is_there_once(tmp_path: Path)
         fill(store, segments=7)
         compact(store)
         fill(store, segments=6, start=70)
-        done = list(islice(SegmentFolder(folder / "churn", SMALL).tidying(0, everything=True), steps))
+        done = list(islice(SegmentFolder(folder / "churn", SMALL).compact(0, everything=True), steps))
         seen = visible(folder)
         assert len(seen) == len(set(seen)) >= 70
         for reader in (store, ParquetStore(folder, SMALL)):
@@ -307,7 +307,7 @@ class Folder(RuleBasedStateMachine):
     def crash(self, steps: int, everything: bool) -> None:
         segments, now = SegmentFolder(self.path / "churn", self.settings), int(time.time() * 1000)
         if self.written:
-            list(islice(segments.tidying(now, everything), steps))
+            list(islice(segments.compact(now, everything), steps))
         self.store = ParquetStore(self.path, self.settings)
 
     @invariant()
@@ -415,7 +415,7 @@ def test_a_file_that_retention_takes_from_under_a_reader_makes_it_list_again(tmp
     fill(store, segments=10)
     compact(store)
     segments = SegmentFolder(tmp_path / "churn", SMALL)
-    oldest, newest = segments.look().files
+    oldest, newest = segments.list_segments().files
     oldest.path.unlink()
     assert sorted(store.newest("churn", 1000).ids.tolist()) == numbered(50, start=50)
     spoil_rows(newest.path)
