@@ -1,4 +1,4 @@
-"""A batch with bad rows: these are told apart by what the batch's own model says of it, the others go on."""
+"""Splits the bad rows off a batch, by the errors of the batch's own model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MODELS: Mapping[str, type[AnyBatch]] = {
 }
 _SINGLE: Mapping[object, str] = {"predictions": "prediction", "feature_rows": "features", "labels": "label"}
 _FIELDS = {"ids": "id", "at": "at", "entities": "entity", "scores": "score", "labels": "label"}
-"""A batch's columns, and what a single event calls them."""
+"""A batch's columns, and their names in a single event."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,18 @@ class BadRow:
 
 
 def split_bad_rows(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
-    """A parsed batch without its bad rows, and these.
+    """A parsed batch without its bad rows, and the bad rows.
 
     Raises:
         Unreadable: something is wrong with the batch as a whole: no such type, columns of different
-            lengths, no model. Or it's a single event.
+            lengths, no model, or a single event.
     """
     try:
         return _batch(fields), ()
     except codec.Unreadable as error:
         faults: dict[int, codec.Fault] = {}
         for fault in error.faults:
-            row = _row(fault)
+            row = _row_of_fault(fault)
             if row is None:
                 raise
             faults.setdefault(row, fault)
@@ -55,9 +55,10 @@ def split_bad_rows(fields: dict[str, Any]) -> tuple[AnyBatch, Sequence[BadRow]]:
         if len({len(column) for column in columns}) != 1:
             raise
         kept = [row for row in range(len(columns[0])) if row not in faults]
-        batch = _batch(_chosen(fields, kept))
+        batch = _batch(_take_rows(fields, kept))
     bad = [
-        BadRow(row, codec.format_fault(fault), _event(fields, row)) for row, fault in sorted(faults.items())
+        BadRow(row, codec.format_fault(fault), _single_event(fields, row))
+        for row, fault in sorted(faults.items())
     ]
     return batch, bad
 
@@ -69,8 +70,8 @@ def _batch(fields: dict[str, Any]) -> AnyBatch:
     return record
 
 
-def _row(fault: codec.Fault) -> int | None:
-    """Which row a fault is about: (type, column, row, ...) or (type, "features", name, row, ...)."""
+def _row_of_fault(fault: codec.Fault) -> int | None:
+    """The row of a fault: (type, column, row, ...) or (type, "features", name, row, ...)."""
     where, _ = fault
     at = 3 if where[1:2] == ("features",) else 2 if where[1:2] and where[1] in _FIELDS else len(where)
     row = where[at] if at < len(where) else None
@@ -78,12 +79,12 @@ def _row(fault: codec.Fault) -> int | None:
 
 
 def _columns(fields: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-    """All columns that are lists; others have a fault of their own."""
+    """All columns that are lists; the others have faults of their own."""
     own = [fields[name] for name in _FIELDS if name in fields]
     return [column for column in (*own, *fields.get("features", {}).values()) if type(column) is list]
 
 
-def _chosen(fields: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+def _take_rows(fields: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
     def chosen(column: Any) -> Any:
         return [column[row] for row in rows] if type(column) is list else column
 
@@ -92,8 +93,8 @@ def _chosen(fields: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
     return {**fields, **own, **({"features": features} if "features" in fields else {})}
 
 
-def _event(fields: Mapping[str, Any], row: int) -> bytes:
-    """One row as a single event, so that it can be mended and sent again by itself."""
+def _single_event(fields: Mapping[str, Any], row: int) -> bytes:
+    """One row as a single event, which can be corrected and sent again."""
     shared = {name: fields[name] for name in ("schema_version", "model", "version") if name in fields}
     own = {single: fields[name][row] for name, single in _FIELDS.items() if type(fields.get(name)) is list}
     event = {"type": _SINGLE[fields["type"]], **shared, **own}

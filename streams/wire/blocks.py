@@ -1,4 +1,4 @@
-"""A batch with its numbers as one block of float64, and its texts as codes: what is quick to take apart.
+"""A batch with its numbers as one block of float64 and its texts as codes, which is fast to split.
 
     MAGIC | size of the head, 4 bytes | head, JSON | numbers, float64 | codes, uint8
 
@@ -29,7 +29,7 @@ Rows = NDArray[np.intp]
 MAGIC = b"\x00dl1"
 """No JSON begins with a zero."""
 MIN_ROWS = 64
-"""A batch of fewer rows is better off as JSON: a column costs the writer 5 us before its first value."""
+"""A batch of fewer rows is smaller work as JSON: a block costs the writer 5 us a column."""
 _START = len(MAGIC) + 4
 _ALIGNED = 8
 _OWN = ("at", "scores", "labels")
@@ -37,12 +37,12 @@ _OWN = ("at", "scores", "labels")
 
 
 class Malformed(ValueError):
-    """Bytes that begin as a block and are none; says why."""
+    """Bytes that begin like a block and are none; the message says why."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A batch on its way into a message."""
+    """A batch as the parts of its message."""
 
     batch: Fields
     """As in the head."""
@@ -53,7 +53,7 @@ class Block:
 
     @classmethod
     def from_batch(cls, batch: Batch) -> Self:
-        """The batch's columns, each where it belongs; their values are not validated."""
+        """The block of a batch, whose values are not validated."""
         numbers: list[Floats] = []
         codes: list[Codes] = []
 
@@ -67,9 +67,11 @@ class Block:
                 return len(numbers) - 1
             return column
 
-        fields = _mapped(vars(batch), placed)
+        fields = _map_columns(vars(batch), placed)
         block = np.array(numbers, dtype="<f8").reshape(len(numbers), len(batch))
-        return cls(fields, _finite(block), np.array(codes, dtype=np.uint8).reshape(len(codes), len(batch)))
+        return cls(
+            fields, _without_infinity(block), np.array(codes, dtype=np.uint8).reshape(len(codes), len(batch))
+        )
 
     @property
     def ids(self) -> Sequence[str]:
@@ -88,13 +90,13 @@ class Block:
             return pick(column) if isinstance(column, list | tuple) else column
 
         lists: Fields = {name: picked(self.batch[name]) for name in ("ids", "entities") if name in self.batch}
-        batch = _mapped({**self.batch, **lists}, picked)
+        batch = _map_columns({**self.batch, **lists}, picked)
         return type(self)(batch, self.numbers[:, rows], self.codes[:, rows])
 
     def encode(self) -> bytes:
-        """The message. Raises TypeError for what JSON has no word for."""
-        told = {"rows": len(self), "numbers": len(self.numbers), "codes": len(self.codes)}
-        head = orjson.dumps({**told, "batch": self.batch})
+        """The message. Raises TypeError for values that JSON can't express."""
+        described = {"rows": len(self), "numbers": len(self.numbers), "codes": len(self.codes)}
+        head = orjson.dumps({**described, "batch": self.batch})
         head += b" " * (-(_START + len(head)) % _ALIGNED)
         size = len(head).to_bytes(4, "little")
         return b"".join([MAGIC, size, head, self.numbers.tobytes(), self.codes.tobytes()])
@@ -112,20 +114,22 @@ def decode(value: bytes) -> Fields:
         fields = dict(head["batch"])
         rows, floats, texts = (int(head[name]) for name in ("rows", "numbers", "codes"))
         if min(rows, floats, texts) < 0 or len(value) != end + rows * (8 * floats + texts):
-            raise Malformed(f"{len(value)} bytes aren't {floats} numbers and {texts} codes of {rows} rows")
+            raise Malformed(
+                f"{len(value)} bytes, expected {floats} numbers and {texts} codes for each of {rows} rows"
+            )
         numbers = np.frombuffer(value, "<f8", rows * floats, end).reshape(floats, rows)
         codes = np.frombuffer(value, np.uint8, rows * texts, end + numbers.nbytes).reshape(texts, rows)
-        return _mapped(fields, _placed(_finite(numbers), codes))
+        return _map_columns(fields, _column_reader(_without_infinity(numbers), codes))
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise Malformed(f"not a block of columns: {error}") from error
 
 
 def with_lists(fields: Fields) -> Fields:
-    """Parsed fields with lists for all columns, as JSON has them: what is missing is None."""
-    return _mapped(fields, _listed)
+    """Parsed fields with lists for all columns, as in JSON; missing values are None."""
+    return _map_columns(fields, _to_list)
 
 
-def _mapped(fields: Mapping[str, Any], change: Callable[[Any], Any]) -> Fields:
+def _map_columns(fields: Mapping[str, Any], change: Callable[[Any], Any]) -> Fields:
     """The fields with each column of values changed."""
     own = {name: change(fields[name]) for name in _OWN if name in fields}
     features = fields.get("features")
@@ -134,16 +138,16 @@ def _mapped(fields: Mapping[str, Any], change: Callable[[Any], Any]) -> Fields:
     return {**fields, **own}
 
 
-def _placed(numbers: Floats, codes: Codes) -> Callable[[Any], Any]:
-    """What a head tells of a column -> the column."""
+def _column_reader(numbers: Floats, codes: Codes) -> Callable[[Any], Any]:
+    """Returns the function from a column's description in the head to the column."""
     largest = codes.max(axis=1, initial=0).tolist()
 
-    def column(told: Any) -> Any:
-        if type(told) is int and told >= 0:
-            return numbers[told]
-        if type(told) is not dict:
-            return told
-        categories, place = told["categories"], told["codes"]
+    def column(described: Any) -> Any:
+        if type(described) is int and described >= 0:
+            return numbers[described]
+        if type(described) is not dict:
+            return described
+        categories, place = described["categories"], described["codes"]
         if type(categories) is not list or not columns.are_optional_texts(categories):
             raise Malformed("categories that are no text")
         if place < 0 or largest[place] >= len(categories):
@@ -154,26 +158,26 @@ def _placed(numbers: Floats, codes: Codes) -> Callable[[Any], Any]:
 
 
 def _compact(column: Column) -> Column:
-    """Numbers as an array, text as `Categorical`; what is neither, or too various, as a list."""
+    """Numbers as an array, text as `Categorical`; a mixture or too many categories as a list."""
     if isinstance(column, np.ndarray):
         if column.dtype.kind in "fiu":
             return column
         column = column.tolist()
     try:
         found = columns.feature_column(column)
-    except OverflowError:  # a number that JSON refuses, too
+    except OverflowError:  # a number that JSON can't express either
         return column
     if isinstance(found, np.ndarray):
         return found
     return Categorical.of(list(column)) or column
 
 
-def _finite(numbers: Floats) -> Floats:
-    """Infinite numbers are missing, as they are in JSON."""
+def _without_infinity(numbers: Floats) -> Floats:
+    """With NaN for infinite numbers, as in JSON."""
     return np.where(np.isinf(numbers), np.nan, numbers) if np.isinf(numbers).any() else numbers
 
 
-def _listed(column: Any) -> Any:
+def _to_list(column: Any) -> Any:
     if isinstance(column, np.ndarray):
         return [None if value != value else value for value in column.tolist()]
     return list(column) if isinstance(column, Categorical) else column

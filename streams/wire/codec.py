@@ -1,11 +1,9 @@
-"""Bytes to records and events, and back. JSON by orjson; what can't be read says why.
+"""Encodes and decodes records and events: JSON by orjson, and batches as `blocks`.
 
-Batches are also read as `blocks`.
-Older schema versions are brought up to date before they are validated (`UPCASTS`); a version from the
-future is refused rather than guessed at.
+A message that can't be decoded raises `Unreadable` with a reason. A newer `schema_version` is rejected.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, TypeVar
@@ -22,9 +20,6 @@ from driftloop.streams.wire import blocks
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=messages.Message)
 
-UPCASTS: Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""(type, version) -> how a message of that version becomes the next one. Empty until version 2."""
-
 
 def _by_type(base: type[Kind]) -> TypeAdapter[Kind]:
     """What validates any kind of `base`, chosen by its `type`."""
@@ -37,7 +32,7 @@ _RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discrim
 
 
 Fault = tuple[tuple[int | str, ...], str]
-"""Where in a message something is wrong, and what."""
+"""The path of an invalid field in a message, and what is wrong with it."""
 
 
 class Unreadable(ValueError):
@@ -48,19 +43,19 @@ class Unreadable(ValueError):
         self.reason = reason
         self.detail = detail
         self.faults = faults
-        """All that is wrong, where single fields are."""
+        """All invalid fields."""
 
 
 def encode(message: BaseModel) -> bytes:
-    """The message as JSON. Numbers that are not finite become null (JSON has no word for them).
+    """The message as JSON. Numbers that are not finite become null (JSON has no such numbers).
 
-    What its fields hold is what JSON says, so they go past pydantic, which takes ten times as long.
+    The fields are encoded without pydantic, which takes ten times as long.
     """
-    return orjson.dumps(vars(message), default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(vars(message), default=_to_json_value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _plain(values: object) -> object:
-    """What orjson doesn't know: a model inside, a collection, an array of which it doesn't like the order."""
+def _to_json_value(values: object) -> object:
+    """A nested model, a collection, or an array that orjson rejects, as something that orjson encodes."""
     if isinstance(values, BaseModel):
         return vars(values)
     if isinstance(values, np.ndarray):
@@ -69,12 +64,12 @@ def _plain(values: object) -> object:
         return dict(values)
     if isinstance(values, Sequence):
         return list(values)
-    raise TypeError(f"{type(values).__name__} is no part of a record")
+    raise TypeError(f"a {type(values).__name__} can't be part of a message")
 
 
 def decode_event(value: bytes | None) -> Event:
     """An event of the control plane. Raises Unreadable."""
-    return _validated(_EVENT, _upcast(parse(value)))
+    return _validate(_EVENT, _check_version(parse(value)))
 
 
 def decode_record(value: bytes | None) -> AnyRecord:
@@ -84,11 +79,11 @@ def decode_record(value: bytes | None) -> AnyRecord:
 
 def validate_record(fields: dict[str, Any]) -> AnyRecord:
     """A record of the data plane from parsed JSON. Raises Unreadable."""
-    return _validated(_RECORD, _upcast(fields))
+    return _validate(_RECORD, _check_version(fields))
 
 
 def is_current_version(fields: Mapping[str, Any]) -> bool:
-    """Whether a message is beyond doubt of the version that needs no upcast."""
+    """Whether a message has the current schema version for certain."""
     version = fields.get("schema_version", SCHEMA_VERSION)
     return type(version) is int and version == SCHEMA_VERSION
 
@@ -98,7 +93,7 @@ def parse(value: bytes | None) -> dict[str, Any]:
     if not value:
         raise Unreadable("empty", "the message has no value")
     if value.startswith(blocks.MAGIC):
-        return _unblocked(value)
+        return _parse_block(value)
     try:
         fields = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -108,14 +103,15 @@ def parse(value: bytes | None) -> dict[str, Any]:
     raise Unreadable("malformed", f"a JSON object was expected, not {type(fields).__name__}")
 
 
-def _unblocked(value: bytes) -> dict[str, Any]:
+def _parse_block(value: bytes) -> dict[str, Any]:
     try:
         return blocks.decode(value)
     except blocks.Malformed as error:
         raise Unreadable("malformed", str(error)) from error
 
 
-def _upcast(fields: dict[str, Any]) -> dict[str, Any]:
+def _check_version(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields, if their schema version can be read."""
     version = fields.get("schema_version", SCHEMA_VERSION)
     if not isinstance(version, int) or version < 1:
         raise Unreadable("invalid", f"schema_version: a whole number from 1 was expected, not {version!r}")
@@ -124,22 +120,21 @@ def _upcast(fields: dict[str, Any]) -> dict[str, Any]:
             "future schema",
             f"schema_version {version} is newer than {SCHEMA_VERSION}, which this driftloop reads",
         )
-    while (step := UPCASTS.get((str(fields.get("type")), version))) is not None:
-        version += 1
-        fields = {**step(fields), "schema_version": version}
     return fields
 
 
-def _validated(adapter: TypeAdapter[T], fields: dict[str, Any]) -> T:
+def _validate(adapter: TypeAdapter[T], fields: dict[str, Any]) -> T:
     try:
         return adapter.validate_python(fields)
     except ValidationError as error:
-        faults = [(one["loc"], one["msg"]) for one in error.errors(include_url=False, include_context=False)]
+        faults = [
+            (found["loc"], found["msg"]) for found in error.errors(include_url=False, include_context=False)
+        ]
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise Unreadable("invalid", f"{format_fault(faults[0])}{more}", faults) from error
 
 
 def format_fault(fault: Fault) -> str:
-    """A fault in words."""
+    """The fault as text: path and problem."""
     where, what = fault
     return f"{'.'.join(map(str, where)) or 'message'}: {what}"

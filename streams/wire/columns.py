@@ -1,10 +1,8 @@
-"""Lists of parsed JSON to arrays, as fast as that goes: only what is certainly right is taken.
+"""Fast checks that turn lists of parsed JSON into arrays; arrays of `blocks` are only checked.
 
-Arrays (of `blocks`) are float64 and are looked at for what they must not hold.
-
-`None` says "ask pydantic". `struct.pack` turns floats and ints into doubles, and refuses text and null, in
-9 ns a value; asking each for its type costs 22. It takes bools as well, so zeros and ones are looked at,
-unless the caller knows that there are no `bools`.
+None means: not valid for certain, validate with pydantic. `struct.pack` turns floats and ints into doubles,
+and refuses text and null, in 9 ns a value; a type check costs 22. It takes bools as well, so zeros and ones
+are checked, unless the caller knows that there are no `bools`.
 """
 
 import struct
@@ -55,8 +53,8 @@ def are_optional_texts(values: Sequence[Any]) -> bool:
 def time_column(values: Sequence[Any] | Floats, bools: bool = True) -> NDArray[np.int64] | None:
     """Whole numbers from 0 to 2^53 - 1, shape (rows,)."""
     if isinstance(values, np.ndarray):
-        return _whole(values)
-    packed = _packed("q", values, bools)
+        return _whole_numbers(values)
+    packed = _pack_numbers("q", values, bools)
     if packed is None or not len(packed):
         return packed
     return packed if packed.min() >= 0 and packed.max() < MAX_MILLIS else None
@@ -64,7 +62,7 @@ def time_column(values: Sequence[Any] | Floats, bools: bool = True) -> NDArray[n
 
 def finite_column(values: Sequence[Any] | Floats, bools: bool = True) -> Floats | None:
     """Numbers, shape (rows,), without null."""
-    packed = values if isinstance(values, np.ndarray) else _packed("d", values, bools)
+    packed = values if isinstance(values, np.ndarray) else _pack_numbers("d", values, bools)
     return packed if packed is not None and np.isfinite(packed).all() else None
 
 
@@ -78,32 +76,32 @@ def feature_column(values: Sequence[Any] | Floats, bools: bool = True) -> Column
     """
     if isinstance(values, np.ndarray | Categorical):
         return values
-    packed = _packed("d", values, bools)
-    if packed is None and None in values:  # numpy takes None for NaN, too, but in twice the time
-        packed = _packed("d", [nan if value is None else value for value in values], bools)
+    packed = _pack_numbers("d", values, bools)
+    if packed is None and None in values:  # numpy does the same in twice the time
+        packed = _pack_numbers("d", [nan if value is None else value for value in values], bools)
     if packed is not None:
         return packed
-    kinds = {str} if _all_text(values) else set(map(type, values))
+    kinds = {str} if _are_texts(values) else set(map(type, values))
     if kinds <= _NUMBERS:
         return np.array(values, dtype=np.float64)
     return list(values) if kinds <= _SCALARS else None
 
 
 def validated_feature(values: Sequence[Value]) -> Column:
-    """The same for values that were validated."""
+    """A feature's validated values, like `feature_column`."""
     found = feature_column(values)
     return list(values) if found is None else found
 
 
-def _whole(values: Floats) -> NDArray[np.int64] | None:
-    """Times that come as an array of floats."""
+def _whole_numbers(values: Floats) -> NDArray[np.int64] | None:
+    """Times from an array of floats."""
     if not ((values >= 0) & (values < MAX_MILLIS)).all():
         return None
     whole = values.astype(np.int64)
     return whole if (whole == values).all() else None
 
 
-def _packed(code: str, values: Sequence[Any], bools: bool) -> NDArray[Any] | None:
+def _pack_numbers(code: str, values: Sequence[Any], bools: bool) -> NDArray[Any] | None:
     """The numbers as an array of `code` (d or q); None if there is anything else among them."""
     try:
         packed = np.frombuffer(struct.pack(f"{len(values)}{code}", *values), dtype=code)
@@ -116,7 +114,7 @@ def _packed(code: str, values: Sequence[Any], bools: bool) -> NDArray[Any] | Non
     return packed
 
 
-def _all_text(values: Sequence[Any]) -> bool:
+def _are_texts(values: Sequence[Any]) -> bool:
     try:
         "".join(values)
     except TypeError:

@@ -1,7 +1,7 @@
-"""Single events gathered into the columns of a batch, one group a model, version and set of features.
+"""Groups single events by model, version and set of features, and makes columns of each group.
 
-An event is taken apart as soon as it is parsed: a thousand dicts that wait for each other leave the
-processor's cache and keep the garbage collector busy, which costs as much as parsing them.
+The values of an event are appended to lists as soon as it is parsed: to keep a thousand dicts costs as much
+as parsing them, by cache misses and the garbage collector.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class EventFields:
-    """How the fields of a single event are called, and those of a batch."""
+    """Names of the fields of a single event, and of the columns of a batch."""
 
     batch: RowKind
     shared: tuple[str, ...]
@@ -46,7 +46,7 @@ KINDS: Mapping[str, EventFields] = {
 
 @dataclass(frozen=True)
 class GroupKey:
-    """What the events of a group have in common."""
+    """What the events of a group share."""
 
     kind: EventFields
     shared: tuple[Any, ...]
@@ -72,31 +72,31 @@ class Group:
     def __init__(self, shape: GroupKey) -> None:
         self.shape = shape
         self.places: list[int] = []
-        """Where in the chunk each was."""
+        """Index of each event's record in the chunk."""
         self._names = list(shape.names or ())
-        self._known = set(self._names)
-        self._shared = len(shape.kind.shared)
+        self._name_set = set(self._names)
+        self._shared_count = len(shape.kind.shared)
         own = [single for single, _ in shape.kind.own]
         keys = [*shape.kind.shared, *own, *(() if shape.names is None else ("features",))]
-        self._keys = len(keys)
+        self._key_count = len(keys)
         self._head = itemgetter(*keys)
         self._heads: list[tuple[Any, ...]] = []
         self._values: list[Any] = []
         """Features, row after row."""
 
     def add(self, place: int, fields: Fields) -> bool:
-        """Take in an event, unless it has another shape or something else that its model must look at."""
+        """Add an event; False if it has another key, or must be validated by its model."""
         try:
             head = self._head(fields)
         except KeyError:
             return False
-        if head[: self._shared] != self.shape.shared:
+        if head[: self._shared_count] != self.shape.shared:
             return False
-        if len(fields) != self._keys and not self._is_plain(fields):
+        if len(fields) != self._key_count and not self._has_valid_header(fields):
             return False
-        if self.shape.names is not None and not self._features(head[-1]):
+        if self.shape.names is not None and not self._take_features(head[-1]):
             return False
-        self._heads.append(head[self._shared :])
+        self._heads.append(head[self._shared_count :])
         self.places.append(place)
         return True
 
@@ -112,19 +112,19 @@ class Group:
             batch["features"] = {name: self._values[n::width] for n, name in enumerate(self._names)}
         return batch
 
-    def _is_plain(self, fields: Fields) -> bool:
-        """Whether what is optional is beyond doubt."""
+    def _has_valid_header(self, fields: Fields) -> bool:
+        """Whether the optional fields are valid for certain."""
         entity = fields.get("entity")
         bare = self.shape.names is not None or "features" not in fields
         return bare and (entity is None or type(entity) is str) and codec.is_current_version(fields)
 
-    def _features(self, features: Any) -> bool:
-        """Take in the features if they are the group's, in whatever order."""
+    def _take_features(self, features: Any) -> bool:
+        """Append the values if the features are the group's, in any order."""
         if type(features) is not dict:
             return False
         if list(features) == self._names:
             self._values.extend(features.values())
-        elif features.keys() == self._known:
+        elif features.keys() == self._name_set:
             self._values.extend([features[name] for name in self._names])
         else:
             return False
@@ -141,7 +141,7 @@ class Groups:
         return iter(self._groups.values())
 
     def add(self, place: int, fields: Fields) -> Group:
-        """Take in an event and return its group; if need be, as its model reads it. Raises Unreadable."""
+        """Add an event, if need be as its model reads it; returns its group. Raises Unreadable."""
         group = self._of(fields)
         if not group.add(place, fields):
             read = via_model(fields)
@@ -155,5 +155,5 @@ class Groups:
 
 
 def via_model(fields: Fields) -> Fields:
-    """An event as its model reads it, so that nothing in it is in doubt. Raises Unreadable."""
+    """An event as its model reads it. Raises Unreadable."""
     return codec.validate_record(fields).model_dump(exclude_unset=True)
