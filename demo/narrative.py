@@ -99,7 +99,7 @@ class Narrative:
         self._reader.close()
 
     @property
-    def settled(self) -> bool:
+    def is_idle(self) -> bool:
         """No training and no rollout is under way."""
         return not self._trainings and not self._rollouts
 
@@ -112,7 +112,7 @@ class Narrative:
         """Where the year is."""
         day = datetime.fromtimestamp(now / 1000, UTC).strftime("%d %b")
         done = f"{asked / total:4.0%}  {asked:,} flights, {asked / max(seconds, 0.1):,.0f} a second"
-        self._terminal.progress(f"{day}  {done}; {self._counted()}")
+        self._terminal.progress(f"{day}  {done}; {self._progress_counts()}")
 
     def facts(self) -> Facts:
         """What happened, counted."""
@@ -130,7 +130,7 @@ class Narrative:
             sabotaged=self._sabotaged,
         )
 
-    def _counted(self) -> str:
+    def _progress_counts(self) -> str:
         facts = self.facts()
         return (
             f"{facts.drifts} drifts, {facts.requests} retrainings, "

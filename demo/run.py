@@ -99,11 +99,13 @@ def _run(options: Options, terminal: Terminal) -> int:
         with Stack.start(options.folder, broker, say=terminal.say, groups=_settings(options.fast)) as stack:
             year = loading.result()
             january = int(np.searchsorted(year.at, year.at[0] + JANUARY_MS))
-            with Narrative(stack.settings, terminal, _armed(stack) if options.sabotage else None) as told:
+            with Narrative(
+                stack.settings, terminal, _write_settings(stack) if options.sabotage else None
+            ) as told:
                 asyncio.run(_first_model(stack, year[:january], terminal))
                 stream = year[january:][:: FAST_STRIDE if options.fast else 1]
                 replay = asyncio.run(_replay(stack, stream, options, told))
-                joined = _settled(stack, replay, told)
+                joined = _wait_until_idle(stack, replay, told)
             static = _static_scores(stack, stream)
             timing = (replay.seconds, time.monotonic() - began)
             result = summary.of(replay, static, told.facts(), joined, timing, options.sabotage)
@@ -117,7 +119,7 @@ def _run(options: Options, terminal: Terminal) -> int:
             return result.exit_code
 
 
-def _armed(stack: Stack) -> Path:
+def _write_settings(stack: Stack) -> Path:
     return stack.settings.store.folder / sabotage.ARMED
 
 
@@ -154,11 +156,11 @@ async def _replay(stack: Stack, stream: Flights, options: Options, told: Narrati
     return replay
 
 
-def _settled(stack: Stack, replay: Replay, told: Narrative) -> set[str]:
+def _wait_until_idle(stack: Stack, replay: Replay, told: Narrative) -> set[str]:
     """Wait until every label was joined and no training or rollout is under way; the joined ids."""
     deadline = time.monotonic() + SETTLE_SECONDS
     joined = summary.joined_ids(stack.settings.kafka, replay.labelled_ids, SETTLE_SECONDS)
-    while not told.settled and time.monotonic() < deadline:
+    while not told.is_idle and time.monotonic() < deadline:
         time.sleep(0.2)
     return joined
 

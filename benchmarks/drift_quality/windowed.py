@@ -123,5 +123,5 @@ def _judged(peer: Peer, file: Path, environments: Path) -> tuple[str, Mapping[st
     """Its name with version, and by case the columns that it found in each window. Raises NotThere."""
     script = str(Path(__file__).with_name("peer.py"))
     python = str(peers.environment(peer, environments))
-    answer = json.loads(peers.printed([python, script, peer.kind, str(file)], SECONDS).splitlines()[-1])
+    answer = json.loads(peers.output_of([python, script, peer.kind, str(file)], SECONDS).splitlines()[-1])
     return f"{peer.name.partition(',')[0]} {answer['version']}", answer["drifted"]

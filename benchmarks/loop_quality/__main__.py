@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     places = Places(given.elec, given.cache, given.download)
     try:
-        for name in data.chosen(given.data):
+        for name in data.names_of(given.data):
             try:
                 stream = data.load(name, given.seed, places).first_rows(given.rows)
             except InvalidData as error:
@@ -82,16 +82,16 @@ def _stream(
                 partitions=given.partitions,
                 settings=settings,
             )
-            replayed = replay(stream, options, terminal.say, _shown(stream, terminal))
+            replayed = replay(stream, options, terminal.say, _progress(stream, terminal))
             replays.append(replayed)
-            terminal.say(_done(replayed))
+            terminal.say(_summary(replayed))
             for sentence in replayed.facts.sentences if given.verbose else ():
                 terminal.say(f"  {sentence}")
         terminal.say(f"{stream.name}: waiting for the baselines")
-        return figures.compared(stream, replays, baselines.results(replays[0].first)), replays
+        return figures.compare(stream, replays, baselines.results(replays[0].first)), replays
 
 
-def _shown(stream: Stream, terminal: Terminal) -> Callable[[int, Facts], None]:
+def _progress(stream: Stream, terminal: Terminal) -> Callable[[int, Facts], None]:
     """Draws the progress: rows, what the loop did, time to go."""
     coming, first = len(stream) - stream.warm, list[tuple[float, float]]()
 
@@ -109,7 +109,7 @@ def _shown(stream: Stream, terminal: Terminal) -> Callable[[int, Facts], None]:
     return show
 
 
-def _done(replayed: Replayed) -> str:
+def _summary(replayed: Replayed) -> str:
     seconds = ", ".join(f"{name} {took:.1f} s" for name, took in replayed.seconds.items())
     blocks, at_rest = replayed.blocks, f" (a rest p50 {np.median(replayed.rests):.2f} s)"
     if replayed.restless:

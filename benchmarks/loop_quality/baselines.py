@@ -68,7 +68,7 @@ def ticks(stream: Stream, every: int = EVERY) -> list[Tick]:
     """After which blocks the cron job runs: as soon as `every` more labels are known than before."""
     found, due = [], stream.warm + every
     for asked in range(stream.warm + stream.block, len(stream), stream.block):
-        labelled = stream.labelled(asked)
+        labelled = stream.labels_known(asked)
         if labelled >= due:
             found.append(Tick(asked, labelled))
             due = labelled + every
@@ -90,15 +90,15 @@ class Baselines:
         self._pool: ProcessPoolExecutor | None = None
         self._processes = processes
         for name, rows in WINDOWS.items():
-            if self._kept(name) is None:
+            if self._cached(name) is None:
                 self._start([window(tick, rows) for tick in self._ticks])
-        if self._kept(GATE) is None:
+        if self._cached(GATE) is None:
             self._start([one for tick in self._ticks for one in _challengers(tick)])
 
     def results(self, first: Fitted) -> Mapping[str, Baseline]:
         """All baselines, once they are computed; `first` is the loop's first model."""
         named = hashlib.sha256(first.booster).hexdigest()[:16]
-        found = {STATIC: Baseline(_scored(self._stream, [(self._stream.warm, first)]))}
+        found = {STATIC: Baseline(_served_scores(self._stream, [(self._stream.warm, first)]))}
         for name, rows in WINDOWS.items():
             found[name] = self._once(name, named, lambda rows=rows: self._cron(first, rows))  # type: ignore[misc]
         found[GATE] = self._once(GATE, named, lambda: self._gate(first))
@@ -120,7 +120,7 @@ class Baselines:
         self._start(windows)
         fitted = [self._fits[one].result() for one in windows]
         serving = [(t.asked, one) for t, one in zip(self._ticks, fitted, strict=True) if one is not None]
-        scores = _scored(self._stream, [(self._stream.warm, first), *serving])
+        scores = _served_scores(self._stream, [(self._stream.warm, first), *serving])
         return Baseline(scores, len(windows), len(serving))
 
     def _gate(self, first: Fitted) -> Baseline:
@@ -133,7 +133,7 @@ class Baselines:
             if admitted is not None:
                 champion = admitted
                 serving.append((tick.asked, admitted))
-        return Baseline(_scored(self._stream, serving), 2 * len(windows), len(serving) - 1)
+        return Baseline(_served_scores(self._stream, serving), 2 * len(windows), len(serving) - 1)
 
     def _start(self, windows: Sequence[tuple[int, int]]) -> None:
         """Have these windows fitted, each once."""
@@ -147,7 +147,7 @@ class Baselines:
 
     def _once(self, name: str, first: str, compute: Callable[[], Baseline]) -> Baseline:
         """From the disk if it is there; the model that served first is part of a file's name."""
-        kept = self._kept(name, first)
+        kept = self._cached(name, first)
         if kept is None:
             kept = compute()
             self._cache.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ class Baselines:
             np.savez_compressed(self._place(name, first), scores=kept.scores, counts=counts)
         return kept
 
-    def _kept(self, name: str, first: str = "*") -> Baseline | None:
+    def _cached(self, name: str, first: str = "*") -> Baseline | None:
         place = next(iter(self._cache.glob(self._place(name, first).name)), None)
         if place is None:
             return None
@@ -189,7 +189,7 @@ def _challengers(tick: Tick) -> list[tuple[int, int]]:
     return [window(tick, rows, GATE_ROWS) for rows in WINDOWS.values()]
 
 
-def _scored(stream: Stream, serving: Sequence[tuple[int, Fitted]]) -> Floats:
+def _served_scores(stream: Stream, serving: Sequence[tuple[int, Fitted]]) -> Floats:
     """Scores of all rows after the warm ones; each model serves from its row until the next one's."""
     scores = np.full(len(stream), np.nan)
     ends = [first for first, _ in serving[1:]] + [len(stream)]

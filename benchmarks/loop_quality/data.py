@@ -70,7 +70,7 @@ class Stream:
         columns = {name: column[first:last] for name, column in self.features.items()}
         return backfill(ids, self.at[first:last].tolist(), self.labels[first:last].tolist(), columns)
 
-    def labelled(self, asked: int) -> int:
+    def labels_known(self, asked: int) -> int:
         """Rows whose labels are known once `asked` rows have been predicted."""
         return max(self.warm, asked - self.delay)
 
@@ -199,7 +199,7 @@ LOADERS: Mapping[str, Callable[[int, Places], Stream]] = {
 """Every stream by name."""
 
 
-def chosen(names: str) -> Sequence[str]:
+def names_of(names: str) -> Sequence[str]:
     """The names in `a,b`; all for `all`.
 
     Raises:

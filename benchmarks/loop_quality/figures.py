@@ -69,7 +69,7 @@ def share(task: Task, loop: float, static: float, crons: Sequence[float]) -> flo
     return None if gain < LEAST_GAIN else round(sign * (loop - static) / gain, 4)
 
 
-def compared(stream: Stream, replays: Sequence[Replayed], baselines: Mapping[str, Baseline]) -> Compared:
+def compare(stream: Stream, replays: Sequence[Replayed], baselines: Mapping[str, Baseline]) -> Compared:
     """The figures of one stream, over the rows that each loop answered."""
     answered = np.isfinite(np.stack([one.scores for one in replays])).all(axis=0)
     labels = stream.labels[answered]

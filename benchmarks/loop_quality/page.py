@@ -126,13 +126,13 @@ def _waits(replays: Sequence[Replayed]) -> Iterator[str]:
 
 def _row(one: Figures) -> str:
     cells = [f"{one.quality:.4f}", f"{one.error:.4f}", str(one.fits)]
-    cells += [_known(one.trainings), str(one.promotions), _known(one.rollbacks)]
+    cells += [_count_or_dash(one.trainings), str(one.promotions), _count_or_dash(one.rollbacks)]
     cells += ["-" if one.seconds is None else f"{one.seconds:.0f}"]
     cells += ["-" if one.share is None else f"{one.share:.0%}"]
     return f"| {one.name} | {' | '.join(cells)} |"
 
 
-def _known(count: int | None) -> str:
+def _count_or_dash(count: int | None) -> str:
     return "-" if count is None else str(count)
 
 
@@ -148,7 +148,7 @@ def _stream(one: Compared, replays: Sequence[Replayed]) -> dict[str, object]:
         "events": {each.strategy: dict(each.facts.counts) for each in own},
         "seconds": {each.strategy: each.seconds for each in own},
         "not_at_rest": {each.strategy: each.restless for each in own},
-        "failed_rows": {each.strategy: each.failed for each in own},
+        "failed_rows": {each.strategy: each.unanswered for each in own},
     }
 
 

@@ -87,7 +87,7 @@ class Replayed:
         return len(self.rests)
 
     @property
-    def failed(self) -> int:
+    def unanswered(self) -> int:
         """Rows that got no answer."""
         return int(np.isnan(self.scores[self.stream.warm :]).sum())
 
@@ -181,18 +181,18 @@ class _Run:
 
     def block(self, first: int, last: int) -> None:
         """Predict rows `first` to `last - 1`, publish the labels that are due, and wait for rest."""
-        self._timed("predict", lambda: self._predict(first, last))
+        self._time("predict", lambda: self._predict(first, last))
         answered = time.time()
-        self._timed("label", lambda: self._label(self._stream.labelled(last)))
-        self._timed("rest", lambda: self._rest.wait(self._rows()))
-        self._timed("traffic", lambda: self._measured(answered))
+        self._time("label", lambda: self._label(self._stream.labels_known(last)))
+        self._time("rest", lambda: self._rest.wait(self._rows()))
+        self._time("traffic", lambda: self._wait_for_verdict(answered))
 
     def _rows(self) -> Mapping[str, int]:
         """Rows that the joining agent must have."""
         answered = int(np.isfinite(self.scores).sum())
         return {"predictions": answered, "labels": self._labelled - self._stream.warm}
 
-    def _measured(self, answered: float) -> None:
+    def _wait_for_verdict(self, answered: float) -> None:
         """While a rollout is open, wait until the block's requests have been measured and judged."""
         until = self._facts.traffic_until
         if until is None or not self._facts.rollouts or until >= answered:
@@ -244,7 +244,7 @@ class _Run:
         self._publisher.flush()
         self._labelled = until
 
-    def _timed(self, what: str, act: Callable[[], object]) -> None:
+    def _time(self, what: str, act: Callable[[], object]) -> None:
         began = time.monotonic()
         act()
         self.seconds[what] += time.monotonic() - began

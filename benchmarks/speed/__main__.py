@@ -19,7 +19,7 @@ from benchmarks.speed import (
     shortfalls,
     start,
 )
-from benchmarks.speed.table import Row, environment, figures, markdown, missed
+from benchmarks.speed.table import Row, environment, figures, markdown, missed_goals
 
 Measure = Callable[[bool], list[Row]]
 """Its argument: whether to take as many rows as the goals name, however long that takes."""
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="sections whose title has this word; writes nothing")
     asked = parser.parse_args(arguments)
     chosen = {title: one for title, one in SECTIONS.items() if asked.only.lower() in title.lower()}
-    measured = [(title, _measured(title, measure, asked.long)) for title, measure in chosen.items()]
+    measured = [(title, _section(title, measure, asked.long)) for title, measure in chosen.items()]
     where = environment()
     page = markdown(measured, where)
     if not asked.only:
-        page += shortfalls.told(missed(measured))
+        page += shortfalls.explain(missed_goals(measured))
     print(page)  # noqa: T201
     if asked.page is not None and not asked.only:
         asked.page.write_text(page)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 BROKEN = "could not be measured"
 
 
-def _measured(title: str, measure: Measure, long: bool) -> list[Row]:
+def _section(title: str, measure: Measure, long: bool) -> list[Row]:
     """One section; what goes wrong in it must not cost the minutes of the others."""
     _say(f"measuring: {title} ...")
     began = time.monotonic()

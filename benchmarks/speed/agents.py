@@ -38,7 +38,7 @@ MOST = KafkaSettings().chunk_records
 def measure(rows: int = ROWS, single_rows: int = SINGLE_ROWS) -> list[Row]:
     """Each agent in its turn, fed with what the one before it said, over so many rows."""
     with tempfile.TemporaryDirectory() as folder, _collecting_as_workers_do():
-        reader = reader_for(registry.written(Path(folder)))
+        reader = reader_for(registry.write_models(Path(folder)))
         return [*_columnar(reader, rows), *_single(reader, single_rows)]
 
 
@@ -57,9 +57,9 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
     labels = [codec.encode(one) for one in traffic.labels(rows)]
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.initial_state()
-    _, summarising = _fed(SummarisingAgent(reader), messages, rows)
-    _, waiting = _fed(agent, messages, rows, joined)
-    _, meeting = _fed(agent, labels, rows, joined)
+    _, summarising = _cost_of_agent(SummarisingAgent(reader), messages, rows)
+    _, waiting = _cost_of_agent(agent, messages, rows, joined)
+    _, meeting = _cost_of_agent(agent, labels, rows, joined)
     return [
         Row("summarising, single JSON events", summarising, "us/row"),
         Row("joining, single JSON events, a prediction and its label", waiting + meeting, "us/row"),
@@ -69,17 +69,19 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
 def _columnar(reader: ModelReader, rows: int) -> list[Row]:
     predictions = [Block.from_batch(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
     labels = [Block.from_batch(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
-    summaries, summarising = _fed(SummarisingAgent(reader), predictions, rows)
-    _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries[:1], DriftSummary), rows)  # imports
-    _, drift = _fed(DriftAgent(reader, DriftSettings()), _encoded(summaries, DriftSummary), rows)
+    summaries, summarising = _cost_of_agent(SummarisingAgent(reader), predictions, rows)
+    _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries[:1], DriftSummary), rows)  # imports
+    _, drift = _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries, DriftSummary), rows)
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.initial_state()
-    _, waiting = _fed(agent, predictions, rows, joined)
-    follows, meeting = _fed(agent, labels, rows, joined)
-    _, performance = _fed(PerformanceAgent(reader, PerformanceSettings()), _encoded(follows, Outcomes), rows)
+    _, waiting = _cost_of_agent(agent, predictions, rows, joined)
+    follows, meeting = _cost_of_agent(agent, labels, rows, joined)
+    _, performance = _cost_of_agent(
+        PerformanceAgent(reader, PerformanceSettings()), _encode(follows, Outcomes), rows
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = StoringAgent(ParquetStore(Path(folder)), StoreSettings())
-        _, storing = _fed(store, _encoded(follows, LabelledExamples), rows)
+        _, storing = _cost_of_agent(store, _encode(follows, LabelledExamples), rows)
     bytes_a_row = sum(map(len, predictions)) / rows
     return [
         Row("a prediction in a columnar message of 500", bytes_a_row, "bytes"),
@@ -98,7 +100,7 @@ def _columnar(reader: ModelReader, rows: int) -> list[Row]:
     ]
 
 
-def _fed(
+def _cost_of_agent(
     agent: Agent[State], values: Sequence[bytes], rows: int, state: State | None = None
 ) -> tuple[list[Output], float]:
     """What the agent says, and its microseconds a row with its states written as often as the loop does."""
@@ -115,7 +117,7 @@ def _fed(
     return follows, (time.process_time() - began) / rows * 1e6
 
 
-def _encoded(messages: Iterable[Output], kind: type[Output]) -> list[bytes]:
+def _encode(messages: Iterable[Output], kind: type[Output]) -> list[bytes]:
     return [codec.encode(one) for one in messages if type(one) is kind]
 
 

@@ -29,11 +29,11 @@ def measure(long: bool = False) -> list[Row]:
     """Partitions, features and workers, then memory over many rows: as many as the goals name if `long`."""
     with tempfile.TemporaryDirectory() as name, KafkaBroker.start(Path(name) / "kafka") as broker:
         folder = Path(name)
-        narrow = registry.written(folder / "narrow", models=(traffic.MODEL, *MODELS))
-        wide = registry.written(folder / "wide", features=200)
+        narrow = registry.write_models(folder / "narrow", models=(traffic.MODEL, *MODELS))
+        wide = registry.write_models(folder / "wide", features=200)
         one, four, eight = (_a_row(broker.bootstrap, narrow, folder, count) for count in (1, 4, 8))
         [many] = _spent(broker.bootstrap, wide, folder, traffic.columnar(WIDE_ROWS, features=200))
-        alone, both = (_shared(broker.bootstrap, narrow, folder, count) for count in (1, 2))
+        alone, both = (_throughput_of_workers(broker.bootstrap, narrow, folder, count) for count in (1, 2))
         held = _memory_of_a_worker(broker.bootstrap, narrow, folder, LONG if long else SHORT)
     return [
         *partitions_told(one, four, eight),
@@ -41,7 +41,7 @@ def measure(long: bool = False) -> list[Row]:
         Row.at_most("200 features / 20, CPU a row", many / WIDE_ROWS * 1e6 / four, "x", 11),
         *workers_told(alone, both),
         *memory_told("a drift worker", LONG if long else SHORT, held),
-        *joined(JOIN_LONG if long else JOIN_SHORT),
+        *label_join_rows(JOIN_LONG if long else JOIN_SHORT),
     ]
 
 
@@ -81,7 +81,7 @@ def memory_told(whose: str, rows: int, held: Memory, early: str = "second tenth"
     ]
 
 
-def joined(events: int) -> list[Row]:
+def label_join_rows(events: int) -> list[Row]:
     """The label join alone, in a process of its own."""
     command = python_command("benchmarks.speed.joining", str(events // 2))
     answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -117,7 +117,7 @@ def _a_row(bootstrap: str, uri: str, folder: Path, partitions: int) -> float:
     return sum(_spent(bootstrap, uri, folder, backlog, partitions)) / ROWS * 1e6
 
 
-def _shared(bootstrap: str, uri: str, folder: Path, count: int) -> list[float]:
+def _throughput_of_workers(bootstrap: str, uri: str, folder: Path, count: int) -> list[float]:
     return _spent(bootstrap, uri, folder, traffic.columnar(ROWS, models=MODELS), count=count)
 
 

@@ -59,8 +59,8 @@ def main(rows: int) -> None:
 
 def _chunks(rows: int) -> Iterator[Chunk]:
     """Both topics in turn, as they come where labels are as late as that."""
-    predictions = _chunked("predictions", traffic.lasting(rows, partitions=1))
-    labels = _chunked("labels", traffic.Traffic(rows, traffic.label_batches(rows, traffic.MESSAGE_ROWS)))
+    predictions = _as_chunks("predictions", traffic.lasting(rows, partitions=1))
+    labels = _as_chunks("labels", traffic.Traffic(rows, traffic.label_batches(rows, traffic.MESSAGE_ROWS)))
     ahead = traffic.LABEL_DELAY_MS // (traffic.MESSAGE_ROWS * CHUNK_MESSAGES)
     for number, chunk in enumerate(predictions):
         yield chunk
@@ -69,7 +69,7 @@ def _chunks(rows: int) -> Iterator[Chunk]:
     yield from labels
 
 
-def _chunked(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
+def _as_chunks(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
     waiting: list[ConsumerRecord] = []
     for offset, one in enumerate(traffic.records):
         assert isinstance(one, Batch)

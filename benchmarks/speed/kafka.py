@@ -18,7 +18,7 @@ WARM_ROWS = 10_000
 def measure() -> list[Row]:
     """Single events and columnar messages, the agent against the others on the same topic."""
     with tempfile.TemporaryDirectory() as folder, KafkaBroker.start(Path(folder) / "kafka") as broker:
-        uri = registry.written(Path(folder) / "models")
+        uri = registry.write_models(Path(folder) / "models")
         singles, columnar = (workers.system(broker.bootstrap, uri) for _ in range(2))
         warm, rows = traffic.single_events(WARM_ROWS), traffic.single_events(SINGLE_ROWS)
         [ours] = workers.spent(singles, Path(folder), warm, rows)

@@ -69,7 +69,7 @@ Said = tuple[DriftDetected, float]
 def measure() -> list[Row]:
     """One worker with both stages, one page, one browser."""
     with tempfile.TemporaryDirectory() as folder, KafkaBroker.start(Path(folder) / "kafka") as broker:
-        uri = registry.written(Path(folder) / "models", models=MODELS)
+        uri = registry.write_models(Path(folder) / "models", models=MODELS)
         settings = workers.system(broker.bootstrap, uri).model_copy(
             update={"dashboard": DashboardSettings(port=free_port())}
         )
@@ -78,11 +78,11 @@ def measure() -> list[Row]:
             workers.running(settings, Path(folder), "dashboard") as page,
         ):
             page.wait_until(lambda: listening(settings.dashboard.port), workers.PATIENCE)
-            rate, expected, alarms = _watched(settings)
-    return told(rate, expected, alarms)
+            rate, expected, alarms = _run(settings)
+    return latency_rows(rate, expected, alarms)
 
 
-def told(rate: float, expected: int, alarms: Sequence[Alarm]) -> list[Row]:
+def latency_rows(rate: float, expected: int, alarms: Sequence[Alarm]) -> list[Row]:
     """The rows; a missing alarm is late for ever."""
     late = [(one.seen - one.at) / 1000 for one in alarms]
     late += [float("inf")] * (expected - len(alarms))
@@ -110,7 +110,7 @@ def schedule(columns: Mapping[str, Column]) -> list[Shift]:
     return [Shift(model, name, BEFORE + APART * place) for place, (model, name) in enumerate(pairs)]
 
 
-def _watched(settings: Settings) -> tuple[float, int, list[Alarm]]:
+def _run(settings: Settings) -> tuple[float, int, list[Alarm]]:
     """Publish, and watch the page meanwhile: events a second, alarms to be expected, alarms that came."""
     with workers.Progress(settings.kafka) as progress:
         _publish(settings.kafka, (), WARM_SECONDS)
@@ -123,11 +123,11 @@ def _watched(settings: Settings) -> tuple[float, int, list[Alarm]]:
     found: list[Alarm] = []
     while len(found) < len(shifts) and time.monotonic() < deadline:
         time.sleep(0.5)
-        found = matched(shifts, _said(settings.kafka), dict(browser.seen))
+        found = match_alarms(shifts, _read_alarms(settings.kafka), dict(browser.seen))
     return rate, len(shifts), found
 
 
-def matched(shifts: Sequence[Shift], said: Sequence[Said], seen: Mapping[str, float]) -> list[Alarm]:
+def match_alarms(shifts: Sequence[Shift], said: Sequence[Said], seen: Mapping[str, float]) -> list[Alarm]:
     """The first alarm on the page that names each shifted column; one alarm may name several."""
     found: dict[Shift, Alarm] = {}
     for event, written in said:
@@ -176,7 +176,7 @@ def rows(count: int, shifts: Sequence[Shift]) -> Iterator[Prediction]:
         )
 
 
-def _said(kafka: KafkaSettings) -> list[Said]:
+def _read_alarms(kafka: KafkaSettings) -> list[Said]:
     """All alarms, in order."""
     found: list[Said] = []
     with TopicReader(kafka, [topics.DRIFT]) as reader:

@@ -94,13 +94,13 @@ def run(folder: Path, rows: int, rate: float, hook: Sequence[str] = ()) -> Loade
         asyncio.run(_first_model(stack))
         watch = BacklogMonitor(stack.settings.kafka, AGENTS)
         _ask(stack, FIRST_ROWS, WARM_ROWS, 0.0)
-        _drained(watch)
+        _wait_for_agents(watch)
         found = processes()
         before = {name: workers.cpu_seconds(pid) for name, pid in found.items()}
         beside = subprocess.Popen([*hook, str(found["agents"])]) if hook else None
         said = _ask(stack, FIRST_ROWS + WARM_ROWS, rows, rate)
         waiting = _waiting(watch)
-        backlog = _drained(watch)
+        backlog = _wait_for_agents(watch)
         cpu = {name: workers.cpu_seconds(pid) - before[name] for name, pid in found.items()}
         if beside is not None:
             beside.wait()
@@ -179,7 +179,7 @@ def _waiting(watch: BacklogMonitor) -> int:
     return sum(max(0, ends[place] - at) for offsets in done.values() for place, at in offsets.items())
 
 
-def _drained(watch: BacklogMonitor) -> float:
+def _wait_for_agents(watch: BacklogMonitor) -> float:
     """Wait until every agent has done what there is; the seconds that it took."""
     began = time.monotonic()
     while _waiting(watch):

@@ -79,7 +79,7 @@ class Load:
             if rate:
                 await asyncio.sleep(began + row / rate - time.monotonic())
             writer.write(self._request(row))
-            answered = await _answered(reader)
+            answered = await _has_score(reader)
             self.answered += answered
             self._waiting.append(row)
             self._publish(LABEL_ROWS)
@@ -107,7 +107,7 @@ class Load:
             self._publisher.publish(label)
 
 
-async def _answered(reader: asyncio.StreamReader) -> bool:
+async def _has_score(reader: asyncio.StreamReader) -> bool:
     """Whether the answer is a score."""
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")

@@ -68,7 +68,7 @@ def measure(rows: int = ROWS) -> list[Row]:
         file = Path(folder) / "rows.npz"
         _write(file, max(one.rows for one in PEERS))
         for one in PEERS:
-            found += compared(one, file, ours)
+            found += compare(one, file, ours)
     return found
 
 
@@ -86,7 +86,7 @@ def in_process(rows: int) -> float:
     return (time.process_time() - began) / rows * 1e6
 
 
-def compared(peer: Peer, file: Path, ours: float, environments: Path = ENVIRONMENTS) -> list[Row]:
+def compare(peer: Peer, file: Path, ours: float, environments: Path = ENVIRONMENTS) -> list[Row]:
     """One tool over the rows of `file`, against our microseconds a row."""
     what = f"— {peer.name}, window {WINDOW:,}"
     try:
@@ -126,20 +126,20 @@ def environment(peer: Peer, environments: Path = ENVIRONMENTS) -> Path:
     if not (place / "ready").exists():
         print(f"  installing {peer.kind} ...", file=sys.stderr, flush=True)  # noqa: T201
         uv = str(Path(sys.executable).with_name("uv"))
-        printed([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], INSTALL_SECONDS)
-        printed([uv, "pip", "install", "--quiet", "--python", str(python), *peer.pins], INSTALL_SECONDS)
+        output_of([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], INSTALL_SECONDS)
+        output_of([uv, "pip", "install", "--quiet", "--python", str(python), *peer.pins], INSTALL_SECONDS)
         (place / "ready").touch()
     return python
 
 
 def _run(python: Path, peer: Peer, file: Path) -> Mapping[str, object]:
     script = str(Path(__file__).with_name("peer.py"))
-    said = printed([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
+    said = output_of([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
     answer: Mapping[str, object] = json.loads(said.splitlines()[-1])
     return answer
 
 
-def printed(command: list[str], seconds: float) -> str:
+def output_of(command: list[str], seconds: float) -> str:
     """What it prints. Raises NotThere with the last line of its complaint."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)

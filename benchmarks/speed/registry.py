@@ -9,7 +9,7 @@ from driftloop.mlops_core.data.features import FeatureSpec
 from driftloop.mlops_core.ports import Fitted, Task
 
 
-def written(folder: Path, features: int = 20, models: Sequence[str] = (traffic.MODEL,)) -> str:
+def write_models(folder: Path, features: int = 20, models: Sequence[str] = (traffic.MODEL,)) -> str:
     """Write models and their profile; returns the address of the registry."""
     spec = FeatureSpec.infer(traffic.columns(traffic.REFERENCE_ROWS, features))
     nothing_to_score = Fitted(Task.BINARY, b"", spec)

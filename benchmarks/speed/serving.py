@@ -39,17 +39,17 @@ def measure() -> list[Row]:
         folder = Path(name)
         models = folder / "models"
         for version in VERSIONS:
-            folder_reader.save(models, traffic.MODEL, version, fitted())
+            folder_reader.save(models, traffic.MODEL, version, measured_model())
         settings = workers.system(broker.bootstrap, models.as_uri())
         with _bare(models, folder) as (child, port):
             bare = _a_request(child, port)
         with _replica(settings, folder) as (child, port):
             ours = _a_request(child, port)
         took = _rollbacks(settings, folder)
-    return told(bare, ours, took)
+    return serving_rows(bare, ours, took)
 
 
-def told(bare: float, ours: float, rollbacks: Sequence[float]) -> list[Row]:
+def serving_rows(bare: float, ours: float, rollbacks: Sequence[float]) -> list[Row]:
     """From CPU microseconds a request, and seconds of each rollback."""
     return [
         Row(f"raw ASGI app, `inplace_predict` of {TREES} trees, one row a request", bare, "us"),
@@ -64,7 +64,7 @@ def told(bare: float, ours: float, rollbacks: Sequence[float]) -> list[Row]:
     ]
 
 
-def fitted() -> Fitted:
+def measured_model() -> Fitted:
     """A model of the rows that are measured everywhere here."""
     import xgboost
 
@@ -123,13 +123,15 @@ def _replica(settings: Settings, folder: Path) -> Iterator[tuple[Child, int]]:
 def _answering(child: Child, port: int) -> Iterator[Child]:
     """The child once it answers a row, until the block ends."""
     try:
-        child.wait_until(lambda: listening(port) and _asked(port, bodies()[0]) is not None, READY_SECONDS)
+        child.wait_until(
+            lambda: listening(port) and _version_that_answers(port, bodies()[0]) is not None, READY_SECONDS
+        )
         yield child
     finally:
         child.stop()
 
 
-def _asked(port: int, body: bytes) -> str | None:
+def _version_that_answers(port: int, body: bytes) -> str | None:
     """Which version answered; None if none did."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -180,7 +182,7 @@ async def _rolled_back(target: LocalTarget, port: int) -> list[float]:
         await target.shift(traffic.MODEL, {old: 100})
         done = time.monotonic()
         await asyncio.sleep(CALM)
-        took.append(max(done, answers.ended()[new]) - began)
+        took.append(max(done, answers.stop()[new]) - began)
     return took
 
 
@@ -193,7 +195,7 @@ class Answers:
         self._thread = threading.Thread(target=self._go_on, args=(port,))
         self._thread.start()
 
-    def ended(self) -> dict[str, float]:
+    def stop(self) -> dict[str, float]:
         """Stop asking; seconds by `time.monotonic`, by version."""
         self._stopping.set()
         self._thread.join()

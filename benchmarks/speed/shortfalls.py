@@ -74,10 +74,10 @@ busy with other work, each of some twenty changes of thread waits for one.""",
 )
 
 
-def told(missed: Sequence[str]) -> str:
+def explain(missed: Sequence[str]) -> str:
     """The end of the page: what explains the `missed` rows, and which of them nothing explains.
 
-    >>> print(told(["label join, by far", "flying"]).strip())  # doctest: +ELLIPSIS
+    >>> print(explain(["label join, by far", "flying"]).strip())  # doctest: +ELLIPSIS
     ## What is missing, and where it goes
     <BLANKLINE>
     - **Label join**: a loop over dictionaries in Python; ...

@@ -83,11 +83,11 @@ def markdown(measured: Sections, where: Mapping[str, object]) -> str:
     ]
     for title, rows in measured:
         parts += ["", f"## {title}", "", "| what | measured | goal | met |", "|---|---:|---|---|"]
-        parts += [f"| {row.what} | {_figure(row)} | {row.goal} | {_met(row)} |" for row in rows]
+        parts += [f"| {row.what} | {_figure(row)} | {row.goal} | {_met_cell(row)} |" for row in rows]
     return "\n".join(parts) + "\n"
 
 
-def missed(measured: Sections) -> Sequence[str]:
+def missed_goals(measured: Sections) -> Sequence[str]:
     """What didn't meet its goal."""
     return [row.what for _, rows in measured for row in rows if row.met is False]
 
@@ -114,7 +114,7 @@ def _figure(row: Row) -> str:
     return f"{row.figure:,.{digits}f} {row.unit}"
 
 
-def _met(row: Row) -> str:
+def _met_cell(row: Row) -> str:
     return "" if row.met is None else "yes" if row.met else "**no**"
 
 

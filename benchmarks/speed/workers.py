@@ -65,7 +65,7 @@ def spent(settings: Settings, folder: Path, warm: Traffic, backlog: Traffic, cou
         told = [("agents", "run", *STAGES)] * count
         workers = [stack.enter_context(running(settings, folder, *command)) for command in told]
         progress = stack.enter_context(Progress(settings.kafka))
-        _settled(settings.kafka, count)
+        _wait_for_assignment(settings.kafka, count)
         publish(settings.kafka, warm)
         progress.reach(warm.rows - left_over(settings.kafka, warm.models))
         with asleep(workers):
@@ -75,7 +75,7 @@ def spent(settings: Settings, folder: Path, warm: Traffic, backlog: Traffic, cou
         return [cpu_seconds(one.pid) - then for one, then in zip(workers, before, strict=True)]
 
 
-def _settled(kafka: KafkaSettings, count: int) -> None:
+def _wait_for_assignment(kafka: KafkaSettings, count: int) -> None:
     """Wait until each agent's group has so many workers, and all of them know their partitions."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     groups = [f"{kafka.prefix}driftloop-{stage}" for stage in STAGES]

@@ -83,7 +83,7 @@ def build(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> S
             Mount("/static/vendor", StaticFiles(directory=VENDOR)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(Guarded), Middleware(GZipMiddleware, minimum_size=1000)],
+        middleware=[Middleware(SecurityHeaders), Middleware(GZipMiddleware, minimum_size=1000)],
         lifespan=reading,
     )
 
@@ -162,9 +162,9 @@ class Page:
             return
         cursor, said, quiet = int(number), self._alive(), 0.0
         while not self._stopping():
-            sequence, news = self._encoded(cursor, only)
+            sequence, news = self._encode_news(cursor, only)
             alive = self._alive()
-            if sequence > cursor or _changed(said, alive):
+            if sequence > cursor or _differs(said, alive):
                 yield b"id: %s\ndata: %s\n\n" % (self._id(sequence).encode(), _with(news, alive))
                 cursor, said, quiet = sequence, alive, 0.0
             elif quiet >= HEARTBEAT_SECONDS:
@@ -173,14 +173,14 @@ class Page:
             await asyncio.sleep(TICK_SECONDS)
             quiet += TICK_SECONDS
 
-    def _encoded(self, since: int, only: str | None) -> tuple[int, bytes]:
+    def _encode_news(self, since: int, only: str | None) -> tuple[int, bytes]:
         """What came after `since`; browsers at the same place share one encoding."""
         newest = self._feed.read(lambda board: board.sequence)
         if newest == since:
             return newest, b'{"models":{}}'
         if self._last[:3] != (since, newest, only):
             news = self._feed.read(lambda board: board.news(since, only))
-            self._last = (since, int(str(news["sequence"])), only, dumped(news))
+            self._last = (since, int(str(news["sequence"])), only, encode_json(news))
         return self._last[1], self._last[3]
 
     def _alive(self) -> Mapping[str, object]:
@@ -198,10 +198,10 @@ class Page:
 
     def _json(self, told: object, status: int = 200) -> Response:
         headers = {"cache-control": "no-store"}
-        return Response(dumped(told), status, headers=headers, media_type="application/json")
+        return Response(encode_json(told), status, headers=headers, media_type="application/json")
 
 
-class Guarded:
+class SecurityHeaders:
     """Puts the security headers on every response."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
@@ -218,7 +218,7 @@ class Guarded:
         await self._app(scope, receive, guarded)
 
 
-def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
+def _differs(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
     return any(before[key] != now[key] for key in ("caught_up", "trouble", "agents"))
 
 
@@ -227,7 +227,7 @@ def _with(news: bytes, alive: Mapping[str, object]) -> bytes:
     return news[:-1] + b"," + orjson.dumps(alive)[1:]
 
 
-def dumped(told: object) -> bytes:
+def encode_json(told: object) -> bytes:
     """JSON of what the board tells. Raises TypeError for what has no place on the page."""
     return orjson.dumps(told, default=_plain)
 

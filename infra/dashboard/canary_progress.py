@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from driftloop.infra.dashboard.comparison import Comparison
-from driftloop.infra.dashboard.request_counts import Counted, Requests, Served
+from driftloop.infra.dashboard.request_counts import RequestCounts, Requests, Served
 from driftloop.infra.dashboard.rollouts import Rollouts
 from driftloop.schemas import events
 from driftloop.schemas.settings import RolloutSettings
@@ -26,7 +26,7 @@ class Running:
 
 
 def running(
-    rollouts: Rollouts, counted: Counted, comparison: Comparison, settings: RolloutSettings
+    rollouts: Rollouts, counted: RequestCounts, comparison: Comparison, settings: RolloutSettings
 ) -> Running:
     """Decisions joined with what was measured; either may have come first."""
     rollout = rollouts.current

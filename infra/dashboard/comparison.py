@@ -93,13 +93,13 @@ class Comparison:
         """Rows, since and until of the newest looks."""
         self._agreement: dict[str, events.Agreement] = {}
 
-    def measured(self, event: events.EvidenceMeasured, stamp: int) -> None:
+    def on_evidence(self, event: events.EvidenceMeasured, stamp: int) -> None:
         """A look at all versions of the pool."""
         self._newest = event
         self.looks.add(stamp, Look.of(event))
         self._spans = [*self._spans, (event.rows, event.since, event.until)][-RATE_LOOKS:]
 
-    def agreed(self, event: events.AgreementMeasured) -> None:
+    def on_agreement(self, event: events.AgreementMeasured) -> None:
         """Scores of a canary that were computed again."""
         known = self._agreement.get(event.version, events.Agreement())
         renew(self._agreement, event.version, known + event.agreement, VERSIONS_AT_ONCE)
@@ -186,12 +186,12 @@ class Comparison:
         if needed > FAR:
             return f"more than {FAR:,} labels"
         time = self._time_for(needed)
-        return f"about {_rounded(needed):,} labels" + (f" ({time})" if time else "")
+        return f"about {_two_digits(needed):,} labels" + (f" ({time})" if time else "")
 
     def _headline(self, event: events.EvidenceMeasured, rollouts: Rollouts) -> str:
         serves, canary = rollouts.champion or event.champion, on_its_way(rollouts)
         leads = f"{event.members[event.leader].weight:.0%} of the weight".replace("%", " %")
-        blend = _blended(event.members.values()) if event.strategy == "blend" else 0
+        blend = _versions_in_blend(event.members.values()) if event.strategy == "blend" else 0
         first = f"a blend of {blend} versions answers" if blend > 1 else f"{version_name(serves)} serves"
         if event.leader == serves and blend < 2:
             told = f"{first} and leads with {leads}"
@@ -224,7 +224,7 @@ def odds(value: float) -> str:
     return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
-def _rounded(labels: int) -> int:
+def _two_digits(labels: int) -> int:
     """Two digits: an estimate promises no more."""
     return int(float(f"{labels:.2g}"))
 
@@ -233,7 +233,7 @@ def _share(canary: Rollout) -> str:
     return f"canary at {canary.weight} %" if canary.weight else "warming up"
 
 
-def _blended(members: Iterable[events.MemberEvidence]) -> int:
+def _versions_in_blend(members: Iterable[events.MemberEvidence]) -> int:
     """Versions that take part in the answer of a blend."""
     return sum(one.weight >= SMALLEST_WEIGHT for one in members)
 

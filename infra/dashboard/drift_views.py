@@ -21,7 +21,7 @@ class Reference:
     @classmethod
     def of(cls, version: str, column: events.ColumnDrift) -> Self:
         """The event's reference, rounded."""
-        return cls(version, _rounded(column.reference), list(column.edges), list(column.categories))
+        return cls(version, _round_shares(column.reference), list(column.edges), list(column.categories))
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Current:
             drifted=column.drifted,
             state=column.state.value,
             contribution=round(column.contribution, 3),
-            shares=_rounded(column.current),
+            shares=_round_shares(column.current),
         )
 
 
@@ -138,5 +138,5 @@ class Deviating:
     """Columns that are not listed."""
 
 
-def _rounded(shares: Sequence[float]) -> list[float]:
+def _round_shares(shares: Sequence[float]) -> list[float]:
     return [round(share, 4) for share in shares]

@@ -19,7 +19,7 @@ class Episode:
     """What of it was resolved together: a column, the two of a pair, or all of a version that went."""
 
     @property
-    def left(self) -> Sequence[str]:
+    def open_columns(self) -> Sequence[str]:
         """Its columns that were not resolved, in the detection's order."""
         gone = frozenset[str]().union(*self.over)
         return [name for name in self.detected.columns if name not in gone]
@@ -47,11 +47,11 @@ class Episodes:
         self._ended: dict[tuple[str, str], Ended] = {}
         """By version and segment."""
 
-    def detected(self, event: events.DriftDetected) -> None:
+    def on_detected(self, event: events.DriftDetected) -> None:
         """An episode opens."""
         renew(self._open, event.id, Episode(event), OPEN)
 
-    def resolved(self, event: events.DriftResolved) -> None:
+    def on_resolved(self, event: events.DriftResolved) -> None:
         """A detection of several columns is over when each of them is.
 
         One of pairs stays known: two of three pairs may have had all three columns, and only its evidence
@@ -61,7 +61,7 @@ class Episodes:
         rest = None if known is None else Episode(known.detected, (*known.over, frozenset(event.columns)))
         if rest is not None:
             self._open[rest.detected.id] = rest
-            if not rest.left and not rest.of_pairs:
+            if not rest.open_columns and not rest.of_pairs:
                 self._open.pop(rest.detected.id)
         if event.segment:
             renew(self._ended, (event.version, event.segment), Ended(event, rest), ENDED)
@@ -76,7 +76,7 @@ class Episodes:
         known = self._open.values()
         return [one for one in known if versions is None or one.detected.version in versions]
 
-    def ended(self, versions: Collection[str] | None = None) -> Sequence[Ended]:
+    def last_ended(self, versions: Collection[str] | None = None) -> Sequence[Ended]:
         """The last ends of segments' drift, of `versions` (None: of all)."""
         known = self._ended.values()
         return [one for one in known if versions is None or one.event.version in versions]

@@ -130,13 +130,13 @@ def _training(
 
 
 def _rollout(event: events.RolloutEvent) -> tuple[str, Tone, str]:
-    tone, said = _rolled(event)
+    tone, said = _rollout_line(event)
     verdict = getattr(event, "verdict", None)
     why = verdict.sentence if isinstance(verdict, events.VerdictEvidence) else ""
     return "deploy", tone, f"{said}; {why}" if why else said
 
 
-def _rolled(event: events.RolloutEvent) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event
+def _rollout_line(event: events.RolloutEvent) -> tuple[Tone, str]:  # noqa: PLR0911  # a row a kind of event
     name = f"v {event.version}"
     match event:
         case events.RolloutStarted():

@@ -52,7 +52,7 @@ class Evidence:
 
     def bears_out(self, episode: Episode) -> bool:
         """Whether anything of it is open still."""
-        return bool(episode.left) or not episode.of_pairs or bool(self.pairs_of(episode))
+        return bool(episode.open_columns) or not episode.of_pairs or bool(self.pairs_of(episode))
 
     def now(self, version: str, names: tuple[str, str]) -> events.PairDrift | None:
         """The pair in the version's newest window."""
@@ -108,7 +108,7 @@ def _segment(evidence: Evidence, own: Sequence[Episode]) -> Segment:
 def _columns(evidence: Evidence, episode: Episode) -> Iterator[SegmentColumn]:
     """What the evidence has of each column; where there is none, the detection's own word."""
     told, seen = episode.detected, evidence.of(episode)
-    left = set(episode.left)
+    left = set(episode.open_columns)
     for name in told.columns:
         measured = None if seen is None else seen.columns.get(name)
         state = "drifted" if name in left else "resolved"

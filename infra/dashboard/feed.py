@@ -137,7 +137,7 @@ class Feed:
                 self._look_for_partitions(consumer)
                 looked = time.monotonic()
             for message in consumer.consume(500, POLL_SECONDS):
-                self._received(message)
+                self._on_message(message)
             late = time.monotonic() - began > LONGEST_CATCH_UP
             if not self._caught_up and not self._error and (self._at_end >= self._assigned or late):
                 self._caught_up = True
@@ -180,7 +180,7 @@ class Feed:
         tail = high - METRICS_TAIL if self._names[name] is topics.METRICS else low
         return TopicPartition(name, partition, max(low, tail))
 
-    def _received(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         where = (message.topic(), message.partition())
         error = message.error()
         if error is not None:

@@ -22,8 +22,8 @@ def figures(champion: str | None, labels: Labels, rollouts: Rollouts, windows: S
         measure=measure,
         champion=champion,
         champion_since=rollouts.champion_since,
-        value=None if last is None else _valued(last, measure),
-        reference=None if reference is None else _valued(reference, measure),
+        value=None if last is None else _value_of(last, measure),
+        reference=None if reference is None else _value_of(reference, measure),
         reference_rows=0 if first is None else first.rows,
         loss=None if last is None else last.loss,
         expected=None if expected is None else Expected.of(expected),
@@ -53,5 +53,5 @@ def _since_rollout(labels: Labels, rollouts: Rollouts) -> Mapping[str, Measured]
     }
 
 
-def _valued(measured: Measured, measure: str) -> float:
+def _value_of(measured: Measured, measure: str) -> float:
     return measured.error if measure == "error" else measured.loss

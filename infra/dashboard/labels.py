@@ -28,7 +28,7 @@ class Labels:
         """Versions that had labels before the first that were read."""
         self._classes = False
 
-    def measured(self, event: events.PerformanceMeasured, stamp: int) -> None:
+    def on_measured(self, event: events.PerformanceMeasured, stamp: int) -> None:
         """A window of labels."""
         if not self.points.items and event.labelled > event.rows:
             self._begun = frozenset(event.versions)
@@ -44,7 +44,7 @@ class Labels:
         weighted = {name: Weighted.of(one) for name, one in event.poststratified.items()}
         self.points.add(stamp, Point(event.since, event.until, measured, weighted))
 
-    def expected(self, event: events.PerformanceEstimated, stamp: int) -> None:
+    def on_estimated(self, event: events.PerformanceEstimated, stamp: int) -> None:
         """What labels will say of a window of predictions."""
         self.estimates.add(stamp, Expected.of(event))
         renew(self.estimated, event.version, event, VERSIONS_AT_ONCE)

@@ -109,7 +109,7 @@ def _retrainings(board: Board) -> Iterator[Sample]:
             yield (name, outcome), count
 
 
-def _labelled(board: Board) -> Iterator[Sample]:
+def _label_metrics(board: Board) -> Iterator[Sample]:
     for name, model in board.models.items():
         yield (name,), model.labels.labelled
 
@@ -162,6 +162,6 @@ FAMILIES = (
         _retrainings,
         counts=True,
     ),
-    Family("driftloop_labelled", "Labels that met their prediction", ("model",), _labelled, counts=True),
+    Family("driftloop_labelled", "Labels that met their prediction", ("model",), _label_metrics, counts=True),
     Family("driftloop_dead_letters", "What could not be handled", ("reason",), _letters, counts=True),
 )

@@ -12,8 +12,8 @@ from driftloop.infra.dashboard.event_lines import line
 from driftloop.infra.dashboard.evidence import Evidence
 from driftloop.infra.dashboard.headline_figures import figures
 from driftloop.infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
-from driftloop.infra.dashboard.replay import Retelling
-from driftloop.infra.dashboard.request_counts import Counted
+from driftloop.infra.dashboard.replay import Replay
+from driftloop.infra.dashboard.request_counts import RequestCounts
 from driftloop.infra.dashboard.ring_buffer import Parts, Ring, Thinned, renew
 from driftloop.infra.dashboard.status import status
 from driftloop.infra.dashboard.timeline import ALERTS, LOG, MARKS, Story
@@ -52,8 +52,8 @@ class ModelBoard:
         self.labels = Labels()
         self._evidence = Evidence()
         self._comparison = Comparison(self._settings)
-        self._requests = Counted()
-        self._decided = Retelling()
+        self._requests = RequestCounts()
+        self._decided = Replay()
 
     def apply(self, event: Event, stamp: int, written: int) -> None:
         """Take in one event that was not seen before, written to the broker at `written` (ms)."""
@@ -65,15 +65,15 @@ class ModelBoard:
                 self._evidence.saw(event)
                 self._windows.add(stamp, self._window(event))
             case events.PerformanceMeasured():
-                self.labels.measured(event, stamp)
+                self.labels.on_measured(event, stamp)
             case events.PerformanceEstimated():
-                self.labels.expected(event, stamp)
+                self.labels.on_estimated(event, stamp)
             case events.EvidenceMeasured():
-                self._comparison.measured(event, stamp)
+                self._comparison.on_evidence(event, stamp)
             case events.AgreementMeasured():
-                self._comparison.agreed(event)
+                self._comparison.on_agreement(event)
             case events.TrafficMeasured():
-                self._requests.measured(event)
+                self._requests.on_traffic(event)
             case _:
                 self._decided.add(event, line(event), written, stamp)
 
@@ -123,7 +123,7 @@ class ModelBoard:
     @property
     def current(self) -> Mapping[str, Current]:
         """Every column in the champion's newest window."""
-        return {name: Current.of(column) for name, column in self._shown()[1].items()}
+        return {name: Current.of(column) for name, column in self._columns_on_show()[1].items()}
 
     @property
     def pairs(self) -> Shown[Pair]:
@@ -133,7 +133,7 @@ class ModelBoard:
     @property
     def segments(self) -> Shown[Segment]:
         """Segments of the versions that serve, those that drift first; empty if none was ever told of."""
-        ended = self.story.episodes.ended(self._serving)
+        ended = self.story.episodes.last_ended(self._serving)
         return evidence.segments(self._evidence, self.drifting, ended)
 
     @property
@@ -155,7 +155,7 @@ class ModelBoard:
             return None
         return {self.story.rollouts.champion, *([rollout.version] if rollout else [])}
 
-    def _shown(self) -> tuple[str, Mapping[str, events.ColumnDrift]]:
+    def _columns_on_show(self) -> tuple[str, Mapping[str, events.ColumnDrift]]:
         """The version whose columns are shown: the champion, or the last one that was measured."""
         champion = self.champion
         if champion not in self._newest:
@@ -165,7 +165,7 @@ class ModelBoard:
     def _derive(self, stamp: int) -> None:
         if self._derived == self.touched:
             return
-        version, newest = self._shown()
+        version, newest = self._columns_on_show()
         parts = {
             "status": self._status(),
             "pipeline": self.story.pipeline,

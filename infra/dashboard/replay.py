@@ -21,7 +21,7 @@ by days. Twice as many are kept at most."""
 _TURN = {topic: place for place, topic in enumerate(topics.EVENTS)}
 
 
-class Retelling:
+class Replay:
     """Takes decisions as they come, and has the story of them in their order."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Retelling:
 
     def add(self, event: Event, said: Line, written: int, stamp: int) -> None:
         """Take in one decision, written at `written` (ms), that was not seen before."""
-        decision = self._placed(event, said, written)
+        decision = self._insert(event, said, written)
         self._stale |= self._belongs_before(decision)
         self._kept.append(decision)
         self._causes[event.caused_by] += 1
@@ -57,7 +57,7 @@ class Retelling:
         """Whether any that is known comes after it."""
         return decision.said.id in self._causes or any(decision.place < one.place for one in self._kept[-1:])
 
-    def _placed(self, event: Event, said: Line, written: int) -> Decision:
+    def _insert(self, event: Event, said: Line, written: int) -> Decision:
         turn = _TURN[event.kafka_topic]
         came = self._counts[event.model, turn]
         self._counts[event.model, turn] += 1

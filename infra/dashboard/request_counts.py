@@ -54,7 +54,7 @@ class Served:
     versions: Mapping[str, Requests]
 
 
-class Counted:
+class RequestCounts:
     """Takes in counts of requests, in the order of their topic."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Counted:
         self._minutes: dict[int, Counts] = {}
         """Start of a minute -> what was counted in spans that began in it."""
 
-    def measured(self, event: events.TrafficMeasured) -> None:
+    def on_traffic(self, event: events.TrafficMeasured) -> None:
         """A span of a host."""
         self._newest.append(event)
         if len(self._newest) > SPANS:

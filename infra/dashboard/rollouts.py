@@ -64,7 +64,7 @@ class Rollouts:
         self._inherit_trigger(event)
         match event:
             case events.TrainingCompleted():
-                self._trained(event)
+                self._on_training(event)
             case events.ModelRegistered():
                 self._note(event.version, event, "registered" if event.rollout == "automatic" else "waiting")
             case events.ChallengerProven():
@@ -73,7 +73,7 @@ class Rollouts:
                 if (known := self._versions.get(event.version)) and known.state in UNDECIDED:
                     self._note(event.version, event, "passed over")
             case events.RolloutEvent():
-                self._rolled(event, said, stamp)
+                self._on_rollout(event, said, stamp)
             case _:
                 pass
 
@@ -85,7 +85,7 @@ class Rollouts:
         while len(self._triggers) > 10 * CHANGES:
             self._triggers.pop(next(iter(self._triggers)))
 
-    def _trained(self, event: events.TrainingCompleted) -> None:
+    def _on_training(self, event: events.TrainingCompleted) -> None:
         row = self._note(event.version, event, "trained")
         self._versions[event.version] = replace(
             row,
@@ -110,14 +110,14 @@ class Rollouts:
         self._versions[version] = replace(known, state=state, tone=tone)
         return self._versions[version]
 
-    def _rolled(self, event: events.RolloutEvent, said: Line, stamp: int) -> None:
+    def _on_rollout(self, event: events.RolloutEvent, said: Line, stamp: int) -> None:
         if self.current is None or self.current.id != event.rollout:
             self._begin(event, stamp)
         assert self.current is not None  # begun in the line above
         # That a phase was carried out says less than the verdict before it.
         carried_out = isinstance(event, events.RolloutPerformed) and self.current.sentence
         told = self.current.sentence if carried_out else event.sentence or said.text
-        self.current = _changed(self.current, event, told)
+        self.current = _rollout_after(self.current, event, told)
         self._shift(event, stamp)
 
     def _begin(self, event: events.RolloutEvent, stamp: int) -> None:
@@ -172,7 +172,7 @@ class Rollouts:
         self.champion, self.champion_since = version, event.at
 
 
-def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout:
+def _rollout_after(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout:
     """The rollout after `event`."""
     phase, tone = PHASES.get(type(event), (rollout.phase, rollout.tone))
     rollout = replace(rollout, phase=phase, tone=tone, sentence=told, at=event.at)
@@ -180,7 +180,7 @@ def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout
         case events.RolloutStarted():
             return replace(rollout, steps=list(event.steps), evidence=event.evidence)
         case events.RolloutPerformed():
-            return _shifted(rollout, event)
+            return _after_performed(rollout, event)
         case events.RolloutAdvanced() | events.RolloutHeld():
             verdict = event.verdict or rollout.verdict
             reached = max(rollout.reached, event.weight)
@@ -192,7 +192,7 @@ def _changed(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout
             return rollout
 
 
-def _shifted(rollout: Rollout, event: events.RolloutPerformed) -> Rollout:
+def _after_performed(rollout: Rollout, event: events.RolloutPerformed) -> Rollout:
     """A phase was carried out: a canary's step begins, or the newest one is over."""
     if event.phase == "canary":
         return replace(rollout, shifted=event.performed_at or None, shifted_until=None)

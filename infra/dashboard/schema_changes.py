@@ -17,7 +17,7 @@ class Deviations:
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
 
-    def changed(self, event: events.ColumnsChanged) -> None:
+    def on_columns_changed(self, event: events.ColumnsChanged) -> None:
         """Each event names all that holds; what held before keeps its beginning."""
         before = self._known.pop(event.version, {})
         told = {"missing": event.missing, "retyped": event.retyped, "extra": event.extra}

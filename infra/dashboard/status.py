@@ -22,7 +22,10 @@ def status(
     """
     if drifting:
         return Status(
-            "Drift", "bad", _told(drifting, evidence, columns), min(one.detected.at for one in drifting)
+            "Drift",
+            "bad",
+            _drift_counts(drifting, evidence, columns),
+            min(one.detected.at for one in drifting),
         )
     if story.pipeline.active:
         ongoing = story.pipeline
@@ -35,12 +38,14 @@ def status(
     return Status("OK", "good", f"{columns} columns watched, none drifts")
 
 
-def _told(drifting: Sequence[Episode], evidence: Evidence, watched: int) -> str:
+def _drift_counts(drifting: Sequence[Episode], evidence: Evidence, watched: int) -> str:
     """Of what kind, each counted."""
     whole = [one for one in drifting if not one.detected.segment]
     pairs = [names for one in whole for names in evidence.pairs_of(one)]
     paired = {name for names in pairs for name in names}
-    alone = {name for one in whole for name in one.left if not (evidence.pairs_of(one) and name in paired)}
+    alone = {
+        name for one in whole for name in one.open_columns if not (evidence.pairs_of(one) and name in paired)
+    }
     segments = {one.detected.segment for one in drifting} - {""}
     kinds = sorted({one.detected.kind.value for one in whole if not one.detected.columns})
     told = [f"{len(alone)} of {max(watched, len(alone))} columns"] if alone else []

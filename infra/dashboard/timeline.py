@@ -46,13 +46,13 @@ class Story:
         self.rollouts.apply(event, said, stamp)
         match event:
             case events.DriftDetected():
-                self.episodes.detected(event)
+                self.episodes.on_detected(event)
                 mark = Mark(event.id, event.at, event.changed_at, event.kind.value, event.sentence)
                 self.marks.add(stamp, mark)
             case events.DriftResolved():
-                self.episodes.resolved(event)
+                self.episodes.on_resolved(event)
             case events.ColumnsChanged():
-                self.deviations.changed(event)
+                self.deviations.on_columns_changed(event)
             case events.AlertRaised():
                 self.alerts.add(stamp, said)
             case events.RolloutPromoted() | events.RolloutRolledBack():

@@ -72,7 +72,7 @@ def test_data_that_is_not_here_is_refused_with_what_to_do(name: str, tmp_path: P
 
 def test_an_unknown_stream_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InvalidData, match="no stream is called 'elek'; there are elec, flights"):
-        data.chosen("elek")
+        data.names_of("elek")
 
 
 def test_a_short_run_has_the_first_rows_of_the_long_one() -> None:

@@ -22,7 +22,7 @@ from benchmarks.speed import (
 )
 from benchmarks.speed.latency import Alarm, Browser
 from benchmarks.speed.memory import Memory
-from benchmarks.speed.table import Row, environment, figures, markdown, missed
+from benchmarks.speed.table import Row, environment, figures, markdown, missed_goals
 from driftloop.infra.adapters import folder_reader
 from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas.events import DriftDetected, DriftKind
@@ -51,7 +51,7 @@ def test_the_page_says_which_goals_were_missed() -> None:
     assert "| c | 12.3 us | <= 100,000 | yes |" in page
     assert "| d | 5.00 s |  |  |" in page
     assert "| e | not measured: it isn't there |  |  |" in page
-    assert missed(MEASURED) == ["b"]
+    assert missed_goals(MEASURED) == ["b"]
 
 
 def test_programs_read_the_same_figures_and_what_they_were_taken_with() -> None:
@@ -62,11 +62,11 @@ def test_programs_read_the_same_figures_and_what_they_were_taken_with() -> None:
 
 
 def test_a_missed_goal_is_explained_or_said_to_be_unexplained() -> None:
-    told = shortfalls.told(["label join, decoding and encoding included", "flying"])
+    told = shortfalls.explain(["label join, decoding and encoding included", "flying"])
     assert "**Label join**" in told
     assert "Not explained yet: flying." in told
     assert "**Drift**" not in told
-    assert shortfalls.told([]) == ""
+    assert shortfalls.explain([]) == ""
 
 
 def test_the_others_count_the_rows_of_single_events_and_of_batches() -> None:
@@ -101,11 +101,11 @@ def test_every_agent_of_the_data_plane_is_measured() -> None:
 
 def test_an_alarm_that_never_comes_is_late_for_ever() -> None:
     alarms = [Alarm(at=1_000, said=1_000 + 10 * n, seen=1_000 + 100 * n) for n in range(1, 20)]
-    rows = {row.what: row for row in latency.told(5_000, 20, alarms)}
+    rows = {row.what: row for row in latency.latency_rows(5_000, 20, alarms)}
     assert rows["— p50"].figure == 1.0
     assert rows["from the row that made it sure to the page, p95"].met is False
     assert math.isclose(rows["from the row that made it sure to the page, p95"].figure or 0, 1.9)
-    rows = {row.what: row for row in latency.told(5_000, 21, alarms)}
+    rows = {row.what: row for row in latency.latency_rows(5_000, 21, alarms)}
     assert rows["from the row that made it sure to the page, p95"].figure == math.inf
 
 
@@ -142,7 +142,7 @@ def test_an_alarm_that_names_two_columns_counts_for_both_and_later_ones_for_neit
         said("b", 20, first.column),
         said("c", 30, third.column),
     ]
-    found = latency.matched([first, second, third], events, {"a": 12.0, "b": 22.0})
+    found = latency.match_alarms([first, second, third], events, {"a": 12.0, "b": 22.0})
     assert found == [Alarm(10, 11.0, 12.0)] * 2
 
 
@@ -202,20 +202,20 @@ def test_lasting_traffic_repeats_values_but_never_an_id() -> None:
 
 
 def test_the_join_keeps_no_more_than_its_horizon_allows() -> None:
-    rows = {row.what: row for row in growth.joined(300_000)}
+    rows = {row.what: row for row in growth.label_join_rows(300_000)}
     assert rows["— rows that it keeps"].met
     assert (rows["label join over 300,000 events"].figure or 0) > 0
 
 
 def test_a_replica_is_held_against_an_app_that_only_scores() -> None:
-    rows = serving.told(bare=400.0, ours=430.0, rollbacks=[0.1, 0.3, 0.2])
+    rows = serving.serving_rows(bare=400.0, ours=430.0, rollbacks=[0.1, 0.3, 0.2])
     assert [(row.figure, row.met) for row in rows[2:]] == [(1.075, True), (0.3, True)]
-    assert serving.told(400.0, 450.0, [2.5])[2].met is False
-    assert serving.told(400.0, 450.0, [2.5])[3].met is False
+    assert serving.serving_rows(400.0, 450.0, [2.5])[2].met is False
+    assert serving.serving_rows(400.0, 450.0, [2.5])[3].met is False
 
 
 async def test_the_app_that_only_scores_gives_the_score_of_the_replica(tmp_path: Path) -> None:
-    model = serving.fitted()
+    model = serving.measured_model()
     folder_reader.save(tmp_path, traffic.MODEL, "1", model)
     app, [body, *_] = bare_replica.application(tmp_path, traffic.MODEL, "1"), serving.bodies()
     sent: list[Any] = []
@@ -235,7 +235,7 @@ async def test_the_app_that_only_scores_gives_the_score_of_the_replica(tmp_path:
 
 def test_a_peer_that_can_not_be_installed_is_a_row_that_says_so(tmp_path: Path) -> None:
     nobody = peers.Peer("nobody", "Nobody, at all", ("what is no requirement",), 1_000, 300)
-    [row] = peers.compared(nobody, tmp_path / "rows.npz", 1.0, environments=tmp_path)
+    [row] = peers.compare(nobody, tmp_path / "rows.npz", 1.0, environments=tmp_path)
     assert row.figure is None
     assert row.unit.startswith("not measured: ")
 

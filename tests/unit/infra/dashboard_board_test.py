@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.app import encode_json
 from driftloop.infra.dashboard.board import MODELS, SILENT_MS, Board
 from driftloop.infra.dashboard.model_board import WINDOWS
 from driftloop.schemas.events import (
@@ -48,7 +48,7 @@ def board_of(events: list[Event]) -> Board:
 
 
 def news(board: Board, since: int = 0) -> dict[str, Any]:
-    told: dict[str, Any] = orjson.loads(dumped(board.news(since)))
+    told: dict[str, Any] = orjson.loads(encode_json(board.news(since)))
     return told
 
 
@@ -100,7 +100,7 @@ def test_an_episode_of_two_columns_is_over_when_both_are() -> None:
 
 def test_the_same_event_again_changes_nothing(story: list[Event]) -> None:
     once, twice = board_of(story), board_of([event for event in story for _ in range(2)])
-    assert dumped(once.news()) == dumped(twice.news())
+    assert encode_json(once.news()) == encode_json(twice.news())
 
 
 def test_windows_may_come_before_the_decisions_they_led_to(story: list[Event]) -> None:
@@ -264,7 +264,7 @@ def test_who_looks_at_one_model_is_told_no_more_than_the_status_of_the_others() 
     flights, fraud = Narrator("flights"), Narrator("fraud", seed=8)
     board = board_of(flights.first_version() + fraud.first_version() + flights.calm(2) + fraud.calm(2))
     for asked, model, other in (("fraud", "fraud", "flights"), ("", "flights", "fraud")):
-        told = orjson.loads(dumped(board.news(0, asked)))
+        told = orjson.loads(encode_json(board.news(0, asked)))
         assert told["model"] == model
         assert told["models"][model] == shown(board, model)
         assert told["models"][other] == {
@@ -276,10 +276,10 @@ def test_who_looks_at_one_model_is_told_no_more_than_the_status_of_the_others() 
 def test_the_status_of_another_model_is_news_when_it_changes() -> None:
     flights, fraud = Narrator("flights"), Narrator("fraud", seed=8)
     board = board_of(flights.first_version() + fraud.first_version() + fraud.calm(2))
-    seen = orjson.loads(dumped(board.news(0, "flights")))["sequence"]
+    seen = orjson.loads(encode_json(board.news(0, "flights")))["sequence"]
     for event in fraud.drift({"prior_delay": 0.5}, error=0.065, windows=4):
         board.apply(event, 10_000)
-    news = orjson.loads(dumped(board.news(seen, "flights")))["models"]
+    news = orjson.loads(encode_json(board.news(seen, "flights")))["models"]
     assert news["fraud"]["parts"]["status"]["word"] == "Drift"
     assert list(news) == ["fraud"]
 

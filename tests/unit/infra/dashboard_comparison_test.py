@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.app import encode_json
 from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.comparison import LOOKS
 from driftloop.infra.dashboard.request_counts import SPANS
@@ -32,7 +32,7 @@ def board_of(events: Sequence[Event]) -> Board:
 
 
 def news(board: Board, since: int = 0) -> dict[str, Any]:
-    told: dict[str, Any] = orjson.loads(dumped(board.news(since)))
+    told: dict[str, Any] = orjson.loads(encode_json(board.news(since)))
     return told
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.app import encode_json
 from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.evidence import COLUMNS, EVIDENCE, ROWS
 from driftloop.infra.dashboard.metrics import families
@@ -35,7 +35,7 @@ def board_of(events: list[Event]) -> Board:
 
 
 def parts(events: list[Event]) -> dict[str, Any]:
-    told: dict[str, Any] = orjson.loads(dumped(board_of(events).news()))["models"]["flights"]["parts"]
+    told: dict[str, Any] = orjson.loads(encode_json(board_of(events).news()))["models"]["flights"]["parts"]
     return told
 
 
@@ -164,7 +164,7 @@ def test_thousands_of_segments_fill_no_memory(narrator: Narrator, calm: list[Eve
         )
         told += [seen, found.model_copy(update={"caused_by": seen.id})]
     board = board_of(told)
-    assert len(dumped(board.news())) < 600_000
+    assert len(encode_json(board.news())) < 600_000
     evidence = board.models["flights"]._evidence._seen
     assert len(evidence) == EVIDENCE
     assert all(len(one.columns) <= COLUMNS for one in evidence.values())

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from driftloop.infra.dashboard.app import dumped
+from driftloop.infra.dashboard.app import encode_json
 from driftloop.infra.dashboard.board import Board
 from driftloop.infra.dashboard.decision_order import Decision, in_order
 from driftloop.infra.dashboard.event_lines import line
@@ -80,7 +80,7 @@ def board_of(stamped: Sequence[Written] | Iterator[Written]) -> Board:
 
 
 def shown(board: Board) -> dict[str, Any]:
-    seen: dict[str, Any] = orjson.loads(dumped(board.news()))
+    seen: dict[str, Any] = orjson.loads(encode_json(board.news()))
     return seen
 
 
@@ -101,8 +101,8 @@ def test_a_browser_that_looks_on_meanwhile_ends_with_the_same(seed: int) -> None
     for event, at in interleaved(stamped, rng):
         board.apply(event, at)
         if rng.random() < 0.1:
-            browser.merge(orjson.loads(dumped(board.news(browser.known))))
-    browser.merge(orjson.loads(dumped(board.news(browser.known))))
+            browser.merge(orjson.loads(encode_json(board.news(browser.known))))
+    browser.merge(orjson.loads(encode_json(board.news(browser.known))))
     as_it_happened = shown(board_of(stamped))["models"]
     assert browser.parts == {name: model["parts"] for name, model in as_it_happened.items()}
     assert browser.series == {name: model["added"] for name, model in as_it_happened.items()}
@@ -168,7 +168,7 @@ def test_dead_letters_of_several_partitions_may_be_read_in_any_order() -> None:
     for board, order in zip(boards, (letters, letters[35:] + letters[:35]), strict=True):
         for letter in order:
             board.park(letter)
-    assert dumped(boards[0].news()) == dumped(boards[1].news())
+    assert encode_json(boards[0].news()) == encode_json(boards[1].news())
 
 
 def test_events_of_one_millisecond_are_told_cause_first() -> None:
