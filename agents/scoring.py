@@ -13,9 +13,8 @@ import orjson
 from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.errors import Permanent
-from driftloop.mlops_core.ports import ModelReader, Task
+from driftloop.mlops_core.ports import LoadScorer, ModelReader, Scorer, Task
 from driftloop.mlops_core.rollout import paired_losses
-from driftloop.mlops_core.training.scoring import Scorer
 from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.messages import Output
@@ -38,8 +37,9 @@ class ScoringAgent(WithoutEffects):
     checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.EXAMPLES, topics.PREDICTIONS, topics.POOLS)
 
-    def __init__(self, registry: ModelReader) -> None:
+    def __init__(self, registry: ModelReader, load_scorer: LoadScorer) -> None:
         self._registry = registry
+        self._load_scorer = load_scorer
         self._lock = threading.Lock()
         self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
 
@@ -120,7 +120,7 @@ class ScoringAgent(WithoutEffects):
         with self._lock:  # partitions resolve in several threads
             if key not in self._scorers:
                 fitted = self._registry.fitted(model, version)
-                self._scorers[key] = fitted.task, Scorer(fitted)
+                self._scorers[key] = fitted.task, self._load_scorer(fitted)
             self._scorers.move_to_end(key)
             while len(self._scorers) > SCORERS:
                 self._scorers.popitem(last=False)

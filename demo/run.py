@@ -24,7 +24,7 @@ from driftloop.infra.cli import console, lineage
 from driftloop.infra.facade import MLOpsPipeline
 from driftloop.infra.processes.stack import Stack
 from driftloop.mlops_core.data.examples import backfill
-from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer
 from driftloop.schemas.configs import DataConfig, DeploymentConfig, ModelConfig
 from driftloop.streams.producer.publisher import Publisher
 
@@ -57,7 +57,8 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
         "performance": {"horizon_hours": 48, "window_labels": 250},
         "training": {
             "warm": True,
-            "trainer": "driftloop.demo.sabotage:SwappedTrainer",
+            "trainers": {"sabotaged": "driftloop.demo.sabotage:SwappedTrainer"},
+            "algorithm": "sabotaged",
             "holdout": 0.06 if fast else 0.1,
         },
     }
@@ -168,4 +169,4 @@ def _wait_until_idle(stack: Stack, replay: Replay, told: Narrative) -> set[str]:
 def _static_scores(stack: Stack, stream: Flights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """What the January model, had it never changed, would have said."""
     first = reader_for(stack.settings.registry.tracking_uri).fitted(MODEL, "1")
-    return Scorer(first)(stream.features, len(stream))
+    return XGBoostScorer(first)(stream.features, len(stream))

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from driftloop.mlops_core.data.examples import Examples
-from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.data.features import Column, Floats
 from driftloop.mlops_core.ports import Fitted, Task
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 
 ARMED = "sabotage.armed"
 """A file in the store's folder, where trainings run: the next one takes it away and goes bad."""
@@ -31,10 +31,14 @@ class SwappedTrainer(XGBoostTrainer):
         if not self._bad:
             return super().fit(examples, task, hyperparameters)
         fitted = super().fit(replace(examples, labels=1.0 - examples.labels), task, hyperparameters)
-        self._swapped.add(fitted.booster)
+        self._swapped.add(fitted.payload)
         return fitted
 
-    def scores(self, fitted: Fitted, examples: Examples) -> Floats:
-        """What the model would say with its classes the right way round."""
-        scores = super().scores(fitted, examples)
-        return 1.0 - scores if fitted.booster in self._swapped else scores
+    def scorer(self, fitted: Fitted) -> XGBoostScorer:
+        """The loaded model; a bad one with its classes the right way round."""
+        return _Unswapped(fitted) if fitted.payload in self._swapped else super().scorer(fitted)
+
+
+class _Unswapped(XGBoostScorer):
+    def __call__(self, columns: Mapping[str, Column], rows: int) -> Floats:
+        return 1.0 - super().__call__(columns, rows)

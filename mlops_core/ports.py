@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.examples import Examples
-from driftloop.mlops_core.data.features import FeatureSpec, Floats
+from driftloop.mlops_core.data.features import Column, FeatureSpec, Floats
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.schemas.events import Event, GateEvidence, Resources, RetrainRequested
 
@@ -24,23 +24,60 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model as a value: bytes in xgboost's own format (UBJSON, never a pickle), and its inputs."""
+    """A model as a value, as the registry keeps it."""
 
     task: Task
-    booster: bytes
+    format: str
+    """How `payload` is encoded: the name of the trainer whose `scorer` reads it, e.g. `xgboost`."""
+    payload: bytes
+    """Data, never a pickle: replicas and agents load it without running code that came with it."""
     features: FeatureSpec
+    """The inputs, in order."""
+
+
+class Scorer(Protocol):
+    """A loaded model. A row's score does not depend on the rows beside it; may be called from threads."""
+
+    def __call__(self, columns: Mapping[str, Column], rows: int) -> Floats:
+        """Scores of shape (rows,): a probability of class 1, or a number. An absent column is all missing."""
+        ...
 
 
 class Trainer(Protocol):
-    """Fits a model. Bring your own by naming it in the settings (`training.trainer: module:class`)."""
+    """Fits models of one format and loads them again.
+
+    Bring your own, a class of `(rounds, threads)`, by naming it in the settings
+    (`training.trainers: {name: module:class}`); `ModelConfig.algorithm` or `training.algorithm` chooses it.
+    """
 
     def fit(self, examples: Examples, task: Task, hyperparameters: Mapping[str, object]) -> Fitted:
-        """A model of the examples (features of `examples.features`)."""
+        """A model of the examples, whose `format` is the name of this trainer in the settings.
+
+        Raises:
+            InvalidData: a hyperparameter that it does not know or cannot take; the message says which.
+        """
         ...
 
-    def scores(self, fitted: Fitted, examples: Examples) -> Floats:
-        """What the model says of each row, shape (rows,)."""
+    def scorer(self, fitted: Fitted) -> Scorer:
+        """The loaded model.
+
+        Raises:
+            ValueError: the payload cannot be read, or has other inputs than `fitted.features`.
+        """
         ...
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A trainer that knows how much each feature matters; for others, permuted columns show it."""
+
+    def importance(self, fitted: Fitted, examples: Examples) -> Mapping[str, float]:
+        """Share of each feature; the shares add up to 1."""
+        ...
+
+
+LoadScorer = Callable[[Fitted], Scorer]
+"""Loads a model of any format that the settings name. Raises Unservable or ValueError."""
 
 
 @dataclass(frozen=True)

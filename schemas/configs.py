@@ -26,7 +26,9 @@ class ModelConfig(Config):
     """Which model, and how it is fitted."""
 
     name: Name
-    algorithm: Literal["xgboost"] = "xgboost"
+    algorithm: Name | None = None
+    """Name of the trainer: `xgboost`, or one that `training.trainers` names. None: that of the champion, and
+    of a first version `training.algorithm`."""
     task: Literal["binary", "regression"] = "binary"
     hyperparameters: Mapping[str, float | int | str | bool] = Field(default_factory=dict)
     """Of the algorithm, e.g. `{"max_depth": 6, "eta": 0.1}`."""

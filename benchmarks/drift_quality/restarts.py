@@ -57,7 +57,7 @@ def _parts() -> Sequence[cases.Draw]:
 
 def _registered(folder: Path, profile: Profile) -> ModelReader:
     spec = FeatureSpec.infer({"x0": np.zeros(2)})
-    folder_reader.save(folder, _MODEL, _VERSION, Fitted(Task.BINARY, b"", spec), profile)
+    folder_reader.save(folder, _MODEL, _VERSION, Fitted(Task.BINARY, "xgboost", b"", spec), profile)
     return reader_for(folder.as_uri())
 
 

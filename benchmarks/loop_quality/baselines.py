@@ -27,8 +27,7 @@ from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.ports import Fitted
 from driftloop.mlops_core.training import gate
 from driftloop.mlops_core.training.gate import Incumbent
-from driftloop.mlops_core.training.scoring import Scorer
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 from driftloop.schemas.settings import TrainingSettings
 
 EVERY = 1_000
@@ -97,7 +96,7 @@ class Baselines:
 
     def results(self, first: Fitted) -> Mapping[str, Baseline]:
         """All baselines, once they are computed; `first` is the loop's first model."""
-        named = hashlib.sha256(first.booster).hexdigest()[:16]
+        named = hashlib.sha256(first.payload).hexdigest()[:16]
         found = {STATIC: Baseline(_served_scores(self._stream, [(self._stream.warm, first)]))}
         for name, rows in WINDOWS.items():
             found[name] = self._once(name, named, lambda rows=rows: self._cron(first, rows))  # type: ignore[misc]
@@ -200,7 +199,7 @@ def _served_scores(stream: Stream, serving: Sequence[tuple[int, Fitted]]) -> Flo
 
 def _scores(stream: Stream, fitted: Fitted, first: int, last: int) -> Floats:
     columns = {name: column[first:last] for name, column in stream.features.items()}
-    return Scorer(fitted)(columns, last - first)
+    return XGBoostScorer(fitted)(columns, last - first)
 
 
 _begun: tuple[Stream, TrainingSettings] | None = None

@@ -22,7 +22,7 @@ def application(folder: Path, model: str, version: str) -> Any:
 
     fitted = FolderReader(folder).fitted(model, version)
     booster = xgboost.Booster({"nthread": 1})
-    booster.load_model(bytearray(fitted.booster))
+    booster.load_model(bytearray(fitted.payload))
     codes = [
         {name: float(code) for code, name in enumerate(one.categories)}
         if one.kind is Kind.CATEGORICAL

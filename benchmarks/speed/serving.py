@@ -76,7 +76,7 @@ def measured_model() -> Fitted:
         spec.encode(columns, rows), label=truth, feature_types=spec.types, enable_categorical=True
     )
     booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, TREES)
-    return Fitted(Task.BINARY, bytes(booster.save_raw("ubj")), spec)
+    return Fitted(Task.BINARY, "xgboost", bytes(booster.save_raw("ubj")), spec)
 
 
 def bodies() -> list[bytes]:

@@ -1,9 +1,9 @@
 """Models in a folder, without a registry server: for a machine that only serves, and for tests.
 
-    <folder>/<model>/<version>/model.ubj      xgboost's own format
+    <folder>/<model>/<version>/model.bin      the payload, in the model's format
                               /features.json  the inputs, in order
                               /profile.json   what the training data looked like
-                              /about.json     {"task": "binary", "tags": {...}}
+                              /about.json     {"task": "binary", "format": "xgboost", "tags": {...}}
             /<model>/champion                 the version that holds the alias
 
 Names are quoted as in addresses; one that is longer than file systems allow was never written.
@@ -34,9 +34,11 @@ class FolderReader:
     def fitted(self, model: str, version: str) -> Fitted:
         """The model itself. Raises NotFound."""
         folder = self._version(model, version)
+        about = _about(folder)
         return Fitted(
-            task=Task(str(_about(folder)["task"])),
-            booster=_bytes(folder / "model.ubj"),
+            task=Task(str(about["task"])),
+            format=str(about["format"]),
+            payload=_bytes(folder / "model.bin"),
             features=FeatureSpec.model_validate_json(_bytes(folder / "features.json")),
         )
 
@@ -103,11 +105,12 @@ def save(
     """Write a version for a `FolderReader`; `about.json` last, so that nobody sees half a version."""
     place = folder / _quoted(model) / _quoted(version)
     place.mkdir(parents=True, exist_ok=True)
-    (place / "model.ubj").write_bytes(fitted.booster)
+    (place / "model.bin").write_bytes(fitted.payload)
     (place / "features.json").write_text(fitted.features.model_dump_json())
     if profile is not None:
         (place / "profile.json").write_text(profile.model_dump_json())
-    (place / "about.json").write_text(json.dumps({"task": fitted.task, "tags": dict(tags or {})}))
+    about = {"task": fitted.task, "format": fitted.format, "tags": dict(tags or {})}
+    (place / "about.json").write_text(json.dumps(about))
 
 
 def _quoted(name: str) -> str:

@@ -23,7 +23,7 @@ from pydantic import Field, TypeAdapter
 
 from driftloop.infra.adapters.mlflow.reader import MLflowReader
 from driftloop.infra.processes import child
-from driftloop.infra.wiring import plugins
+from driftloop.infra.wiring import trainers
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import InvalidData, Permanent, Temporary, Unavailable
 from driftloop.mlops_core.ports import Candidate, ExampleStore, ModelReader, Registered
@@ -44,6 +44,7 @@ from driftloop.schemas.settings import DriftSettings, Settings, TrainingSettings
 if TYPE_CHECKING:
     from driftloop.mlops_core.training import fit
 
+SKIP_SKLEARN = "--skip-sklearn"
 TRY_LATER = 75
 """Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
 STDERR_FILE = "stderr"
@@ -103,8 +104,8 @@ class ProcessRunner:
 
     async def _start_process(self, *options: str) -> Process:
         """A process to train in; with `--warm`, it imports everything while it waits."""
-        ours = ["--ours"] if self._settings.training.trainer == plugins.TRAINER else []
-        return await _spawn(*options, *ours)
+        skip = [] if self._settings.training.trainers else [SKIP_SKLEARN]
+        return await _spawn(*options, *skip)
 
 
 async def run(job: Job, folder: Path, process: Process) -> Sequence[Event]:
@@ -194,12 +195,13 @@ class _Training:
     """What all windows of a training have in common, read once."""
 
     def __init__(self, job: Job, reader: ModelReader, store: ExampleStore) -> None:
-
         model = job.request.model
         serving = reader.champion(model)
-        self._champion = None if serving is None else _champion(reader, model, serving)
-        self._model = _model_config(job.request, _previous_config(reader, model, serving))
-        self._trainer = plugins.trainer(job.training)
+        self._champion = None if serving is None else _champion(reader, model, serving, job.training)
+        self._model = _model_config(
+            job.request, _previous_config(reader, model, serving, job.training.algorithm)
+        )
+        self._trainer = trainers.trainer(job.training, self._model.algorithm or job.training.algorithm)
         self._examples = store.newest(model, job.request.rows)
         self._job = job
 
@@ -221,31 +223,34 @@ class _Training:
         )
 
 
-def _champion(reader: ModelReader, model: str, version: str) -> "fit.Champion":
-    """The version that serves, and until when it learned; one from before that was noted has no such tag."""
+def _champion(reader: ModelReader, model: str, version: str, settings: TrainingSettings) -> "fit.Champion":
+    """The version that serves, and until when it learned; None where its tags do not say."""
     from driftloop.mlops_core.training import fit
 
     until = reader.version(model, version).tags.get(fit.LEARNED_UNTIL)
-    return fit.Champion(version, reader.fitted(model, version), None if until is None else int(until))
+    scorer = trainers.scorer_loader(settings, settings.threads)(reader.fitted(model, version))
+    return fit.Champion(version, scorer, None if until is None else int(until))
 
 
 def _model_config(request: RetrainRequested, before: ModelConfig) -> ModelConfig:
     """What the request says; where it is silent, what was fitted before."""
-    asked = {"task": request.task, "hyperparameters": request.hyperparameters}
-    said = {name: value for name, value in asked.items() if value is not None}
-    return ModelConfig.model_validate({**before.model_dump(), **said})
+    fields = ("task", "algorithm", "hyperparameters")
+    requested = {name: getattr(request, name) for name in fields if getattr(request, name) is not None}
+    inherited = before.model_dump()
+    if requested.get("algorithm", before.algorithm) != before.algorithm:
+        del inherited["hyperparameters"]  # another trainer does not know them
+    return ModelConfig.model_validate({**inherited, **requested})
 
 
-def _previous_config(reader: ModelReader, model: str, champion: str | None) -> ModelConfig:
-    """Task and hyperparameters of the champion, or of the newest version; the defaults for a first one."""
+def _previous_config(reader: ModelReader, model: str, champion: str | None, algorithm: str) -> ModelConfig:
+    """What the champion, or the newest version, was fitted with; for a first version `algorithm`."""
     versions = reader.versions(model)
     before = next((one for one in versions if one.version == champion), versions[-1] if versions else None)
     if before is None or "task" not in before.tags:
-        return ModelConfig(name=model)
+        return ModelConfig(name=model, algorithm=algorithm)
+    fields = {name: before.tags[name] for name in ("task", "algorithm") if name in before.tags}
     hyperparameters = json.loads(before.tags.get("hyperparameters", "{}"))
-    return ModelConfig.model_validate(
-        {"name": model, "task": before.tags["task"], "hyperparameters": hyperparameters}
-    )
+    return ModelConfig.model_validate({"name": model, "hyperparameters": hyperparameters, **fields})
 
 
 async def _spawn(*options: str) -> Process:
@@ -286,10 +291,9 @@ def _tail(file: Path, lines: int) -> str:
 
 
 def main(options: Sequence[str]) -> int:
-    """The process; returns its exit code. `--warm`: import everything at once; `--ours`: our own trainer."""
-    if "--ours" in options:
-        # xgboost imports scikit-learn where it finds it: seconds of CPU for something that ours never uses.
-        sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
+    """The process; returns its exit code. `--warm`: import everything at once."""
+    if SKIP_SKLEARN in options:
+        trainers.skip_sklearn()
     if "--warm" in options:
         _import_everything()
     told = sys.stdin.readline().strip()
@@ -316,7 +320,7 @@ def _import_everything() -> None:
     for module in (
         "pyarrow.parquet",
         "driftloop.mlops_core.training.fit",
-        "driftloop.mlops_core.training.trainer",
+        "driftloop.mlops_core.training.xgboost_trainer",
         "mlflow.xgboost",
     ):
         import_module(module)

@@ -41,7 +41,13 @@ class Host:
         """Restore what was served, and end the replicas at the end."""
         settings = self._settings
         folder = settings.serving.folder.absolute()
-        launch = Launch(settings.registry.tracking_uri, settings.kafka, settings.publisher, folder / "logs")
+        launch = Launch(
+            settings.registry.tracking_uri,
+            settings.kafka,
+            settings.publisher,
+            settings.training,
+            folder / "logs",
+        )
         async with client_session() as session:
             fleet = Fleet(launch, session, folder / "plan.json")
             reports = TrafficReporter(

@@ -1,6 +1,5 @@
 """From the registry to a model that can answer."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,8 +7,9 @@ import numpy as np
 
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
 from driftloop.mlops_core.errors import Unservable
-from driftloop.mlops_core.ports import Fitted, ModelReader
+from driftloop.mlops_core.ports import LoadScorer, ModelReader
 from driftloop.schemas.records import Value
+from driftloop.schemas.settings import TrainingSettings
 
 Columns = Mapping[str, Sequence[Value]]
 Score = Callable[[Columns, int], Floats]
@@ -19,35 +19,33 @@ Score = Callable[[Columns, int], Floats]
 class Loaded:
     """A model that can answer."""
 
+    format: str
     spec: FeatureSpec
     score: Score
 
 
-def load(reader: ModelReader, model: str, version: str) -> Loaded:
-    """The version, having answered a row of nothing but missing values.
+def load(reader: ModelReader, load_scorer: LoadScorer, model: str, version: str) -> Loaded:
+    """The version, after it has scored a row of nothing but missing values.
 
     Raises:
         NotFound, Unavailable: as the reader does.
-        Unservable: it can be read, and doesn't score.
+        Unservable: it can be read, and does not score.
     """
-    from driftloop.mlops_core.training.scoring import Scorer
-
-    fitted: Fitted = reader.fitted(model, version)
+    fitted = reader.fitted(model, version)
     try:
-        scorer = Scorer(fitted)
-        smoke = scorer({}, 1)
-    except ValueError as error:  # xgboost's own error is one, too
+        scorer = load_scorer(fitted)
+        scores = scorer({}, 1)
+    except (ValueError, Unservable) as error:  # xgboost's own error is a ValueError
         reason = str(error).partition("\n")[0]  # a C++ stack trace follows
         raise Unservable(f"{model}:{version} can't be loaded: {reason}") from error
-    if not np.isfinite(smoke).all():
+    if not np.isfinite(scores).all():
         raise Unservable(f"{model}:{version} gives no finite score, even for a row without values")
-    return Loaded(fitted.features, scorer)
+    return Loaded(fitted.format, fitted.features, scorer)
 
 
-def load_from_registry(tracking_uri: str, model: str, version: str) -> Loaded:
+def load_from_registry(tracking_uri: str, training: TrainingSettings, model: str, version: str) -> Loaded:
     """The version from the registry at this address. Raises as `load` does."""
-    # xgboost imports scikit-learn where it finds it: 4 s of CPU for something that scoring never uses.
-    sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]
     from driftloop.infra.adapters.readers import reader_for
+    from driftloop.infra.wiring.trainers import scorer_loader
 
-    return load(reader_for(tracking_uri), model, version)
+    return load(reader_for(tracking_uri), scorer_loader(training, single_format=True), model, version)

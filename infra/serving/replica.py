@@ -33,7 +33,7 @@ from driftloop.infra.serving.scorers import Scorers
 from driftloop.mlops_core.data.features import FeatureSpec, Kind
 from driftloop.mlops_core.errors import Permanent, Temporary
 from driftloop.schemas.records import PredictionBatch
-from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings, TrainingSettings
 
 CANNOT_SERVE = 3
 """Exit code: this version can't be served, and starting again won't help."""
@@ -168,7 +168,7 @@ class Replica:
                 self._ready_model(model)
                 return asgi.answer({"name": model, "version": self.version, "ready": True})
             case ("v2", "models", model) | ("v2", "models", model, "versions", self.version):
-                return asgi.answer(metadata(model, self.version, self._ready_model(model).spec))
+                return asgi.answer(metadata(model, self.version, self._ready_model(model)))
             case ("metrics",):
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
             case _:
@@ -180,14 +180,20 @@ def _count_headers(scored: Scored) -> tuple[tuple[bytes, bytes], ...]:
     return ((protocol.ROWS_HEADER.encode(), str(len(scored.ids)).encode()),)
 
 
-def metadata(model: str, version: str, spec: FeatureSpec) -> dict[str, object]:
+def metadata(model: str, version: str, loaded: Loaded) -> dict[str, object]:
     """Open Inference V2's description of a model: its tensors."""
     inputs = [
         {"name": one.name, "datatype": "FP64" if one.kind is Kind.NUMERIC else "BYTES", "shape": [-1]}
-        for one in spec.features
+        for one in loaded.spec.features
     ]
     outputs = [{"name": "score", "datatype": "FP64", "shape": [-1]}]
-    return {"name": model, "versions": [version], "platform": "xgboost", "inputs": inputs, "outputs": outputs}
+    return {
+        "name": model,
+        "versions": [version],
+        "platform": loaded.format,
+        "inputs": inputs,
+        "outputs": outputs,
+    }
 
 
 def _check_columns(spec: FeatureSpec, rows: Rows) -> None:
@@ -206,7 +212,8 @@ async def _serve(asked: argparse.Namespace) -> None:
     """Listen, load, answer, drain. Raises what ended the loading, if that failed."""
     kafka = KafkaSettings.model_validate_json(asked.kafka)
     publisher = PublisherSettings.model_validate_json(asked.publisher)
-    load = partial(load_from_registry, asked.tracking_uri, asked.model)
+    training = TrainingSettings.model_validate_json(asked.training)
+    load = partial(load_from_registry, asked.tracking_uri, training, asked.model)
     replica = Replica(asked.model, asked.version, kafka, publisher, load)
     loading: list[asyncio.Task[None]] = []
 
@@ -242,6 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tracking-uri", required=True, help="http(s):// of MLflow, or file:// of a folder")
     parser.add_argument("--kafka", default="{}", help="KafkaSettings as JSON")
     parser.add_argument("--publisher", default="{}", help="PublisherSettings as JSON")
+    parser.add_argument("--training", default="{}", help="TrainingSettings as JSON, for its trainers")
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

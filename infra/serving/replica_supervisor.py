@@ -11,7 +11,7 @@ import aiohttp
 
 from driftloop.infra.processes.child import Child, free_port, python_command
 from driftloop.infra.serving.replica import CANNOT_SERVE
-from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.schemas.settings import KafkaSettings, PublisherSettings, TrainingSettings
 
 STARTING_LOOKS = 0.1
 """Seconds between two looks at a replica that isn't ready."""
@@ -37,6 +37,7 @@ class Launch:
     tracking_uri: str
     kafka: KafkaSettings
     publisher: PublisherSettings
+    training: TrainingSettings
     logs: Path
 
     def start(self, model: str, version: str, place: int, port: int) -> Child:
@@ -45,6 +46,7 @@ class Launch:
         command = python_command("driftloop.infra.serving.replica", "--model", model, "--version", version)
         command += ["--port", str(port), "--tracking-uri", self.tracking_uri]
         command += ["--kafka", self.kafka.model_dump_json(), "--publisher", self.publisher.model_dump_json()]
+        command += ["--training", self.training.model_dump_json(exclude_defaults=True)]
         log_file = self.logs / f"{quote(model, safe='')}-{quote(version, safe='')}-{place}.log"
         return Child.start(name, command, log_file)
 

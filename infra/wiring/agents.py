@@ -58,8 +58,9 @@ def _performance(settings: Settings) -> Agent[Any]:
 def _scoring(settings: Settings) -> Agent[Any]:
     from driftloop.agents.scoring import ScoringAgent
     from driftloop.infra.adapters.readers import reader_for
+    from driftloop.infra.wiring.trainers import scorer_loader
 
-    return ScoringAgent(reader_for(settings.registry.tracking_uri))
+    return ScoringAgent(reader_for(settings.registry.tracking_uri), scorer_loader(settings.training))
 
 
 def _selection(settings: Settings) -> Agent[Any]:
@@ -77,9 +78,9 @@ def _retraining(settings: Settings) -> Agent[Any]:
 def _training(settings: Settings) -> Agent[Any]:
     from driftloop.agents.training import TrainingAgent
     from driftloop.infra.processes.training import ProcessRunner
-    from driftloop.infra.wiring import plugins
+    from driftloop.infra.wiring import trainers
 
-    plugins.check_trainer(settings.training)
+    trainers.check(settings.training)
     return TrainingAgent(ProcessRunner(settings))
 
 

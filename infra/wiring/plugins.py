@@ -1,26 +1,20 @@
-"""Detectors, targets and trainers that settings name: built in, or from a package that is installed.
+"""Detectors and targets that settings name: built in, or from a package that is installed.
 
-A detector or target of another package is an entry point (`driftloop.detectors`, `driftloop.targets`); a
-trainer is named as `module:class`.
+A detector or target of another package is an entry point (`driftloop.detectors`, `driftloop.targets`).
+Trainers are in `trainers`.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
-from inspect import signature
-from pathlib import Path
 from typing import Any
 
-from driftloop.infra.processes.child import python_command
+from driftloop.infra.wiring import trainers
 from driftloop.mlops_core.drift.calibration import false_alarm_table
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.errors import Conflict
-from driftloop.mlops_core.ports import Target, Trainer
-from driftloop.schemas.settings import DriftSettings, Settings, TrainingSettings
+from driftloop.mlops_core.ports import Target
+from driftloop.schemas.settings import DriftSettings, Settings
 
 DETECTORS = "driftloop.detectors"
 """Entry points whose value is a `DetectorFactory`."""
@@ -31,11 +25,6 @@ _DETECTORS = {
     "cusum": "driftloop.mlops_core.drift.cusum_bank:CusumBank",
 }
 _TARGETS = {"local": "driftloop.infra.serving.target:local_target"}
-TRAINER = TrainingSettings().trainer
-"""The built-in trainer."""
-_POSSIBLE_TRAINER = f"possible: a class of (rounds, threads) with fit and scores, as {TRAINER}"
-_IMPORT_SECONDS = 120.0
-"""Seconds that importing a trainer may take; libraries take 10 s of CPU, and the machine may be busy."""
 
 
 def check(settings: Settings) -> None:
@@ -46,7 +35,7 @@ def check(settings: Settings) -> None:
     """
     detector_factory(settings.drift)
     target(settings)
-    check_trainer(settings.training)
+    trainers.check(settings.training)
 
 
 def detector_factory(settings: DriftSettings) -> DetectorFactory:
@@ -90,48 +79,6 @@ def target(settings: Settings) -> Target:
     return found
 
 
-def trainer(settings: TrainingSettings) -> Trainer:
-    """The trainer of `training.trainer`.
-
-    Raises:
-        Conflict: no such class, or it lacks a trainer's methods.
-    """
-    made: Trainer = _trainer_class(settings.trainer)(rounds=settings.rounds, threads=settings.threads)
-    return made
-
-
-def check_trainer(settings: TrainingSettings) -> None:
-    """Import the trainer in a process of its own, as a training does, and check its signature.
-
-    Raises:
-        Conflict: it can't be imported, or is no trainer.
-    """
-    if settings.trainer == TRAINER and find_spec("xgboost"):
-        return
-    paths = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-    try:
-        ended = subprocess.run(
-            python_command("driftloop.infra.wiring.plugins", settings.trainer),
-            env={**os.environ, "PYTHONPATH": paths},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Conflict(
-            f"training.trainer: {settings.trainer!r} isn't imported after {_IMPORT_SECONDS:g} s"
-        ) from error
-    if ended.returncode:
-        why = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
-        explained = why.startswith("training.trainer: ")
-        raise Conflict(
-            why if explained else f"training.trainer: {settings.trainer!r} can't be imported: {why}"
-        )
-
-
 def _find(setting: str, name: str, built_in: Mapping[str, str], group: str) -> Any:
     """The object that `name` stands for: built in (`module:attribute`), or an entry point of the group."""
     if name in built_in:
@@ -150,30 +97,3 @@ def _find(setting: str, name: str, built_in: Mapping[str, str], group: str) -> A
 def _missing(found: Any, *methods: str) -> str:
     """Names of the methods that `found` lacks, separated by commas."""
     return ", ".join(method for method in methods if not callable(getattr(found, method, None)))
-
-
-def _trainer_class(place: str) -> type:
-    """The class at `module:class`, checked without making one."""
-    module, _, name = place.partition(":")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Conflict(
-            f"training.trainer: no trainer at {place!r} (module:class): {error}; {_POSSIBLE_TRAINER}"
-        ) from error
-    if not isinstance(found, type) or _missing(found, "fit", "scores"):
-        raise Conflict(f"training.trainer: {place!r} is no class with fit and scores; {_POSSIBLE_TRAINER}")
-    try:
-        signature(found).bind(rounds=1, threads=1)
-    except TypeError as error:
-        raise Conflict(
-            f"training.trainer: {place!r} can't be made of rounds and threads: {error}; {_POSSIBLE_TRAINER}"
-        ) from error
-    return found
-
-
-if __name__ == "__main__":
-    try:
-        _trainer_class(sys.argv[1])
-    except Conflict as error:
-        sys.exit(str(error))

@@ -20,9 +20,9 @@ from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.drift import poststratification
 from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.errors import InvalidData
-from driftloop.mlops_core.ports import Candidate, Fitted, Task, Trainer
+from driftloop.mlops_core.ports import Candidate, Explainer, Fitted, Scorer, Task, Trainer
 from driftloop.mlops_core.training import evaluation, gate
-from driftloop.mlops_core.training.importance import importance
+from driftloop.mlops_core.training.importance import permutation_importance
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.events import GateEvidence, RetrainRequested
 from driftloop.schemas.records import Millis
@@ -42,10 +42,10 @@ SAMPLE_ROWS = 5
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that serves, as a value."""
+    """The version that serves, loaded."""
 
     version: str
-    fitted: Fitted
+    scorer: Scorer
     learned_until: Millis | None = None
     """When the newest label that it learned from arrived; None where that is not known."""
 
@@ -101,13 +101,13 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
     task, drift = Task(model.task), drift or DriftSettings()
     older, newest = _parted(examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS)
     judged = trainer.fit(older, task, model.hyperparameters)
-    scores = trainer.scores(judged, newest)
-    evidence = _compared(newest, scores, champion, trainer, settings)
+    scores = trainer.scorer(judged)(newest.features, len(newest))
+    evidence = _compared(newest, scores, champion, settings)
     if not evidence.passed:
         return evidence
     learned = examples if settings.refit else older
     fitted = trainer.fit(learned, task, model.hyperparameters) if settings.refit else judged
-    profile = _profile(examples, (fitted, scores), task, settings, drift)
+    profile = _profile(examples, _importance(trainer, fitted, newest), scores, task, settings, drift)
     return Candidate(
         model=request.model,
         fitted=fitted,
@@ -117,7 +117,7 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
         request=registration_key(request, window or window_names(request)[-1]),
         sample=fitted.features.encode(newest.features, len(newest))[:SAMPLE_ROWS],
         tags={
-            **_tags(request, model, examples),
+            **_tags(request, model, examples, settings),
             **_learned_tags(examples, profile, drift),
             LEARNED_UNTIL: str(int(learned.labelled_at.max())),
         },
@@ -125,7 +125,7 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
 
 
 def _compared(
-    newest: Examples, scores: Floats, champion: Champion | None, trainer: Trainer, settings: TrainingSettings
+    newest: Examples, scores: Floats, champion: Champion | None, settings: TrainingSettings
 ) -> GateEvidence:
     """Challenger against champion on the newest rows that neither learned from.
 
@@ -138,8 +138,16 @@ def _compared(
         new = newest.labelled_at > champion.learned_until
     if new.sum() < GATE_ROWS:
         return gate.incomparable(newest.labels, scores, champion.version, int(new.sum()))
-    incumbent = gate.Incumbent(champion.version, trainer.scores(champion.fitted, newest[new]))
-    return gate.compare(newest.labels[new], scores[new], incumbent, settings)
+    rows = newest[new]
+    incumbent = gate.Incumbent(champion.version, champion.scorer(rows.features, len(rows)))
+    return gate.compare(rows.labels, scores[new], incumbent, settings)
+
+
+def _importance(trainer: Trainer, fitted: Fitted, examples: Examples) -> Mapping[str, float]:
+    """Share of each feature in what moves the model's scores."""
+    if isinstance(trainer, Explainer):
+        return trainer.importance(fitted, examples)
+    return permutation_importance(fitted.features.names, trainer.scorer(fitted), examples)
 
 
 def reference_profile(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
@@ -158,16 +166,17 @@ def reference_profile(examples: Examples, scores: Floats, task: Task, season: Se
 
 def _profile(
     examples: Examples,
-    best: tuple[Fitted, Floats],
+    importance: Mapping[str, float],
+    scores: Floats,
     task: Task,
     settings: TrainingSettings,
     drift: DriftSettings,
 ) -> Profile:
     """The reference, with what the newest rows say of the model and what the settings want to be learned."""
-    (fitted, scores), (_, newest) = best, _split(examples, settings.holdout)
+    _, newest = _split(examples, settings.holdout)
     whole = (
         reference_profile(examples, scores, task, drift.season)
-        .with_importance(importance(fitted, newest, settings.threads))
+        .with_importance(importance)
         .model_copy(update={"held_out": held_out(newest.labels, scores, task)})
     )
     return with_segments(whole, drift.segments, examples.features, scores)
@@ -211,9 +220,12 @@ def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tu
     return older, newest
 
 
-def _tags(request: RetrainRequested, model: ModelConfig, examples: Examples) -> Mapping[str, str]:
+def _tags(
+    request: RetrainRequested, model: ModelConfig, examples: Examples, settings: TrainingSettings
+) -> Mapping[str, str]:
     return {
         "task": model.task,
+        "algorithm": model.algorithm or settings.algorithm,
         "hyperparameters": json.dumps(dict(model.hyperparameters)),
         "trigger": request.trigger,
         "reason": request.reason,

@@ -23,8 +23,10 @@ class RetrainRequested(Event):
     """Numbers of newest rows, a version each; empty: one version, of `rows`."""
     task: Literal["binary", "regression"] | None = None
     """None: that of the champion."""
+    algorithm: str | None = None
+    """Name of the trainer. None: that of the champion, and of a first version `training.algorithm`."""
     hyperparameters: Mapping[str, bool | int | float | str] | None = None
-    """None: those of the champion."""
+    """None: those of the champion, if it has the same algorithm; else the trainer's own."""
     rollout: Literal["automatic", "manual"] = "automatic"
     """Whether the registered version is rolled out at once, or waits for a `DeployRequested`."""
 

@@ -1,5 +1,6 @@
 """When a challenger is trained, and what it has to show."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -55,8 +56,12 @@ class RetrainingSettings(Group):
 class TrainingSettings(Group):
     """Fitting and the gate."""
 
-    trainer: TrainerName = "driftloop.mlops_core.training.trainer:XGBoostTrainer"
-    """`module:class` of the trainer, so that you can bring your own (see `ports.Trainer`)."""
+    algorithm: Annotated[str, Field(min_length=1, max_length=100)] = "xgboost"
+    """Name of the trainer of a model's first version, where its `ModelConfig.algorithm` names none; later
+    versions keep the algorithm of their champion. Possible: `xgboost`, and what `trainers` names."""
+    trainers: Mapping[str, TrainerName] = {}
+    """Trainers of your own: name -> `module:class` (see `ports.Trainer`). Agents and replicas use the same
+    class to load the models that it fitted."""
     rounds: Annotated[Positive, Field(le=100_000)] = 100
     """Boosted trees; what research/data.md's figures were reached with."""
     holdout: Annotated[Real, Field(ge=0.01, le=0.9)] = 0.2

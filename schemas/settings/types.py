@@ -93,9 +93,7 @@ def _folder(given: object) -> object:
 def _trainer(given: str) -> str:
     module, colon, name = given.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise ValueError(
-            "`module:class` was expected, as `driftloop.mlops_core.training.trainer:XGBoostTrainer`"
-        )
+        raise ValueError("`module:class` was expected, as `acme.models:LinearTrainer`")
     return given
 
 

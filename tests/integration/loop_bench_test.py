@@ -15,7 +15,7 @@ from benchmarks.loop_quality.figures import Compared, Figures
 from benchmarks.loop_quality.rest import Progress, Tail, outstanding
 from driftloop.mlops_core.errors import InvalidData
 from driftloop.mlops_core.ports import Task
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostTrainer
 from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPromoted, RolloutStarted
 from driftloop.schemas.settings import KafkaSettings, TrainingSettings

@@ -15,8 +15,7 @@ from driftloop.infra.processes.child import free_port
 from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Candidate, ModelReader, ModelWriter, Registered
 from driftloop.mlops_core.training.fit import train_challenger
-from driftloop.mlops_core.training.scoring import Scorer
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.settings import TrainingSettings
 from tests.support.toy_examples import request, toy_examples
@@ -74,7 +73,7 @@ def test_a_model_read_back_gives_the_same_scores(
     registry.register(candidate)
     again, examples = reader.fitted(candidate.model, "1"), toy_examples(100)
     assert (again.task, again.features) == (candidate.fitted.task, candidate.fitted.features)
-    scores = (Scorer(one)(examples.features, 100).tolist() for one in (candidate.fitted, again))
+    scores = (XGBoostScorer(one)(examples.features, 100).tolist() for one in (candidate.fitted, again))
     assert next(scores) == next(scores)
 
 
@@ -220,7 +219,7 @@ def test_a_version_that_was_registered_by_hand_is_named_as_such(
     import xgboost
 
     booster = xgboost.Booster()
-    booster.load_model(bytearray(prepared.fitted.booster))
+    booster.load_model(bytearray(prepared.fitted.payload))
     mlflow.set_tracking_uri(mlflow_server.uri)
     mlflow.set_experiment("by hand")
     mlflow.xgboost.log_model(

@@ -14,7 +14,7 @@ from driftloop.infra.adapters.mlflow.server import MLflowServer
 from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.ports import Candidate, ModelReader
 from driftloop.mlops_core.training.fit import train_challenger
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostTrainer
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.settings import TrainingSettings
 from tests.support.toy_examples import request as retrain_request

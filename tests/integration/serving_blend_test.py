@@ -25,7 +25,7 @@ from driftloop.infra.serving.target import LocalTarget
 from driftloop.mlops_core.data.features import FeatureSpec, Floats
 from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Fitted
-from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer
 from driftloop.schemas import topics
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
@@ -52,13 +52,13 @@ def opposite() -> Fitted:
         spec.encode(columns, 400), label=late, feature_types=spec.types, enable_categorical=True
     )
     booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 5)
-    return replace(rig.fitted(), booster=bytes(booster.save_raw("ubj")))
+    return replace(rig.fitted(), payload=bytes(booster.save_raw("ubj")))
 
 
 def scores_of(fitted: Fitted) -> Floats:
     """What the model says of the rig's rows."""
     rows = rig.body(ROWS)["rows"]
-    return Scorer(fitted)(
+    return XGBoostScorer(fitted)(
         {name: [row["features"][name] for row in rows] for name in ("miles", "origin")}, ROWS
     )
 
@@ -154,7 +154,7 @@ def test_a_canary_has_a_blend_of_its_own_and_entities_stay_where_they_are(host: 
     assert set(before.values()) == {"1", "2"}
     inputs = [{"name": "miles", "datatype": "FP64", "shape": [1], "data": [900.0]}]
     pinned = host.client.post(f"/v2/models/{MODEL}/versions/1/infer", json={"inputs": inputs}).json()
-    assert pinned["outputs"][0]["data"] == Scorer(rig.fitted())({"miles": [900.0]}, 1).tolist()
+    assert pinned["outputs"][0]["data"] == XGBoostScorer(rig.fitted())({"miles": [900.0]}, 1).tolist()
     host.weigh(v1=100)
     host.down("2")
     host.up("2")
@@ -227,7 +227,7 @@ class Registry:
         def score(columns: Columns, rows: int) -> Floats:
             return np.full(rows, np.nan if version == "666" else float(version))
 
-        return Loaded(FeatureSpec(features=()), score)
+        return Loaded("toy", FeatureSpec(features=()), score)
 
 
 async def settled(scorers: Scorers, weights: dict[str, float]) -> float:

@@ -17,7 +17,7 @@ from driftloop.infra.brokers.embedded import EmbeddedBroker
 from driftloop.infra.processes.child import Child
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.ports import Candidate
-from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer
 from driftloop.schemas import topics
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.records import Batch, Prediction
@@ -185,7 +185,7 @@ def test_metrics_count_requests_and_latency(client: httpx.Client) -> None:
 @pytest.mark.timeout(300)  # MLflow imports for long
 def test_a_replica_serves_what_mlflow_has(tmp_path: Path, mlflow_server: MLflowServer) -> None:
     columns = {"miles": np.linspace(0, 1000, 200), "origin": np.array(["JFK", "LGA"] * 100, dtype=object)}
-    scores = Scorer(rig.fitted())(columns, 200)
+    scores = XGBoostScorer(rig.fitted())(columns, 200)
     registered = MLflowRegistry(mlflow_server.uri).register(
         Candidate(
             model=MODEL,
@@ -204,7 +204,7 @@ def test_a_replica_serves_what_mlflow_has(tmp_path: Path, mlflow_server: MLflowS
         answer = httpx.post(f"{url}/predict", json=rig.body(miles=1000.0)).json()
     assert (
         answer["predictions"][0]["score"]
-        == Scorer(rig.fitted())({"miles": [1000.0], "origin": ["JFK"]}, 1)[0]
+        == XGBoostScorer(rig.fitted())({"miles": [1000.0], "origin": ["JFK"]}, 1)[0]
     )
 
 

@@ -35,6 +35,12 @@ pytestmark = pytest.mark.timeout(300)
 Fields = dict[str, object]
 
 
+def _training(fields: Fields) -> Fields:
+    """Settings in which `trainer` takes the place of ours."""
+    trainer = fields.pop("trainer", None)
+    return fields if trainer is None else {**fields, "trainers": {"xgboost": trainer}}
+
+
 class Bench:
     """An offline store and a registry for one model, and trainings on them."""
 
@@ -49,7 +55,7 @@ class Bench:
             Settings.load(
                 store={"folder": self.folder},
                 registry={"tracking_uri": self.uri},
-                training={"rounds": 10, "threads": 1, **training},
+                training={"rounds": 10, "threads": 1, **_training(training)},
             )
         )
 
@@ -63,7 +69,7 @@ class Bench:
             "request": request(self.model, name).model_copy(update=asked),
             "store": self.folder,
             "tracking_uri": self.uri,
-            "training": {"rounds": 10, "threads": 1, **training},
+            "training": {"rounds": 10, "threads": 1, **_training(training)},
         }
         return train(Job.model_validate(job))
 
@@ -208,7 +214,7 @@ def test_a_trainer_that_is_not_there_is_named(bench: Bench) -> None:
     (event,) = bench.train_here(trainer="tests.support.toy_examples:Missing")
     assert isinstance(event, TrainingRefused)
     assert event.reason.startswith(
-        "training.trainer: no trainer at 'tests.support.toy_examples:Missing' (module:class)"
+        "training.trainers.xgboost: 'tests.support.toy_examples:Missing' is not there (module:class)"
     )
 
 

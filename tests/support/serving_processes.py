@@ -43,14 +43,14 @@ def fitted() -> Fitted:
         enable_categorical=True,
     )
     booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 5)
-    return Fitted(Task.BINARY, bytes(booster.save_raw("ubj")), spec)
+    return Fitted(Task.BINARY, "xgboost", bytes(booster.save_raw("ubj")), spec)
 
 
 def models(folder: Path, versions: str = "123") -> str:
     """A folder with these versions of the model, and version 9, whose bytes are no model; its address."""
     for version in versions:
         folder_reader.save(folder, MODEL, version, fitted())
-    folder_reader.save(folder, MODEL, "9", Fitted(Task.BINARY, b"no model", fitted().features))
+    folder_reader.save(folder, MODEL, "9", Fitted(Task.BINARY, "xgboost", b"no model", fitted().features))
     return folder.as_uri()
 
 

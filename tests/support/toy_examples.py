@@ -9,7 +9,7 @@ import numpy as np
 
 from driftloop.mlops_core.data.examples import Examples, backfill
 from driftloop.mlops_core.ports import Fitted, Task
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostTrainer
 from driftloop.schemas.events import RetrainRequested
 
 HOUR = 3_600_000

@@ -16,8 +16,10 @@ from driftloop.mlops_core.ports import Fitted, Registered, Task
 
 FEATURES, PROFILE, GATE = "driftloop/features.json", "driftloop/profile.json", "driftloop/gate.json"
 """Our own artifacts of the run that a version comes from."""
+PAYLOAD = "model/model.bin"
+"""The payload of a format for which MLflow has no flavour, among the artifacts of the run."""
 MODEL_FILE = "model.ubj"
-"""Where MLflow's xgboost flavour keeps the booster."""
+"""The file in which MLflow's xgboost flavour keeps the payload."""
 MODELS_KEPT = 8
 """In memory: a megabyte or so each; a rollout has two at a time."""
 PROFILES_KEPT = 200
@@ -136,9 +138,14 @@ class MLflowReader:
         found = self._version_fields(model, version)
         tags = _tags(found)
         features = FeatureSpec.model_validate_json(self._artifact(found, FEATURES))
-        logged = self._rest.get(f"logged-models/{found['source'].removeprefix('models:/')}")
-        booster = self._rest.artifact(logged["model"]["info"]["artifact_uri"], MODEL_FILE)
-        return Fitted(Task(tags["task"]), booster, features)
+        return Fitted(Task(tags["task"]), tags["format"], self._payload(found), features)
+
+    def _payload(self, version: Fields) -> bytes:
+        """The model's bytes: a file of the logged model for xgboost, else of the run."""
+        if not version["source"].startswith("models:/"):
+            return self._artifact(version, PAYLOAD)
+        logged = self._rest.get(f"logged-models/{version['source'].removeprefix('models:/')}")
+        return self._rest.artifact(logged["model"]["info"]["artifact_uri"], MODEL_FILE)
 
     def _profile(self, model: str, version: str) -> Profile:
         return Profile.model_validate_json(self._artifact(self._version_fields(model, version), PROFILE))

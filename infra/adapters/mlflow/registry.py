@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
-from driftloop.infra.adapters.mlflow.reader import FEATURES, GATE, PROFILE, MLflowReader
+from driftloop.infra.adapters.mlflow.reader import FEATURES, GATE, PAYLOAD, PROFILE, MLflowReader
 from driftloop.infra.adapters.mlflow.rest import MLflowRest, Refused
 from driftloop.mlops_core.errors import Conflict, NotFound, Unavailable
 from driftloop.mlops_core.ports import Candidate, Registered
@@ -84,9 +86,10 @@ class MLflowRegistry:
     def _added(self, candidate: Candidate) -> Registered:
         self._name(candidate.model)
         with _LOGGING:
-            run_id, source = _log_model(self._rest.uri, candidate)
+            run_id, source = _log_run(self._rest.uri, candidate)
         tags = {
             "request": candidate.request,
+            "format": candidate.fitted.format,
             "gate": candidate.gate.model_dump_json(),
             "metrics": json.dumps(dict(candidate.metrics)),
             **candidate.tags,
@@ -97,7 +100,7 @@ class MLflowRegistry:
             name=candidate.model,
             source=source,
             run_id=run_id,
-            model_id=source.removeprefix("models:/"),
+            **({"model_id": source.removeprefix("models:/")} if source.startswith("models:/") else {}),
             tags=[{"key": key, "value": value} for key, value in tags.items()],
         )
         return self._reader.version(candidate.model, added["model_version"]["version"])
@@ -114,14 +117,11 @@ class MLflowRegistry:
                     raise
 
 
-def _log_model(uri: str, candidate: Candidate) -> tuple[str, str]:
-    """A finished run with the model and all that belongs to it: its id, and the model's address."""
+def _log_run(uri: str, candidate: Candidate) -> tuple[str, str]:
+    """A finished run with the model and its artifacts: the run's id, and the model's address."""
     mlflow = _mlflow()
     import requests
-    import xgboost
 
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(candidate.fitted.booster))
     try:
         mlflow.set_tracking_uri(uri)
         experiment = mlflow.set_experiment(f"driftloop/{candidate.model}").experiment_id
@@ -132,19 +132,38 @@ def _log_model(uri: str, candidate: Candidate) -> tuple[str, str]:
             mlflow.log_text(candidate.fitted.features.model_dump_json(), FEATURES)
             mlflow.log_text(candidate.profile.model_dump_json(), PROFILE)
             mlflow.log_text(candidate.gate.model_dump_json(), GATE)
-            info = mlflow.xgboost.log_model(
-                booster,
-                name="model",
-                model_format="ubj",
-                signature=mlflow.models.infer_signature(candidate.sample),
-                pip_requirements=list(REQUIREMENTS),
-            )
+            source = _log_model(candidate, run.info.artifact_uri)
     except mlflow.exceptions.MlflowException as error:
         kind = Unavailable if error.get_http_status_code() >= 500 else Conflict
         raise kind(f"MLflow at {uri} did not take {candidate.model}: {error}") from error
     except requests.RequestException as error:
         raise Unavailable(f"MLflow at {uri} did not take {candidate.model}: {error}") from error
-    return str(run.info.run_id), str(info.model_uri)
+    return str(run.info.run_id), source
+
+
+def _log_model(candidate: Candidate, artifacts: str) -> str:
+    """Address of the model: of MLflow's xgboost flavour, or the payload as a file of the run."""
+    import mlflow
+
+    if candidate.fitted.format != "xgboost":
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / Path(PAYLOAD).name
+            file.write_bytes(candidate.fitted.payload)
+            mlflow.log_artifact(str(file), str(Path(PAYLOAD).parent))
+        return f"{artifacts}/{Path(PAYLOAD).parent}"
+    import mlflow.xgboost
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(candidate.fitted.payload))
+    info = mlflow.xgboost.log_model(
+        booster,
+        name="model",
+        model_format="ubj",
+        signature=mlflow.models.infer_signature(candidate.sample),
+        pip_requirements=list(REQUIREMENTS),
+    )
+    return str(info.model_uri)
 
 
 def _parameters(candidate: Candidate) -> dict[str, object]:
@@ -158,7 +177,6 @@ def _mlflow() -> Any:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
-    import mlflow.xgboost
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     return mlflow

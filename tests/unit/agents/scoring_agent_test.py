@@ -15,8 +15,7 @@ from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.mlops_core.ports import Fitted, Task
-from driftloop.mlops_core.training.scoring import Scorer
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.records import PredictionBatch
@@ -50,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def agent(folder: Path) -> ScoringAgent:
-    return ScoringAgent(FolderReader(folder))
+    return ScoringAgent(FolderReader(folder), XGBoostScorer)
 
 
 def columns(rows: Examples) -> dict[str, list[float | str | None]]:
@@ -115,7 +114,7 @@ def pooled(agent: ScoringAgent, *versions: str, canary: str | None = None) -> di
 
 
 def scores(version: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.asarray(Scorer(MODELS[version])(ROWS.features, len(ROWS)))
+    return np.asarray(XGBoostScorer(MODELS[version])(ROWS.features, len(ROWS)))
 
 
 def test_losses_are_those_of_each_model_on_the_same_rows(agent: ScoringAgent) -> None:
@@ -192,7 +191,7 @@ def test_a_version_that_is_gone_is_named_and_the_others_are_scored(agent: Scorin
 
 
 def test_a_version_that_is_no_model_is_named(folder: Path, agent: ScoringAgent) -> None:
-    broken = Fitted(Task.BINARY, b"no model", MODELS["1"].features)
+    broken = Fitted(Task.BINARY, "xgboost", b"no model", MODELS["1"].features)
     folder_reader.save(folder, MODEL, "9", broken)
     (found,) = scored(agent, pooled(agent, "1", "2", "9"), topics.EXAMPLES, examples())
     assert list(found.unscored) == ["9"]
@@ -213,7 +212,7 @@ class Away(FolderReader):
 
 
 def test_a_registry_that_is_away_is_no_reason_to_leave_a_version_out(folder: Path) -> None:
-    agent = ScoringAgent(Away(folder, times=1))
+    agent = ScoringAgent(Away(folder, times=1), XGBoostScorer)
     state = pooled(agent, "1", "2")
     with pytest.raises(Unavailable):
         asyncio.run(agent.resolve(state, chunk(topics.EXAMPLES, examples())))
@@ -222,7 +221,7 @@ def test_a_registry_that_is_away_is_no_reason_to_leave_a_version_out(folder: Pat
 
 
 def test_rows_that_came_while_the_registry_was_away_are_scored_once(folder: Path) -> None:
-    agent, cluster = ScoringAgent(Away(folder, times=2)), Cluster()
+    agent, cluster = ScoringAgent(Away(folder, times=2), XGBoostScorer), Cluster()
 
     async def main() -> None:
         loop = AgentRunner(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given
@@ -273,7 +272,7 @@ class Slow(FolderReader):
 async def test_a_slow_registry_stops_no_other_agent_of_the_process(folder: Path) -> None:
     """Both loops run on one event loop: were it blocked, the quick agent's chunk could not be consumed."""
     registry = Slow(folder)
-    slow, quick = ScoringAgent(registry), ScoringAgent(FolderReader(folder))
+    slow, quick = ScoringAgent(registry, XGBoostScorer), ScoringAgent(FolderReader(folder), XGBoostScorer)
     clusters = Cluster(), Cluster()
     loops = [
         AgentRunner(agent, KafkaSettings(), cluster, cluster)  # type: ignore[arg-type]  # a publisher that keeps what it is given

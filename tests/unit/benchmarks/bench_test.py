@@ -24,7 +24,7 @@ from benchmarks.speed.latency import Alarm, Browser
 from benchmarks.speed.memory import Memory
 from benchmarks.speed.table import Row, environment, figures, markdown, missed_goals
 from driftloop.infra.adapters import folder_reader
-from driftloop.mlops_core.training.scoring import Scorer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer
 from driftloop.schemas.events import DriftDetected, DriftKind
 from driftloop.schemas.records import PredictionBatch
 from driftloop.streams.wire import codec
@@ -228,7 +228,7 @@ async def test_the_app_that_only_scores_gives_the_score_of_the_replica(tmp_path:
 
     await app({}, receive, send)
     asked = orjson.loads(body)["rows"][0]
-    scored = Scorer(model)({name: [value] for name, value in asked["features"].items()}, 1)
+    scored = XGBoostScorer(model)({name: [value] for name, value in asked["features"].items()}, 1)
     [said] = orjson.loads(sent[1]["body"])["predictions"]
     assert said == {"id": asked["id"], "version": "1", "score": pytest.approx(scored[0])}
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from driftloop.infra.cli.app import app
 from driftloop.infra.processes.child import free_port
 from driftloop.infra.serving.target import LocalTarget
-from driftloop.infra.wiring import agents, plugins
+from driftloop.infra.wiring import agents, plugins, trainers
 from driftloop.mlops_core.errors import Conflict
 from driftloop.schemas.settings import (
     DriftSettings,
@@ -27,7 +27,7 @@ class Trainer:
         raise AssertionError("a check makes none")
 
     def fit(self) -> None: ...
-    def scores(self) -> None: ...
+    def scorer(self) -> None: ...
 
 
 class Unready(Trainer):
@@ -47,11 +47,14 @@ def test_agents_tell_of_a_detector_that_is_missing_before_they_ask_for_kafka() -
 
 
 def test_agents_tell_of_a_trainer_that_is_missing_before_they_ask_for_kafka() -> None:
-    result = run("agents run training", DRIFTLOOP_TRAINING__TRAINER="nowhere:Nobody")
+    result = run("agents run training", DRIFTLOOP_TRAINING__TRAINERS='{"mine": "nowhere:Nobody"}')
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: training.trainer: no trainer at 'nowhere:Nobody' (module:class)")
+    assert result.stderr.startswith(
+        "error: training.trainers.mine: 'nowhere:Nobody' is not there (module:class)"
+    )
     assert (
-        f"possible: a class of (rounds, threads) with fit and scores, as {plugins.TRAINER}" in result.stderr
+        f"possible: a class of (rounds, threads) with fit and scorer, as {trainers.BUILT_IN['xgboost']}"
+        in result.stderr
     )
     assert "Kafka at" not in result.stderr
 
@@ -59,14 +62,15 @@ def test_agents_tell_of_a_trainer_that_is_missing_before_they_ask_for_kafka() ->
 def test_an_agent_that_needs_neither_does_not_ask_for_them() -> None:
     kafka = KafkaSettings(bootstrap=f"127.0.0.1:{free_port()}")
     settings = Settings(
-        kafka=kafka, drift=DriftSettings(detector="nope"), training=TrainingSettings(trainer="a:B")
+        kafka=kafka, drift=DriftSettings(detector="nope"), training=TrainingSettings(trainers={"mine": "a:B"})
     )
     for name in {*agents.AGENTS} - {"drift", "training"}:
         agents.AGENTS[name](settings)
 
 
 @pytest.mark.parametrize(
-    "named", [{"DRIFTLOOP_DRIFT__DETECTOR": "nope"}, {"DRIFTLOOP_TRAINING__TRAINER": "nowhere:Nobody"}]
+    "named",
+    [{"DRIFTLOOP_DRIFT__DETECTOR": "nope"}, {"DRIFTLOOP_TRAINING__TRAINERS": '{"mine": "nowhere:Nobody"}'}],
 )
 def test_the_stack_starts_nothing_if_its_agents_could_not(named: dict[str, str], tmp_path: Path) -> None:
     result = run(f"up --folder {tmp_path / 'up'}", **named)
@@ -78,28 +82,28 @@ def test_the_stack_starts_nothing_if_its_agents_could_not(named: dict[str, str],
 @pytest.mark.parametrize(
     ("place", "why"),
     [
-        ("tests.unit.infra.startup_test:Missing", "no trainer at .* has no attribute 'Missing'"),
-        ("tests.unit.infra.startup_test:run", "is no class with fit and scores"),
-        ("tests.unit.infra.startup_test:Unready", "can't be made of rounds and threads"),
+        ("tests.unit.infra.startup_test:Missing", "is not there .* has no attribute 'Missing'"),
+        ("tests.unit.infra.startup_test:run", "is no class with fit and scorer"),
+        ("tests.unit.infra.startup_test:Unready", "can't be created from rounds and threads"),
         ("tests.support.toy_examples:Failing", ""),
         ("tests.unit.infra.startup_test:Trainer", ""),
-        (plugins.TRAINER, ""),
+        (trainers.BUILT_IN["xgboost"], ""),
     ],
 )
 def test_a_trainer_is_looked_at_without_being_made(place: str, why: str) -> None:
-    settings = TrainingSettings(trainer=place)
+    settings = TrainingSettings(trainers={"mine": place})
     if not why:
-        plugins.check_trainer(settings)
+        trainers.check(settings)
         return
-    with pytest.raises(Conflict, match=f"^training.trainer: .*{why}.*; possible: a class"):
-        plugins.check_trainer(settings)
+    with pytest.raises(Conflict, match=f"^training.trainers.mine: .*{why}.*; possible: a class"):
+        trainers.check(settings)
 
 
 def test_a_trainer_whose_module_breaks_says_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "breaks.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(Conflict, match="'breaks:Any' can't be imported: RuntimeError: no licence"):
-        plugins.check_trainer(TrainingSettings(trainer="breaks:Any"))
+        trainers.check(TrainingSettings(trainers={"mine": "breaks:Any"}))
 
 
 class Elsewhere:

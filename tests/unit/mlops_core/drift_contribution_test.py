@@ -9,18 +9,18 @@ from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Measured, Opened
 from driftloop.mlops_core.ports import Task
-from driftloop.mlops_core.training.importance import importance
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostTrainer
 from driftloop.schemas.settings import DriftSettings
 from tests.support.toy_examples import toy_examples
 
+TRAINER = XGBoostTrainer(rounds=20, threads=1)
 SURE = DriftSettings(delta=1e-8, open_severity=0.25)
 """So that a fresh seed a run meets no false alarm, after whose end the next would be the first again."""
 
 
 def test_features_share_what_moves_the_model() -> None:
     examples = toy_examples()
-    found = importance(XGBoostTrainer(rounds=20, threads=1).fit(examples, Task.BINARY, {}), examples)
+    found = TRAINER.importance(TRAINER.fit(examples, Task.BINARY, {}), examples)
     assert set(found) == set(examples.features)
     assert abs(sum(found.values()) - 1) < 1e-6
 
@@ -29,7 +29,7 @@ def test_a_feature_that_no_label_depends_on_hardly_matters() -> None:
     examples = toy_examples()
     noise = np.random.default_rng().normal(size=len(examples))
     examples.features["noise"] = noise  # type: ignore[index]  # a dict, handed out as a mapping
-    found = importance(XGBoostTrainer(rounds=20, threads=1).fit(examples, Task.BINARY, {}), examples)
+    found = TRAINER.importance(TRAINER.fit(examples, Task.BINARY, {}), examples)
     assert found["noise"] < max(found.values()) / 2
 
 

@@ -5,8 +5,7 @@ import pytest
 
 from driftloop.mlops_core.data.features import Column, FeatureSpec
 from driftloop.mlops_core.ports import Fitted, Task
-from driftloop.mlops_core.training.scoring import Scorer
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 from driftloop.schemas.records import Value
 from tests.support.toy_examples import toy_examples
 
@@ -19,31 +18,34 @@ def fitted() -> Fitted:
 
 
 @pytest.fixture(scope="module")
-def score(fitted: Fitted) -> Scorer:
-    return Scorer(fitted)
+def score(fitted: Fitted) -> XGBoostScorer:
+    return XGBoostScorer(fitted)
 
 
 def row(number: int) -> dict[str, Column]:
     return {name: [column[number]] for name, column in EXAMPLES.features.items()}
 
 
-def test_a_row_scores_the_same_alone_and_among_others(score: Scorer) -> None:
+def test_a_row_scores_the_same_alone_and_among_others(score: XGBoostScorer) -> None:
     together = score(EXAMPLES.features, len(EXAMPLES))
     alone = [score(row(number), 1)[0] for number in range(100)]
     assert alone == together[:100].tolist()
 
 
 def test_scores_are_the_same_with_any_number_of_threads(fitted: Fitted) -> None:
-    one, two = (Scorer(fitted, threads)(EXAMPLES.features, len(EXAMPLES)) for threads in (1, 2))
+    one, two = (XGBoostScorer(fitted, threads)(EXAMPLES.features, len(EXAMPLES)) for threads in (1, 2))
     assert one.tolist() == two.tolist()
 
 
-def test_the_trainer_and_the_scorer_agree(fitted: Fitted, score: Scorer) -> None:
+def test_the_trainer_and_the_scorer_agree(fitted: Fitted, score: XGBoostScorer) -> None:
     trainer = XGBoostTrainer(rounds=20, threads=1)
-    assert trainer.scores(fitted, EXAMPLES).tolist() == score(EXAMPLES.features, len(EXAMPLES)).tolist()
+    assert (
+        trainer.scorer(fitted)(EXAMPLES.features, len(EXAMPLES)).tolist()
+        == score(EXAMPLES.features, len(EXAMPLES)).tolist()
+    )
 
 
-def test_lists_arrays_and_numpy_scalars_are_the_same_row(score: Scorer) -> None:
+def test_lists_arrays_and_numpy_scalars_are_the_same_row(score: XGBoostScorer) -> None:
     lists: dict[str, Column] = {"miles": [700.0, 5], "origin": ["JFK", "LGA"]}
     arrays: dict[str, Column] = {
         "miles": np.array([700, 5]),
@@ -52,30 +54,30 @@ def test_lists_arrays_and_numpy_scalars_are_the_same_row(score: Scorer) -> None:
     assert score(lists, 2).tolist() == score(arrays, 2).tolist()
 
 
-def test_the_order_in_which_columns_come_does_not_matter(score: Scorer) -> None:
+def test_the_order_in_which_columns_come_does_not_matter(score: XGBoostScorer) -> None:
     assert score({"origin": ["JFK"], "miles": [300]}, 1) == score({"miles": [300], "origin": ["JFK"]}, 1)
 
 
-def test_a_known_category_makes_a_difference(score: Scorer) -> None:
+def test_a_known_category_makes_a_difference(score: XGBoostScorer) -> None:
     jfk, lga = score({"miles": [450, 450], "origin": ["JFK", "LGA"]}, 2)
     assert jfk > lga + 0.2
 
 
 @pytest.mark.parametrize("origin", ["SFO", "", 5, float("nan"), "jfk"])
-def test_a_category_never_seen_counts_as_missing(score: Scorer, origin: str | float) -> None:
+def test_a_category_never_seen_counts_as_missing(score: XGBoostScorer, origin: str | float) -> None:
     assert score({"miles": [450], "origin": [origin]}, 1) == score({"miles": [450], "origin": [None]}, 1)
 
 
 @pytest.mark.parametrize("miles", ["far", float("inf"), float("-inf"), 1e308, 10**400])
-def test_a_number_that_is_none_counts_as_missing(score: Scorer, miles: str | float) -> None:
+def test_a_number_that_is_none_counts_as_missing(score: XGBoostScorer, miles: str | float) -> None:
     assert score({"miles": [miles], "origin": ["JFK"]}, 1) == score({"miles": [None], "origin": ["JFK"]}, 1)
 
 
-def test_an_absent_column_is_missing_in_every_row(score: Scorer) -> None:
+def test_an_absent_column_is_missing_in_every_row(score: XGBoostScorer) -> None:
     assert score({}, 2).tolist() == score({"miles": [None, None], "origin": [None, None]}, 2).tolist()
 
 
-def test_no_rows_have_no_scores(score: Scorer) -> None:
+def test_no_rows_have_no_scores(score: XGBoostScorer) -> None:
     assert score({}, 0).shape == (0,)
 
 
@@ -85,19 +87,19 @@ def test_more_categories_than_xgboost_has_bins_are_told_apart() -> None:
     examples = toy_examples(len(names))
     taught = type(examples)(**{**vars(examples), "labels": odd, "features": {"name": names}})
     fitted = XGBoostTrainer(rounds=30, threads=1).fit(taught, Task.BINARY, {"eta": 0.5})
-    right = (Scorer(fitted)(taught.features, len(taught)) > 0.5) == (odd > 0.5)
+    right = (XGBoostScorer(fitted)(taught.features, len(taught)) > 0.5) == (odd > 0.5)
     assert right.mean() > 0.95
 
 
 def test_bytes_that_are_no_model_are_refused(fitted: Fitted) -> None:
     with pytest.raises(ValueError, match=r"(?i)model|json|ubj"):
-        Scorer(Fitted(Task.BINARY, b"no model", fitted.features))
+        XGBoostScorer(Fitted(Task.BINARY, "xgboost", b"no model", fitted.features))
 
 
 def test_features_of_another_model_are_refused(fitted: Fitted) -> None:
     other = FeatureSpec.infer({"miles": [1.0]})
     with pytest.raises(ValueError, match="the model has 2 inputs, its features are 1"):
-        Scorer(Fitted(Task.BINARY, fitted.booster, other))
+        XGBoostScorer(Fitted(Task.BINARY, "xgboost", fitted.payload, other))
 
 
 def test_a_few_rows_are_encoded_as_many_are() -> None:

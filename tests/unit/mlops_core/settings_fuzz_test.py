@@ -38,11 +38,8 @@ from driftloop.streams.producer.publisher import Publisher
 HOUR_MS = 3_600_000
 NAMED = {
     "drift": ("detector",),  # which there are is asked when a command starts: startup_test.py
-    "training": ("trainer",),  # the same
-    "publisher": (
-        "when_full",
-        "spool_folder",
-    ),  # needs a folder for each process: publisher_test.py
+    "training": ("algorithm", "trainers"),  # the same
+    "publisher": ("when_full", "spool_folder"),  # needs a folder for each process: publisher_test.py
 }
 FIELDS = [
     (group, name)

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from driftloop.mlops_core.data.examples import Examples, concatenate
+from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.channels import Channels
 from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
-from driftloop.mlops_core.ports import Candidate, Task
+from driftloop.mlops_core.ports import Candidate, Fitted, Task
 from driftloop.mlops_core.training import evaluation, fit
 from driftloop.mlops_core.training.fit import Champion, train_challenger
-from driftloop.mlops_core.training.trainer import XGBoostTrainer
+from driftloop.mlops_core.training.xgboost_trainer import XGBoostTrainer
 from driftloop.schemas.configs import ModelConfig
 from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.settings import TrainingSettings
@@ -40,19 +41,23 @@ def candidate(examples: Examples, model: ModelConfig = MODEL) -> Candidate:
     return outcome
 
 
+def scores(fitted: Fitted, examples: Examples) -> Floats:
+    return TRAINER.scorer(fitted)(examples.features, len(examples))
+
+
 def champion(examples: Examples) -> Champion:
-    return Champion("1", TRAINER.fit(examples, Task.BINARY, {}))
+    return Champion("1", TRAINER.scorer(TRAINER.fit(examples, Task.BINARY, {})))
 
 
 def test_the_same_examples_give_the_same_model() -> None:
-    first, second = (TRAINER.fit(toy_examples(), Task.BINARY, {}).booster for _ in range(2))
+    first, second = (TRAINER.fit(toy_examples(), Task.BINARY, {}).payload for _ in range(2))
     assert first == second
 
 
 def test_what_can_be_learned_is_learned() -> None:
     fitted = TRAINER.fit(toy_examples(), Task.BINARY, {})
     fresh = toy_examples(seed=1)
-    assert evaluation.auc(fresh.labels, TRAINER.scores(fitted, fresh)) > 0.85
+    assert evaluation.auc(fresh.labels, scores(fitted, fresh)) > 0.85
 
 
 def test_a_number_is_predicted_where_the_task_is_regression() -> None:
@@ -64,7 +69,7 @@ def test_a_number_is_predicted_where_the_task_is_regression() -> None:
 
 
 def test_hyperparameters_come_over_the_defaults() -> None:
-    deep, flat = (TRAINER.fit(toy_examples(), Task.BINARY, {"max_depth": depth}).booster for depth in (6, 1))
+    deep, flat = (TRAINER.fit(toy_examples(), Task.BINARY, {"max_depth": depth}).payload for depth in (6, 1))
     assert len(flat) < len(deep) / 3
 
 
@@ -116,28 +121,25 @@ def test_what_is_registered_has_learned_from_the_newest_rows_too() -> None:
     found, fresh = candidate(turned(1200, 300)), toy_examples(seed=5, flipped=True)
     last_seen = trained(turned(1200, 300), settings=TrainingSettings(refit=False))
     assert isinstance(last_seen, Candidate)
-    loss = [
-        float(np.square(fresh.labels - TRAINER.scores(one.fitted, fresh)).mean())
-        for one in (found, last_seen)
-    ]
+    loss = [float(np.square(fresh.labels - scores(one.fitted, fresh)).mean()) for one in (found, last_seen)]
     assert loss[0] < loss[1] - 0.1
 
 
 def test_the_champion_is_compared_only_on_rows_that_it_has_not_learned_from() -> None:
     rows = toy_examples(5000)
-    fitted, strict = champion(rows).fitted, TrainingSettings(margin=0.004)
-    assert isinstance(trained(rows, Champion("1", fitted), settings=strict), GateEvidence), (
+    scorer, strict = champion(rows).scorer, TrainingSettings(margin=0.004)
+    assert isinstance(trained(rows, Champion("1", scorer), settings=strict), GateEvidence), (
         "a champion that has seen the answers can't be beaten"
     )
     until = int(rows.labelled_at[-101])
-    found = trained(rows, Champion("1", champion(rows[:-100]).fitted, until), settings=strict)
+    found = trained(rows, Champion("1", champion(rows[:-100]).scorer, until), settings=strict)
     assert isinstance(found, Candidate)
     assert found.gate.rows == 100
 
 
 def test_a_champion_that_has_learned_from_the_newest_rows_leaves_the_challenger_to_labels() -> None:
     rows = toy_examples(5000)
-    found = trained(rows, Champion("1", champion(rows).fitted, learned_until=int(rows.labelled_at[-100])))
+    found = trained(rows, Champion("1", champion(rows).scorer, learned_until=int(rows.labelled_at[-100])))
     assert isinstance(found, Candidate)
     assert found.gate.sentence.startswith(
         "labels have to tell: champion 1 has learned from all but 99 of the newest 1,000 rows"
@@ -179,13 +181,13 @@ def test_three_hundred_rows_since_a_change_teach_what_thousands_before_it_cannot
         name: train_challenger(asked, MODEL, part, None, TRAINER, SETTINGS, window=name)
         for name, part in fit.training_windows(asked, rows).items()
     }
-    scores, fresh = {}, toy_examples(seed=5, flipped=True)
+    auc, fresh = {}, toy_examples(seed=5, flipped=True)
     for name, one in found.items():
         assert isinstance(one, Candidate)
-        scores[name] = evaluation.auc(fresh.labels, TRAINER.scores(one.fitted, fresh))
+        auc[name] = evaluation.auc(fresh.labels, scores(one.fitted, fresh))
     assert found[fit.SINCE].request == f"{asked.id}/{fit.SINCE}"  # type: ignore[union-attr]
-    assert scores["5000"] < 0.5
-    assert scores[fit.SINCE] > 0.8
+    assert auc["5000"] < 0.5
+    assert auc[fit.SINCE] > 0.8
 
 
 def test_the_drift_detector_can_measure_against_the_reference_of_a_candidate() -> None:

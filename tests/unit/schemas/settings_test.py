@@ -141,7 +141,7 @@ def test_a_value_that_cannot_be_is_one_line_that_says_what_can(drift: str, said:
             "training: {holdout: 0.01}\nretraining: {windows: [500, 60000]}",
             "the gate needs; 10,000 rows were poss",
         ),
-        ("training: {trainer: nope}", "training.trainer: `module:class` was expected"),
+        ("training: {trainers: {mine: nope}}", "training.trainers: `module:class` was expected"),
         ("training: {threads: yes}", "training.threads: a number was expected, not true or false"),
         ("registry: {tracking_uri: mlflow}", "registry.tracking_uri: a registry was expected, as `http://"),
         ("store: {folder: ''}", "store.folder: a folder was expected"),
