@@ -6,8 +6,10 @@ Which messages a topic carries follows from the message classes (`messages.Messa
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from driftloop.schemas.settings import KafkaSettings
+if TYPE_CHECKING:  # messages need topics, and no settings
+    from driftloop.schemas.settings import KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
 MAX_MESSAGE_BYTES = 8_000_000
@@ -33,7 +35,7 @@ class Topic:
     broadcast: bool = False
     """Whether a message is written to every partition."""
 
-    def partitions(self, kafka: KafkaSettings) -> int:
+    def partitions(self, kafka: "KafkaSettings") -> int:
         """How many partitions it is created with."""
         return kafka.data_partitions if self.plane is Plane.DATA else kafka.control_partitions
 
@@ -75,6 +77,6 @@ EVENTS = (METRICS, DRIFT, RETRAINING, TRAINING, MODELS, DEPLOYMENT, COMMANDS, AL
 """Topics of the events that the lineage and the page read."""
 
 
-def name_of(topic: Topic, kafka: KafkaSettings) -> str:
+def name_of(topic: Topic, kafka: "KafkaSettings") -> str:
     """The topic's name in this cluster."""
     return kafka.prefix + topic.name
