@@ -45,12 +45,7 @@ def test_every_setting_is_read() -> None:
     assert unread(groups, reads(SHIPPED)) == []
 
 
-SOON = pytest.mark.xfail(reason="`algorithm` is read once the trainer is chosen by it", strict=False)
-
-
-@pytest.mark.parametrize(
-    "config", [pytest.param(ModelConfig, marks=SOON), DataConfig, DeploymentConfig, MonitoringSpecs]
-)
+@pytest.mark.parametrize("config", [ModelConfig, DataConfig, DeploymentConfig, MonitoringSpecs])
 def test_every_key_of_a_configuration_is_read(config: type[BaseModel]) -> None:
     read = {attribute for _, attribute in reads(SHIPPED)}
     assert set(keys(config)) - read == set()
