@@ -4,7 +4,6 @@ from typing import Literal
 
 import orjson
 
-from driftloop.agents.reading import events
 from driftloop.schemas import topics
 from driftloop.schemas.events import (
     AlertRaised,
@@ -20,6 +19,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.messages import Output
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import events
 from driftloop.streams.records import Chunk
 
 Severity = Literal["info", "warning", "critical"]

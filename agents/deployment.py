@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from driftloop.agents.reading import events
 from driftloop.mlops_core.errors import NotFound, Permanent
 from driftloop.mlops_core.ports import ModelReader, ModelWriter, Target
 from driftloop.mlops_core.rollout import controller, state_machine
@@ -35,6 +34,7 @@ from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPhase
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
+from driftloop.streams.processing.decoding import events
 from driftloop.streams.records import Chunk
 
 log = logging.getLogger(__name__)

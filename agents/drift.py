@@ -1,14 +1,14 @@
 """Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
 
-from driftloop.agents import leaving, silencing
-from driftloop.agents.keeping import keep_newest
-from driftloop.agents.reading import Binned, binned
-from driftloop.agents.telling import Watched, told
-from driftloop.agents.watching import REPLACED, State, UnknownSegment, Watching
+from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.drift.trackers import REPLACED, State, UnknownSegment, Watching
+from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
+from driftloop.mlops_core.drift.version_tracker import Watched, told
 from driftloop.mlops_core.errors import InvalidData, NotFound
+from driftloop.mlops_core.eviction import keep_newest
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids, topics
 from driftloop.schemas.events import AlertRaised, DriftMeasured
@@ -16,6 +16,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import binned
 from driftloop.streams.records import Chunk, dead_letter
 
 KEPT = 8
@@ -59,7 +60,7 @@ class DriftAgent(WithoutEffects):
                 follows.extend(said)
         return follows
 
-    def _watched(self, state: State, one: Binned, follows: list[Output]) -> Watched:
+    def _watched(self, state: State, one: UnpackedSummary, follows: list[Output]) -> Watched:
         """The version's, now the newest of its model, with the end of those that are watched no more."""
         model, version = key = one.summary.model, one.summary.version
         known = state.watched.get(key)
@@ -69,24 +70,24 @@ class DriftAgent(WithoutEffects):
         state.watched[key] = watched
         for (_, gone), former in keep_newest(state.watched, model, KEPT):
             state.left += former.left(model, gone, "answers no more")
-        follows.extend(leaving.resolved(state.left, model, int(one.times[0, 0])))
+        follows.extend(retired.resolved(state.left, model, int(one.times[0, 0])))
         return watched
 
-    def _new(self, one: Binned, follows: list[Output]) -> Watched:
+    def _new(self, one: UnpackedSummary, follows: list[Output]) -> Watched:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
         watched, calibration = self._watching.of(one.summary.model, one.summary.version)
         if calibration is not None and not calibration.kept:
             follows.append(_unkept(one, calibration))
         return watched
 
-    def _within(self, whole: Watched, one: Binned) -> list[Output]:
+    def _within(self, whole: Watched, one: UnpackedSummary) -> list[Output]:
         """What a segment's summary leads to: columns that drift everywhere are not told once more."""
         summary = one.summary
         watched = whole.segments.get(summary.segment)
         if watched is None:
             watched = self._watching.segment(summary.model, summary.version, summary.segment)
             whole.segments[summary.segment] = watched
-        quiet = silencing.silenced(whole.tellings, watched.detector.names, whole.detector.open, summary)
+        quiet = suppression.silenced(whole.tellings, watched.detector.names, whole.detector.open, summary)
         return [
             event
             for event in told(watched, one, quiet if quiet.any() else None)
@@ -104,7 +105,7 @@ def _reason(error: NotFound | InvalidData) -> str:
             return "another profile"
 
 
-def _unkept(one: Binned, calibration: Calibration) -> AlertRaised:
+def _unkept(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
     summary = one.summary
     return AlertRaised(
         id=ids.derived(summary.model, summary.version, "budget", calibration.sentence),

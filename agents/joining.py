@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from driftloop.agents.keeping import Strangers
-from driftloop.agents.reading import runs
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
+from driftloop.mlops_core.eviction import Strangers
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
 from driftloop.schemas.events import Span
@@ -18,6 +17,7 @@ from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire import codec
 

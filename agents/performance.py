@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from driftloop.agents.estimating import Estimates, Estimators
-from driftloop.agents.keeping import Strangers
-from driftloop.agents.listening import Concept, Concepts, Predicted
-from driftloop.agents.reading import Binned, binned, decoded, staged
-from driftloop.mlops_core import performance
 from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
+from driftloop.mlops_core.eviction import Strangers
+from driftloop.mlops_core.performance.concept_tracker import Concept, Concepts, Predicted
+from driftloop.mlops_core.performance.estimates import Estimates, Estimators
+from driftloop.mlops_core.performance.metrics import by_version
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids, topics
 from driftloop.schemas.events import Event, PerformanceMeasured, PostStratified
@@ -22,6 +22,7 @@ from driftloop.schemas.summaries import Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import binned, decoded, staged
 from driftloop.streams.records import Chunk
 
 
@@ -96,7 +97,7 @@ class PerformanceAgent(WithoutEffects):
         measured = _measured(model, window, watched.labelled, poststratified)
         return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted.rows)]
 
-    def _predicted(self, watched: Watched, one: Binned) -> list[Event]:
+    def _predicted(self, watched: Watched, one: UnpackedSummary) -> list[Event]:
         watched.predicted.add(one.summary.span, one.summary.batches * ROWS)
         return [
             *self._estimates.expected(watched.estimators, one),
@@ -163,7 +164,7 @@ def _measured(
         until=until,
         rows=len(window.ids),
         labelled=labelled,
-        versions=performance.by_version(*_arrays(window)),
+        versions=by_version(*_arrays(window)),
         spans=[window.span],
         poststratified=poststratified,
     )

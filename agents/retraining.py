@@ -2,7 +2,6 @@
 
 import orjson
 
-from driftloop.agents.reading import events
 from driftloop.mlops_core.training import policy
 from driftloop.schemas import topics
 from driftloop.schemas.events import (
@@ -16,6 +15,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RetrainingSettings
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import events
 from driftloop.streams.records import Chunk
 
 Policies = dict[str, policy.RetrainingState]

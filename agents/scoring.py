@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 
 import orjson
 
-from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.errors import Permanent
 from driftloop.mlops_core.ports import LoadScorer, ModelReader, Scorer, Task
@@ -21,6 +20,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import LabelledExamples, PairedLosses
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import decoded, events, staged
 from driftloop.streams.records import Chunk
 from driftloop.streams.wire import rows
 

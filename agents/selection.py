@@ -2,7 +2,6 @@
 
 import orjson
 
-from driftloop.agents.reading import decoded, events, staged
 from driftloop.mlops_core.rollout import challengers
 from driftloop.mlops_core.rollout.challengers import Challengers
 from driftloop.schemas import topics
@@ -11,6 +10,7 @@ from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.summaries import PairedLosses
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import decoded, events, staged
 from driftloop.streams.records import Chunk
 
 State = dict[str, Challengers]

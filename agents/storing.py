@@ -13,7 +13,6 @@ from typing import Any
 
 import orjson
 
-from driftloop.agents.reading import decoded, staged
 from driftloop.mlops_core.data.examples import Examples, concatenate
 from driftloop.mlops_core.ports import ExampleStore
 from driftloop.schemas import topics
@@ -22,6 +21,7 @@ from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.summaries import LabelledExamples
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import decoded, staged
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 

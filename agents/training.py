@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import orjson
 
-from driftloop.agents.reading import events
 from driftloop.mlops_core.ports import Training
 from driftloop.schemas import topics
 from driftloop.schemas.events import (
@@ -15,6 +14,7 @@ from driftloop.schemas.events import (
     TrainingStarted,
 )
 from driftloop.schemas.messages import Output
+from driftloop.streams.processing.decoding import events
 from driftloop.streams.records import Chunk
 
 Open = dict[str, RetrainRequested]

@@ -37,7 +37,7 @@ class Summary(Output):
 
 
 class DriftSummary(Summary):
-    """Binned micro-batches of 32 rows that one partition saw of one version."""
+    """UnpackedSummary micro-batches of 32 rows that one partition saw of one version."""
 
     kafka_topic: ClassVar = topics.SUMMARIES
     version: Name

@@ -1,7 +1,8 @@
 """Performance without labels: how near the estimate is to what labels say, and when they end its trust.
 
 Streams of a score, and of labels that are as likely as it says, or less so where a model is too sure of
-itself. Labels come late and for few rows, and refresh the estimate, as in `driftloop.agents.estimating`.
+itself. Labels come late and for few rows, and refresh the estimate, as in
+`driftloop.mlops_core.performance.estimates`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.drift_quality import cases, ours
 from benchmarks.drift_quality.cases import Columns, Random, named
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.summarising import SummarisingAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.mlops_core.data.features import FeatureSpec

@@ -10,10 +10,10 @@ from pathlib import Path
 from benchmarks.speed import registry, traffic
 from benchmarks.speed.table import Row
 from driftloop.agents.drift import DriftAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.agents.storing import StoringAgent
-from driftloop.agents.summarising import SummarisingAgent
 from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.infra.wiring import agents

@@ -20,7 +20,7 @@ from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.drift.microbatches import ROWS, Times
 from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
-from driftloop.mlops_core.performance import classes, sane
+from driftloop.mlops_core.performance.metrics import classes, sane
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import PostStratified, Range
 from driftloop.schemas.settings import PerformanceSettings

@@ -17,8 +17,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.mlops_core import performance
 from driftloop.mlops_core.data.features import Floats
+from driftloop.mlops_core.performance import metrics
 from driftloop.mlops_core.ports import Task
 
 BORROWED = 10.0
@@ -68,9 +68,9 @@ def empty(bins: int) -> Floats:
 
 def residuals(labels: Floats, scores: Floats, task: Task) -> tuple[Floats, Floats]:
     """Error and residual of each row, shape (rows,)."""
-    residuals = np.clip(labels - scores, -performance.LARGEST, performance.LARGEST)
+    residuals = np.clip(labels - scores, -metrics.LARGEST, metrics.LARGEST)
     if task is Task.BINARY:
-        wrong = (scores >= performance.CUT) != (labels >= performance.CUT)
+        wrong = (scores >= metrics.CUT) != (labels >= metrics.CUT)
         return wrong.astype(np.float64), residuals
     return np.abs(residuals), residuals
 
@@ -81,7 +81,7 @@ def winsorise(errors: Floats, residuals: Floats, usual: float) -> tuple[Floats, 
     >>> winsorise(np.array([1.0, 1e9]), np.array([-1.0, 1e9]), usual=2.0)
     (array([ 1., 20.]), array([-1., 20.]))
     """
-    most = min(_WILD * usual or performance.LARGEST, performance.LARGEST)
+    most = min(_WILD * usual or metrics.LARGEST, metrics.LARGEST)
     return np.minimum(errors, most), np.clip(residuals, -most, most)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftloop.mlops_core import performance
 from driftloop.mlops_core.data import season_profiles
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Floats, Kind
@@ -20,6 +19,7 @@ from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.drift import poststratification
 from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.errors import InvalidData
+from driftloop.mlops_core.performance import metrics
 from driftloop.mlops_core.ports import Candidate, Explainer, Fitted, Scorer, Task, Trainer
 from driftloop.mlops_core.training import evaluation, gate
 from driftloop.mlops_core.training.importance import permutation_importance
@@ -184,7 +184,7 @@ def _profile(
 
 def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
-    known = performance.sane(labels, scores)
+    known = metrics.sane(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
     errors, residuals = poststratification.residuals(labels[known], scores[known], task)
     if task is Task.REGRESSION and len(errors):

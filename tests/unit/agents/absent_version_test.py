@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftloop.agents.estimating import ABSENT, ASK_AGAIN, Estimates, Estimators
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.performance.estimates import ABSENT, ASK_AGAIN, Estimates, Estimators
 from driftloop.schemas.events import Span
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import Outcomes

@@ -10,18 +10,18 @@ from pydantic import BaseModel
 
 from driftloop.agents.alerting import AlertingAgent
 from driftloop.agents.drift import DriftAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.agents.joining import JoiningAgent
-from driftloop.agents.listening import GONE
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.agents.retraining import RetrainingAgent
 from driftloop.agents.storing import StoringAgent
-from driftloop.agents.summarising import SummarisingAgent
 from driftloop.agents.training import TrainingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.infra.adapters.parquet.store import ParquetStore
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.performance.concept_tracker import GONE
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import (
     AlertRaised,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.summarising import SummarisingAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile

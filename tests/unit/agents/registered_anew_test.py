@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from driftloop.agents.drift import KEPT, DriftAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.agents.performance import PerformanceAgent
-from driftloop.agents.summarising import SummarisingAgent
-from driftloop.agents.watching import State
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift.trackers import State
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.messages import Output

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.summarising import SummarisingAgent
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data import segment_profiles

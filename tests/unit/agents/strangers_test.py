@@ -8,11 +8,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from driftloop.agents.joining import ORPHAN, JoiningAgent
-from driftloop.agents.keeping import STRANGERS
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.eviction import STRANGERS
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftResolved, Span
 from driftloop.schemas.records import Label, Prediction

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client import Histogram as PrometheusHistogram
 
+from driftloop.agents.drift_aggregation import SummarisingAgent
 from driftloop.agents.joining import JoiningAgent
-from driftloop.agents.summarising import SummarisingAgent
 from driftloop.mlops_core.data.label_join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.messages import Output

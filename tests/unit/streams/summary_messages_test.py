@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.agents.reading import staged
 from driftloop.schemas.records import Value
 from driftloop.schemas.summaries import LabelledExamples, Outcomes
+from driftloop.streams.processing.decoding import staged
 from driftloop.streams.wire import codec
 
 GOOD: Mapping[str, Any] = {

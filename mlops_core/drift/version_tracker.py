@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
-from driftloop.agents.leaving import Left, Told
-from driftloop.agents.reading import Binned
-from driftloop.agents.silencing import Telling, Tellings, noted
 from driftloop.mlops_core.drift import schema_changes, sentences
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.episodes import Mask
 from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.retired import Left, Told
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch, Deviation
+from driftloop.mlops_core.drift.suppression import Telling, Tellings, noted
+from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
@@ -61,14 +61,14 @@ class Watched:
         ]
 
 
-def told(watched: Watched, one: Binned, silenced: Mask | None = None) -> list[Output]:
+def told(watched: Watched, one: UnpackedSummary, silenced: Mask | None = None) -> list[Output]:
     """What one summary leads to, in the order in which it happened.
 
     Of columns that are `silenced`, shape (micro-batches, columns), no drift is told.
     """
     before, index = watched.detector.open, watched.detector.index
     if not index:
-        watched.origin = one.beginning
+        watched.origin = one.first_batch_id
     verdicts = watched.detector.update(one.counts, one.times, one.groups, silenced)
     noted(watched.tellings, Telling.of(one.summary.span, before, index, verdicts))
     watched.spans = _merged([*watched.spans, one.summary.span])
@@ -179,7 +179,7 @@ def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClos
     )
 
 
-def _columns_changed(watched: Watched, one: Binned) -> list[Output]:
+def _columns_changed(watched: Watched, one: UnpackedSummary) -> list[Output]:
     summary = one.summary
     found = {name: Deviation(what) for name, what in summary.deviations.items()}
     told = watched.columns.update(found, summary.batches * ROWS)

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 
-from driftloop.agents import leaving, silencing
-from driftloop.agents.leaving import Left
-from driftloop.agents.telling import Watched
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.calibration import Calibration, settings_for_model
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.microbatches import Counts
+from driftloop.mlops_core.drift.retired import Left
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch
+from driftloop.mlops_core.drift.version_tracker import Watched
 from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas.events import Span
@@ -114,11 +114,11 @@ class Watching:
         return Watched(
             DistributionDrift.load(data, own, settings, self._detector, within=bool(segment)),
             [Span.model_validate(span) for span in one["spans"]],
-            leaving.restored(one["detections"]),
+            retired.restored(one["detections"]),
             ColumnWatch.restore(one.get("columns", {})),
             segment,
             share,
-            tellings=silencing.loaded(one.get("tellings", [])),
+            tellings=suppression.loaded(one.get("tellings", [])),
             origin=one.get("origin", ""),
             changes=one.get("changes", 0),
         )
@@ -144,7 +144,7 @@ def _dumped(one: Watched) -> dict[str, Any]:
         "spans": [span.model_dump() for span in one.spans],
         "detections": {name: told.model_dump() for name, told in one.detections.items()},
         "columns": {"held": one.columns.held, "told": one.columns.told},
-        "tellings": silencing.dumped(one.tellings),
+        "tellings": suppression.dumped(one.tellings),
         "origin": one.origin,
         "changes": one.changes,
         "segments": {segment: _dumped(own) for segment, own in one.segments.items()},
@@ -155,7 +155,7 @@ def _left(one: Mapping[str, Any], key: Key, why: str, segment: str = "") -> list
     """A stream that can't be loaded, and its segments, if it had episodes."""
     model, version = key
     streams = {segment: one, **one.get("segments", {})}
-    told = {name: leaving.restored(own["detections"]) for name, own in streams.items()}
+    told = {name: retired.restored(own["detections"]) for name, own in streams.items()}
     return [
         Left(model=model, version=version, segment=name, detections=detections, why=why)
         for name, detections in told.items()

@@ -1,14 +1,11 @@
 """From the bytes of a chunk to records or events; what can't be read becomes a dead letter."""
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from driftloop.mlops_core.drift.microbatches import Counts, Groups, Times
-from driftloop.schemas import ids
+from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.schemas.events import Event
 from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
@@ -33,42 +30,19 @@ def decoded(
             yield record, message
 
 
-@dataclass(frozen=True)
-class Binned:
-    """A summary, and what is packed in it."""
-
-    summary: DriftSummary
-    counts: Counts
-    times: Times
-    groups: Groups
-
-    @property
-    def beginning(self) -> str:
-        """What names its first micro-batch, however rows are cut: whence and when it came, its counts."""
-        span = self.summary.span
-        read = hashlib.sha256(self.counts[0].tobytes() + self.times[0].tobytes()).hexdigest()
-        return ids.derived(span.topic, span.partition, read)
-
-    @property
-    def until(self) -> int:
-        """The newest row's time (UTC, ms)."""
-        return int(self.times[:, 1].max())
-
-
 def binned(
     chunk: Chunk, letters: list[Output], *, segments: bool = True
-) -> Iterator[tuple[ConsumerRecord, Binned]]:
+) -> Iterator[tuple[ConsumerRecord, UnpackedSummary]]:
     """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter."""
     for record, summary in decoded(chunk, staged(DriftSummary), letters):
         if summary.segment and not segments:
             continue
         try:
-            counts, times = summary.unpacked()
-            groups = Groups(*summary.groups())
+            unpacked = UnpackedSummary.of(summary)
         except ValueError as error:
             letters.append(dead_letter(chunk, record, "malformed", str(error)))
         else:
-            yield record, Binned(summary, counts, times, groups)
+            yield record, unpacked
 
 
 def runs(chunk: Chunk, letters: list[Output]) -> list[RowRun]:

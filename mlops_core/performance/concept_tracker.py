@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.mlops_core import performance
 from driftloop.mlops_core.drift.concept import ConceptAlarm, ConceptClosed, ConceptDrift, ConceptVerdict
+from driftloop.mlops_core.performance import metrics
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import DriftDetected, DriftKind, DriftResolved, Event, PerformanceMeasured, Span
@@ -87,7 +87,7 @@ class Concept:
         """Alarms and ends of episodes in a window of labels, after so many predictions of the model."""
         labels, scores = (np.asarray(one, dtype=np.float64) for one in (window.labels, window.scores))
         versions, at = np.asarray(window.versions, dtype=object), np.asarray(window.at, dtype=np.int64)
-        task = Task.BINARY if performance.classes(labels, scores) else Task.REGRESSION
+        task = Task.BINARY if metrics.classes(labels, scores) else Task.REGRESSION
         said: list[Event] = []
         for version in measured.versions:
             rows = versions == version

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.agents.reading import Binned
 from driftloop.mlops_core.data.profile import BINS_MAX
 from driftloop.mlops_core.drift.estimation import Estimated, PerformanceEstimator
+from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.errors import NotFound, Unavailable
 from driftloop.mlops_core.ports import ModelReader, Task
 from driftloop.schemas import ids
@@ -38,7 +38,7 @@ class Estimating:
     origin: str = ""
     """The micro-batch that it began with, of which all its estimates follow; empty in older states."""
 
-    def fits(self, one: Binned) -> bool:
+    def fits(self, one: UnpackedSummary) -> bool:
         """Whether a summary has a column there with as many bins as any can have."""
         return self.column < one.summary.columns and one.summary.bins == BINS_MAX
 
@@ -56,13 +56,13 @@ class Estimates:
         self._absent: dict[tuple[str, str], int] = {}
         """How often each is still passed over; of this process alone, another one asks for itself."""
 
-    def expected(self, known: Estimators, one: Binned) -> list[PerformanceEstimated]:
+    def expected(self, known: Estimators, one: UnpackedSummary) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
         own = self._own(known, one.summary.model, one.summary.version)
         if own is None or not own.fits(one):  # binned by another profile: registered anew
             return []
         if not own.estimator.predictions:
-            own.origin = one.beginning
+            own.origin = one.first_batch_id
         found = own.estimator.on_predictions(one.counts[:, own.column], one.times)
         return [_said(one.summary, own.origin, window) for window in found]
 

@@ -10,14 +10,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from driftloop.agents.keeping import keep_newest
-from driftloop.agents.reading import runs
 from driftloop.mlops_core.data.feature_join import Descriptions
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.rows import RowKind, Rows, concatenate
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
+from driftloop.mlops_core.eviction import keep_newest
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
 from driftloop.schemas.events import Span
@@ -25,6 +24,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.decoding import runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire.rows import RowRun
 
