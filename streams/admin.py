@@ -1,4 +1,4 @@
-"""Creating our topics, with explicit partitions and settings."""
+"""Creates topics with explicit partitions and settings."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +13,13 @@ from driftloop.streams import clients
 
 TIMEOUT = 30.0
 ONLINE_SECONDS = 60.0
-"""Until partitions that were created answer; a busy broker takes its time."""
+"""Until created partitions answer; a busy broker takes long."""
 ASK_SECONDS = 3.0
-"""One question about them."""
+"""Of one request for their offsets."""
 
 
 def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.ALL) -> list[str]:
-    """Create the topics that aren't there yet; returns the names of those created.
+    """Create the topics that don't exist yet; returns the names of those created.
 
     Raises:
         Unavailable: the cluster doesn't answer, or refuses.
@@ -70,14 +70,14 @@ def _client(kafka: KafkaSettings) -> AdminClient:
 
 
 def _check_partition_counts(there: Mapping[str, int], wanted: Sequence[NewTopic]) -> None:
-    """A prediction and its label meet where their id falls to, and that is decided by this number."""
+    """Raise Conflict for another number of partitions: prediction and label would be in different ones."""
     for topic in wanted:
-        has = there.get(topic.topic, 0)  # 0: somebody is creating it just now
+        has = there.get(topic.topic, 0)  # 0: another process is creating it
         if has not in (0, topic.num_partitions):
             raise Conflict(
                 f"topic {topic.topic} has {has} partitions, the settings say {topic.num_partitions} "
-                "(kafka.data_partitions, kafka.control_partitions): ids would miss each other; "
-                "docs/decisions/0011 says how to grow"
+                "(kafka.data_partitions, kafka.control_partitions): predictions and labels of one id would "
+                "be in different partitions; docs/decisions/0011 says how to grow"
             )
 
 
@@ -101,7 +101,7 @@ def _wait_until_online(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> None
 def _unavailable_partitions(
     client: AdminClient, asked: set[TopicPartition]
 ) -> dict[TopicPartition, BaseException]:
-    """The partitions that don't answer, and why; none is asked before all have a leader."""
+    """The partitions that don't answer, and why; no request is sent before all have a leader."""
     led = {
         TopicPartition(name, number)
         for name, topic in client.list_topics(timeout=TIMEOUT).topics.items()
@@ -119,5 +119,5 @@ def _is_created(error: BaseException | None) -> bool:
     if error is None:
         return True
     if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-        return False  # somebody else was quicker
+        return False  # another process created it
     raise error

@@ -24,7 +24,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import clients, topic_reader
+from driftloop.streams import clients
 from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import rows
 
@@ -70,7 +70,7 @@ class BacklogMonitor:
         self._kafka = kafka
         self._groups = {name: f"{kafka.prefix}driftloop-{name}" for name in agents}
         self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap}, logger=clients.log)
-        fetching = {**topic_reader.config(kafka), "fetch.message.max.bytes": FETCH_BYTES}
+        fetching = {**clients.consumer_config(kafka), "fetch.message.max.bytes": FETCH_BYTES}
         self._consumer = Consumer(fetching, logger=clients.log)
         self._before: Offsets = {}
         """Ends at the look before."""
@@ -83,7 +83,7 @@ class BacklogMonitor:
             raise Unavailable(f"{self._kafka.bootstrap}: {error.args[0].str()}") from error
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def offsets(self) -> tuple[Mapping[str, Offsets], Offsets]:

@@ -1,4 +1,4 @@
-"""What agents and publishers count and measure, for Prometheus; `serve` is where it is read."""
+"""What agents and publishers count and measure, for Prometheus; `start_server` serves it."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,13 +41,13 @@ class ColumnHistogram(Collector):
             self._sums[model] = self._sums.get(model, 0.0) + float(values.sum())
 
     def remove(self, model: str) -> None:
-        """Tell of the model no more."""
+        """Remove the model's series."""
         with self._lock:
             self._counts.pop(model, None)
             self._sums.pop(model, None)
 
     def collect(self) -> Iterator[Metric]:
-        """As Prometheus wants it: each bucket holds those below it, too."""
+        """The histogram for Prometheus, whose buckets are cumulative."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=["model"])
         with self._lock:
             found = [(model, np.cumsum(counts), self._sums[model]) for model, counts in self._counts.items()]
@@ -97,7 +97,7 @@ _DELAY = ColumnHistogram(
 )
 REGISTRY.register(_DELAY)
 _JOIN = ("predictions", "labels", "joined", "unlabelled", "orphans")
-_again: ContextVar[bool] = ContextVar("again", default=False)
+_replaying: ContextVar[bool] = ContextVar("again", default=False)
 _seen: dict[str, dict[str, int]] = {}
 """By model: rows of the label join since this process began."""
 
@@ -124,12 +124,12 @@ def count_dead_letter(agent: str, reason: str) -> None:
 
 @contextmanager
 def replaying() -> Iterator[None]:
-    """What is handled to find a state again was counted by whoever handled it first."""
-    token = _again.set(True)
+    """In this block nothing is counted: a replay handles records that were counted before."""
+    token = _replaying.set(True)
     try:
         yield
     finally:
-        _again.reset(token)
+        _replaying.reset(token)
 
 
 class PublisherCounters:
@@ -154,14 +154,14 @@ def set_lag(agent: str, topic: str, partition: int, records: int, seconds: float
 
 
 def remove_lag(agent: str, topic: str, partition: int) -> None:
-    """The partition is another process's now, and so are its figures."""
+    """Remove the lag of a partition that went to another process."""
     for gauge in (_LAG_RECORDS, _LAG_SECONDS):
         gauge.remove(agent, topic, partition)
 
 
 def count_label_join(model: str, rows: Mapping[str, int]) -> None:
-    """What became of so many rows since the last call; the keys are those of `LabelJoin.counts`."""
-    if _again.get():
+    """Count rows of the label join since the last call; the keys are those of `LabelJoin.counts`."""
+    if _replaying.get():
         return
     seen = _seen.setdefault(model, {})
     for what in _JOIN:
@@ -173,13 +173,13 @@ def count_label_join(model: str, rows: Mapping[str, int]) -> None:
 
 def observe_label_delays(model: str, seconds: Floats) -> None:
     """How long after their predictions labels came, shape (rows,)."""
-    if not _again.get() and len(seconds):
+    if not _replaying.get() and len(seconds):
         _DELAY.observe(model, seconds)
 
 
 def count_evicted_model(agent: str, model: str) -> None:
     """An agent let go of a model that nobody registered; its own figures are told no more."""
-    if not _again.get():
+    if not _replaying.get():
         _FORGOTTEN.labels(agent).inc()
     if _seen.pop(model, None) is not None:
         for what in _JOIN:

@@ -13,7 +13,7 @@ from driftloop.mlops_core.errors import Unavailable
 from driftloop.schemas import topics
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams import clients, topic_reader
+from driftloop.streams import clients
 from driftloop.streams.records import ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -29,14 +29,14 @@ class TopicReader:
         self._names = {topics.name_of(topic, kafka): topic for topic in wanted}
         self._at_end: set[tuple[str, int]] = set()
         self._consumer = Consumer(
-            {**topic_reader.config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
+            {**clients.consumer_config(kafka), "topic.metadata.refresh.interval.ms": REFRESH_MS},
             logger=clients.log,
         )
         self._assigned = self._partitions()
         self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])
 
     def poll(self, seconds: float, most: int = 500) -> Iterator[tuple[topics.Topic, Message]]:
-        """What arrived, at most `most` messages, waiting at most `seconds`."""
+        """The next messages, at most `most` of them; waits at most `seconds`."""
         for message in self._consumer.consume(most, seconds):
             error = message.error()
             if error is None:
@@ -47,11 +47,11 @@ class TopicReader:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that was there has been read."""
+        """Whether all partitions have been read to their ends."""
         return len(self._at_end) >= len(self._assigned)
 
     def events(self, seconds: float) -> Iterator[Event]:
-        """Like `poll`, decoded; what can't be read is left out (the consuming loop has parked it)."""
+        """Like `poll`, decoded, without messages that can't be decoded (agents make dead letters of them)."""
         for _, message in self.poll(seconds):
             try:
                 yield codec.decode_event(message.value())
@@ -59,7 +59,7 @@ class TopicReader:
                 continue
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class TopicReader:
 
 
 def read_all(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.EVENTS) -> list[Event]:
-    """All events that are in the topics now."""
+    """All events in the topics."""
     found: list[Event] = []
     with TopicReader(kafka, wanted) as reader:
         while not reader.caught_up:
@@ -111,7 +111,7 @@ def wait_for_event(
 log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 30.0
-"""Silence after which the broker counts as away."""
+"""Without an answer for as long, the broker counts as unavailable."""
 
 
 def read_records(
@@ -124,10 +124,10 @@ def read_records(
     Raises:
         Unavailable: the broker doesn't answer.
     """
-    with closing(Consumer(config(kafka), logger=clients.log)) as consumer:
+    with closing(Consumer(clients.consumer_config(kafka), logger=clients.log)) as consumer:
         for message in _messages(consumer, TopicPartition(topic, partition, first)):
             if last is None or message.offset() <= last:
-                yield _arrived(message)
+                yield _consumer_record(message)
             if last is not None and message.offset() >= last:
                 return
 
@@ -144,52 +144,39 @@ def last_record(kafka: KafkaSettings, topic: str, partition: int) -> ConsumerRec
     Asked by a fetch to the end: the embedded broker's ListOffsets knows only where the last batch begins.
     """
     last = None
-    with closing(Consumer(config(kafka), logger=clients.log)) as consumer:
+    with closing(Consumer(clients.consumer_config(kafka), logger=clients.log)) as consumer:
         where = TopicPartition(topic, partition)
         try:
             _, end = consumer.get_watermark_offsets(where, timeout=SILENCE_SECONDS)
         except KafkaException as error:
             raise Unavailable(f"{topic}/{partition}: {error.args[0].str()}") from error
         for message in _messages(consumer, TopicPartition(topic, partition, max(end - 1, 0))):
-            last = _arrived(message)
+            last = _consumer_record(message)
     return last
 
 
-def config(kafka: KafkaSettings) -> dict[str, str | int | bool]:
-    """Of a consumer that reads partitions to their end, as it is told, without a group."""
-    return {
-        "bootstrap.servers": kafka.bootstrap,
-        "group.id": "driftloop-reader",  # librdkafka asks for one; nothing is ever committed
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "earliest",
-        "fetch.message.max.bytes": topics.MAX_MESSAGE_BYTES,
-        "fetch.wait.max.ms": 50,
-    }
-
-
 def _messages(consumer: Consumer, start: TopicPartition) -> Iterator[Message]:
-    """From there until the end of the partition."""
+    """The messages from `start` to the end of the partition."""
     consumer.assign([start])
     where = f"{start.topic}/{start.partition}"
-    heard = time.monotonic()
+    answered = time.monotonic()
     while True:
         message = consumer.poll(0.5)
         if message is None:
-            if time.monotonic() > heard + SILENCE_SECONDS:
+            if time.monotonic() > answered + SILENCE_SECONDS:
                 raise Unavailable(f"{where}: no answer in {SILENCE_SECONDS:g} s")
             continue
         error = message.error()
         if error is None:
-            heard = time.monotonic()
+            answered = time.monotonic()
             yield message
         elif error.code() == KafkaError._PARTITION_EOF:
             return
         elif not error.retriable():
-            log.warning("reading goes on", extra={"where": where, "error": error.str()})
+            log.warning("error while reading; it is repeated", extra={"where": where, "error": error.str()})
 
 
-def _arrived(message: Message) -> ConsumerRecord:
+def _consumer_record(message: Message) -> ConsumerRecord:
     headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value}
     _, timestamp = message.timestamp()
     return ConsumerRecord(message.offset() or 0, timestamp, message.key(), message.value(), headers)

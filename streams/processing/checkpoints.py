@@ -18,10 +18,13 @@ from typing import Any, Self
 
 import orjson
 
+from driftloop.mlops_core.errors import Conflict
 from driftloop.streams.records import Chunk, ConsumerRecord, ProducerRecord
 
 log = logging.getLogger(__name__)
 
+STATE_VERSION = 1
+"""Of all states and log entries in changelogs; count it up with a change that older code can't read."""
 LENGTH_BYTES = 4
 """An encoded entry begins with the length of its JSON."""
 MIN_CHECKPOINT_BYTES = 4_000_000
@@ -128,9 +131,19 @@ class Checkpoint:
 
 
 def decode_entry(data: bytes) -> Checkpoint | LogEntry:
-    """The checkpoint or log entry from the bytes of `encode`."""
+    """The checkpoint or log entry from the bytes of `encode`.
+
+    Raises:
+        Conflict: another state version wrote it.
+    """
     size = int.from_bytes(data[:LENGTH_BYTES], "big")
     fields: dict[str, Any] = orjson.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
+    version = fields.pop("version", None)
+    if version != STATE_VERSION:
+        raise Conflict(
+            f"the changelog has state version {version}, this driftloop reads {STATE_VERSION}: delete the "
+            "agent's changelog topic, and the agent reads its topics again from the oldest record"
+        )
     blobs = _split(data, LENGTH_BYTES + size, fields.pop("sizes"))
     states = [next(blobs)] if "state" in fields else []
     outbox = [
@@ -196,7 +209,8 @@ def _encode(fields: Mapping[str, Any], states: Sequence[bytes], outbox: Sequence
         {name: value for name, value in vars(message).items() if name != "value"} for message in outbox
     ]
     blobs = [*states, *(message.value for message in outbox)]
-    head = orjson.dumps({**fields, "outbox": messages, "sizes": [len(blob) for blob in blobs]})
+    sizes = [len(blob) for blob in blobs]
+    head = orjson.dumps({**fields, "version": STATE_VERSION, "outbox": messages, "sizes": sizes})
     return b"".join([len(head).to_bytes(LENGTH_BYTES, "big"), head, *blobs])
 
 

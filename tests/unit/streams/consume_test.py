@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from driftloop.mlops_core.errors import Unavailable
+from driftloop.mlops_core.errors import Conflict, Unavailable
 from driftloop.schemas import topics
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AlertRaised
@@ -516,3 +516,11 @@ def test_an_entry_comes_back_as_it_was(count: int) -> None:
     snapshot = Checkpoint("b", b"\x00state", {"labels": 5}, {"a>labels": 3}, count, outbox, 2, 3, 1)
     assert decode_entry(snapshot.encode()) == snapshot
     assert decode_entry(step(7, 3, "a").encode()) == step(7, 3, "a")
+
+
+def test_an_entry_of_another_state_version_is_refused() -> None:
+    entry = base(0, 1).encode().replace(b'"version":1', b'"version":2')
+    with pytest.raises(
+        Conflict, match="state version 2, this driftloop reads 1: delete the agent's changelog"
+    ):
+        decode_entry(entry)
