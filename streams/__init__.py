@@ -1,4 +1,5 @@
-"""Kafka: the topics, the bytes on them, publishing, and the one consuming loop.
+"""Kafka: records, publishing, reading, and the agents' processing of chunks.
 
-The only door to Faust and to confluent-kafka's producers and consumers.
+`wire` is the bytes of messages, `producer` publishes, `processing` runs agents. This is the only room that
+imports Faust, and confluent-kafka's producers.
 """
