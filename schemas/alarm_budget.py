@@ -1,4 +1,4 @@
-"""How many false alarms a person will bear, in plain words: `1 in 30 days at 100,000 rows a day`."""
+"""The accepted rate of false alarms: `1 in 30 days at 100,000 rows a day`."""
 
 import re
 from math import inf
@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-POSSIBLE = (
+EXAMPLES = (
     "say `1 in 30 days at 100,000 rows a day`, `two a month at 50 rows a second`, `3 per week at 2M "
     "rows/day` or `1 in 5M rows`"
 )
@@ -46,32 +46,32 @@ class Budget(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     text: str
-    """As it was said."""
+    """As written in the settings."""
     rows_per_alarm: float
-    """Rows of the model, all columns counted once, in which one false alarm is borne."""
+    """Rows of the model for each false alarm; a row counts once, however many columns it has."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The budget that `text` tells.
+        """Read a budget from words.
 
         Raises:
-            ValueError: it tells none; what was possible.
+            ValueError: `text` is not a budget; the message has examples.
         """
-        said = " ".join(text.lower().split())
-        found = _BY_TIME.fullmatch(said) or _BY_ROWS.fullmatch(said)
-        rows = _rows(found.groupdict()) if found else 0.0
+        words = " ".join(text.lower().split())
+        match = _BY_TIME.fullmatch(words) or _BY_ROWS.fullmatch(words)
+        rows = _rows(match.groupdict()) if match else 0.0
         if not 0 < rows < inf:
-            raise ValueError(f"{text!r} is no budget of false alarms; {POSSIBLE}")
+            raise ValueError(f"{text!r} is no budget of false alarms; {EXAMPLES}")
         return cls(text=text, rows_per_alarm=rows)
 
 
-def _rows(said: dict[str, str | None]) -> float:
+def _rows(words: dict[str, str | None]) -> float:
     """Rows between two alarms; 0 if that is nonsense."""
-    alarms = _number(said["alarms"])
-    rows = _number(said["rows"]) * _TIMES[said["rows_times"] or ""]
-    if "span" in said:
-        span = _number(said["spans"] or "1") * _SECONDS[said["span"] or "day"]
-        rows *= span / _SECONDS[said["pace"] or "day"]
+    alarms = _number(words["alarms"])
+    rows = _number(words["rows"]) * _TIMES[words["rows_times"] or ""]
+    if "span" in words:
+        span = _number(words["spans"] or "1") * _SECONDS[words["span"] or "day"]
+        rows *= span / _SECONDS[words["pace"] or "day"]
     return rows / alarms if alarms > 0 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What the first stage of an agent hands to the second: per partition in, per model out."""
+"""Messages from agents that read partitions to agents that read models."""
 
 import binascii
 import math
@@ -26,7 +26,7 @@ Values = Annotated[Sequence[Value], column.scalars(Sequence[Value])]
 
 
 class Summary(Output):
-    """What all of them have."""
+    """A message about one model, from one partition."""
 
     model: Name
 

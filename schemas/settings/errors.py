@@ -18,7 +18,7 @@ class SettingsError(ValueError):
 
 
 def check_file(path: Path | None) -> None:
-    """Look whether there is a mapping in the file.
+    """Check that the file has a mapping.
 
     Raises:
         SettingsError: no file, no YAML, or no mapping of names.
@@ -36,10 +36,10 @@ def check_file(path: Path | None) -> None:
 
 
 def check_variables(environment: Mapping[str, str], settings: type[BaseModel]) -> None:
-    """Look whether variables name groups that there are.
+    """Check that each variable with `__` names a group of settings.
 
     Raises:
-        SettingsError: one that would set nothing.
+        SettingsError: a variable names no group.
     """
     groups = list(settings.model_fields)
     for name in environment:
@@ -48,17 +48,17 @@ def check_variables(environment: Mapping[str, str], settings: type[BaseModel]) -
             raise SettingsError(f"variable {name} sets nothing: {_hint(group, groups)}")
 
 
-def explained(error: ValidationError, source: str, settings: type[BaseModel]) -> str:
+def format_errors(error: ValidationError, source: str, settings: type[BaseModel]) -> str:
     """A line for each key that is wrong in `source`."""
-    ones = [({**one}, _key(one["loc"], settings)) for one in error.errors()]
+    errors = [({**details}, _key(details["loc"], settings)) for details in error.errors()]
     return "\n".join(
-        f"{source}: {_explained(key, [one for one, _ in same], settings)}"
-        for key, same in groupby(ones, key=lambda one: one[1])
+        f"{source}: {_format_key(key, [details for details, _ in same], settings)}"
+        for key, same in groupby(errors, key=lambda pair: pair[1])
     )
 
 
-def unreadable(error: Exception, environment: Mapping[str, str]) -> str:
-    """Which variable has a text that is no JSON, although it has to be."""
+def format_unreadable(error: Exception, environment: Mapping[str, str]) -> str:
+    """The message for a variable whose text must be JSON and is not."""
     text = getattr(error.__cause__, "doc", None)
     names = [name for name, value in environment.items() if name.upper().startswith(PREFIX) and value == text]
     if not names:
@@ -85,7 +85,7 @@ def _group(inside: type[BaseModel] | None, name: int | str) -> type[BaseModel] |
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
-def _explained(key: str, ones: list[dict[str, Any]], settings: type[BaseModel]) -> str:
+def _format_key(key: str, ones: list[dict[str, Any]], settings: type[BaseModel]) -> str:
     first = ones[0]
     if first["type"] != "extra_forbidden":
         said = "; or ".join(dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in ones))

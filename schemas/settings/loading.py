@@ -24,7 +24,7 @@ from driftloop.schemas.settings.training import GATE_ROWS, RetrainingSettings, T
 
 
 class Settings(BaseSettings):
-    """The whole. A component gets its group, not all of them."""
+    """All groups; a component gets its own group only."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
 
     @model_validator(mode="after")
-    def _leaves_rows_to_the_gate(self) -> Self:
+    def _check_gate_rows(self) -> Self:
         rows, share = min(self.retraining.windows), self.training.holdout
         if rows * share < GATE_ROWS:
             raise ValueError(
@@ -88,6 +88,6 @@ class Settings(BaseSettings):
         try:
             return source(**groups)
         except ValidationError as error:
-            raise SettingsError(errors.explained(error, str(path or "settings"), cls)) from error
+            raise SettingsError(errors.format_errors(error, str(path or "settings"), cls)) from error
         except SourceError as error:  # a variable of a group or of a list, whose text is no JSON
-            raise SettingsError(errors.unreadable(error, os.environ)) from error
+            raise SettingsError(errors.format_unreadable(error, os.environ)) from error

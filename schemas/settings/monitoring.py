@@ -14,7 +14,7 @@ _CHECKS = 16
 """More would be 16 windows of waiting."""
 
 
-_SOME_OF = re.compile(r"\s*(\d{1,3})\s+of\s+(\d{1,3})\s*")
+_M_OF_N = re.compile(r"\s*(\d{1,3})\s+of\s+(\d{1,3})\s*")
 
 
 class DriftSettings(Group):
@@ -56,7 +56,7 @@ class DriftSettings(Group):
     after about twice as many rows."""
 
     @model_validator(mode="after")
-    def _one_reference(self) -> Self:
+    def _check_reference(self) -> Self:
         if self.reference == "rolling" and self.season is not None:
             raise ValueError("a rolling reference knows no season; possible: one of them")
         if self.reference == "rolling" and self.rolling_rows < self.window_rows:
@@ -70,7 +70,7 @@ class DriftSettings(Group):
         return self
 
     @model_validator(mode="after")
-    def _closes_under_what_opens(self) -> Self:
+    def _check_severities(self) -> Self:
         if self.close_severity >= self.open_severity:
             opens, closes = self.open_severity, self.close_severity
             raise ValueError(f"close_severity {closes:g} must be less than open_severity {opens:g}")
@@ -78,18 +78,18 @@ class DriftSettings(Group):
 
     @field_validator("false_alarms")
     @classmethod
-    def _told_in_words(cls, said: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
-        for text in [said] if isinstance(said, str) else (said or {}).values():
+    def _check_false_alarms(cls, value: str | Mapping[str, str] | None) -> str | Mapping[str, str] | None:
+        for text in [value] if isinstance(value, str) else (value or {}).values():
             Budget.parse(text)
-        return said
+        return value
 
     @field_validator("confirm")
     @classmethod
-    def _some_of_as_many(cls, said: str) -> str:
-        found = _SOME_OF.fullmatch(said)
-        if found is None or not 1 <= int(found[1]) <= int(found[2]) <= _CHECKS:
+    def _check_confirm(cls, value: str) -> str:
+        match = _M_OF_N.fullmatch(value)
+        if match is None or not 1 <= int(match[1]) <= int(match[2]) <= _CHECKS:
             raise ValueError(f"say `m of n` with 1 <= m <= n <= {_CHECKS}, as `2 of 3`")
-        return said
+        return value
 
     @property
     def confirmation(self) -> tuple[int, int]:
@@ -99,8 +99,8 @@ class DriftSettings(Group):
 
     def budget_of(self, model: str) -> Budget | None:
         """The false alarms that are borne of `model`."""
-        said = self.false_alarms
-        text = said.get(model, said.get("*")) if isinstance(said, Mapping) else said
+        value = self.false_alarms
+        text = value.get(model, value.get("*")) if isinstance(value, Mapping) else value
         return None if text is None else Budget.parse(text)
 
 

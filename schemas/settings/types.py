@@ -1,7 +1,7 @@
-"""What a setting may be: numbers that are finite, in a range that the parts bear; names that lead somewhere.
+"""Types of settings: numbers that are finite and in range, names that can exist.
 
-What is refused says what was expected. Text of a number is one too, since variables are text; `true` is none,
-though Python counts it as 1.
+A value that is refused names what was expected. Numbers may be written as text, as in variables; `true` is
+not a number, though Python counts it as 1.
 """
 
 import re
@@ -15,28 +15,28 @@ from pydantic import AfterValidator, BeforeValidator, Field
 Item = TypeVar("Item", bound=Hashable)
 
 
-def _no_truth(given: object) -> object:
-    if isinstance(given, bool):
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool):
         raise ValueError("a number was expected, not true or false")
-    return given
+    return value
 
 
-def _no_giant(given: object) -> object:
+def _refuse_large(value: object) -> object:
     """Pydantic can't say how large a whole number may be that it doesn't read."""
-    giant = isinstance(given, int | float) and abs(given) > 1 << 53
-    if giant or (isinstance(given, str) and len(given) > 20):
+    giant = isinstance(value, int | float) and abs(value) > 1 << 53
+    if giant or (isinstance(value, str) and len(value) > 20):
         raise ValueError("a whole number of at most 16 digits was expected")
-    return given
+    return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_giant), BeforeValidator(_no_truth)]
-Real = Annotated[float, BeforeValidator(_no_truth), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(_refuse_large), BeforeValidator(_refuse_bool)]
+Real = Annotated[float, BeforeValidator(_refuse_bool), Field(allow_inf_nan=False)]
 AtLeastZero = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Whole, Field(gt=0, lt=1 << 31)]
 """A count of rows or so; librdkafka, xgboost and numpy hold it in 31 bits."""
 Share = Annotated[Real, Field(gt=0, lt=1)]
 Chance = Annotated[Real, Field(ge=1e-12, lt=1)]
-"""Of being wrong by luck; below the least, a promise in rows is longer than any stream."""
+"""Probability of a false alarm; below 1e-12 the promise in rows is longer than any stream."""
 Seconds = Annotated[Real, Field(ge=0.001, le=2_000_000)]
 """From a ms, which Kafka's clients count in and take 0 for `ever`, to as many as they hold in 31 bits."""
 Minutes = Annotated[Real, Field(ge=0.001, le=600_000_000)]
@@ -49,72 +49,74 @@ Season = Literal["day", "week"] | Annotated[Real, Field(ge=1, le=366 * 24)] | No
 Port = Annotated[Whole, Field(ge=0, le=65535)]
 
 
-def _host(given: str) -> str:
-    if not re.fullmatch(r"[\w.:%-]+", given):
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]+", value):
         raise ValueError("a host was expected, as `127.0.0.1` or `localhost`")
-    return given
+    return value
 
 
-def _servers(given: str) -> str:
+def _servers(value: str) -> str:
     """Without blanks, which no client would take.
 
     >>> _servers("kafka-1:9092, kafka-2:9092")
     'kafka-1:9092,kafka-2:9092'
     """
-    servers = [one.strip() for one in given.split(",")]
-    if not all(re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.%]+\]):\d{1,5}", one, re.ASCII) for one in servers):
+    servers = [server.strip() for server in value.split(",")]
+    if not all(
+        re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.%]+\]):\d{1,5}", server, re.ASCII) for server in servers
+    ):
         raise ValueError("servers were expected, as `kafka-1:9092,kafka-2:9092`")
     return ",".join(servers)
 
 
-def _prefix(given: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{0,200}", given):
+def _prefix(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,200}", value):
         raise ValueError("letters, digits, dot, underscore and hyphen were expected, as in a topic's name")
-    return given
+    return value
 
 
-def _registry(given: str) -> str:
+def _registry(value: str) -> str:
     try:
-        address = urlsplit(given)
+        address = urlsplit(value)
         found = address.netloc if address.scheme in {"http", "https"} else address.scheme == "file"
     except ValueError:  # a bracket that isn't closed
         found = False
-    if not found or not given.isprintable():
+    if not found or not value.isprintable():
         raise ValueError("a registry was expected, as `http://mlflow:5000` or `file:///models`")
-    return given
+    return value
 
 
-def _folder(given: object) -> object:
-    if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):
+def _folder(value: object) -> object:
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
         raise ValueError("a folder was expected; `.` is this one")
-    return given
+    return value
 
 
-def _trainer(given: str) -> str:
-    module, colon, name = given.partition(":")
+def _trainer(value: str) -> str:
+    module, colon, name = value.partition(":")
     if not (colon and name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise ValueError("`module:class` was expected, as `acme.models:LinearTrainer`")
-    return given
+    return value
 
 
-def _different(given: tuple[Item, ...]) -> tuple[Item, ...]:
+def _distinct(value: tuple[Item, ...]) -> tuple[Item, ...]:
     """The same.
 
-    >>> _different(("country", "device"))
+    >>> _distinct(("country", "device"))
     ('country', 'device')
     """
-    if len(set(given)) < len(given):
+    if len(set(value)) < len(value):
         raise ValueError("each of them once was expected")
-    return given
+    return value
 
 
-def _rising(given: tuple[int, ...]) -> tuple[int, ...]:
-    if not given or list(given) != sorted(set(given)) or given[0] == 100:
+def _rising(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or list(value) != sorted(set(value)) or value[0] == 100:
         raise ValueError(
             "rising percents were expected, the first below 100, which would leave nothing to compare with: "
             "as `[10, 50]` or `[1, 5, 10, 25, 50, 100]`"
         )
-    return given
+    return value
 
 
 Host = Annotated[str, AfterValidator(_host)]
@@ -124,6 +126,6 @@ Registry = Annotated[str, AfterValidator(_registry)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 TrainerName = Annotated[str, AfterValidator(_trainer)]
 Columns = Annotated[
-    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], AfterValidator(_different)
+    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], AfterValidator(_distinct)
 ]
 Steps = Annotated[tuple[Annotated[Whole, Field(ge=1, le=100)], ...], AfterValidator(_rising)]
