@@ -11,8 +11,8 @@ It speaks to a running system (`driftloop up`, or your cluster).
 import asyncio
 import difflib
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -59,6 +59,7 @@ from driftloop.schemas.configs import (
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import Settings, SettingsError
 
+Result = TypeVar("Result")
 PATIENCE = 300.0
 """Seconds `deploy_model` waits for a rollout to end; a first version needs a few, a canary needs labels."""
 
@@ -126,6 +127,7 @@ class MLOpsPipeline:
             ArtifactStore(MLflowRegistry(settings.registry.tracking_uri)),
             DependencyTracker(),
             events,
+            max(settings.retraining.windows),
         )
 
     async def train_model(self, model: ModelConfig, data: DataConfig) -> TrainingResult:
@@ -136,19 +138,24 @@ class MLOpsPipeline:
         if data.path is not None:
             segment, examples = await asyncio.to_thread(read_examples, data)
             await asyncio.to_thread(self._store.append, model.name, segment, examples)
-        return await self.training_pipeline.train_model(model, data)
+        return await _in_thread(self.training_pipeline.train_model(model, data))
 
     async def deploy_model(self, model_id: str, config: DeploymentConfig) -> DeploymentResult:
         """Roll `name:version` out, and wait how it ends."""
-        return await self.deployment_pipeline.deploy_model(model_id, config, _now())
+        return await _in_thread(self.deployment_pipeline.deploy_model(model_id, config, _now()))
 
     async def monitor_model(self, deployment_id: str) -> MonitoringResult:
         """The newest windows of a deployment."""
-        return await self.model_monitor.monitor_model(deployment_id)
+        return await _in_thread(self.model_monitor.monitor_model(deployment_id))
 
     async def manage_lifecycle(self, model_id: str, action: str) -> Event | None:
         """`rollback`, `archive` or `update`."""
-        return await self.lifecycle_manager.manage_lifecycle(model_id, action, _now())
+        return await _in_thread(self.lifecycle_manager.manage_lifecycle(model_id, action, _now()))
+
+
+async def _in_thread(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, run in a thread of its own: it reads the store and the registry, which blocks."""
+    return await asyncio.to_thread(asyncio.run, work)
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
 from driftloop.mlops_core.training.pipeline import parse_model_id
+from driftloop.mlops_core.training.requests import challenger_request
 from driftloop.schemas import ids
-from driftloop.schemas.events import DeployRequested, Event, RetrainRequested
+from driftloop.schemas.events import DeployRequested, Event
 
-UPDATE_ROWS = 20_000
 ARCHIVED = "archived"
 
 
@@ -22,9 +22,10 @@ class VersionController:
         """One version; NotFound where nobody registered it."""
         return self._reader.version(*parse_model_id(model_id))
 
-    def holding(self, model: str, alias: str) -> Registered | None:
+    def version_with_alias(self, model: str, alias: str) -> Registered | None:
         """The version that holds an alias."""
-        return next((one for one in self._reader.versions(model) if alias in one.aliases), None)
+        versions = self._reader.versions(model)
+        return next((version for version in versions if alias in version.aliases), None)
 
 
 class ArtifactStore:
@@ -55,11 +56,14 @@ class ModelLifecycleManager:
         artifact_store: ArtifactStore,
         dependency_tracker: DependencyTracker,
         events: EventLog,
+        rows: int,
     ) -> None:
+        """`rows`: the newest labelled rows that `update` trains on."""
         self.version_controller = version_controller
         self.artifact_store = artifact_store
         self.dependency_tracker = dependency_tracker
         self._events = events
+        self._rows = rows
 
     async def manage_lifecycle(self, model_id: str, action: str, at: int) -> Event | None:
         """Do it, and return the event that asks the agents for it (None where none is needed).
@@ -70,17 +74,17 @@ class ModelLifecycleManager:
         info = self.version_controller.model_info(model_id)
         match action:
             case "rollback":
-                return await self._told(self._rollback(info, at))
+                return await self._publish(self._rollback(info, at))
             case "archive":
                 self._archive(info)
                 return None
             case "update":
-                return await self._told(_update(info, at))
+                return await self._publish(challenger_request(info.model, self._rows, at))
             case _:
                 raise Conflict(f"no action is called {action!r}; there are rollback, archive, update")
 
     def _rollback(self, info: Registered, at: int) -> Event:
-        previous = self.version_controller.holding(info.model, "previous")
+        previous = self.version_controller.version_with_alias(info.model, "previous")
         if previous is None:
             raise Conflict(f"{info.model} has no previous version to roll back to")
         id_ = ids.derived("rollback", info.model, previous.version, at)
@@ -94,17 +98,6 @@ class ModelLifecycleManager:
             )
         self.artifact_store.archive(info)
 
-    async def _told(self, event: Event) -> Event:
+    async def _publish(self, event: Event) -> Event:
         await self._events.publish(event)
         return event
-
-
-def _update(info: Registered, at: int) -> Event:
-    return RetrainRequested(
-        id=ids.derived("update", info.model, at),
-        at=at,
-        model=info.model,
-        reason="an update was asked for by hand",
-        trigger="manual",
-        rows=UPDATE_ROWS,
-    )

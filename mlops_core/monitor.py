@@ -1,7 +1,8 @@
 """ModelMonitor: what the agents measured about a deployment, in one answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from driftloop.mlops_core.ports import EventLog
 from driftloop.mlops_core.training.pipeline import parse_model_id
@@ -15,6 +16,7 @@ from driftloop.schemas.events import (
     DriftKind,
     DriftMeasured,
     DriftResolved,
+    Event,
     PerformanceEstimated,
     PerformanceMeasured,
 )
@@ -37,6 +39,18 @@ class Collected:
     """Kinds of drift that nobody wants to be woken for."""
 
 
+Kind = TypeVar("Kind", bound=Event)
+KINDS = (
+    DeployRequested,
+    DriftMeasured,
+    DriftDetected,
+    DriftResolved,
+    PerformanceMeasured,
+    PerformanceEstimated,
+)
+"""Events that say how a deployment does."""
+
+
 class MetricCollector:
     """Reads the newest windows from the event log."""
 
@@ -44,32 +58,36 @@ class MetricCollector:
         self._events = events
 
     async def collect_metrics(self, deployment_id: str) -> Collected:
-        """What is known of a deployment."""
+        """The newest windows of a deployment; reads each topic once."""
         model, version = parse_model_id(deployment_id)
-        asked = await self._events.newest(DeployRequested, model)
-        # Those of an alarm hold only what alarmed, and those of a segment only its rows.
-        whole = await self._events.newest(
-            DriftMeasured, model, lambda one: one.version == version and not one.partial
-        )
+        history = await self._events.history(model, KINDS)
+        request = _newest(history, DeployRequested)
         return Collected(
-            muted=() if asked is None else asked.muted,
-            drift=whole,
-            performance=await self._events.newest(PerformanceMeasured, model),
-            concept=await self._concept(model, version),
-            estimated=await self._events.newest(
-                PerformanceEstimated, model, lambda one: one.version == version
-            ),
+            muted=() if request is None else request.muted,
+            # Windows of an alarm hold only the columns that alarmed, those of a segment only its rows.
+            drift=_newest(history, DriftMeasured, lambda it: it.version == version and not it.partial),
+            performance=_newest(history, PerformanceMeasured),
+            concept=_open_concept_drift(history, version),
+            estimated=_newest(history, PerformanceEstimated, lambda it: it.version == version),
         )
 
-    async def _concept(self, model: str, version: str) -> DriftDetected | None:
-        """The newest detection of concept drift, unless it is over; whatever columns do meanwhile."""
-        found = await self._events.newest(
-            DriftDetected, model, lambda one: one.version == version and one.kind is DriftKind.CONCEPT
-        )
-        if found is None:
-            return None
-        over = await self._events.newest(DriftResolved, model, lambda one: one.caused_by == found.id)
-        return found if over is None else None
+
+def _open_concept_drift(history: Sequence[Event], version: str) -> DriftDetected | None:
+    """The newest detection of concept drift; None where it was resolved."""
+    detected = _newest(
+        history, DriftDetected, lambda it: it.version == version and it.kind is DriftKind.CONCEPT
+    )
+    if detected is None or _newest(history, DriftResolved, lambda it: it.caused_by == detected.id):
+        return None
+    return detected
+
+
+def _newest(
+    history: Sequence[Event], kind: type[Kind], accept: Callable[[Kind], bool] = lambda _: True
+) -> Kind | None:
+    """The last event of a kind that is accepted."""
+    of_kind = (event for event in reversed(history) if isinstance(event, kind))
+    return next((event for event in of_kind if accept(event)), None)
 
 
 class FeatureDriftDetector:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,9 +207,6 @@ class Target(Protocol):
         ...
 
 
-Found = TypeVar("Found", bound=Event)
-
-
 class EventLog(Protocol):
     """The event system as a client sees it. Raises Unavailable where Kafka doesn't answer."""
 
@@ -221,10 +218,8 @@ class EventLog(Protocol):
         """The first event, past ones included, that `wanted` accepts; None if none comes in time."""
         ...
 
-    async def newest(
-        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
-    ) -> Found | None:
-        """The newest event of a kind about a model, of those that are `wanted`."""
+    async def history(self, model: str, kinds: Sequence[type[Event]]) -> Sequence[Event]:
+        """All events of these kinds about a model, those of a kind oldest first; reads each topic once."""
         ...
 
 

@@ -1,15 +1,12 @@
 """The event log as a client sees it: Kafka, read from the beginning where an answer needs the past."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import topic_reader
 from driftloop.streams.producer.publisher import Publisher
-
-Found = TypeVar("Found", bound=Event)
 
 
 class KafkaEventLog:
@@ -27,14 +24,11 @@ class KafkaEventLog:
         """The first event that `wanted` accepts; None if none comes in time."""
         return await asyncio.to_thread(topic_reader.wait_for_event, self._kafka, wanted, seconds)
 
-    async def newest(
-        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
-    ) -> Found | None:
-        """The newest event of a kind about a model, of those that are `wanted`."""
-        topic = kind.kafka_topic
-        found = await asyncio.to_thread(topic_reader.read_all, self._kafka, [topic])
-        about = (event for event in reversed(found) if isinstance(event, kind) and event.model == model)
-        return next((event for event in about if wanted(event)), None)
+    async def history(self, model: str, kinds: Sequence[type[Event]]) -> Sequence[Event]:
+        """All events of these kinds about a model, those of a kind oldest first; reads each topic once."""
+        topics = list(dict.fromkeys(kind.kafka_topic for kind in kinds))
+        events = await asyncio.to_thread(topic_reader.read_all, self._kafka, topics)
+        return [event for event in events if isinstance(event, tuple(kinds)) and event.model == model]
 
     def _publish(self, event: Event) -> None:
         with Publisher(self._kafka, self._publisher) as publisher:

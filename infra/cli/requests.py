@@ -1,5 +1,6 @@
 """Commands that publish a request: retrain, deploy, rollout pause and the like."""
 
+import asyncio
 import time
 import uuid
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -28,14 +29,9 @@ def retrain(
 
     The retraining policy is skipped; the gate still has to accept the challenger.
     """
-    from driftloop.schemas.events import RetrainRequested
+    from driftloop.mlops_core.training.requests import challenger_request
 
-    request = RetrainRequested(
-        **_envelope(model),
-        reason="asked for by hand",
-        trigger="manual",
-        rows=rows or max(context.obj.retraining.windows),
-    )
+    request = challenger_request(model, rows or max(context.obj.retraining.windows), _now())
     with console.errors():
         publish(context.obj, request)
     typer.echo(f"requested a challenger of {model} [{request.id[:8]}]; the page shows its training")
@@ -44,17 +40,27 @@ def retrain(
 @app.command()
 def deploy(context: typer.Context, model: Model, version: str) -> None:
     """Request the rollout of a registered version."""
-    from driftloop.schemas.events import DeployRequested
-
     settings = context.obj
     with console.errors():
         extras.require("agents")
-        from driftloop.infra.adapters.readers import reader_for
-
-        reader_for(settings.registry.tracking_uri).version(model, version)  # fails for an unknown version
-        request = DeployRequested(**_envelope(model), version=version, replicas=settings.serving.replicas)
+        request = asyncio.run(_deploy_request(settings, model, version))
         publish(settings, request)
     typer.echo(f"requested the rollout of {model} version {version} [{request.id[:8]}]")
+
+
+async def _deploy_request(settings: "Settings", model: str, version: str) -> "Event":
+    """The request as `MLOpsPipeline.deploy_model` builds it. Raises NotFound or Conflict."""
+    from driftloop.infra.facade import MLOpsPipeline
+    from driftloop.mlops_core.errors import Conflict
+    from driftloop.schemas.configs import DeploymentConfig
+
+    pipeline = MLOpsPipeline(settings).deployment_pipeline
+    registered = await pipeline.model_registry.get_model(f"{model}:{version}")
+    config = DeploymentConfig(replicas=settings.serving.replicas)
+    validation = await pipeline.validator.validate(registered, config)
+    if not validation.is_valid:
+        raise Conflict("; ".join(validation.errors))
+    return await pipeline.deployer.build_request(registered, config, (), _now())
 
 
 def _add_rollout_command(action: str, help: str) -> None:  # noqa: A002 - typer's word
@@ -84,4 +90,8 @@ def publish(settings: "Settings", event: "Event") -> None:
 
 
 def _envelope(model: str) -> dict[str, str | int]:
-    return {"id": str(uuid.uuid4()), "at": int(time.time() * 1000), "model": model}
+    return {"id": str(uuid.uuid4()), "at": _now(), "model": model}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -61,7 +61,7 @@ class ModelDeployer:
         Raises:
             Conflict: it didn't end in time; it goes on all the same.
         """
-        request = await self._request(model, config, muted, now)
+        request = await self.build_request(model, config, muted, now)
         await self._events.publish(request)
         ended = await self._events.first(lambda event: _ends(event, request), self._patience)
         if ended is None:
@@ -71,11 +71,13 @@ class ModelDeployer:
             )
         return ended
 
-    async def _request(
+    async def build_request(
         self, model: Registered, config: DeploymentConfig, muted: Sequence[DriftKind], now: int
     ) -> DeployRequested:
-        registered = await self._events.newest(ModelRegistered, model.model)
-        known = registered if registered is not None and registered.version == model.version else None
+        """The request, caused by the version's registration where the event log has it."""
+        history = await self._events.history(model.model, (ModelRegistered,))
+        events = [event for event in history if isinstance(event, ModelRegistered)]
+        known = next((event for event in events if event.version == model.version), None)
         return DeployRequested(
             id=ids.derived("deploy", model.model, model.version, now),
             at=now if known is None else known.at,

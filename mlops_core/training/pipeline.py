@@ -6,7 +6,7 @@ from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.errors import DriftloopError, InvalidData
 from driftloop.mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
-from driftloop.schemas import ids
+from driftloop.mlops_core.training.requests import model_request
 from driftloop.schemas.configs import DataConfig, ModelConfig, TrainingResult
 from driftloop.schemas.events import (
     Event,
@@ -124,20 +124,8 @@ def parse_model_id(model_id: str) -> tuple[str, str]:
 
 
 def _request(model: ModelConfig, data: DataConfig, examples: Examples) -> RetrainRequested:
-    """The same configuration on the same data is the same request."""
     newest = int(examples.labelled_at.max())
-    cause = ids.derived("train", model.model_dump_json(), data.model_dump_json(), newest, len(examples))
-    return RetrainRequested(
-        id=cause,
-        at=newest,
-        model=model.name,
-        reason="asked for by hand",
-        trigger="manual",
-        rows=data.rows,
-        task=model.task,
-        hyperparameters=model.hyperparameters,
-        rollout="manual",
-    )
+    return model_request(model, data.rows, newest, f"{data.model_dump_json()} {newest} {len(examples)}")
 
 
 def _result(ended: Event) -> TrainingResult:

@@ -1,6 +1,6 @@
 """ModelMonitor: what the agents measured, in one answer, and an alert where somebody should know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,7 +11,6 @@ from driftloop.mlops_core.monitor import (
     ModelMonitor,
     PerformanceAnalyzer,
 )
-from driftloop.mlops_core.ports import Found
 from driftloop.schemas.events import (
     AlertRaised,
     ColumnDrift,
@@ -33,6 +32,7 @@ class MemoryLog:
 
     def __init__(self, *events: Event) -> None:
         self.events = list(events)
+        self.reads = 0
 
     async def publish(self, event: Event) -> None:
         self.events.append(event)
@@ -40,11 +40,9 @@ class MemoryLog:
     async def first(self, wanted: Callable[[Event], bool], seconds: float) -> Event | None:
         return next((event for event in self.events if wanted(event)), None)
 
-    async def newest(
-        self, kind: type[Found], model: str, wanted: Callable[[Found], bool] = lambda _: True
-    ) -> Found | None:
-        known = [one for one in self.events if isinstance(one, kind) and one.model == model and wanted(one)]
-        return known[-1] if known else None
+    async def history(self, model: str, kinds: Sequence[type[Event]]) -> Sequence[Event]:
+        self.reads += 1
+        return [event for event in self.events if isinstance(event, tuple(kinds)) and event.model == model]
 
     @property
     def alerts(self) -> list[str]:
@@ -164,3 +162,9 @@ async def test_what_labels_will_say_of_the_deployment_is_answered_with_its_trust
     expected = {"estimated_error_rate": 0.12, "estimated_loss": 0.09, "estimate_trusted": 1.0}
     assert result.metrics == (expected if version == "1" else {})
     assert result.estimated == (estimated if version == "1" else None)
+
+
+async def test_one_look_at_a_deployment_reads_the_log_once() -> None:
+    log = MemoryLog(measured(size=column(drifted=False)), LABELS, CONCEPT)
+    await monitor(log).monitor_model("m:1")
+    assert log.reads == 1
