@@ -86,9 +86,9 @@ def _wait_until_online(kafka: KafkaSettings, wanted: Sequence[NewTopic]) -> None
 
     A broker that knows of a new partition but hasn't opened it refuses a producer's first request and may
     take its second, and the first is then lost in silence, idempotent or not (KAFKA-15591, open in 4.3).
-    Each question is a new client's: one that has learnt that a partition has no leader may never ask again.
+    Each request has a new client: a client that learnt of a partition without leader may never ask again.
     """
-    waiting = {TopicPartition(one.topic, number) for one in wanted for number in range(one.num_partitions)}
+    waiting = {TopicPartition(new.topic, number) for new in wanted for number in range(new.num_partitions)}
     deadline = time.monotonic() + ONLINE_SECONDS
     while waiting:
         refused = _unavailable_partitions(_client(kafka), waiting)
@@ -110,9 +110,9 @@ def _unavailable_partitions(
     }
     if asked - led:
         return dict.fromkeys(asked, KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE)))
-    answers = client.list_offsets({one: OffsetSpec.latest() for one in asked}, request_timeout=ASK_SECONDS)
-    refused = {one: answer.exception() for one, answer in answers.items()}
-    return {one: error for one, error in refused.items() if error is not None}
+    answers = client.list_offsets(dict.fromkeys(asked, OffsetSpec.latest()), request_timeout=ASK_SECONDS)
+    refused = {key: answer.exception() for key, answer in answers.items()}
+    return {key: error for key, error in refused.items() if error is not None}
 
 
 def _is_created(error: BaseException | None) -> bool:

@@ -186,7 +186,7 @@ def _newest(fields: Mapping[str, Any]) -> int | None:
     at = fields.get("labelled_at", fields.get("at"))
     if at is None:
         at = [until for _, until in fields.get("times", ())]
-    times = [one for one in (at if isinstance(at, list) else [at]) if isinstance(one, int)]
+    times = [value for value in (at if isinstance(at, list) else [at]) if isinstance(value, int)]
     return max(times, default=None)
 
 
@@ -196,4 +196,4 @@ def _stamp(message: Message) -> RecordTimes:
 
 
 def _committed(offsets: Iterable[TopicPartition]) -> Offsets:
-    return {(one.topic, one.partition): one.offset for one in offsets if one.offset >= 0}
+    return {(at.topic, at.partition): at.offset for at in offsets if at.offset >= 0}

@@ -60,7 +60,7 @@ class ColumnHistogram(Collector):
 _APPLIED = Counter("driftloop_records_applied", "Records applied to an agent's state", ["agent", "topic"])
 _PERFORMING = Gauge("driftloop_effects_performing", "Effects that an agent is carrying out", ["agent"])
 _RETRIED = Counter("driftloop_retries", "Attempts that failed and were tried again", ["agent"])
-_PARKED = Counter(
+_DEAD_LETTERS = Counter(
     "driftloop_dead_letters",
     "Records and rows that an agent made dead letters of; what two agents read, each of them counts",
     ["agent", "reason"],
@@ -87,7 +87,7 @@ _COVERAGE = Gauge(
 )
 _FORGOTTEN = Counter(
     "driftloop_models_evicted",
-    "Models that nobody registered, let go of because clients named too many others",
+    "Models that nobody registered, evicted because clients named too many others",
     ["agent"],
 )
 _DELAY = ColumnHistogram(
@@ -119,7 +119,7 @@ def count_retry(agent: str) -> None:
 
 def count_dead_letter(agent: str, reason: str) -> None:
     """An agent made a dead letter of a record or row."""
-    _PARKED.labels(agent, reason).inc()
+    _DEAD_LETTERS.labels(agent, reason).inc()
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def observe_label_delays(model: str, seconds: Floats) -> None:
 
 
 def count_evicted_model(agent: str, model: str) -> None:
-    """An agent let go of a model that nobody registered; its own figures are told no more."""
+    """An agent evicted an unregistered model; the model's series are removed."""
     if not _replaying.get():
         _FORGOTTEN.labels(agent).inc()
     if _seen.pop(model, None) is not None:

@@ -33,7 +33,7 @@ class TopicReader:
             logger=clients.log,
         )
         self._assigned = self._partitions()
-        self._consumer.assign([TopicPartition(*one, OFFSET_BEGINNING) for one in self._assigned])
+        self._consumer.assign([TopicPartition(*key, OFFSET_BEGINNING) for key in self._assigned])
 
     def poll(self, seconds: float, most: int = 500) -> Iterator[tuple[topics.Topic, Message]]:
         """The next messages, at most `most` of them; waits at most `seconds`."""
@@ -135,7 +135,7 @@ def read_records(
 def first_offset_from(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> int | None:
     """The offset of the first record at or after `offset`; None if there is none."""
     with closing(read_records(kafka, topic, partition, offset)) as found:
-        return next((one.offset for one in found), None)
+        return next((record.offset for record in found), None)
 
 
 def last_record(kafka: KafkaSettings, topic: str, partition: int) -> ConsumerRecord | None:

@@ -199,7 +199,7 @@ class Spool:
             os.close(self._lock_file)
 
     def _new_segment(self, room: int) -> _Active:
-        number = max([self._front[0], *(one.number for one in self._segments)]) + 1
+        number = max([self._front[0], *(segment.number for segment in self._segments)]) + 1
         try:
             active = _Active(_Segment(number, self.folder / f"{number:08d}.spool", 0), room)
         except OSError as error:
