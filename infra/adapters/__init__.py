@@ -1,5 +1,5 @@
-"""Adapters: the ports of `mlops_core` kept by real systems (MLflow, Parquet files, folders).
+"""Adapters implement the ports of `mlops_core` (MLflow, Parquet files, folders, Kafka, memory).
 
-An adapter says what went wrong in the house's own errors: `Unavailable` where asking again can help,
+An adapter raises the errors of `mlops_core.errors`: `Unavailable` where a retry can help,
 `NotFound` where it can't. It decides nothing.
 """

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their parent, and say why they didn't start."""
+"""Child processes: they end with their parent, and an error has the end of their log."""
 
 import ctypes
 import os
@@ -35,7 +35,7 @@ class ChildFailed(RuntimeError):
 class Child:
     """A running child process in a process group of its own.
 
-    On Linux it is tethered: the kernel ends it when its parent dies, however the parent dies.
+    On Linux the kernel ends it when its parent ends, also after a kill -9.
     """
 
     def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -106,7 +106,7 @@ class Child:
         self._signal(signal.SIGKILL)
 
     def kill(self) -> None:
-        """SIGKILL at once, as a crash would."""
+        """SIGKILL at once."""
         self._signal(signal.SIGKILL)
         self._process.wait()
 
@@ -122,14 +122,14 @@ class Child:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on just now."""
+    """A port of 127.0.0.1 on which no process listens now; another process may take it before you do."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def listening(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a process accepts connections there."""
     try:
         socket.create_connection((host, port), timeout=1.0).close()
     except OSError:
@@ -142,7 +142,7 @@ def _exec(parent: int, command: Sequence[str]) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(f"{command[0]} was not started: its parent had ended")
-    os.execvp(command[0], list(command))  # noqa: S606 - that is what this is for
+    os.execvp(command[0], list(command))  # noqa: S606 - this process becomes the command
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Stack:
-    """Everything running, with the settings that point at it. Stops in reverse order, however it ends."""
+    """The running processes, and settings that point at them; they stop in reverse order of their start."""
 
     settings: Settings
     settings_file: Path
@@ -45,7 +45,7 @@ class Stack:
         """Start what is missing; `broker` None takes the cluster that the settings point at.
 
         Raises:
-            Conflict: the settings name a detector or trainer that nobody brought; nothing was started.
+            Conflict: a detector, target or trainer of the settings is not installed; nothing was started.
             ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
         """
         folder = folder.absolute()

@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 
 SKIP_SKLEARN = "--skip-sklearn"
 TRY_LATER = 75
-"""Exit code of a process whom somebody didn't answer (sysexits.h: EX_TEMPFAIL)."""
+"""Exit code if the registry or the store didn't answer (sysexits.h: EX_TEMPFAIL)."""
 STDERR_FILE = "stderr"
-"""The file in a job's folder that keeps what its process said."""
+"""File in the job's folder with the stderr of its process."""
 LINES = 12
-"""The last lines of what a crashed process said; the reason comes last."""
+"""Last lines of stderr in the error of a crashed process."""
 
 Ended = Annotated[
     TrainingCompleted | ModelRegistered | TrainingRefused | TrainingFailed, Field(discriminator="type")
@@ -60,7 +60,7 @@ _RESULT: TypeAdapter[list[Ended]] = TypeAdapter(list[Ended])
 
 
 class Job(Part):
-    """All that a training process is told."""
+    """Input of a training process."""
 
     request: RetrainRequested
     store: Path
@@ -68,7 +68,7 @@ class Job(Part):
     tracking_uri: str
     training: TrainingSettings = TrainingSettings()
     drift: DriftSettings = DriftSettings()
-    """What the profile is to learn: a season, segments."""
+    """What the profile contains: a season, segments."""
 
 
 class ProcessRunner:

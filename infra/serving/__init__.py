@@ -4,6 +4,6 @@
                      └──▶ replica of version 4 (10 %)
 
 `protocol`, `split` and `plan` are pure; `replica` is the process that loads a model; `fleet` starts and
-restarts replicas; `router` and `admin` are the host's two doors; `target` lets rollouts steer the host.
-Nothing in here decides who deserves traffic.
+retires replicas; `router` and `admin` are the host's two doors; `target` lets rollouts steer the host.
+The deployment agent decides the weights; this package applies them.
 """

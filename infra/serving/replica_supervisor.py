@@ -1,4 +1,4 @@
-"""One replica process and the task that keeps it up: start, look whether it is ready, restart."""
+"""Supervises one replica process: starts it, probes whether it is ready, restarts it when it ends."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ class Launch:
     logs: Path
 
     def start(self, model: str, version: str, place: int, port: int) -> Child:
-        """The process. Must be called from the main thread: the tether lasts as long as its thread."""
+        """Start the process from the main thread: the kernel ends a child when its thread ends."""
         name = f"{model}:{version}/{place}"
         command = python_command("driftloop.infra.serving.replica", "--model", model, "--version", version)
         command += ["--port", str(port), "--tracking-uri", self.tracking_uri]
@@ -52,7 +52,7 @@ class Launch:
 
 
 class ReplicaSupervisor:
-    """One place among a version's replicas, and the process in it."""
+    """One replica of a version: its process, its address, its requests in flight."""
 
     def __init__(
         self, launch: Launch, model: str, version: str, place: int, session: aiohttp.ClientSession
@@ -62,13 +62,13 @@ class ReplicaSupervisor:
         self.was_ready = False
         self.url = ""
         self.in_flight = 0
-        """Requests that wait for its answer."""
+        """Requests that it has not answered yet."""
         self.crashes = 0
         """In a row."""
         self.error: str | None = None
-        """Why it ended last."""
+        """Why it ended the last time; the end of its log."""
         self.hopeless = False
-        """It said itself that it can't serve this version."""
+        """Its exit code says that it can't serve this version."""
         self._launch = launch
         self._identity = (model, version, place)
         self._session = session
@@ -82,18 +82,18 @@ class ReplicaSupervisor:
         return self._child.pid if self._child is not None and self._child.alive else None
 
     def mark_not_ready(self) -> None:
-        """It didn't answer: nothing is sent to it until it does again."""
+        """A request to it failed: the router sends nothing to it until a probe succeeds."""
         self.ready = False
 
     async def drained(self, seconds: float) -> bool:
-        """Wait until no request waits for it; False if some still do after `seconds`."""
+        """Wait until it has no request in flight; False if it still has after `seconds`."""
         deadline = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         return not self.in_flight
 
     async def stop(self) -> None:
-        """End the process in good order; it flushes what it has to publish."""
+        """End the process with SIGTERM; it publishes its remaining predictions first."""
         self.ready = False
         self._task.cancel()
         await asyncio.wait([self._task])
@@ -112,7 +112,7 @@ class ReplicaSupervisor:
             await asyncio.sleep(pause)
 
     async def _run_process(self) -> None:
-        """Start the process and stay with it until it ends."""
+        """Start the process and probe it until it ends."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         child = self._child = self._launch.start(*self._identity, port)
@@ -132,7 +132,7 @@ class ReplicaSupervisor:
             await asyncio.to_thread(child.kill)
 
     async def _answers(self) -> bool:
-        """Whether the one that listens there is ready, and is ours: a port may have found another owner."""
+        """Whether a ready replica of this version answers; another process may have taken the port."""
         model, version, _ = self._identity
         page = f"{self.url}/v2/models/{quote(model, safe='')}/versions/{quote(version, safe='')}/ready"
         try:

@@ -21,12 +21,12 @@ PAYLOAD = "model/model.bin"
 MODEL_FILE = "model.ubj"
 """The file in which MLflow's xgboost flavour keeps the payload."""
 MODELS_KEPT = 8
-"""In memory: a megabyte or so each; a rollout has two at a time."""
+"""Models in memory, about 1 MB each; a rollout needs two."""
 PROFILES_KEPT = 200
-"""In memory: some 20 kB each; late predictions may name an old version."""
+"""Profiles in memory, about 20 kB each; late predictions may name an old version."""
 MISS_SECONDS = 3.0
-"""How long a version that nobody registered isn't asked for again: a service that names a wrong one does so
-in each prediction, and a version only answers after it was registered."""
+"""Seconds for which a missing version is not asked for again: a service that sends a wrong version sends it
+with each prediction."""
 
 _VERSION = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 """MLflow's versions are 32-bit integers; it answers a larger one with 500, as if asking again could help."""

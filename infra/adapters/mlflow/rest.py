@@ -1,6 +1,6 @@
-"""MLflow's REST interface, as far as versions, aliases and artifacts need it, in the house's own errors.
+"""MLflow's REST interface, for versions, aliases and artifacts; raises `mlops_core.errors`.
 
-Importing mlflow costs 2-5 s of CPU and 100 MB; whoever reads a version or moves an alias needs none of it.
+Importing mlflow costs 2-5 s of CPU and 100 MB; reading a version or moving an alias needs none of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ Fields = Mapping[str, Any]
 
 
 class Refused(Conflict):
-    """MLflow won't; `code` is its own word for why."""
+    """MLflow rejected a request; `code` is its error code."""
 
     def __init__(self, sentence: str, code: str) -> None:
         super().__init__(sentence)
@@ -40,7 +40,7 @@ class MLflowRest:
         self._client = httpx.Client(base_url=self.uri, timeout=SECONDS)
 
     def get(self, page: str, **query: str) -> Fields:
-        """What a page says.
+        """The answer of a GET, as JSON.
 
         Raises:
             Unavailable: no answer, or the server is in trouble.
@@ -51,12 +51,12 @@ class MLflowRest:
         return answer
 
     def change(self, method: str, page: str, **fields: object) -> Fields:
-        """Change something. Raises as `ask`."""
+        """The answer of a request that changes something. Raises as `get`."""
         answer: Fields = self._send(method, f"{API}/{page}", json=fields).json()
         return answer
 
     def artifact(self, address: str, path: str) -> bytes:
-        """A file at `path` under an artifact address of the server's own. Raises as `ask`."""
+        """A file at `path` under an artifact address of the server's own. Raises as `get`."""
         if not address.startswith(PROXIED):
             raise Conflict(
                 f"{address} isn't handed out by MLflow at {self.uri}; start it with --artifacts-destination"
@@ -65,7 +65,7 @@ class MLflowRest:
         return self._send("GET", f"{ARTIFACTS}/{place}").content
 
     def pages(self, page: str, items: str, **query: str) -> Iterator[Fields]:
-        """All `items` of a search, page by page. Raises as `ask`."""
+        """All `items` of a search, page by page. Raises as `get`."""
         token = ""
         while True:
             answer = self.get(page, **query, max_results=str(PAGE), page_token=token)
@@ -94,14 +94,14 @@ class MLflowRest:
         code, says = _reason(answer)
         who = f"MLflow at {self.uri}"
         if answer.status_code >= 500 or answer.status_code == 429:
-            return Unavailable(f"{who} is in trouble ({answer.status_code}): {says}")
+            return Unavailable(f"{who} answered {answer.status_code}: {says}")
         if code in _ABSENT:
             return NotFound(f"{who}: {says}")
         return Refused(f"{who} refused {answer.request.url.path} ({answer.status_code} {code}): {says}", code)
 
 
 def _reason(answer: httpx.Response) -> tuple[str, str]:
-    """MLflow's code and sentence; what is no MLflow speaks otherwise."""
+    """MLflow's error code and message; empty code if the server is not MLflow."""
     try:
         fields = answer.json()
         return str(fields["error_code"]), str(fields["message"])
