@@ -1,4 +1,4 @@
-"""What tests of your own code need: the behaviour of a detector and of a target, and ports kept in memory.
+"""For the tests of your own code: the promises of a detector and of a target, and ports in memory.
 
 In your tests:
 
