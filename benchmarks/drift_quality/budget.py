@@ -1,7 +1,7 @@
 """How many false episodes each delta has: what a budget of false alarms is turned into delta by.
 
 `python -m benchmarks.drift_quality --budget` measures it on 17 columns that don't change
-(docs/decisions/0014) and prints what `mlops_core.drift.calibration.MEASURED` should be. All
+(table in docs/drift.md) and prints what `mlops_core.drift.calibration.MEASURED` should be. All
 deltas see the same streams and differ by delta alone; what is frequent is known from fewer of them.
 """
 

@@ -1,6 +1,6 @@
-"""What listens to a stream's channels: a detector for means of 32 rows, and one for shapes of 256.
+"""The detectors of a stream's channels: one for means of 32 rows, one for shapes of 256 rows.
 
-From here on an alarm is of a column; which channel of it gave the alarm is not known, nor needed.
+An alarm is reported per column; which of its channels alarmed is not kept.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from driftloop.mlops_core.drift.detector import SCALE, DetectorFactory
 from driftloop.mlops_core.drift.microbatches import ROWS, Counts, Times
 
 Alarms = Mapping[int, list[tuple[int, int]]]
-"""Index of a micro-batch -> the columns that alarmed there, and since which one they are otherwise."""
+"""Index of a micro-batch -> (column, index of the micro-batch at which it changed) of each alarm there."""
 
 
 class ChannelDetectors:
-    """The detectors of all channels that can change."""
+    """A detector for the channels in use and one for the shapes."""
 
     def __init__(self, channels: Channels, delta: float, detector: DetectorFactory) -> None:
         self._channels = channels
         self._plain = detector(int(channels.used.sum()), delta)
         self._shape = detector(len(channels.shaped), delta)
 
-    def alarms(self, index: int, new: int, history: Counts, spans: Times) -> Alarms:
-        """What is heard in the `new` micro-batches at the end of `history`, `index` having come before them.
+    def update(self, index: int, new: int, history: Counts, spans: Times) -> Alarms:
+        """The alarms of the `new` micro-batches at the end of `history`; `index` is the first of them.
 
-        `history` (k, columns, bins) and `spans` (k, 2) reach back so far that a shape can be completed.
+        `history` (k, columns, bins) and `spans` (k, 2) reach back far enough to complete a shape.
         """
         alarms: dict[int, list[tuple[int, int]]] = {}
         columns, _ = np.nonzero(self._channels.used)
@@ -45,17 +45,17 @@ class ChannelDetectors:
         return alarms
 
     def state(self) -> dict[str, NDArray[np.uint8]]:
-        """What the detectors remember."""
+        """The state of both detectors, as arrays of bytes."""
         detectors = {"plain": self._plain, "shape": self._shape}
-        return {name: np.frombuffer(one.dump(), dtype=np.uint8) for name, one in detectors.items()}
+        return {name: np.frombuffer(detector.dump(), dtype=np.uint8) for name, detector in detectors.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Go on where `state` was taken."""
+        """Continue from a `state`."""
         self._plain.load(arrays["plain"].tobytes())
         self._shape.load(arrays["shape"].tobytes())
 
     def _shapes(self, index: int, new: int, history: Counts, spans: Times) -> Floats:
-        """The shape of each group of 8 micro-batches that the newest complete, (shaped, groups)."""
+        """Shapes (shaped, groups) of the groups of 8 micro-batches that the `new` ones complete."""
         first = -index % SHAPE_BATCHES or SHAPE_BATCHES
         groups = (new - first) // SHAPE_BATCHES + 1 if new >= first else 0
         start = len(history) - new + first - SHAPE_BATCHES

@@ -73,7 +73,7 @@ class DistributionDrift:
             self._window, settings.open_severity, settings.close_severity, channels.rows, leads, within
         )
         self._episodes.confirmation = settings.confirmation
-        self._hearing = ChannelDetectors(channels, settings.delta, detector)
+        self._channel_detectors = ChannelDetectors(channels, settings.delta, detector)
         self._dependence = None
         if profile.pairs is not None:
             self._dependence = Dependence(profile.names, profile.pairs, settings, detector)
@@ -133,7 +133,7 @@ class DistributionDrift:
         history = np.concatenate([self._counts, counts])
         spans = np.concatenate([self._spans, at])
         self._times.add(at[:, 0].tolist())
-        alarms = self._hearing.alarms(self._index, len(counts), history, spans)
+        alarms = self._channel_detectors.update(self._index, len(counts), history, spans)
         verdicts: list[Verdict] = []
         awake = self._episodes.awake
         for end in range(held + 1, len(history) + 1):
@@ -167,7 +167,7 @@ class DistributionDrift:
             "times": self._times.recent,
             **self._episodes.state(),
             **({} if self._rolling is None else self._rolling.state()),
-            **self._hearing.state(),
+            **self._channel_detectors.state(),
         }
         if self._dependence is not None:
             arrays["dependence"] = np.frombuffer(self._dependence.dump(), dtype=np.uint8)
@@ -201,7 +201,7 @@ class DistributionDrift:
         if loaded._rolling is not None:
             loaded._rolling.restore(arrays)
         if meta.get("heard", {"detector": "adwin", "season": None}) == loaded._heard:
-            loaded._hearing.restore(arrays)
+            loaded._channel_detectors.restore(arrays)
             if loaded._dependence is not None and "dependence" in arrays:  # an older version had none
                 loaded._dependence.load(arrays["dependence"].tobytes())
         return loaded

@@ -218,7 +218,8 @@ def test_all_streams_of_a_version_share_one_delta(tmp_path: Path, rng: np.random
     agents = Agents(tmp_path, profiled(rng))
     fed(agents, rng, visits(rng, 2000))
     (whole,) = agents.state.watched.values()
-    deltas = {one.detector._hearing._plain._kind["delta"] for one in (whole, *whole.segments.values())}  # type: ignore[attr-defined]  # river's, inside
+    banks = [stream.detector._channel_detectors._plain for stream in (whole, *whole.segments.values())]
+    deltas = {bank._settings["delta"] for bank in banks}  # type: ignore[attr-defined]  # of an AdwinBank
     assert len(whole.segments) == 3
     assert deltas == {SETTLED.delta / 4}
 

@@ -146,6 +146,6 @@ def test_another_detector_begins_fresh() -> None:
     loaded = DistributionDrift.load(old.dump(), profile, settings, CusumBank)
     assert loaded.rows == 4096
     assert (
-        loaded._hearing._plain.dump()
-        == DistributionDrift(profile, settings, CusumBank)._hearing._plain.dump()
+        loaded._channel_detectors._plain.dump()
+        == DistributionDrift(profile, settings, CusumBank)._channel_detectors._plain.dump()
     )

@@ -145,7 +145,10 @@ def test_another_season_begins_with_fresh_detectors(rng: np.random.Generator) ->
     plain.update(*Summariser(2).add(bins, at))
     seasonal = DistributionDrift.load(plain.dump(), profile, SEASONAL)
     assert seasonal.rows == plain.rows
-    assert seasonal._hearing._plain.dump() == DistributionDrift(profile, SEASONAL)._hearing._plain.dump()
+    assert (
+        seasonal._channel_detectors._plain.dump()
+        == DistributionDrift(profile, SEASONAL)._channel_detectors._plain.dump()
+    )
 
 
 def test_training_learns_the_season_it_is_told_and_says_when_it_cannot() -> None:
