@@ -17,7 +17,7 @@ import orjson
 from driftloop.mlops_core.errors import NotFound, Permanent
 from driftloop.mlops_core.ports import ModelReader, ModelWriter, Target
 from driftloop.mlops_core.rollout import controller, state_machine
-from driftloop.mlops_core.rollout.controller import RolloutController
+from driftloop.mlops_core.rollout.controller_state import RolloutController
 from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,

@@ -12,7 +12,7 @@ from driftloop.infra.dashboard.ring_buffer import Thinned, renew
 from driftloop.infra.dashboard.rollouts import ENDED, Rollouts
 from driftloop.infra.dashboard.views import Rollout
 from driftloop.mlops_core.rollout import durations
-from driftloop.mlops_core.rollout.controller import SMALLEST_WEIGHT
+from driftloop.mlops_core.rollout.controller_state import SMALLEST_WEIGHT
 from driftloop.mlops_core.rollout.label_verdict import version_name
 from driftloop.schemas import events
 from driftloop.schemas.settings import RolloutSettings

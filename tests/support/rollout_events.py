@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from driftloop.mlops_core.rollout import state_machine
-from driftloop.mlops_core.rollout.controller import RolloutController, handle
+from driftloop.mlops_core.rollout.controller import handle
+from driftloop.mlops_core.rollout.controller_state import RolloutController
 from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.schemas.events import (
     Agreement,

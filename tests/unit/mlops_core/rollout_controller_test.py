@@ -3,9 +3,9 @@
 import pytest
 
 from driftloop.mlops_core import errors
-from driftloop.mlops_core.rollout import controller as controllers
-from driftloop.mlops_core.rollout import state_machine
-from driftloop.mlops_core.rollout.controller import RolloutController, handle, steady_effects
+from driftloop.mlops_core.rollout import controller_state, state_machine
+from driftloop.mlops_core.rollout.controller import handle, steady_effects
+from driftloop.mlops_core.rollout.controller_state import RolloutController
 from driftloop.mlops_core.rollout.effects import (
     Effect,
     EnsureRevision,
@@ -195,7 +195,7 @@ def test_a_hold_says_what_is_missing() -> None:
 
 
 def test_what_cannot_be_measured_pauses_for_a_person_after_three_windows() -> None:
-    broken = [window(number, float("inf")) for number in range(controllers.UNMEASURABLE)]
+    broken = [window(number, float("inf")) for number in range(controller_state.UNMEASURABLE)]
     controller, _ = told(canary(), *broken[:-1])
     assert open_(controller).phase is RolloutPhase.CANARY
     controller, (held,) = told(controller, broken[-1])

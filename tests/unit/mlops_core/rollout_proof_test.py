@@ -2,7 +2,8 @@
 
 import pytest
 
-from driftloop.mlops_core.rollout.controller import MOVED, RolloutController, blend_effect, steady_effects
+from driftloop.mlops_core.rollout.controller import blend_effect, steady_effects
+from driftloop.mlops_core.rollout.controller_state import MOVED, RolloutController
 from driftloop.mlops_core.rollout.effects import Blend, EnsureRevision, SetChampion, ShiftTraffic, effects
 from driftloop.schemas.events import (
     AlertRaised,

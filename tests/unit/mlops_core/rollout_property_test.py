@@ -5,13 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from driftloop.mlops_core.rollout import state_machine
-from driftloop.mlops_core.rollout.controller import (
-    SEEN,
-    RolloutController,
-    blend_effect,
-    handle,
-    steady_effects,
-)
+from driftloop.mlops_core.rollout.controller import blend_effect, handle, steady_effects
+from driftloop.mlops_core.rollout.controller_state import SEEN, RolloutController
 from driftloop.mlops_core.rollout.effects import (
     REPORTED,
     Blend,
