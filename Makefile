@@ -1,11 +1,13 @@
 # One word a job. `make` alone prints this menu; CI says the same words.
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(SEED),--seed=$(SEED))
 STAMP := $(VENV)/.ready
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test e2e chaos bench bench-drift bench-loop demo docs lock clean
+.PHONY: help setup check test test-quick e2e chaos bench bench-drift bench-loop demo docs lock clean
 
 help: ## this menu
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,15 +28,18 @@ check: setup ## formatting, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## all tests but the long ones; needs Java 17 and Maven for real Kafka, Chromium for the page
-	$(BIN)/python -m pytest -m "not e2e and not chaos"
+test: setup ## all tests but the long ones; needs Java 17 and Maven for real Kafka, Chromium for the page (SEED=...)
+	$(PYTEST) -m "unit or integration"
+
+test-quick: setup ## what needs no broker, no browser and no MLflow server (a minute)
+	$(PYTEST) -m unit tests/unit driftloop
 
 e2e: setup ## the whole loop on real data, as `make demo` runs it, checked (minutes)
 	$(BIN)/python -m pytest -m e2e
 
-chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILLS=20, CHAOS_SEED=... repeats one)
+chaos: setup ## kill -9 of anybody under load, nothing lost (minutes; CHAOS_KILLS=20, SEED=... repeats one)
 	@mkdir -p .driftloop
-	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED))
+	$(BIN)/python -m pytest -m chaos -s --basetemp=.driftloop/chaos $(if $(CHAOS_KILLS),--chaos-kills=$(CHAOS_KILLS)) $(if $(SEED),--seed=$(SEED))
 
 bench: setup ## what the data plane costs, as ratios inside one run; writes docs/benchmarks.md (ten minutes; ARGS=--long)
 	$(BIN)/python -m benchmarks.speed docs/benchmarks.md $(ARGS)

@@ -1,6 +1,7 @@
 """Child processes: they end with their parent, and an error has the end of their log."""
 
 import ctypes
+import fcntl
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 _PR_SET_PDEATHSIG = 1
 
@@ -121,11 +122,58 @@ class Child:
             pass
 
 
+class _Ports:
+    """Ports of 127.0.0.1, each reserved for one process of this user.
+
+    A port is a byte of a lock file: the kernel frees the byte when the process that locked it ends. The ports
+    lie below those that kernels give to outgoing connections, so that no client takes one in the meantime.
+    """
+
+    FIRST, COUNT = 20_000, 12_000
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._asked = os.getpid()
+
+    def reserve(self) -> int:
+        """The next port that no other process has reserved and that can be bound; kept until we end."""
+        for _ in range(self.COUNT):
+            self._asked += 1
+            port = self.FIRST + self._asked * 7919 % self.COUNT  # a prime: neighbours in time lie far apart
+            if self._lock(port) and _bindable(port):
+                return port
+        raise OSError(f"no free port of 127.0.0.1 from {self.FIRST} to {self.FIRST + self.COUNT - 1}")
+
+    def _lock(self, port: int) -> bool:
+        import tempfile  # each child starts through this file: it imports little
+
+        if self._file is None:
+            self._file = (Path(tempfile.gettempdir()) / f"driftloop-ports-{os.getuid()}").open("ab")
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except BlockingIOError:
+            return False
+        return True
+
+
+_ports = _Ports()
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 on which no process listens now; another process may take it before you do."""
+    """A port of 127.0.0.1 on which no process listens, reserved for this process and its children.
+
+    Another process of this user gets other ports until this process has ended.
+    """
+    return _ports.reserve()
+
+
+def _bindable(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def listening(port: int, host: str = "127.0.0.1") -> bool:

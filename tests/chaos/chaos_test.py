@@ -33,7 +33,7 @@ END_SECONDS = 300.0
 
 @pytest.mark.timeout(1800)
 def test_kills_of_anybody_while_models_are_trained_and_rolled_out_lose_nothing_and_repeat_nothing(
-    whole_system: System, chaos_seed: int, chaos_kills: int
+    whole_system: System, seed: int, chaos_kills: int
 ) -> None:
     system, models = whole_system, (*MODELS, SERVED)
     for name, agents in {**WORKERS, "loop-1": LOOP}.items():
@@ -50,9 +50,9 @@ def test_kills_of_anybody_while_models_are_trained_and_rolled_out_lose_nothing_a
             ask_for(publisher, model, "first")
         attend(system, accounts, events, known, lambda: len(known.of_kind(RolloutPromoted)) == len(models))
         assert len(known.of_kind(RolloutPromoted)) == len(models), f"no model is served; see {system.folder}"
-        load = Load(publisher, chaos_seed, MODELS)
+        load = Load(publisher, seed, MODELS)
         asking = Asking(system.settings.serving.url, publisher, SERVED)
-        reaper = Reaper(system.supervisor, VICTIMS, chaos_seed, pauses=(3.0, 12.0))
+        reaper = Reaper(system.supervisor, VICTIMS, seed, pauses=(3.0, 12.0))
         with trial.meanwhile(system, asking.run) as failed:
             with trial.meanwhile(system, load.run, failed):
                 while reaper.kills < chaos_kills and not failed:
@@ -67,7 +67,7 @@ def test_kills_of_anybody_while_models_are_trained_and_rolled_out_lose_nothing_a
         load.ledgers[SERVED] = asking.ledger(published)
         trial.settle(system, load, accounts)
         attend(system, accounts, events, known, lambda: events.caught_up)
-    told = trial.report(system, load, accounts, chaos_seed)
+    told = trial.report(system, load, accounts, seed)
     served = (
         f"{len(asking.answered)} rows answered, {len(load.ledgers[SERVED].orphans)} of them died with their "
         f"replica, {asking.unanswered} unanswered; {len(known.of_kind(RetrainRequested))} trainings, "

@@ -87,9 +87,9 @@ def label(kafka: KafkaSettings, number: int) -> ProducerRecord:
 
 
 async def test_what_comes_while_an_agent_is_busy_comes_as_a_few_large_chunks(
-    kafka: KafkaSettings, held: Held, app: faust.App
+    kafka: KafkaSettings, held: Held, app: faust.App, rng: np.random.Generator
 ) -> None:
-    records = int(np.random.default_rng().integers(150, 300))
+    records = int(rng.integers(150, 300))
     with Publisher(kafka) as publisher:
         for number in range(
             records

@@ -160,9 +160,9 @@ def send(settings: Settings, messages: int, seed: int) -> list[str]:
 
 @pytest.mark.timeout(240)
 def test_each_of_ten_thousand_broken_messages_is_accepted_by_the_schemas_or_parked_as_it_came(
-    settings: Settings, worker: Child, chaos_seed: int
+    settings: Settings, worker: Child, seed: int
 ) -> None:
-    good = send(settings, MESSAGES, chaos_seed)
+    good = send(settings, MESSAGES, seed)
     found = Found()
     with TopicReader(settings.kafka, [*GROUND, topics.DEAD_LETTERS]) as reader:
         once, news = Once(reader), time.monotonic()
@@ -175,7 +175,7 @@ def test_each_of_ten_thousand_broken_messages_is_accepted_by_the_schemas_or_park
                 and found.letters.keys() >= found.refused.keys()
             ):
                 break
-    told = f"seed {chaos_seed}; the agents' log is {worker.log}"
+    told = f"seed {seed}; the agents' log is {worker.log}"
     assert worker.alive, told
     assert len(found.sent) == MESSAGES
     refused = found.refused

@@ -39,10 +39,8 @@ def under_load(system: System, seed: int) -> Iterator[tuple[Load, Accounts]]:
 
 
 @pytest.mark.timeout(240)
-def test_a_broker_that_is_killed_and_comes_back_in_mid_load_loses_no_id(
-    system: System, chaos_seed: int
-) -> None:
-    with under_load(system, chaos_seed) as (_, accounts):
+def test_a_broker_that_is_killed_and_comes_back_in_mid_load_loses_no_id(system: System, seed: int) -> None:
+    with under_load(system, seed) as (_, accounts):
         trial.more(1, system, accounts)
         system.supervisor.kill("kafka")
         trial.more(1000, system, accounts)
@@ -50,9 +48,9 @@ def test_a_broker_that_is_killed_and_comes_back_in_mid_load_loses_no_id(
 
 @pytest.mark.timeout(240)
 def test_a_client_whose_clock_jumps_a_year_ahead_and_back_makes_nobody_give_up_waiting(
-    system: System, chaos_seed: int
+    system: System, seed: int
 ) -> None:
-    with under_load(system, chaos_seed) as (load, accounts):
+    with under_load(system, seed) as (load, accounts):
         for _ in range(3):
             trial.more(500, system, accounts)
             load.stray(
@@ -64,9 +62,7 @@ def test_a_client_whose_clock_jumps_a_year_ahead_and_back_makes_nobody_give_up_w
 
 
 @pytest.mark.timeout(240)
-def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(
-    system: System, chaos_seed: int
-) -> None:
+def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(system: System, seed: int) -> None:
     system.start_agents("agents", AGENTS)
     features = topics.name_of(topics.FEATURES, system.settings.kafka)
     rows = [f"{n:0>190}" for n in range(HUGE // 200)]
@@ -79,7 +75,7 @@ def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(
         }
     )
     with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
-        load = Load(publisher, chaos_seed, MODELS)
+        load = Load(publisher, seed, MODELS)
         with trial.meanwhile(system, load.run):
             trial.more(1, system, accounts)
             foreign.produce(features, b"{" + b"x" * HUGE)
@@ -91,7 +87,7 @@ def test_a_message_of_ten_megabytes_is_refused_or_parked_and_stops_nobody(
     letters = [letter for letter in accounts.letters.values() if letter.topic == "features"]
     for letter in letters:
         del accounts.letters[letter.id]
-    told = trial.report(system, load, accounts, chaos_seed)
+    told = trial.report(system, load, accounts, seed)
     assert [(one.reason, one.size, len(one.original())) for one in letters] == [
         ("malformed", HUGE + 1, KEPT_BYTES)
     ], told

@@ -11,14 +11,14 @@ from tests.support.chaos.system import MODELS, WORKERS, System
 
 @pytest.mark.timeout(300)
 def test_kills_of_agents_and_of_kafka_under_load_lose_no_id_and_count_none_twice(
-    system: System, chaos_seed: int
+    system: System, seed: int
 ) -> None:
     for name, agents in WORKERS.items():
         system.start_agents(name, agents)
     with Publisher(system.settings.kafka) as publisher, system.accounts() as accounts:
-        load = Load(publisher, chaos_seed, MODELS)
-        agents_only = Reaper(system.supervisor, list(WORKERS), chaos_seed, pauses=(2.0, 6.0))
+        load = Load(publisher, seed, MODELS)
+        agents_only = Reaper(system.supervisor, list(WORKERS), seed, pauses=(2.0, 6.0))
         trial.survive(system, load, accounts, agents_only, kills=3)
         trial.settle(system, load, accounts)
-    told = trial.report(system, load, accounts, chaos_seed)
+    told = trial.report(system, load, accounts, seed)
     assert not trial.wrong(system, load, accounts), told

@@ -79,7 +79,7 @@ def report(system: System, load: Load, accounts: Accounts, seed: int) -> str:
     """What happened, for whoever reads the failure; also printed."""
     published = sum(len(one.predicted) for one in load.ledgers.values())
     lines = [
-        f"chaos seed {seed}: {published} predictions and {load.labels} labels of {len(load.models)} models, "
+        f"seed {seed}: {published} predictions and {load.labels} labels of {len(load.models)} models, "
         f"{sum(one.twice for one in load.ledgers.values())} of them twice, "
         f"{sum(len(one.orphans) for one in load.ledgers.values())} orphans; "
         f"{accounts.once.repetitions} repetitions recognised; logs and data in {system.folder}",

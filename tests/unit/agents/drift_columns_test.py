@@ -27,6 +27,7 @@ from driftloop.schemas.settings import DriftSettings
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support import seeds
 from tests.support.serving_processes import fitted
 
 ROWS = 64
@@ -37,7 +38,7 @@ class Loop:
     """Both stages, restored from their memories before each chunk."""
 
     def __init__(self, folder: Path) -> None:
-        rng = np.random.default_rng()
+        rng = seeds.generator()
         features: dict[str, Any] = {"x": rng.normal(size=10_000), "carrier": ["UA", "AA"] * 5000}
         folder_reader.save(folder, "flights", "1", fitted(), Profile.of(features, rng.random(10_000)))
         registry = FolderReader(folder)
@@ -54,7 +55,7 @@ class Loop:
                 version="1",
                 ids=[f"{self._offset}-{row}" for row in range(ROWS)],
                 at=[self._offset * ROWS + row for row in range(ROWS)],
-                scores=np.random.default_rng().random(ROWS).tolist(),
+                scores=seeds.generator().random(ROWS).tolist(),
                 features=features,
             )
             follows = self._handled(0, "predictions", batch)

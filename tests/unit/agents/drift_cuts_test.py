@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from driftloop.agents.drift import KEPT, DriftAgent
 from driftloop.agents.drift_aggregation import SummarisingAgent
@@ -31,13 +30,6 @@ COUNTRIES = np.array(["FR", "DE", "IT"], dtype=object)
 SHARP = DriftSettings(delta=1e-4, open_severity=0.4)
 """What is found by chance must be found again, too: the more is told, the more can differ. Italy by itself
 moves the whole by 0.2."""
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
 
 
 def visits(rng: np.random.Generator, rows: int, price: float = 0.0, italy: float = 0.0) -> Columns:

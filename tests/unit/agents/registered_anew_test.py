@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import orjson
 import pytest
 
@@ -22,6 +21,7 @@ from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support import seeds
 from tests.support.serving_processes import fitted
 
 
@@ -36,14 +36,14 @@ def now(tmp_path: Path) -> FolderReader:
 
 
 def registry(folder: Path, *names: str, version: str = "1") -> FolderReader:
-    rng = np.random.default_rng()
+    rng = seeds.generator()
     profile = Profile.of({name: rng.normal(size=5000) for name in names}, rng.random(5000))
     folder_reader.save(folder, "m", version, fitted(), profile)
     return FolderReader(folder)
 
 
 def predictions(rows: int, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
-    rng = np.random.default_rng()
+    rng = seeds.generator()
     batch = PredictionBatch(
         model="m",
         version=version,

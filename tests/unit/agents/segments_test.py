@@ -49,13 +49,6 @@ SETTLED = DriftSettings(delta=1e-7, open_severity=0.35)
 Columns = dict[str, np.ndarray]
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def visits(rng: np.random.Generator, rows: int, **shift: float) -> Columns:
     """Each country has a price level of its own; `shift` moves that of some."""
     countries = np.array(list(SHARES), dtype=object)

@@ -26,13 +26,6 @@ SETTINGS = PerformanceSettings(window_labels=100)
 
 
 @pytest.fixture
-def random() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture
 def registry(tmp_path: Path) -> FolderReader:
     folder_reader.save(tmp_path, MODEL, "1", fitted())
     return FolderReader(tmp_path)
@@ -120,12 +113,12 @@ def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
 
 def test_an_episode_of_a_model_that_is_let_go_of_ends(
     registry: FolderReader,
-    random: np.random.Generator,
+    rng: np.random.Generator,
 ) -> None:
     agent = PerformanceAgent(registry, SETTINGS)
     state = agent.initial_state()
-    scores = random.random(4000)
-    right = (random.random(4000) < scores).astype(float)
+    scores = rng.random(4000)
+    right = (rng.random(4000) < scores).astype(float)
     labels = np.concatenate([right[:2000], 1.0 - np.round(scores[2000:])])
     said = agent.handle(state, chunk("outcomes", outcomes("made-up", labels, scores)))
     opened = [one.id for one in said if isinstance(one, DriftDetected)]

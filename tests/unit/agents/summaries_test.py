@@ -26,6 +26,7 @@ from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.processing.agent import Agent
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support import seeds
 from tests.support.serving_processes import fitted
 
 Fields = dict[str, Any]
@@ -34,14 +35,14 @@ Spoil = Callable[[Fields], Fields]
 
 @pytest.fixture
 def reader(tmp_path: Path) -> FolderReader:
-    rng = np.random.default_rng()
+    rng = seeds.generator()
     columns = {name: rng.normal(size=5000) for name in ("x", "y")}
     folder_reader.save(tmp_path, "m", "1", fitted(), Profile.of(columns, rng.random(5000)))
     return FolderReader(tmp_path)
 
 
 def summary(reader: FolderReader) -> Fields:
-    rng, rows = np.random.default_rng(), 1024
+    rng, rows = seeds.generator(), 1024
     batch = PredictionBatch(
         model="m",
         version="1",

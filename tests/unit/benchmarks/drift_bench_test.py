@@ -11,13 +11,6 @@ from benchmarks.drift_quality.measures import Figures, Trial
 from driftloop.mlops_core.data.profile import Profile
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def test_an_alarm_before_the_change_is_false_and_the_first_after_it_is_the_delay() -> None:
     figures = Figures.of([Trial([10, 90, 130, 150], 200, 100), Trial([], 200, 100), Trial([], 300)])
     assert figures.false_alarm_rate == pytest.approx(2 / 500 * 1e6)

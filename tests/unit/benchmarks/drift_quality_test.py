@@ -14,13 +14,6 @@ SETTLED = 30_000
 CHANGES = {case.name: case for case in cases.CHANGES}
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 @pytest.mark.parametrize("change", CHANGES)
 def test_no_change_of_the_table_is_missed(change: str, rng: np.random.Generator) -> None:
     found = ours.trials(CHANGES[change], rng, COLUMNS, STABLE, LONG)

@@ -17,13 +17,6 @@ ROWS = 20_000
 PAIR = ("left", "right")
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def coupled(rng: np.random.Generator, rows: int, *, apart: bool = False, **shift: float) -> Columns:
     """Prices by country, and two columns of correlation 0.7 that may go their own ways."""
     left = rng.normal(size=rows)

@@ -94,8 +94,7 @@ def test_a_broken_promise_is_told_with_its_seed(broken: object, promise: str) ->
 
 
 @pytest.mark.parametrize("name", ["adwin", "cusum"])
-def test_each_detector_that_settings_can_name_finds_drift(name: str) -> None:
-    rng = np.random.default_rng(np.random.SeedSequence())
+def test_each_detector_that_settings_can_name_finds_drift(name: str, rng: np.random.Generator) -> None:
     profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
     stream = np.concatenate([rng.normal(size=4096), rng.normal(0.5, 1, 2048)])
     bins = profile.bins({"x": stream}, rng.random(6144), 6144)
@@ -107,8 +106,7 @@ def test_each_detector_that_settings_can_name_finds_drift(name: str) -> None:
     assert found[0].at >= 4096
 
 
-def test_a_cusum_finds_half_a_deviation_sooner_than_adwin() -> None:
-    rng = np.random.default_rng(np.random.SeedSequence())
+def test_a_cusum_finds_half_a_deviation_sooner_than_adwin(rng: np.random.Generator) -> None:
     values = rng.normal(0, SCALE, (40, 200))
     values[:, 128:] += 0.5 * np.sqrt(32) * SCALE
 
@@ -136,8 +134,7 @@ def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.
         find_detector("wrong")
 
 
-def test_another_detector_begins_fresh() -> None:
-    rng = np.random.default_rng(np.random.SeedSequence())
+def test_another_detector_begins_fresh(rng: np.random.Generator) -> None:
     profile = Profile.of({"x": rng.normal(size=10_000)}, rng.random(10_000))
     bins = profile.bins({"x": rng.normal(size=4096)}, rng.random(4096), 4096)
     old = DistributionDrift(profile, DriftSettings())

@@ -1,6 +1,5 @@
 """An `AdwinBank` alarms at the same values as river's ADWIN, also after restarts."""
 
-import random
 from collections.abc import Callable
 from dataclasses import astuple, replace
 
@@ -43,13 +42,6 @@ def test_alarms_are_rivers_own_however_the_values_are_cut(values: np.ndarray, cl
         found += [(first + alarm.position, alarm.channel) for alarm in alarms]
     assert sorted(found) == rivers_own(values, 0.002, clock)
     assert len(found) > 20
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {chosen}")  # noqa: T201  # shown when a test fails, to run it again
-    return chosen
 
 
 def cut(values: np.ndarray, size: int) -> list[np.ndarray]:

@@ -12,13 +12,6 @@ from driftloop.mlops_core.ports import Task
 from driftloop.schemas.settings import PerformanceSettings
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def listen(labels: np.ndarray, scores: np.ndarray, task: Task = Task.BINARY) -> list[ConceptAlarm]:
     drift = ConceptDrift(PerformanceSettings(delta=1e-4), task)
     found = drift.update(labels, scores, np.arange(len(labels)) * 1000)

@@ -202,18 +202,6 @@ SUBJECTS = [
 ]
 
 
-@pytest.fixture
-def seed() -> int:
-    fresh = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {fresh}")  # noqa: T201  # shown when a test fails, to run it again
-    return fresh
-
-
-@pytest.fixture
-def rng(seed: int) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
 @pytest.fixture(params=SUBJECTS)
 def kind(request: pytest.FixtureRequest) -> Any:
     return request.param

@@ -25,16 +25,15 @@ def test_features_share_what_moves_the_model() -> None:
     assert abs(sum(found.values()) - 1) < 1e-6
 
 
-def test_a_feature_that_no_label_depends_on_hardly_matters() -> None:
+def test_a_feature_that_no_label_depends_on_hardly_matters(rng: np.random.Generator) -> None:
     examples = toy_examples()
-    noise = np.random.default_rng().normal(size=len(examples))
+    noise = rng.normal(size=len(examples))
     examples.features["noise"] = noise  # type: ignore[index]  # a dict, handed out as a mapping
     found = TRAINER.importance(TRAINER.fit(examples, Task.BINARY, {}), examples)
     assert found["noise"] < max(found.values()) / 2
 
 
-def test_of_two_equal_shifts_the_one_that_the_model_uses_makes_up_the_drift() -> None:
-    rng = np.random.default_rng()
+def test_of_two_equal_shifts_the_one_that_the_model_uses_makes_up_the_drift(rng: np.random.Generator) -> None:
     columns = {name: rng.normal(size=10_000) for name in ("idle", "vital")}
     profile = Profile.of(columns, rng.random(10_000)).with_importance({"idle": 0.1, "vital": 0.9})
     moved = {name: np.concatenate([rng.normal(size=4096), rng.normal(1, 1, 2048)]) for name in columns}
@@ -46,8 +45,10 @@ def test_of_two_equal_shifts_the_one_that_the_model_uses_makes_up_the_drift() ->
     assert shares["idle"] < 0.3
 
 
-def test_shares_of_one_alarm_are_of_what_was_told_by_then_and_add_up_to_the_whole_at_most() -> None:
-    rng, rows = np.random.default_rng(), 6144
+def test_shares_of_one_alarm_are_of_what_was_told_by_then_and_add_up_to_the_whole_at_most(
+    rng: np.random.Generator,
+) -> None:
+    rows = 6144
     names = [f"x{number}" for number in range(12)]
     profile = Profile.of({name: rng.normal(size=10_000) for name in names}, rng.random(10_000))
     shifts = {name: rng.choice([0.4, 0.6, 1.0]) for name in names}
@@ -66,8 +67,7 @@ def test_shares_of_one_alarm_are_of_what_was_told_by_then_and_add_up_to_the_whol
     assert all(share < 1 for share in told[1:]), "what is open already has its part"
 
 
-def test_without_importances_all_features_weigh_the_same() -> None:
-    rng = np.random.default_rng()
+def test_without_importances_all_features_weigh_the_same(rng: np.random.Generator) -> None:
     profile = Profile.of({"a": rng.normal(size=100), "b": rng.normal(size=100)}, rng.random(100))
     assert contribution.weights(profile).tolist() == [1.0, 1.0, 0.0]
 

@@ -21,13 +21,6 @@ CALM = DriftSettings(delta=1e-8)
 """In noise ADWIN alarms once in 300 / delta values: with this a fresh seed a run meets no false alarm."""
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def weather(rng: np.random.Generator, rows: int, together: float, memory: float = 0.0) -> Columns:
     """Columns `temp` and `dewp` of that correlation, and others; each remembers so much of its last value."""
     noise = rng.normal(size=(4, rows))

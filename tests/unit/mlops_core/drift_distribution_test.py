@@ -22,13 +22,6 @@ SHARP = DriftSettings(delta=1e-6, open_severity=0.25, close_severity=0.125)
 """Sharper than the defaults, so that a fresh seed a run meets no false alarm."""
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def normal(mean: float = 0.0, deviation: float = 1.0) -> Draw:
     return lambda rng, rows: rng.normal(mean, deviation, rows)
 

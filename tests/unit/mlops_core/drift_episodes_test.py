@@ -20,13 +20,6 @@ LIVES = 20
 SEEN = tuple[DriftState, Signal, DriftState]
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def lived(rng: np.random.Generator, confirmation: tuple[int, int], steps: int) -> Iterator[SEEN]:
     """What happens to columns with alarms and severities at random; signals are told by their effect."""
     episodes = Episodes.fresh(WINDOW, 0.25, 0.125, np.full(COLUMNS, 10**9))

@@ -21,13 +21,6 @@ Rows = tuple[np.ndarray, np.ndarray]
 """Labels and scores."""
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def classes(rng: np.random.Generator, rows: int, sure: float = 0.2) -> Rows:
     """Labels as likely as their scores say; the smaller `sure`, the fewer scores in the middle."""
     scores = rng.beta(sure, sure, rows)

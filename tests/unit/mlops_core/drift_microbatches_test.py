@@ -101,9 +101,11 @@ YEARS = 30 * 365 * 24 * HOUR
 
 
 @pytest.mark.parametrize("strays", [[-6 * HOUR], [-6 * HOUR, -HOUR], [YEARS], [-NOW, 5 * HOUR]])
-def test_a_few_rows_far_from_the_others_do_not_stretch_their_micro_batch(strays: list[int]) -> None:
+def test_a_few_rows_far_from_the_others_do_not_stretch_their_micro_batch(
+    strays: list[int], rng: np.random.Generator
+) -> None:
     at = NOW + 1000 * np.arange(32)
-    places = np.random.default_rng(np.random.SeedSequence()).permutation(32)[: len(strays)]
+    places = rng.permutation(32)[: len(strays)]
     at[places] = NOW + np.array(strays)
     kept = np.delete(at, places)
     bins = np.zeros((32, 1), dtype=np.uint8)

@@ -12,13 +12,6 @@ from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas.settings import DriftSettings
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def batches(rng: np.random.Generator, rows: int, shift: float = 0.0, flip: bool = False) -> Sequence[Batch]:
     scores = rng.beta(1, 4, rows)
     labels = ((rng.random(rows) < scores) != flip).astype(float)

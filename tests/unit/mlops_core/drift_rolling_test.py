@@ -18,13 +18,6 @@ SETTLED = ROLLING.model_copy(update={"delta": 1e-8})
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
-@pytest.fixture
 def profile(rng: np.random.Generator) -> Profile:
     return Profile.of({"x": rng.normal(size=20_000)}, np.resize([0.25, 0.75], 20_000))
 

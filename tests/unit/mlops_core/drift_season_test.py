@@ -25,13 +25,6 @@ PLAIN = DriftSettings(delta=1e-6, open_severity=0.25, close_severity=0.125)
 SEASONAL = PLAIN.model_copy(update={"season": "day"})
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed {seed}")  # noqa: T201  # shown when a test fails, to run it again
-    return np.random.default_rng(seed)
-
-
 def times(first_day: float, rows: int) -> np.ndarray:
     return (first_day * DAY + np.arange(rows) * (DAY / PER_DAY)).astype(np.int64)
 

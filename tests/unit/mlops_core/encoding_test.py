@@ -102,11 +102,10 @@ def test_features_of_another_model_are_refused(fitted: Fitted) -> None:
         XGBoostScorer(Fitted(Task.BINARY, "xgboost", fitted.payload, other))
 
 
-def test_a_few_rows_are_encoded_as_many_are() -> None:
+def test_a_few_rows_are_encoded_as_many_are(rng: np.random.Generator) -> None:
     spec = FeatureSpec.infer({"n": [1.0], "c": ["a", "b"], "gone": [1.0]})
     n: list[Value] = [1, 2.5, None, "far", True, 1e308, float("nan"), 10**400, -0.0, -7, 0.1, 3]
     c: list[Value] = ["a", "b", None, "never", 1, 1.0, True, float("nan"), "a", "", "b", "a"]
-    rng = np.random.default_rng()
     n, c = ([column[place] for place in rng.permutation(12)] for column in (n, c))
     assert spec.encode({"n": np.array([7])}, 1)[0, 0] == spec.encode({"n": [7]}, 1)[0, 0] == 7
     many = spec.encode({"n": n, "c": c}, 12)

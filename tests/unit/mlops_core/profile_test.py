@@ -36,8 +36,8 @@ def test_a_profile_survives_json(column: list[object]) -> None:
     assert again == profile
 
 
-def test_a_continuous_column_has_equally_full_bins() -> None:
-    shares = numeric(np.random.default_rng().normal(size=32_000)).shares
+def test_a_continuous_column_has_equally_full_bins(rng: np.random.Generator) -> None:
+    shares = numeric(rng.normal(size=32_000)).shares
     assert len(shares) == BINS_MAX
     assert shares[:-1] == pytest.approx([1 / 32] * 32, abs=1e-3)
 
@@ -52,8 +52,7 @@ def test_a_constant_column_tells_below_equal_and_above() -> None:
     assert constant.bins([0.0, 0.1, float(np.float32(0.1)), 0.2, None]).tolist() == [0, 1, 1, 2, 3]
 
 
-def test_a_value_that_fills_several_bins_has_one_of_its_own() -> None:
-    rng = np.random.default_rng()
+def test_a_value_that_fills_several_bins_has_one_of_its_own(rng: np.random.Generator) -> None:
     column = numeric(np.where(rng.random(10_000) < 0.6, 0.0, rng.exponential(size=10_000)))
     assert column.shares[int(column.bins([0.0])[0])] == pytest.approx(0.6, abs=0.03)
 

@@ -34,6 +34,7 @@ from driftloop.schemas.settings import Settings, SettingsError
 from driftloop.streams.processing import app
 from driftloop.streams.processing.agent import Agent
 from driftloop.streams.producer.publisher import Publisher
+from tests.support import seeds
 
 HOUR_MS = 3_600_000
 NAMED = {
@@ -64,7 +65,7 @@ Groups = Mapping[str, Mapping[str, Any]]
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    rng, rows = np.random.default_rng(), 3000
+    rng, rows = seeds.generator(), 3000
     features = {"x": rng.normal(size=rows), "y": rng.normal(size=rows), "z": rng.choice(["a", "b"], rows)}
     return Batch(
         features,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import uuid
 
 import numpy as np
@@ -25,13 +24,6 @@ from tests.unit.agents.agents_test import NOBODY
 from tests.unit.streams.consume_test import Cluster, worker
 
 BOUNDS = (1, 10, 60.5)
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = random.SystemRandom().randrange(1_000_000)
-    print(f"seed {chosen}")  # noqa: T201  # shown when a test fails, to run it again
-    return chosen
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
