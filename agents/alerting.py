@@ -19,7 +19,7 @@ from driftloop.schemas.events import (
 )
 from driftloop.schemas.messages import Output
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import events
+from driftloop.streams.processing.decoding import decode_events
 from driftloop.streams.records import Chunk
 
 Severity = Literal["info", "warning", "critical"]
@@ -54,7 +54,7 @@ class AlertingAgent(WithoutEffects):
         """An alert for each event that deserves one."""
         follows: list[Output] = []
         raised: list[Output] = []
-        for event in events(chunk, follows):
+        for event in decode_events(chunk, follows):
             if isinstance(event, DeployRequested):
                 state[event.model] = event.muted
             elif _kind(event) not in state.get(event.model, ()):

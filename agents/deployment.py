@@ -34,7 +34,7 @@ from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPhase
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
-from driftloop.streams.processing.decoding import events
+from driftloop.streams.processing.decoding import decode_events
 from driftloop.streams.records import Chunk
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class DeploymentAgent:
     def handle(self, state: Controllers, chunk: Chunk) -> list[Output]:
         """What the model's controller answers to each event."""
         follows: list[Output] = []
-        for event in events(chunk, follows):
+        for event in decode_events(chunk, follows):
             before = state.get(event.model) or self._new_controller(event.model)
             state[event.model], said = controller.handle(before, event, self._settings)
             follows.extend(said)

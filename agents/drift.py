@@ -4,11 +4,11 @@ from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.drift.trackers import REPLACED, State, UnknownSegment, Watching
+from driftloop.mlops_core.drift.trackers import REPLACED, State, TrackerFactory, UnknownSegment
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
-from driftloop.mlops_core.drift.version_tracker import Watched, told
+from driftloop.mlops_core.drift.version_tracker import VersionTracker, on_summary
 from driftloop.mlops_core.errors import InvalidData, NotFound
-from driftloop.mlops_core.eviction import keep_newest
+from driftloop.mlops_core.eviction import evict_oldest
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import ids, topics
 from driftloop.schemas.events import AlertRaised, DriftMeasured
@@ -16,7 +16,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import binned
+from driftloop.streams.processing.decoding import decode_summaries
 from driftloop.streams.records import Chunk, dead_letter
 
 KEPT = 8
@@ -33,7 +33,7 @@ class DriftAgent(WithoutEffects):
     def __init__(
         self, registry: ModelReader, settings: DriftSettings, detector: DetectorFactory = adwin
     ) -> None:
-        self._watching = Watching(registry, settings, detector)
+        self._watching = TrackerFactory(registry, settings, detector)
 
     def initial_state(self) -> State:
         """No version is watched."""
@@ -41,56 +41,58 @@ class DriftAgent(WithoutEffects):
 
     def dump(self, state: State) -> bytes:
         """Detectors, and whose end is still to be told."""
-        return self._watching.dumped(state)
+        return self._watching.dump(state)
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
-        return self._watching.loaded(data)
+        return self._watching.load(data)
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows, and episodes that opened or closed in them."""
         follows: list[Output] = []
-        for record, one in binned(chunk, follows):
+        for record, one in decode_summaries(chunk, follows):
             try:
-                watched = self._watched(state, one, follows)
-                said = self._within(watched, one) if one.summary.segment else told(watched, one)
+                watched = self._tracker(state, one, follows)
+                said = self._on_segment(watched, one) if one.summary.segment else on_summary(watched, one)
             except (NotFound, InvalidData) as error:
                 follows.append(dead_letter(chunk, record, _reason(error), str(error)))
             else:
                 follows.extend(said)
         return follows
 
-    def _watched(self, state: State, one: UnpackedSummary, follows: list[Output]) -> Watched:
+    def _tracker(self, state: State, one: UnpackedSummary, follows: list[Output]) -> VersionTracker:
         """The version's, now the newest of its model, with the end of those that are watched no more."""
         model, version = key = one.summary.model, one.summary.version
         known = state.watched.get(key)
-        if known is not None and self._watching.replaced(model, version, known, one.counts):
-            state.left += state.watched.pop(key).left(model, version, REPLACED)
-        watched = state.watched.pop(key, None) or self._new(one, follows)
+        if known is not None and self._watching.is_replaced(model, version, known, one.counts):
+            state.left += state.watched.pop(key).retire(model, version, REPLACED)
+        watched = state.watched.pop(key, None) or self._new_tracker(one, follows)
         state.watched[key] = watched
-        for (_, gone), former in keep_newest(state.watched, model, KEPT):
-            state.left += former.left(model, gone, "answers no more")
-        follows.extend(retired.resolved(state.left, model, int(one.times[0, 0])))
+        for (_, gone), former in evict_oldest(state.watched, model, KEPT):
+            state.left += former.retire(model, gone, "answers no more")
+        follows.extend(retired.resolve_retired(state.left, model, int(one.times[0, 0])))
         return watched
 
-    def _new(self, one: UnpackedSummary, follows: list[Output]) -> Watched:
+    def _new_tracker(self, one: UnpackedSummary, follows: list[Output]) -> VersionTracker:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
-        watched, calibration = self._watching.of(one.summary.model, one.summary.version)
+        watched, calibration = self._watching.tracker(one.summary.model, one.summary.version)
         if calibration is not None and not calibration.kept:
-            follows.append(_unkept(one, calibration))
+            follows.append(_budget_alert(one, calibration))
         return watched
 
-    def _within(self, whole: Watched, one: UnpackedSummary) -> list[Output]:
+    def _on_segment(self, whole: VersionTracker, one: UnpackedSummary) -> list[Output]:
         """What a segment's summary leads to: columns that drift everywhere are not told once more."""
         summary = one.summary
         watched = whole.segments.get(summary.segment)
         if watched is None:
-            watched = self._watching.segment(summary.model, summary.version, summary.segment)
+            watched = self._watching.segment_tracker(summary.model, summary.version, summary.segment)
             whole.segments[summary.segment] = watched
-        quiet = suppression.silenced(whole.tellings, watched.detector.names, whole.detector.open, summary)
+        quiet = suppression.suppression_mask(
+            whole.tellings, watched.detector.names, whole.detector.open, summary
+        )
         return [
             event
-            for event in told(watched, one, quiet if quiet.any() else None)
+            for event in on_summary(watched, one, quiet if quiet.any() else None)
             if not isinstance(event, DriftMeasured) or event.partial
         ]
 
@@ -105,7 +107,7 @@ def _reason(error: NotFound | InvalidData) -> str:
             return "another profile"
 
 
-def _unkept(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
+def _budget_alert(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
     summary = one.summary
     return AlertRaised(
         id=ids.derived(summary.model, summary.version, "budget", calibration.sentence),

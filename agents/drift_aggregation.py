@@ -16,7 +16,7 @@ from driftloop.mlops_core.data.rows import RowKind, Rows, concatenate
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.drift.schema_changes import deviations
 from driftloop.mlops_core.errors import NotFound
-from driftloop.mlops_core.eviction import keep_newest
+from driftloop.mlops_core.eviction import evict_oldest
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
 from driftloop.schemas.events import Span
@@ -24,7 +24,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import runs
+from driftloop.streams.processing.decoding import decode_runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire.rows import RowRun
 
@@ -44,7 +44,7 @@ class State:
     descriptions: Descriptions = field(default_factory=Descriptions)
 
 
-class SummarisingAgent(WithoutEffects):
+class DriftAggregationAgent(WithoutEffects):
     """One summariser a version; what is left over from a chunk waits for the next one."""
 
     name = "summarising"
@@ -83,20 +83,20 @@ class SummarisingAgent(WithoutEffects):
         follows: list[Output] = []
         profiles: dict[Key, Profile] = {}
         by_version: dict[Key, list[Rows]] = {}
-        for run in runs(chunk, follows):
-            refused = self._refused(run.rows, profiles)
+        for run in decode_runs(chunk, follows):
+            refused = self._refusal(run.rows, profiles)
             if refused is not None:
-                follows.extend(_parked(chunk, run, *refused))
+                follows.extend(_dead_letters(chunk, run, *refused))
                 continue
             for rows in state.descriptions.take(run.rows):
                 by_version.setdefault((rows.model, rows.version), []).append(rows)
         for key, parts in by_version.items():
             profile = self._profile(key, profiles)
             if not isinstance(profile, NotFound):  # else deleted from the registry while its rows waited
-                follows.extend(_summarised(_own(state.summarisers, key), profile, parts, chunk))
+                follows.extend(_summarise(_streams_of(state.summarisers, key), profile, parts, chunk))
         return follows
 
-    def _refused(self, rows: Rows, profiles: dict[Key, Profile]) -> tuple[str, str] | None:
+    def _refusal(self, rows: Rows, profiles: dict[Key, Profile]) -> tuple[str, str] | None:
         """Why the rows can't be used, as the reason and detail of a dead letter."""
         if rows.kind is RowKind.LABELS:
             return "wrong topic", f"{rows.kind} are no predictions"
@@ -113,14 +113,14 @@ class SummarisingAgent(WithoutEffects):
             return error
 
 
-def _own(summarisers: dict[Key, Streams], key: Key) -> Streams:
+def _streams_of(summarisers: dict[Key, Streams], key: Key) -> Streams:
     """The version's summarisers, now the newest."""
     summarisers[key] = streams = summarisers.pop(key, {})
-    keep_newest(summarisers, key[0], KEPT)
+    evict_oldest(summarisers, key[0], KEPT)
     return streams
 
 
-def _summarised(
+def _summarise(
     streams: Streams, profile: Profile, parts: Sequence[Rows], chunk: Chunk
 ) -> Iterator[DriftSummary]:
     """What rows of one version complete: the whole first, then segment by segment."""
@@ -129,9 +129,9 @@ def _summarised(
     bins = np.concatenate([profile.bins(one.features, one.values, len(one)) for one in rows])
     at = np.concatenate([one.at for one in rows])
     span = Span(topic=chunk.topic, partition=chunk.partition, first=chunk.first, last=chunk.last)
-    waited = _fitting(streams, "", len(profile.columns)).waiting
+    waited = _summariser(streams, "", len(profile.columns)).waiting
     for segment, chosen in _streams(profile, bins):
-        own = _fitting(streams, segment, len(profile.columns))
+        own = _summariser(streams, segment, len(profile.columns))
         after = [] if isinstance(chosen, slice) else _after(chosen, own.waiting, waited)
         pairs = None if segment else profile.pairs  # a segment's own would cost as much again, 24 times
         counts, times, groups = own.add(bins[chosen], at[chosen], pairs)
@@ -158,7 +158,7 @@ def _after(chosen: NDArray[np.bool_], waiting: int, waited: int) -> list[int]:
     return after
 
 
-def _fitting(streams: Streams, segment: str, columns: int) -> Summariser:
+def _summariser(streams: Streams, segment: str, columns: int) -> Summariser:
     """The stream's summariser; a fresh one if what waits was of a profile that had other columns."""
     own = streams.get(segment)
     if own is None or own.columns != columns:
@@ -173,5 +173,5 @@ def _streams(profile: Profile, bins: NDArray[np.uint8]) -> Iterator[tuple[str, s
         yield segment.name, bins[:, segment.place] == segment.bin
 
 
-def _parked(chunk: Chunk, run: RowRun, reason: str, detail: str) -> Iterator[Output]:
+def _dead_letters(chunk: Chunk, run: RowRun, reason: str, detail: str) -> Iterator[Output]:
     return (dead_letter(chunk, chunk.records[place], reason, detail) for place in run.places)

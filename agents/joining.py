@@ -6,7 +6,7 @@ from typing import Any
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.mlops_core.eviction import Strangers
+from driftloop.mlops_core.eviction import UnregisteredModels
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
 from driftloop.schemas.events import Span
@@ -17,7 +17,7 @@ from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import runs
+from driftloop.streams.processing.decoding import decode_runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire import codec
 
@@ -38,7 +38,7 @@ class JoiningAgent(WithoutEffects):
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
         """`registry` says which models there are, should clients make up too many."""
-        self._strangers = Strangers(registry)
+        self._strangers = UnregisteredModels(registry)
         self._horizon = int(settings.horizon_hours * HOUR_MS)
         self._capacity = settings.waiting_rows
 
@@ -59,7 +59,7 @@ class JoiningAgent(WithoutEffects):
         follows: list[Output] = []
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
-        for run in runs(chunk, follows):
+        for run in decode_runs(chunk, follows):
             model = run.rows.model
             if model not in before:
                 before[model] = state.counts(model)
@@ -68,7 +68,7 @@ class JoiningAgent(WithoutEffects):
         met.extend(expired.featureless.items())
         orphans = [*expired.orphans]
         _measure(state, before, met)
-        for model in self._strangers.beyond(state.models):
+        for model in self._strangers.to_evict(state.models):
             given_up = state.forget(model)
             metrics.count_evicted_model(self.name, model)
             met.extend(given_up.featureless.items())
@@ -76,8 +76,8 @@ class JoiningAgent(WithoutEffects):
         span = _span(chunk)
         for model, rows in met:
             for first in range(0, len(rows), ROWS_A_MESSAGE):
-                follows.extend(_told(model, span, rows[first : first + ROWS_A_MESSAGE]))
-        return follows + [_orphaned(chunk, orphan) for orphan in orphans]
+                follows.extend(_outcomes_and_examples(model, span, rows[first : first + ROWS_A_MESSAGE]))
+        return follows + [_orphan_letter(chunk, orphan) for orphan in orphans]
 
 
 def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iterable[Met]) -> None:
@@ -100,14 +100,14 @@ def _arrive(join: LabelJoin, rows: Rows) -> Examples:
             return join.labels(rows.model, rows.ids, at, values)
 
 
-def _told(model: str, span: Span, rows: Examples) -> list[Output]:
+def _outcomes_and_examples(model: str, span: Span, rows: Examples) -> list[Output]:
     # not validated: the join's own columns, of rows that were validated when they were decoded
     columns: dict[str, Any] = {"model": model, "span": span, **rows.columns()}
     examples = LabelledExamples.model_construct(**columns, features=rows.feature_columns())
     return [examples, Outcomes.model_construct(**columns)]
 
 
-def _orphaned(chunk: Chunk, orphan: Orphan) -> Output:
+def _orphan_letter(chunk: Chunk, orphan: Orphan) -> Output:
     """The label's own record is long gone, so the letter names the label and the chunk that outlived it."""
     detail = f"label {orphan.label:g} of {orphan.model} for id {orphan.id!r} (at {orphan.at}) waited in vain"
     value = codec.encode(Label(model=orphan.model, id=orphan.id, at=orphan.at, label=orphan.label))

@@ -9,8 +9,8 @@ import orjson
 
 from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
-from driftloop.mlops_core.eviction import Strangers
-from driftloop.mlops_core.performance.concept_tracker import Concept, Concepts, Predicted
+from driftloop.mlops_core.eviction import UnregisteredModels
+from driftloop.mlops_core.performance.concept_tracker import Concepts, ConceptTracker, PredictionCounts
 from driftloop.mlops_core.performance.estimates import Estimates, Estimators
 from driftloop.mlops_core.performance.metrics import by_version
 from driftloop.mlops_core.ports import ModelReader
@@ -22,18 +22,18 @@ from driftloop.schemas.summaries import Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import binned, decoded, staged
+from driftloop.streams.processing.decoding import decode_each, decode_summaries, stage_decoder
 from driftloop.streams.records import Chunk
 
 
 @dataclass
-class Watched:
+class ModelWindow:
     """One model's labelled rows."""
 
     labelled: int = 0
     waiting: list[Outcomes] = field(default_factory=list)
     """Rows of the window that isn't full yet."""
-    predicted: Predicted = field(default_factory=Predicted)
+    predicted: PredictionCounts = field(default_factory=PredictionCounts)
     concepts: Concepts = field(default_factory=dict)
     estimators: Estimators = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class Watched:
         return sum(len(one.ids) for one in self.waiting)
 
 
-State = dict[str, Watched]
+State = dict[str, ModelWindow]
 """By model, the one that was heard of last at the end."""
 
 
@@ -55,9 +55,9 @@ class PerformanceAgent(WithoutEffects):
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
-        self._estimates, self._concept = Estimates(registry, settings), Concept(settings)
+        self._estimates, self._concept = Estimates(registry, settings), ConceptTracker(settings)
         self._settings = settings
-        self._strangers = Strangers(registry)
+        self._strangers = UnregisteredModels(registry)
 
     def initial_state(self) -> State:
         """No model is watched."""
@@ -65,46 +65,51 @@ class PerformanceAgent(WithoutEffects):
 
     def dump(self, state: State) -> bytes:
         """Waiting rows and detectors by model."""
-        return orjson.dumps({model: self._packed(one) for model, one in state.items()})
+        return orjson.dumps({model: self._dump_window(one) for model, one in state.items()})
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
-        return {model: self._unpacked(one) for model, one in orjson.loads(data).items()}
+        return {model: self._load_window(one) for model, one in orjson.loads(data).items()}
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows of labels or predictions that are full, and what they say."""
         follows: list[Output] = []
         if chunk.topic == topics.SUMMARIES.name:
-            for _, one in binned(chunk, follows, segments=False):  # their rows are among those of the whole
-                follows.extend(self._predicted(_own(state, one.summary.model), one))
+            for _, one in decode_summaries(
+                chunk, follows, segments=False
+            ):  # their rows are among those of the whole
+                follows.extend(self._on_summary(_window_of(state, one.summary.model), one))
             return follows
         at = 0
-        for _, rows in decoded(chunk, staged(Outcomes), follows):
+        for _, rows in decode_each(chunk, stage_decoder(Outcomes), follows):
             at = max(rows.labelled_at)
-            watched = _own(state, rows.model)
+            watched = _window_of(state, rows.model)
             watched.waiting.append(rows)
             while watched.rows >= self._settings.window_labels:
-                follows.extend(self._closed(watched, rows.model))
-        for model in self._strangers.beyond(list(state)):
-            follows.extend(self._concept.left(state.pop(model).concepts, model, at))
+                follows.extend(self._close_window(watched, rows.model))
+        for model in self._strangers.to_evict(list(state)):
+            follows.extend(self._concept.retire(state.pop(model).concepts, model, at))
             metrics.count_evicted_model(self.name, model)
         return follows
 
-    def _closed(self, watched: Watched, model: str) -> list[Event]:
+    def _close_window(self, watched: ModelWindow, model: str) -> list[Event]:
         window, watched.waiting = _cut(watched.waiting, self._settings.window_labels)
         watched.labelled += len(window.ids)
-        poststratified = self._estimates.learned(watched.estimators, window)
-        measured = _measured(model, window, watched.labelled, poststratified)
-        return [measured, *self._concept.heard(watched.concepts, window, measured, watched.predicted.rows)]
-
-    def _predicted(self, watched: Watched, one: UnpackedSummary) -> list[Event]:
-        watched.predicted.add(one.summary.span, one.summary.batches * ROWS)
+        poststratified = self._estimates.on_labels(watched.estimators, window)
+        measured = _performance_measured(model, window, watched.labelled, poststratified)
         return [
-            *self._estimates.expected(watched.estimators, one),
-            *self._concept.answered(watched.concepts, one.summary, watched.predicted),
+            measured,
+            *self._concept.on_labels(watched.concepts, window, measured, watched.predicted.rows),
         ]
 
-    def _packed(self, watched: Watched) -> Mapping[str, object]:
+    def _on_summary(self, watched: ModelWindow, one: UnpackedSummary) -> list[Event]:
+        watched.predicted.add(one.summary.span, one.summary.batches * ROWS)
+        return [
+            *self._estimates.on_predictions(watched.estimators, one),
+            *self._concept.on_predictions(watched.concepts, one.summary, watched.predicted),
+        ]
+
+    def _dump_window(self, watched: ModelWindow) -> Mapping[str, object]:
         return {
             "labelled": watched.labelled,
             "waiting": [rows.model_dump() for rows in watched.waiting],
@@ -114,13 +119,13 @@ class PerformanceAgent(WithoutEffects):
             "estimators": self._estimates.dump(watched.estimators),
         }
 
-    def _unpacked(self, fields: Mapping[str, Any]) -> Watched:
-        return Watched(
+    def _load_window(self, fields: Mapping[str, Any]) -> ModelWindow:
+        return ModelWindow(
             labelled=fields["labelled"],
             waiting=[Outcomes.model_validate(rows) for rows in fields["waiting"]],
             concepts=self._concept.load(fields["concepts"]),
             # States from before predictions were looked at have none of these.
-            predicted=Predicted(
+            predicted=PredictionCounts(
                 fields.get("predicted", 0),
                 {place: (last, rows) for place, (last, rows) in fields.get("newest", {}).items()},
             ),
@@ -128,9 +133,9 @@ class PerformanceAgent(WithoutEffects):
         )
 
 
-def _own(state: State, model: str) -> Watched:
+def _window_of(state: State, model: str) -> ModelWindow:
     """What is known of the model, which is now the newest."""
-    state[model] = watched = state.pop(model, None) or Watched()
+    state[model] = watched = state.pop(model, None) or ModelWindow()
     return watched
 
 
@@ -151,7 +156,7 @@ def _arrays(window: Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return labels, np.asarray(window.scores, dtype=np.float64), np.asarray(window.versions, dtype=object)
 
 
-def _measured(
+def _performance_measured(
     model: str, window: Outcomes, labelled: int, poststratified: Mapping[str, PostStratified]
 ) -> PerformanceMeasured:
     """Its times are those of the labels: a straggler's prediction may be old, its label is new."""

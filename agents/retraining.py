@@ -15,7 +15,7 @@ from driftloop.schemas.events import (
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RetrainingSettings
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import events
+from driftloop.streams.processing.decoding import decode_events
 from driftloop.streams.records import Chunk
 
 Policies = dict[str, policy.RetrainingState]
@@ -46,7 +46,7 @@ class RetrainingAgent(WithoutEffects):
     def handle(self, state: Policies, chunk: Chunk) -> list[Output]:
         """Requests and refusals."""
         follows: list[Output] = []
-        for event in events(chunk, follows):
+        for event in decode_events(chunk, follows):
             before = state.get(event.model, policy.RetrainingState())
             match event:
                 case DriftDetected():

@@ -20,7 +20,7 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import LabelledExamples, PairedLosses
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import decoded, events, staged
+from driftloop.streams.processing.decoding import decode_each, decode_events, stage_decoder
 from driftloop.streams.records import Chunk
 from driftloop.streams.wire import rows
 
@@ -70,7 +70,7 @@ class ScoringAgent(WithoutEffects):
         """What was resolved; a pool that changed is taken over."""
         follows: list[Output] = []
         if chunk.topic == topics.POOLS.name:
-            for event in events(chunk, follows):
+            for event in decode_events(chunk, follows):
                 if isinstance(event, PoolChanged):
                     state[event.model] = event
             return follows
@@ -81,7 +81,7 @@ class ScoringAgent(WithoutEffects):
         """One message for each model of the chunk with versions to compare; rows without features apart."""
         parts: dict[tuple[str, bool], list[tuple[int, LabelledExamples]]] = {}
         # Unreadable records are parked by the storing agent, which reads the same topic.
-        for record, part in decoded(chunk, staged(LabelledExamples), []):
+        for record, part in decode_each(chunk, stage_decoder(LabelledExamples), []):
             pool = pools.get(part.model)
             if pool is not None and len(pool.versions) > 1:
                 parts.setdefault((part.model, bool(part.features)), []).append((record.offset, part))

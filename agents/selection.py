@@ -10,7 +10,7 @@ from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.summaries import PairedLosses
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import decoded, events, staged
+from driftloop.streams.processing.decoding import decode_each, decode_events, stage_decoder
 from driftloop.streams.records import Chunk
 
 State = dict[str, Challengers]
@@ -44,11 +44,11 @@ class SelectionAgent(WithoutEffects):
         follows: list[Output] = []
         found: list[Output] = []
         if chunk.topic == topics.LOSSES.name:
-            for _, losses in decoded(chunk, staged(PairedLosses), follows):
+            for _, losses in decode_each(chunk, stage_decoder(PairedLosses), follows):
                 known = state.setdefault(losses.model, Challengers(losses.model))
                 found += challengers.observe(known, losses, self._settings)
             return follows + found
-        for event in events(chunk, follows):
+        for event in decode_events(chunk, follows):
             known = state.setdefault(event.model, Challengers(event.model))
             found += challengers.handle(known, event, self._settings)
         return follows + found

@@ -21,7 +21,7 @@ from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.summaries import LabelledExamples
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import decoded, staged
+from driftloop.streams.processing.decoding import decode_each, stage_decoder
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -93,7 +93,7 @@ class StoringAgent(WithoutEffects):
     def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Output]:
         """Write every segment that is full, and let the store tidy up after it."""
         follows: list[Output] = []
-        for record, rows in decoded(chunk, staged(LabelledExamples), follows):
+        for record, rows in decode_each(chunk, stage_decoder(LabelledExamples), follows):
             waiting = state.setdefault(rows.model, Waiting())
             waiting.add(rows, record)
             if waiting.full(self._settings, record.timestamp):

@@ -14,7 +14,7 @@ from driftloop.schemas.events import (
     TrainingStarted,
 )
 from driftloop.schemas.messages import Output
-from driftloop.streams.processing.decoding import events
+from driftloop.streams.processing.decoding import decode_events
 from driftloop.streams.records import Chunk
 
 Open = dict[str, RetrainRequested]
@@ -46,7 +46,7 @@ class TrainingAgent:
     def handle(self, state: Open, chunk: Chunk) -> list[Output]:
         """Open a request, or close the one that an outcome answers."""
         follows: list[Output] = []
-        for event in events(chunk, follows):
+        for event in decode_events(chunk, follows):
             match event:
                 case RetrainRequested():
                     state[event.id] = event

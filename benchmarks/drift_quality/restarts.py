@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.drift_quality import cases, ours
 from benchmarks.drift_quality.cases import Columns, Random, named
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.readers import reader_for
 from driftloop.mlops_core.data.features import FeatureSpec
@@ -83,7 +83,7 @@ def _sent(column: Columns, random: Random) -> list[ConsumerRecord]:
 
 def _told(reader: ModelReader, messages: Sequence[ConsumerRecord], kill: int | None) -> list[str]:
     """Ids of what both stages say; each message is a chunk, and each process dies before one of them."""
-    summaries = _run(SummarisingAgent(reader), messages, kill)
+    summaries = _run(DriftAggregationAgent(reader), messages, kill)
     staged = [
         ConsumerRecord(place, 0, None, codec.encode(one), {"source": "stage", "seq": str(seq)})
         for place, (seq, one) in enumerate(summaries)

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.speed import registry, traffic
 from benchmarks.speed.table import Row
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.agents.storing import StoringAgent
@@ -57,7 +57,7 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
     labels = [codec.encode(one) for one in traffic.labels(rows)]
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.initial_state()
-    _, summarising = _cost_of_agent(SummarisingAgent(reader), messages, rows)
+    _, summarising = _cost_of_agent(DriftAggregationAgent(reader), messages, rows)
     _, waiting = _cost_of_agent(agent, messages, rows, joined)
     _, meeting = _cost_of_agent(agent, labels, rows, joined)
     return [
@@ -69,7 +69,7 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
 def _columnar(reader: ModelReader, rows: int) -> list[Row]:
     predictions = [Block.from_batch(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
     labels = [Block.from_batch(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
-    summaries, summarising = _cost_of_agent(SummarisingAgent(reader), predictions, rows)
+    summaries, summarising = _cost_of_agent(DriftAggregationAgent(reader), predictions, rows)
     _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries[:1], DriftSummary), rows)  # imports
     _, drift = _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries, DriftSummary), rows)
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))

@@ -19,10 +19,10 @@ of 700, collecting over 27,000 of them took 6 to 10 of the 26 us that a single e
 
 
 def _summarising(settings: Settings) -> Agent[Any]:
-    from driftloop.agents.drift_aggregation import SummarisingAgent
+    from driftloop.agents.drift_aggregation import DriftAggregationAgent
     from driftloop.infra.adapters.readers import reader_for
 
-    return SummarisingAgent(reader_for(settings.registry.tracking_uri))
+    return DriftAggregationAgent(reader_for(settings.registry.tracking_uri))
 
 
 def _drift(settings: Settings) -> Agent[Any]:

@@ -20,7 +20,7 @@ from driftloop.mlops_core.drift.concept import usual_size
 from driftloop.mlops_core.drift.microbatches import ROWS, Times
 from driftloop.mlops_core.drift.poststratification import Sum
 from driftloop.mlops_core.errors import InvalidData
-from driftloop.mlops_core.performance.metrics import classes, sane
+from driftloop.mlops_core.performance.metrics import is_classification, usable
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import PostStratified, Range
 from driftloop.schemas.settings import PerformanceSettings
@@ -220,7 +220,7 @@ class PerformanceEstimator:
 
     def _sum_rows(self, labels: Floats, scores: Floats) -> Floats:
         if self._task is None:
-            self._task = Task.BINARY if classes(labels, scores) else Task.REGRESSION
+            self._task = Task.BINARY if is_classification(labels, scores) else Task.REGRESSION
         errors, residuals = poststratification.residuals(labels, scores, self._task)
         if self._task is Task.BINARY:
             residuals = np.clip(residuals, -1.0, 1.0)
@@ -299,7 +299,7 @@ class PerformanceEstimator:
 
 def _rows(labels: Floats, scores: Floats) -> Floats:
     """The rows that are numbers, shape (rows, 2)."""
-    known = sane(labels, scores)
+    known = usable(labels, scores)
     return np.stack([labels[known], scores[known]], axis=1)
 
 

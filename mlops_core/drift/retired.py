@@ -8,7 +8,7 @@ from driftloop.schemas import ids
 from driftloop.schemas.events import DriftKind, DriftResolved, Part
 
 
-class Told(Part):
+class OpenDetection(Part):
     """What was said of an open episode."""
 
     id: str
@@ -22,18 +22,18 @@ class Told(Part):
         return cls(id=detection, kind=opened.kind, columns=opened.columns)
 
 
-class Left(Part):
+class RetiredStream(Part):
     """A stream that is watched no more, until the end of its episodes was told."""
 
     model: str
     version: str
     segment: str
-    detections: Mapping[str, Told]
-    """As in `telling.Watched`."""
+    detections: Mapping[str, OpenDetection]
+    """As in `version_tracker.VersionTracker`."""
     why: str
     """For a person, in words that follow its version."""
 
-    def resolved(self, at: int) -> Iterator[DriftResolved]:
+    def resolve(self, at: int) -> Iterator[DriftResolved]:
         """The end of each detection, at the time of what came instead."""
         for detection in dict.fromkeys(told.id for told in self.detections.values()):
             told = [one for one in self.detections.values() if one.id == detection]
@@ -50,22 +50,22 @@ class Left(Part):
             )
 
 
-def restored(detections: Mapping[str, Any]) -> dict[str, Told]:
+def load_detections(detections: Mapping[str, Any]) -> dict[str, OpenDetection]:
     """Back from JSON, also from before kind and columns were kept.
 
-    >>> restored({"a ~ b": "d1"})["a ~ b"].columns
+    >>> load_detections({"a ~ b": "d1"})["a ~ b"].columns
     ['a', 'b']
     """
     return {
-        name: Told(id=one, kind=DriftKind.FEATURE, columns=name.split(PAIR))
+        name: OpenDetection(id=one, kind=DriftKind.FEATURE, columns=name.split(PAIR))
         if isinstance(one, str)
-        else Told.model_validate(one)
+        else OpenDetection.model_validate(one)
         for name, one in detections.items()
     }
 
 
-def resolved(left: list[Left], model: str, at: int) -> list[DriftResolved]:
+def resolve_retired(left: list[RetiredStream], model: str, at: int) -> list[DriftResolved]:
     """What there is to say of the model's streams in `left`, which are then taken out of it."""
-    said = [event for one in left if one.model == model for event in one.resolved(at)]
+    said = [event for one in left if one.model == model for event in one.resolve(at)]
     left[:] = [one for one in left if one.model != model]
     return said

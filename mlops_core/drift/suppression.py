@@ -16,7 +16,7 @@ from driftloop.schemas.events import Part, Span
 from driftloop.schemas.summaries import DriftSummary
 
 
-class Telling(Part):
+class ReportedColumns(Part):
     """Of which columns the whole told while it took in one summary."""
 
     span: Span
@@ -43,16 +43,16 @@ class Telling(Part):
         return self.columns[bisect_right(self.after, after) - 1]
 
 
-Tellings = dict[str, Telling]
+Tellings = dict[str, ReportedColumns]
 """The whole's newest, by the topic and partition of the rows."""
 
 
-def noted(tellings: Tellings, telling: Telling) -> None:
+def remember(tellings: Tellings, telling: ReportedColumns) -> None:
     """A newer one."""
     tellings[_place(telling.span)] = telling
 
 
-def silenced(
+def suppression_mask(
     tellings: Tellings, names: Sequence[str], open_now: Sequence[str], summary: DriftSummary
 ) -> Mask:
     """What the whole tells at each micro-batch of a segment's summary, shape (micro-batches, columns).
@@ -67,16 +67,16 @@ def silenced(
     return np.stack([by_after[after] for after in summary.after])
 
 
-def dumped(tellings: Tellings) -> Sequence[Mapping[str, Any]]:
+def dump(tellings: Tellings) -> Sequence[Mapping[str, Any]]:
     """Fit for JSON."""
     return [one.model_dump() for one in tellings.values()]
 
 
-def loaded(fields: Sequence[Mapping[str, Any]]) -> Tellings:
+def load(fields: Sequence[Mapping[str, Any]]) -> Tellings:
     """Back from `dumped`."""
     tellings: Tellings = {}
     for one in fields:
-        noted(tellings, Telling.model_validate(one))
+        remember(tellings, ReportedColumns.model_validate(one))
     return tellings
 
 

@@ -9,9 +9,9 @@ from driftloop.mlops_core.drift import schema_changes, sentences
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.episodes import Mask
 from driftloop.mlops_core.drift.microbatches import ROWS
-from driftloop.mlops_core.drift.retired import Left, Told
+from driftloop.mlops_core.drift.retired import OpenDetection, RetiredStream
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch, Deviation
-from driftloop.mlops_core.drift.suppression import Telling, Tellings, noted
+from driftloop.mlops_core.drift.suppression import ReportedColumns, Tellings, remember
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from driftloop.schemas import ids
@@ -30,20 +30,20 @@ from driftloop.schemas.summaries import DriftSummary
 
 
 @dataclass
-class Watched:
+class VersionTracker:
     """One version's detector, and what its next events need to know."""
 
     detector: DistributionDrift
     spans: list[Span] = field(default_factory=list)
     """Where the rows since the last window lie."""
-    detections: dict[str, Told] = field(default_factory=dict)
+    detections: dict[str, OpenDetection] = field(default_factory=dict)
     """Column (or pair) with an open episode -> what was said of it."""
     columns: ColumnWatch = field(default_factory=ColumnWatch)
     segment: str = ""
     """As `country=FR`; empty for all rows."""
     share: float = 1.0
     """Of the training rows."""
-    segments: dict[str, "Watched"] = field(default_factory=dict)
+    segments: dict[str, "VersionTracker"] = field(default_factory=dict)
     tellings: Tellings = field(default_factory=dict)
     """Which columns it told of lately, for its segments."""
     origin: str = ""
@@ -51,17 +51,19 @@ class Watched:
     changes: int = 0
     """How often other columns came."""
 
-    def left(self, model: str, version: str, why: str) -> list[Left]:
+    def retire(self, model: str, version: str, why: str) -> list[RetiredStream]:
         """It and its segments, as streams that are watched no more."""
         streams = [self, *self.segments.values()]
         return [
-            Left(model=model, version=version, segment=one.segment, detections=dict(one.detections), why=why)
+            RetiredStream(
+                model=model, version=version, segment=one.segment, detections=dict(one.detections), why=why
+            )
             for one in streams
             if one.detections
         ]
 
 
-def told(watched: Watched, one: UnpackedSummary, silenced: Mask | None = None) -> list[Output]:
+def on_summary(watched: VersionTracker, one: UnpackedSummary, silenced: Mask | None = None) -> list[Output]:
     """What one summary leads to, in the order in which it happened.
 
     Of columns that are `silenced`, shape (micro-batches, columns), no drift is told.
@@ -70,31 +72,33 @@ def told(watched: Watched, one: UnpackedSummary, silenced: Mask | None = None) -
     if not index:
         watched.origin = one.first_batch_id
     verdicts = watched.detector.update(one.counts, one.times, one.groups, silenced)
-    noted(watched.tellings, Telling.of(one.summary.span, before, index, verdicts))
-    watched.spans = _merged([*watched.spans, one.summary.span])
+    remember(watched.tellings, ReportedColumns.of(one.summary.span, before, index, verdicts))
+    watched.spans = _merge_spans([*watched.spans, one.summary.span])
     follows: list[Output] = []
     for _, found in groupby(verdicts, attrgetter("index")):
-        follows += _at_once(watched, one.summary, list(found))
+        follows += _opened_and_closed(watched, one.summary, list(found))
     return follows + _columns_changed(watched, one)
 
 
-def _at_once(watched: Watched, summary: DriftSummary, verdicts: Sequence[Verdict]) -> Iterator[Output]:
+def _opened_and_closed(
+    watched: VersionTracker, summary: DriftSummary, verdicts: Sequence[Verdict]
+) -> Iterator[Output]:
     """What is found at one micro-batch: what opens together is told together, and first."""
     opened = [one for one in verdicts if isinstance(one, Opened)]
     for kind in DriftKind:
         drifted = sorted((one for one in opened if one.kind is kind), key=_rank)
         if drifted:
-            yield from _detected(watched, summary, drifted, _listed(drifted))
+            yield from _drift_detected(watched, summary, drifted, _list_columns(drifted))
     parted = sorted((one for one in verdicts if isinstance(one, PairOpened)), key=_rank)
     if parted:
         told = sentences.explain_pairs([one.drift for one in parted])
-        yield from _detected(watched, summary, parted, told)
+        yield from _drift_detected(watched, summary, parted, told)
     for verdict in verdicts:
         match verdict:
             case Measured():
-                yield _measured(watched, summary, verdict)
+                yield _drift_measured(watched, summary, verdict)
             case Closed() | PairClosed():
-                yield _resolved(watched, summary, verdict)
+                yield _drift_resolved(watched, summary, verdict)
             case Opened() | PairOpened():
                 pass
 
@@ -105,13 +109,13 @@ def _rank(opened: Opened | PairOpened) -> tuple[float, float]:
     return -contribution, -opened.severity
 
 
-def _listed(opened: Sequence[Opened]) -> str:
+def _list_columns(opened: Sequence[Opened]) -> str:
     more = f", and {len(opened) - 3} more columns" if len(opened) > 3 else ""
     return f"{'; '.join(one.sentence for one in opened[:3])}{more}"
 
 
-def _detected(
-    watched: Watched, summary: DriftSummary, opened: Sequence[Opened | PairOpened], said: str
+def _drift_detected(
+    watched: VersionTracker, summary: DriftSummary, opened: Sequence[Opened | PairOpened], said: str
 ) -> list[Output]:
     """The evidence as a partial window, and the detection that it causes; what matters most first."""
     worst = max(opened, key=attrgetter("severity"))
@@ -143,11 +147,11 @@ def _detected(
         segment=watched.segment,
         share=watched.share,
     )
-    watched.detections.update((one.name, Told.of(detection.id, one)) for one in opened)
+    watched.detections.update((one.name, OpenDetection.of(detection.id, one)) for one in opened)
     return [evidence, detection]
 
 
-def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> DriftMeasured:
+def _drift_measured(watched: VersionTracker, summary: DriftSummary, window: Measured) -> DriftMeasured:
     spans = watched.spans
     # The next window's first rows came with this summary, too, unless it ends here.
     watched.spans = [summary.span] if watched.detector.index > window.index else []
@@ -165,7 +169,7 @@ def _measured(watched: Watched, summary: DriftSummary, window: Measured) -> Drif
     )
 
 
-def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClosed) -> Output:
+def _drift_resolved(watched: VersionTracker, summary: DriftSummary, closed: Closed | PairClosed) -> Output:
     told = watched.detections.pop(closed.name, None)
     return DriftResolved(
         id=_id(watched, summary, closed.index, "closed", closed.name),
@@ -179,7 +183,7 @@ def _resolved(watched: Watched, summary: DriftSummary, closed: Closed | PairClos
     )
 
 
-def _columns_changed(watched: Watched, one: UnpackedSummary) -> list[Output]:
+def _columns_changed(watched: VersionTracker, one: UnpackedSummary) -> list[Output]:
     summary = one.summary
     found = {name: Deviation(what) for name, what in summary.deviations.items()}
     told = watched.columns.update(found, summary.batches * ROWS)
@@ -202,12 +206,12 @@ def _columns_changed(watched: Watched, one: UnpackedSummary) -> list[Output]:
     ]
 
 
-def _id(watched: Watched, summary: DriftSummary, place: int, *what: str) -> str:
+def _id(watched: VersionTracker, summary: DriftSummary, place: int, *what: str) -> str:
     """What the detector began with, and a place counted from there, name the moment: each comes once."""
     return ids.derived(summary.model, summary.version, watched.origin, watched.segment, place, *what)
 
 
-def _merged(spans: Sequence[Span]) -> list[Span]:
+def _merge_spans(spans: Sequence[Span]) -> list[Span]:
     """Spans that follow each other in a partition as one."""
     latest: dict[tuple[str, int], Span] = {}
     for span in spans:

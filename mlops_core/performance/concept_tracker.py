@@ -24,13 +24,13 @@ of the traffic fills 32 rows, without which nobody hears of it, once in 3,200 pr
 
 
 @dataclass
-class Predicted:
+class PredictionCounts:
     """How many predictions of a model were summarised.
 
     A chunk is summarised version by version. So until the next one of its partition comes, those who seem to
     be missing in it may only be told of later: its rows are not `settled`.
 
-    >>> predicted, span = Predicted(), Span(topic="predictions", partition=0, first=0, last=99)
+    >>> predicted, span = PredictionCounts(), Span(topic="predictions", partition=0, first=0, last=99)
     >>> predicted.add(span, 5000)
     >>> predicted.rows, predicted.settled
     (5000, 0)
@@ -57,7 +57,7 @@ class Predicted:
 
 
 @dataclass
-class Listening:
+class VersionConcept:
     """One version's detector, and what its next events need to know."""
 
     concept: ConceptDrift
@@ -67,11 +67,11 @@ class Listening:
     """Predictions of the model when this version answered last, or when the episode began."""
 
 
-Concepts = dict[str, Listening]
+Concepts = dict[str, VersionConcept]
 """By version, the one that got labels last at the end."""
 
 
-class Concept:
+class ConceptTracker:
     """What goes in and out of the detectors of a model.
 
     An alarm in an open episode is told too: it is evidence for the retraining policy, which may have refused
@@ -81,24 +81,28 @@ class Concept:
     def __init__(self, settings: PerformanceSettings) -> None:
         self._settings = settings
 
-    def heard(
+    def on_labels(
         self, known: Concepts, window: Outcomes, measured: PerformanceMeasured, predicted: int
     ) -> list[Event]:
         """Alarms and ends of episodes in a window of labels, after so many predictions of the model."""
         labels, scores = (np.asarray(one, dtype=np.float64) for one in (window.labels, window.scores))
         versions, at = np.asarray(window.versions, dtype=object), np.asarray(window.at, dtype=np.int64)
-        task = Task.BINARY if metrics.classes(labels, scores) else Task.REGRESSION
+        task = Task.BINARY if metrics.is_classification(labels, scores) else Task.REGRESSION
         said: list[Event] = []
         for version in measured.versions:
             rows = versions == version
-            own = known.pop(version, None) or Listening(ConceptDrift(self._settings, task))
+            own = known.pop(version, None) or VersionConcept(ConceptDrift(self._settings, task))
             known[version] = own  # newest last
             was_open = bool(own.detections)
-            said += _told(own, version, measured, own.concept.update(labels[rows], scores[rows], at[rows]))
+            said += _events_of(
+                own, version, measured, own.concept.update(labels[rows], scores[rows], at[rows])
+            )
             own.answered = own.answered if was_open else predicted
-        return said + _forgotten(known, measured)
+        return said + _evict(known, measured)
 
-    def answered(self, known: Concepts, summary: DriftSummary, predicted: Predicted) -> list[Event]:
+    def on_predictions(
+        self, known: Concepts, summary: DriftSummary, predicted: PredictionCounts
+    ) -> list[Event]:
         """Ends of the episodes of versions that don't answer any more, after so many predictions."""
         if summary.version in known:
             known[summary.version].answered = predicted.rows
@@ -107,14 +111,14 @@ class Concept:
             if own.detections and predicted.settled - own.answered >= GONE:
                 own.concept.settle()
                 at = max(last for _, last in summary.times)
-                said += _resolved(own, summary.model, version, at, f"version {version} answers no more")
+                said += _drift_resolved(own, summary.model, version, at, f"version {version} answers no more")
         return said
 
-    def left(self, known: Concepts, model: str, at: int) -> list[Event]:
+    def retire(self, known: Concepts, model: str, at: int) -> list[Event]:
         """Ends of the episodes of a model that is let go of."""
         said: list[Event] = []
         for version, own in known.items():
-            said += _resolved(
+            said += _drift_resolved(
                 own, model, version, at, "nobody registered the model, and there are too many such"
             )
         return said
@@ -136,7 +140,7 @@ class Concept:
             version: {"concept": one} if isinstance(one, str) else one for version, one in fields.items()
         }
         return {
-            version: Listening(
+            version: VersionConcept(
                 ConceptDrift.load(base64.b64decode(one["concept"]), self._settings),
                 one.get("detections", []),
                 one.get("answered", 0),
@@ -145,35 +149,39 @@ class Concept:
         }
 
 
-def _told(
-    own: Listening, version: str, measured: PerformanceMeasured, verdicts: Sequence[ConceptVerdict]
+def _events_of(
+    own: VersionConcept, version: str, measured: PerformanceMeasured, verdicts: Sequence[ConceptVerdict]
 ) -> list[Event]:
     """One detection of a window's alarms, the last of them, before each end of an episode and after it."""
     said: list[Event] = []
     for verdict, following in pairwise([*verdicts, None]):
         match verdict:
             case ConceptAlarm() if not isinstance(following, ConceptAlarm):
-                detected = _detected(measured, version, verdict, len(said))
+                detected = _drift_detected(measured, version, verdict, len(said))
                 own.detections.append(detected.id)
                 said.append(detected)
             case ConceptAlarm():
                 pass
             case ConceptClosed():
-                said += _resolved(own, measured.model, version, measured.at, verdict.sentence)
+                said += _drift_resolved(own, measured.model, version, measured.at, verdict.sentence)
     return said
 
 
-def _forgotten(known: Concepts, measured: PerformanceMeasured) -> list[Event]:
+def _evict(known: Concepts, measured: PerformanceMeasured) -> list[Event]:
     """Versions of which others got labels since are let go, with their episodes."""
     said: list[Event] = []
     while len(known) > KEPT:
         version = next(iter(known))
         own = known.pop(version)
-        said += _resolved(own, measured.model, version, measured.at, f"version {version} gets no more labels")
+        said += _drift_resolved(
+            own, measured.model, version, measured.at, f"version {version} gets no more labels"
+        )
     return said
 
 
-def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm, before: int) -> DriftDetected:
+def _drift_detected(
+    measured: PerformanceMeasured, version: str, alarm: ConceptAlarm, before: int
+) -> DriftDetected:
     return DriftDetected.following(
         measured,
         id=ids.derived(measured.id, "DriftDetected", version, *([before] if before else [])),
@@ -187,7 +195,7 @@ def _detected(measured: PerformanceMeasured, version: str, alarm: ConceptAlarm, 
     )
 
 
-def _resolved(own: Listening, model: str, version: str, at: int, sentence: str) -> list[Event]:
+def _drift_resolved(own: VersionConcept, model: str, version: str, at: int, sentence: str) -> list[Event]:
     """The end of everything that was told of the episode."""
     detections, own.detections = own.detections, []
     return [

@@ -29,7 +29,7 @@ ABSENT = 1000
 
 
 @dataclass
-class Estimating:
+class VersionEstimator:
     """One version's estimator, and where its predictions are in a summary."""
 
     estimator: PerformanceEstimator
@@ -43,7 +43,7 @@ class Estimating:
         return self.column < one.summary.columns and one.summary.bins == BINS_MAX
 
 
-Estimators = dict[str, Estimating]
+Estimators = dict[str, VersionEstimator]
 """By version, the one that was needed last at the end; none for a version that the registry doesn't know."""
 
 
@@ -56,7 +56,7 @@ class Estimates:
         self._absent: dict[tuple[str, str], int] = {}
         """How often each is still passed over; of this process alone, another one asks for itself."""
 
-    def expected(self, known: Estimators, one: UnpackedSummary) -> list[PerformanceEstimated]:
+    def on_predictions(self, known: Estimators, one: UnpackedSummary) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
         own = self._own(known, one.summary.model, one.summary.version)
         if own is None or not own.fits(one):  # binned by another profile: registered anew
@@ -64,9 +64,9 @@ class Estimates:
         if not own.estimator.predictions:
             own.origin = one.first_batch_id
         found = own.estimator.on_predictions(one.counts[:, own.column], one.times)
-        return [_said(one.summary, own.origin, window) for window in found]
+        return [_performance_estimated(one.summary, own.origin, window) for window in found]
 
-    def learned(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
+    def on_labels(self, known: Estimators, window: Outcomes) -> Mapping[str, PostStratified]:
         """What labelled rows say of all predictions, per version; then the estimators learn from them."""
         labels, scores = (np.asarray(one, dtype=np.float64) for one in (window.labels, window.scores))
         versions = np.asarray(window.versions, dtype=object)
@@ -94,7 +94,7 @@ class Estimates:
     def load(self, fields: Mapping[str, Any]) -> Estimators:
         """Back from `dump`."""
         return {
-            version: Estimating(
+            version: VersionEstimator(
                 PerformanceEstimator.load(base64.b64decode(one["state"]), self._settings),
                 one["column"],
                 one.get("origin", ""),
@@ -102,7 +102,7 @@ class Estimates:
             for version, one in fields.items()
         }
 
-    def _own(self, known: Estimators, model: str, version: str) -> Estimating | None:
+    def _own(self, known: Estimators, model: str, version: str) -> VersionEstimator | None:
         own = known.pop(version, None) or self._new(model, version)
         if own is not None:
             known[version] = own
@@ -110,7 +110,7 @@ class Estimates:
                 del known[next(iter(known))]
         return own
 
-    def _new(self, model: str, version: str) -> Estimating | None:
+    def _new(self, model: str, version: str) -> VersionEstimator | None:
         left = self._absent.pop((model, version), 0)
         try:
             profile = self._registry.profile(model, version) if not left else None
@@ -122,7 +122,7 @@ class Estimates:
             self._pass_over((model, version), left - 1)
             return None
         estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
-        return Estimating(estimator, len(profile.features))
+        return VersionEstimator(estimator, len(profile.features))
 
     def _pass_over(self, key: tuple[str, str], times: int) -> None:
         if times:
@@ -131,7 +131,7 @@ class Estimates:
             del self._absent[next(iter(self._absent))]
 
 
-def _said(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:
+def _performance_estimated(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:
     return PerformanceEstimated(
         id=ids.derived(summary.model, summary.version, origin, "estimated", found.seen),
         at=found.until,

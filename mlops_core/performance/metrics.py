@@ -13,15 +13,15 @@ LARGEST = 1e70
 """A residual counts as at most this: its fourth power, which `loss_squared` adds up, is still a number."""
 
 
-def sane(labels: Floats, scores: Floats) -> NDArray[np.bool_]:
+def usable(labels: Floats, scores: Floats) -> NDArray[np.bool_]:
     """Which rows are numbers that can be reckoned with, shape (rows,)."""
     usable: NDArray[np.bool_] = (np.abs(labels) <= HUGE) & (np.abs(scores) <= HUGE)
     return usable
 
 
-def classes(labels: Floats, scores: Floats) -> bool:
+def is_classification(labels: Floats, scores: Floats) -> bool:
     """Whether these look like probabilities of a class: labels 0 or 1, scores between; of sane rows."""
-    known = sane(labels, scores)
+    known = usable(labels, scores)
     labels, scores = labels[known], scores[known]
     return bool(np.isin(labels, (0.0, 1.0)).all() and ((scores >= 0) & (scores <= 1)).all())
 
@@ -32,7 +32,7 @@ def outcome(labels: Floats, scores: Floats) -> Outcome:
     >>> outcome(np.array([1.0, 0.0, np.nan]), np.array([0.8, 0.6, 0.5])).errors
     1
     """
-    known = sane(labels, scores)
+    known = usable(labels, scores)
     labels, scores = labels[known], scores[known]
     residuals = np.clip(labels - scores, -LARGEST, LARGEST)
     losses = np.square(residuals)
@@ -42,7 +42,7 @@ def outcome(labels: Floats, scores: Floats) -> Outcome:
         "loss_squared": float(np.square(losses).sum()),
         "residual": float(residuals.sum()),
     }
-    if classes(labels, scores):
+    if is_classification(labels, scores):
         likely = np.clip(np.where(labels == 1, scores, 1 - scores), CLIP, 1)
         fields["log_loss"] = float(-np.log(likely).sum())
         fields["errors"] = int(((scores >= CUT) != (labels == 1)).sum())

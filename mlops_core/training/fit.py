@@ -184,7 +184,7 @@ def _profile(
 
 def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
     """What labels said of rows that were not learned from: where estimates without labels begin."""
-    known = metrics.sane(labels, scores)
+    known = metrics.usable(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
     errors, residuals = poststratification.residuals(labels[known], scores[known], task)
     if task is Task.REGRESSION and len(errors):

@@ -17,7 +17,7 @@ Decoded = TypeVar("Decoded", bound=BaseModel)
 Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)
 
 
-def decoded(
+def decode_each(
     chunk: Chunk, decode: Callable[[bytes | None], Decoded], letters: list[Output]
 ) -> Iterator[tuple[ConsumerRecord, Decoded]]:
     """Each readable record of the chunk; a dead letter is added to `letters` for each other one."""
@@ -30,11 +30,11 @@ def decoded(
             yield record, message
 
 
-def binned(
+def decode_summaries(
     chunk: Chunk, letters: list[Output], *, segments: bool = True
 ) -> Iterator[tuple[ConsumerRecord, UnpackedSummary]]:
     """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter."""
-    for record, summary in decoded(chunk, staged(DriftSummary), letters):
+    for record, summary in decode_each(chunk, stage_decoder(DriftSummary), letters):
         if summary.segment and not segments:
             continue
         try:
@@ -45,24 +45,24 @@ def binned(
             yield record, unpacked
 
 
-def runs(chunk: Chunk, letters: list[Output]) -> list[RowRun]:
+def decode_runs(chunk: Chunk, letters: list[Output]) -> list[RowRun]:
     """The chunk's rows of the data plane; a dead letter is added to `letters` for each that can't be read."""
     found = rows.decode_records(chunk.records)
-    letters.extend(_refused(chunk, one) for one in found.invalid)
+    letters.extend(_dead_letter(chunk, one) for one in found.invalid)
     return found.runs
 
 
-def _refused(chunk: Chunk, refused: InvalidRecord) -> Output:
+def _dead_letter(chunk: Chunk, refused: InvalidRecord) -> Output:
     letter = dead_letter(chunk, chunk.records[refused.place], refused.reason, refused.detail, refused.row)
     return letter if refused.value is None else letter.about(refused.value)
 
 
-def events(chunk: Chunk, letters: list[Output]) -> Iterator[Event]:
+def decode_events(chunk: Chunk, letters: list[Output]) -> Iterator[Event]:
     """The chunk's events of the control plane."""
-    return (event for _, event in decoded(chunk, codec.decode_event, letters))
+    return (event for _, event in decode_each(chunk, codec.decode_event, letters))
 
 
-def staged(kind: type[Stage]) -> Callable[[bytes | None], Stage]:
+def stage_decoder(kind: type[Stage]) -> Callable[[bytes | None], Stage]:
     """A decoder for what a first stage handed over."""
 
     def decode(value: bytes | None) -> Stage:

@@ -51,19 +51,19 @@ def window(version: str = "7") -> Outcomes:
 def test_it_is_asked_for_once_in_a_while(registry: Counting) -> None:
     estimates, known = Estimates(registry, PerformanceSettings()), Estimators()
     for _ in range(10 * (ASK_AGAIN + 1)):
-        estimates.learned(known, window())
+        estimates.on_labels(known, window())
     assert registry.asked == 10
 
 
 def test_once_it_is_registered_it_is_found_within_that_while(registry: Counting, tmp_path: Path) -> None:
     estimates, known = Estimates(registry, PerformanceSettings()), Estimators()
-    estimates.learned(known, window())
+    estimates.on_labels(known, window())
     profile = Profile.of({"x": np.arange(99.0)}, np.linspace(0, 1, 99))
     folder_reader.save(tmp_path, MODEL, "7", fitted(), profile)
     for _ in range(ASK_AGAIN):
-        estimates.learned(known, window())
+        estimates.on_labels(known, window())
         assert not known
-    estimates.learned(known, window())
+    estimates.on_labels(known, window())
     assert list(known) == ["7"]
 
 
@@ -71,12 +71,12 @@ def test_a_registry_that_is_away_is_asked_in_each_window(registry: Counting) -> 
     registry.away = True
     estimates = Estimates(registry, PerformanceSettings())
     for _ in range(5):
-        estimates.learned({}, window())
+        estimates.on_labels({}, window())
     assert registry.asked == 5
 
 
 def test_made_up_versions_fill_no_memory(registry: Counting) -> None:
     estimates = Estimates(registry, PerformanceSettings())
     for number in range(ABSENT + 50):
-        estimates.learned({}, window(f"made-up-{number}"))
+        estimates.on_labels({}, window(f"made-up-{number}"))
     assert len(estimates._absent) == ABSENT

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from driftloop.agents.alerting import AlertingAgent
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.joining import JoiningAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.agents.retraining import RetrainingAgent
@@ -97,7 +97,7 @@ def batch(x: np.ndarray[tuple[int], np.dtype[np.float64]], version: str = "1") -
 def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others_count(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    agent = SummarisingAgent(registry)
+    agent = DriftAggregationAgent(registry)
     known, unknown = batch(random.normal(size=64)), batch(random.normal(size=64), version="77")
     *letters, summary = agent.handle(agent.initial_state(), chunk("predictions", unknown, known))
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"]
@@ -108,7 +108,7 @@ def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others
 def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    agent, along = SummarisingAgent(registry), batch(random.normal(size=64))
+    agent, along = DriftAggregationAgent(registry), batch(random.normal(size=64))
     [together] = agent.handle(agent.initial_state(), chunk("predictions", along))
     state = agent.initial_state()
     assert agent.handle(state, chunk("predictions", along.model_copy(update={"features": {}}))) == []
@@ -122,7 +122,7 @@ def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
 def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themselves(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    agent, state = SummarisingAgent(registry), SummarisingAgent(registry).initial_state()
+    agent, state = DriftAggregationAgent(registry), DriftAggregationAgent(registry).initial_state()
     agent.handle(state, chunk("predictions", batch(random.normal(size=40))))
     [left] = [one.state() for streams in state.summarisers.values() for one in streams.values()]
     bare = {name: left[name] for name in ("columns", "bins", "at")}
@@ -135,7 +135,7 @@ def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themse
 
 
 def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
-    agent = SummarisingAgent(registry)
+    agent = DriftAggregationAgent(registry)
     label = Label(model=MODEL, id="a", at=1, label=1)
     [letter] = agent.handle(agent.initial_state(), chunk("predictions", label))
     assert isinstance(letter, DeadLetter)
@@ -145,7 +145,7 @@ def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
 def test_a_budget_that_cannot_be_kept_is_said_once(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    summarising = SummarisingAgent(registry)
+    summarising = DriftAggregationAgent(registry)
     agent = DriftAgent(registry, DriftSettings(false_alarms="1 in 10 years at 1M rows a day"))
     state, said = agent.initial_state(), []
     summaries = summarising.handle(
@@ -163,7 +163,7 @@ def test_a_budget_that_cannot_be_kept_is_said_once(
 def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
-    first, second = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+    first, second = DriftAggregationAgent(registry), DriftAgent(registry, DriftSettings())
     binned, state = first.initial_state(), second.initial_state()
     follows: list[object] = []
     for n, mean in enumerate([0.0] * 4 + [1.0] * 2):
@@ -187,7 +187,10 @@ def test_however_many_models_share_a_partition_each_row_of_each_counts(
     profile = Profile.of({"x": random.normal(size=rows)}, random.random(rows))
     for model in models:
         folder_reader.save(folder, model, "1", fitted(), profile)
-    first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
+    first, second = (
+        DriftAggregationAgent(FolderReader(folder)),
+        DriftAgent(FolderReader(folder), DriftSettings()),
+    )
     binned, state = first.initial_state(), second.initial_state()
     windows: list[str] = []
     for n in range(26):  # 40 rows: a micro-batch, and 8 that wait for the next one
@@ -206,7 +209,10 @@ def test_of_a_model_only_the_versions_with_the_newest_traffic_are_watched(
     for version in versions:
         profile = Profile.of({"x": random.normal(size=100)}, random.random(100))
         folder_reader.save(folder, MODEL, version, fitted(), profile)
-    first, second = SummarisingAgent(FolderReader(folder)), DriftAgent(FolderReader(folder), DriftSettings())
+    first, second = (
+        DriftAggregationAgent(FolderReader(folder)),
+        DriftAgent(FolderReader(folder), DriftSettings()),
+    )
     binned, state = first.initial_state(), second.initial_state()
     for n, version in enumerate(versions):
         said = first.handle(binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
@@ -225,7 +231,7 @@ def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
     folder = tmp_path / "models"
     profile = Profile.of(couple(10_000, apart=False), random.random(10_000))
     folder_reader.save(folder, MODEL, "1", fitted(), profile)
-    first = SummarisingAgent(FolderReader(folder))
+    first = DriftAggregationAgent(FolderReader(folder))
     second = DriftAgent(FolderReader(folder), DriftSettings())
     binned, state = first.initial_state(), second.initial_state()
     follows: list[Event] = []
@@ -254,7 +260,7 @@ def test_what_came_back_and_drifts_again_in_one_go_is_told_in_turn(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
     """Of rows that a nightly job scored all at once: one chunk, one time."""
-    first, second = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+    first, second = DriftAggregationAgent(registry), DriftAgent(registry, DriftSettings())
     calm, moved = random.normal(size=(2, 4096)), random.normal(2, 1, (2, 2048))
     rows = batch(np.concatenate([calm[0], moved[0], calm[1], moved[1]]))
     rows = rows.model_copy(update={"at": [7] * len(rows)})
@@ -384,7 +390,7 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
 
 
 def summarised(random: np.random.Generator, registry: FolderReader, rows: int) -> DriftSummary:
-    agent = SummarisingAgent(registry)
+    agent = DriftAggregationAgent(registry)
     [summary] = agent.handle(agent.initial_state(), chunk("predictions", batch(random.normal(size=rows))))
     assert isinstance(summary, DriftSummary)
     return summary
@@ -549,7 +555,7 @@ def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name
     registry: FolderReader, tmp_path: Path
 ) -> None:
     counting = Counting(tmp_path / "models")
-    agent = SummarisingAgent(counting)
+    agent = DriftAggregationAgent(counting)
     events = [
         Prediction(model=MODEL, version=version, id=str(n), at=n, score=0.5, features={"x": 1.0})
         for n, version in enumerate(["1", "77"] * 20)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
@@ -42,7 +42,7 @@ class Loop:
         features: dict[str, Any] = {"x": rng.normal(size=10_000), "carrier": ["UA", "AA"] * 5000}
         folder_reader.save(folder, "flights", "1", fitted(), Profile.of(features, rng.random(10_000)))
         registry = FolderReader(folder)
-        self._stages = SummarisingAgent(registry), DriftAgent(registry, DriftSettings())
+        self._stages = DriftAggregationAgent(registry), DriftAgent(registry, DriftSettings())
         self._memories = [agent.dump(agent.initial_state()) for agent in self._stages]  # type: ignore[arg-type]
         self._offset = 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from driftloop.agents.drift import KEPT, DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
@@ -83,7 +83,7 @@ class Stages:
     """Both stages over one partition, cut anywhere."""
 
     def __init__(self, reader: FolderReader) -> None:
-        self.first, self.drift = SummarisingAgent(reader), DriftAgent(reader, SHARP)
+        self.first, self.drift = DriftAggregationAgent(reader), DriftAgent(reader, SHARP)
         self.performance = PerformanceAgent(reader, PerformanceSettings())
         self.binned, self.state = self.first.initial_state(), self.drift.initial_state()
         self.estimated = self.performance.initial_state()

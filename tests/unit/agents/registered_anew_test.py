@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from driftloop.agents.drift import KEPT, DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
@@ -56,7 +56,7 @@ def predictions(rows: int, *names: str, version: str = "1", moved: float = 0.0) 
 
 
 def summaries(registry: FolderReader, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
-    agent = SummarisingAgent(registry)
+    agent = DriftAggregationAgent(registry)
     [said] = agent.handle(agent.initial_state(), predictions(2048, *names, version=version, moved=moved))
     assert isinstance(said, DriftSummary)
     return Chunk("drift-summaries", 0, [ConsumerRecord(0, 1, None, codec.encode(said), {})])
@@ -65,7 +65,7 @@ def summaries(registry: FolderReader, *names: str, version: str = "1", moved: fl
 def test_rows_that_waited_for_others_of_the_former_are_left_behind(
     former: FolderReader, now: FolderReader
 ) -> None:
-    before, after = SummarisingAgent(former), SummarisingAgent(now)
+    before, after = DriftAggregationAgent(former), DriftAggregationAgent(now)
     state = before.initial_state()
     before.handle(state, predictions(40, "x"))
     [summary] = after.handle(after.load(before.dump(state)), predictions(70, "x", "y", "z"))

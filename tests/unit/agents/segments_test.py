@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data import segment_profiles
@@ -67,7 +67,7 @@ class Agents:
 
     def __init__(self, folder: Path, profile: Profile) -> None:
         folder_reader.save(folder, MODEL, "1", fitted(), profile)
-        self.first = SummarisingAgent(FolderReader(folder))
+        self.first = DriftAggregationAgent(FolderReader(folder))
         self.second = DriftAgent(FolderReader(folder), SETTLED)
         self.binned, self.state = self.first.initial_state(), self.second.initial_state()
         self.summaries: list[DriftSummary] = []

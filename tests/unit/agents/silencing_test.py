@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from driftloop.agents.drift_aggregation import _after
 from driftloop.mlops_core.drift import suppression
 from driftloop.mlops_core.drift.microbatches import ROWS
-from driftloop.mlops_core.drift.suppression import Telling
+from driftloop.mlops_core.drift.suppression import ReportedColumns
 from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
 from driftloop.schemas.events import ColumnDrift, DriftKind, Span
 from driftloop.schemas.summaries import DriftSummary
@@ -37,23 +37,25 @@ def told() -> suppression.Tellings:
     """`size` is open since before the 100 micro-batches that came; of this chunk `price` opens after 3."""
     tellings: suppression.Tellings = {}
     verdicts: list[Verdict] = [opened("price", 103), closed("size", 105), closed("price", 107)]
-    suppression.noted(tellings, Telling.of(CHUNK, ("size",), 100, verdicts))
-    return suppression.loaded(suppression.dumped(tellings))
+    suppression.remember(tellings, ReportedColumns.of(CHUNK, ("size",), 100, verdicts))
+    return suppression.load(suppression.dump(tellings))
 
 
 def test_each_micro_batch_is_silenced_by_what_the_whole_told_when_its_last_row_came() -> None:
-    quiet = suppression.silenced(told(), NAMES, ("size",), summary(0, 2, 3, 4, 5, 6, 7, 9))
+    quiet = suppression.suppression_mask(told(), NAMES, ("size",), summary(0, 2, 3, 4, 5, 6, 7, 9))
     assert quiet[:, 0].tolist() == [False, False, True, True, True, True, False, False]
     assert quiet[:, 1].tolist() == [True, True, True, True, False, False, False, False]
 
 
 def test_a_chunk_too_small_for_the_whole_meets_what_is_open_since_the_last_one() -> None:
     later = CHUNK.model_copy(update={"first": 10, "last": 11})
-    assert suppression.silenced(told(), NAMES, ("size",), summary(0, span=later)).tolist() == [[False, True]]
+    assert suppression.suppression_mask(told(), NAMES, ("size",), summary(0, span=later)).tolist() == [
+        [False, True]
+    ]
 
 
 def test_a_summary_from_before_this_was_said_meets_what_is_open_now() -> None:
-    quiet = suppression.silenced(told(), NAMES, ("price",), summary(batches=3))
+    quiet = suppression.suppression_mask(told(), NAMES, ("price",), summary(batches=3))
     assert quiet.tolist() == [[True, False]] * 3
 
 

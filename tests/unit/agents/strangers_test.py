@@ -12,7 +12,7 @@ from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.errors import Unavailable
-from driftloop.mlops_core.eviction import STRANGERS
+from driftloop.mlops_core.eviction import UNREGISTERED_MODELS
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftResolved, Span
 from driftloop.schemas.records import Label, Prediction
@@ -69,8 +69,8 @@ def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_mad
         made_up = [prediction(f"made-up-{hundred}-{n}") for n in range(100)]
         assert agent.handle(state, chunk("predictions", *made_up)) == []
         state = agent.load(agent.dump(state)) if restarts else state
-        assert len(state.models) == STRANGERS + 1
-    assert forgotten("joining") - before == 1000 - STRANGERS
+        assert len(state.models) == UNREGISTERED_MODELS + 1
+    assert forgotten("joining") - before == 1000 - UNREGISTERED_MODELS
     _, found = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
     assert isinstance(found, Outcomes)
     newest = Label(model="made-up-9-99", id="a", at=2, label=1)
@@ -79,7 +79,7 @@ def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_mad
 
 def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
-    labels = [Label(model=f"made-up-{n}", id="a", at=1, label=1) for n in range(STRANGERS + 5)]
+    labels = [Label(model=f"made-up-{n}", id="a", at=1, label=1) for n in range(UNREGISTERED_MODELS + 5)]
     letters = agent.handle(agent.initial_state(), chunk("labels", *labels))
     assert [(one.reason, one.detail[:28]) for one in letters if isinstance(one, DeadLetter)] == [
         (ORPHAN, f"label 1 of made-up-{n} for id "[:28]) for n in range(5)
@@ -88,7 +88,7 @@ def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> No
 
 def test_metrics_of_whoever_is_let_go_of_are_gone_too(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
-    rows = [prediction(f"gone-{n}") for n in range(STRANGERS + 5)]
+    rows = [prediction(f"gone-{n}") for n in range(UNREGISTERED_MODELS + 5)]
     agent.handle(agent.initial_state(), chunk("predictions", *rows))
 
     def told(model: str) -> float | None:
@@ -106,9 +106,9 @@ def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
     agent.handle(state, chunk("outcomes", few(MODEL)))
     for hundred in range(10):
         agent.handle(state, chunk("outcomes", *[few(f"made-up-{hundred}-{n}") for n in range(100)]))
-        assert len(state) == STRANGERS + 1
+        assert len(state) == UNREGISTERED_MODELS + 1
     assert state[MODEL].rows == 3
-    assert forgotten("performance") - before == 1000 - STRANGERS
+    assert forgotten("performance") - before == 1000 - UNREGISTERED_MODELS
 
 
 def test_an_episode_of_a_model_that_is_let_go_of_ends(
@@ -123,7 +123,7 @@ def test_an_episode_of_a_model_that_is_let_go_of_ends(
     said = agent.handle(state, chunk("outcomes", outcomes("made-up", labels, scores)))
     opened = [one.id for one in said if isinstance(one, DriftDetected)]
     assert opened
-    said = agent.handle(state, chunk("outcomes", *[few(f"other-{n}") for n in range(STRANGERS)]))
+    said = agent.handle(state, chunk("outcomes", *[few(f"other-{n}") for n in range(UNREGISTERED_MODELS)]))
     assert [one.caused_by for one in said if isinstance(one, DriftResolved)] == opened
 
 
@@ -134,6 +134,6 @@ def test_the_registry_is_asked_only_when_there_are_too_many(
     made = agent(NOBODY, PerformanceSettings())
     topic, one = ("predictions", prediction) if agent is JoiningAgent else ("outcomes", few)
     state = made.initial_state()
-    made.handle(state, chunk(topic, *[one(f"m-{n}") for n in range(STRANGERS)]))  # type: ignore[arg-type]
+    made.handle(state, chunk(topic, *[one(f"m-{n}") for n in range(UNREGISTERED_MODELS)]))  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         made.handle(state, chunk(topic, one("one more")))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftloop.agents.drift import DriftAgent
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
@@ -51,7 +51,7 @@ def summary(reader: FolderReader) -> Fields:
         scores=rng.random(rows).tolist(),
         features={name: rng.normal(size=rows).tolist() for name in ("x", "y")},
     )
-    agent = SummarisingAgent(reader)
+    agent = DriftAggregationAgent(reader)
     chunk = Chunk("predictions", 0, [ConsumerRecord(0, 1, None, codec.encode(batch), {})])
     [said] = agent.handle(agent.initial_state(), chunk)
     assert isinstance(said, DriftSummary)

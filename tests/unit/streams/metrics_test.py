@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client import Histogram as PrometheusHistogram
 
-from driftloop.agents.drift_aggregation import SummarisingAgent
+from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.joining import JoiningAgent
 from driftloop.mlops_core.data.label_join import LabelJoin
 from driftloop.schemas.dead_letters import DeadLetter
@@ -146,7 +146,7 @@ def test_a_record_that_two_agents_park_is_one_letter_and_counted_by_each() -> No
 
     broken = Chunk("predictions", 0, [ConsumerRecord(0, 0, None, b"no JSON", {})])
     letters: list[bytes] = []
-    for agent in (JoiningAgent(NOBODY, PerformanceSettings()), SummarisingAgent(NOBODY)):
+    for agent in (JoiningAgent(NOBODY, PerformanceSettings()), DriftAggregationAgent(NOBODY)):
         cluster, before = Cluster(), counted(agent.name)
         asyncio.run(worker(cluster, agent).process(broken))  # type: ignore[arg-type]  # another state
         assert counted(agent.name) == before + 1

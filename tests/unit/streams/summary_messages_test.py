@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from driftloop.schemas.records import Value
 from driftloop.schemas.summaries import LabelledExamples, Outcomes
-from driftloop.streams.processing.decoding import staged
+from driftloop.streams.processing.decoding import stage_decoder
 from driftloop.streams.wire import codec
 
 GOOD: Mapping[str, Any] = {
@@ -32,7 +32,7 @@ JSON = st.recursive(
 
 
 def read(fields: Mapping[str, Any]) -> LabelledExamples:
-    return staged(LabelledExamples)(orjson.dumps(fields))
+    return stage_decoder(LabelledExamples)(orjson.dumps(fields))
 
 
 def test_what_is_right_is_read_as_it_was_said() -> None:
@@ -89,4 +89,4 @@ def test_whatever_stands_in_a_column_is_read_or_refused(name: str, column: objec
 
 
 def test_outcomes_are_examples_without_their_features() -> None:
-    assert staged(Outcomes)(orjson.dumps(GOOD)).labels == [1.0, 0.0]
+    assert stage_decoder(Outcomes)(orjson.dumps(GOOD)).labels == [1.0, 0.0]
