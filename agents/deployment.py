@@ -114,7 +114,7 @@ class DeploymentAgent:
             except Permanent as error:
                 return await _obstructed(effect, str(error))
         clock = int(time.time() * 1000)
-        return [state_machine.performed(effect.reports, clock)] if effect.reports else []
+        return [state_machine.performed_report(effect.reports, clock)] if effect.reports else []
 
     def _new_controller(self, model: str) -> RolloutController:
         """A model that is new here may have had a champion before there was an agent."""
@@ -156,7 +156,7 @@ async def _obstructed(work: Work, error: str) -> list[Output]:
         return []
     if work.reports.phase is RolloutPhase.REVERTING:
         await asyncio.sleep(REVERT_AGAIN_SECONDS)
-    return [state_machine.obstructed(work.reports, error)]
+    return [state_machine.obstructed_report(work.reports, error)]
 
 
 def _work(one: RolloutController) -> Work:

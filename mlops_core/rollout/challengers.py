@@ -61,13 +61,13 @@ def handle(known: Challengers, event: Event, settings: RolloutSettings) -> list[
     """Events that follow from a registration or from the end of a rollout; `known` is changed."""
     match event:
         case ModelRegistered():
-            return _registered(known, event, settings)
+            return _on_registered(known, event, settings)
         case RolloutStarted():
             known.canary = event.version
             known.pool.admit(event.version)
             return [_pool(known, event, f"{version_name(event.version)} is being rolled out")]
         case RolloutPromoted():
-            return _promoted(known, event)
+            return _on_promoted(known, event)
         case RolloutRolledBack() | RolloutFailed():
             known.canary = None
             if event.version == known.proposed:
@@ -93,10 +93,10 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
     span = Span.of(losses)
     events: list[Event] = []
     if known.span is not None and known.span.versions != span.versions:
-        events += _closed(known, losses, settings)  # the pool changed
+        events += _close_span(known, losses, settings)  # the pool changed
     known.span = span if known.span is None else known.span.plus(span)
     if known.span.rows >= settings.span_labels:
-        events += _closed(known, losses, settings)
+        events += _close_span(known, losses, settings)
     return [*unmeasurable, *events]
 
 
@@ -141,7 +141,7 @@ def load(fields: Mapping[str, Any]) -> Challengers:
     return known
 
 
-def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
+def _on_registered(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
     if event.version in known.origins:
         return []
     known.origins[event.version] = event.id
@@ -155,12 +155,12 @@ def _registered(known: Challengers, event: ModelRegistered, settings: RolloutSet
         known.pool.credit(event.version, event.gate.champion, event.gate, settings)
     known.pool.admit(event.version)
     return [
-        *_evicted(known, event, settings),
+        *_evict_weakest(known, event, settings),
         _pool(known, event, f"{version_name(event.version)} was registered"),
     ]
 
 
-def _evicted(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
+def _evict_weakest(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
     """Versions that make room."""
     events: list[Event] = []
     kept = [known.champion, known.previous, known.canary, known.proposed, event.version]
@@ -190,7 +190,7 @@ def _forget(known: Challengers, version: str) -> None:
     known.previous = None if known.previous == version else known.previous
 
 
-def _promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
+def _on_promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
     known.previous = known.champion if known.champion != event.version else known.previous
     known.champion = event.version
     known.canary = known.proposed = None
@@ -200,7 +200,7 @@ def _promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
     return [_pool(known, event, f"{version_name(event.version)} is champion")]
 
 
-def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
+def _close_span(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
     """A span is complete: move weights and proofs, publish them, and propose who is proven."""
     span, champion = known.span, known.champion
     assert span is not None
@@ -228,10 +228,10 @@ def _closed(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
         unscored=known.unscored,
         sentence=_sentence(champion, leader, weights[leader].weight, pairs, settings),
     )
-    return [measured, *_proposed(known, measured, settings)]
+    return [measured, *_propose(known, measured, settings)]
 
 
-def _proposed(known: Challengers, measured: EvidenceMeasured, settings: RolloutSettings) -> list[Event]:
+def _propose(known: Challengers, measured: EvidenceMeasured, settings: RolloutSettings) -> list[Event]:
     if settings.evidence == "canary":
         return []  # each version had its canary when it was registered
     proven = known.pool.proven(measured.champion, settings, known.by_hand)

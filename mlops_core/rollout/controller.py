@@ -199,10 +199,10 @@ def _on_performed(
     if rollout.phase is RolloutPhase.CANARY and rollout.since is not None:
         return controller, []
     warm = rollout.phase is RolloutPhase.WARMING
-    signal = state_machine.onward(rollout, Signal.PERFORMED) if warm else Signal.PERFORMED
+    signal = state_machine.next_signal(rollout, Signal.PERFORMED) if warm else Signal.PERFORMED
     moved, events = state_machine.advance(rollout, signal, event)
     if rollout.phase is RolloutPhase.CANARY:
-        moved = state_machine.counting(moved, controller.measured_until, event.performed_at)
+        moved = state_machine.begin_counting(moved, controller.measured_until, event.performed_at)
     return with_rollout(controller, moved, events)
 
 
@@ -239,7 +239,7 @@ def _on_pin(
     if not pinned and rollout.phase is RolloutPhase.PAUSED and rollout.because == PINNED:
         return with_rollout(
             controller,
-            *state_machine.advance(rollout, state_machine.resumed(rollout), event, because=UNPINNED),
+            *state_machine.advance(rollout, state_machine.resume_signal(rollout), event, because=UNPINNED),
         )
     return controller, []
 
@@ -249,7 +249,7 @@ def _signal_of(rollout: Rollout, action: RolloutAction) -> Signal:
         case RolloutAction.PAUSE:
             return Signal.PAUSED
         case RolloutAction.RESUME:
-            return state_machine.resumed(rollout)
+            return state_machine.resume_signal(rollout)
         case RolloutAction.ABORT:
             return Signal.ABORTED
         case RolloutAction.PIN | RolloutAction.UNPIN:

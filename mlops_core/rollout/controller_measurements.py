@@ -56,7 +56,7 @@ def _on_labels(
     rollout = controller.open
     if rollout is None or rollout.phase not in (RolloutPhase.CANARY, RolloutPhase.PAUSED):
         return controller, []
-    grown = state_machine.measured(rollout, event)
+    grown = state_machine.add_labels(rollout, event)
     if grown is rollout:
         return controller, []
     kept = grown if grown.evidence[-1].finite else rollout
@@ -88,7 +88,7 @@ def _on_requests(
     judgement = request_verdict.judge(grown.requests, grown.agreement, names, settings, event.until)
     alerts: list[Event] = []
     if judgement.overdue:
-        grown, alerts = state_machine.overdue(grown, judgement.evidence.sentence)
+        grown, alerts = state_machine.overdue_alert(grown, judgement.evidence.sentence)
     # The time of a request is the machine's; what follows happens at the time of the data.
     trigger = event.model_copy(update={"at": controller.measured_until})
     controller, events = _apply_verdict(controller, grown, trigger, judgement.evidence, "requests")
@@ -147,15 +147,15 @@ def _apply_verdict(
     """What a verdict about the canary's requests, or about its labels, leads to."""
     match verdict.outcome:
         case "pass":
-            rollout = state_machine.passing(rollout, about)
-            if not state_machine.complete(rollout):
+            rollout = state_machine.add_passed_verdict(rollout, about)
+            if not state_machine.is_step_passed(rollout):
                 return with_rollout(controller, rollout, [])
-            signal = state_machine.onward(rollout, Signal.PASSED)
+            signal = state_machine.next_signal(rollout, Signal.PASSED)
         case "fail":
             signal = Signal.FAILED
         case "hold":
-            rollout, signal = state_machine.doubting(rollout, about), Signal.HELD
+            rollout, signal = state_machine.remove_passed_verdict(rollout, about), Signal.HELD
         case "error":
-            rollout = state_machine.doubting(rollout, about)
+            rollout = state_machine.remove_passed_verdict(rollout, about)
             signal = Signal.PAUSED if rollout.errors + 1 >= UNMEASURABLE else Signal.HELD
     return with_rollout(controller, *state_machine.advance(rollout, signal, trigger, verdict))

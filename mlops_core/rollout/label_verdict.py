@@ -35,7 +35,9 @@ class StepLabels(Part):
     def plus(self, canary: Outcome, stable: Outcome) -> "StepLabels":
         """With another window's outcomes."""
         return StepLabels(
-            share=self.share, canary=_summed(self.canary, canary), stable=_summed(self.stable, stable)
+            share=self.share,
+            canary=_add(self.canary, canary),
+            stable=_add(self.stable, stable),
         )
 
     @property
@@ -83,20 +85,22 @@ def judge(
     """
     names = (version_name(canary), version_name(stable))
     if not all(step.finite for step in steps):
-        return _without(steps, "error", f"{names[0]} cannot be measured: its losses are no finite numbers")
+        return _no_difference(
+            steps, "error", f"{names[0]} cannot be measured: its losses are no finite numbers"
+        )
     short = shortage(steps[-1], *names, settings.min_labels)
     found = difference(steps, settings)
     if found is None:
         missing = f"{names[0]} cannot be measured: no step has labels of both it and {names[1]}"
-        return _without(steps, "hold" if short else "error", short or missing)
+        return _no_difference(steps, "hold" if short else "error", short or missing)
     if found.surely_worse:
-        return _with(found, "fail", _compared(found, names))
+        return _verdict_of(found, "fail", _comparison_sentence(found, names))
     if short:
-        return _with(found, "hold", short)
+        return _verdict_of(found, "hold", short)
     if found.estimate > settings.tolerance:
         doubt = f"above the {settings.tolerance:g} allowed, and not yet sure"
-        return _with(found, "hold", f"{_compared(found, names)}: {doubt}")
-    return _with(found, "pass", _compared(found, names))
+        return _verdict_of(found, "hold", f"{_comparison_sentence(found, names)}: {doubt}")
+    return _verdict_of(found, "pass", _comparison_sentence(found, names))
 
 
 def shortage(step: StepLabels, canary: str, stable: str, min_labels: int) -> str:
@@ -153,7 +157,7 @@ def version_name(version: str) -> str:
     return f"v{version}" if version[:1].isdigit() else version
 
 
-def _summed(one: Outcome, other: Outcome) -> Outcome:
+def _add(one: Outcome, other: Outcome) -> Outcome:
     return Outcome(
         rows=one.rows + other.rows,
         loss=one.loss + other.loss,
@@ -175,7 +179,7 @@ def _spread(outcomes: Sequence[Outcome]) -> float:
     return max(within / max(rows - len(outcomes), 1), least)
 
 
-def _compared(found: Difference, names: tuple[str, str]) -> str:
+def _comparison_sentence(found: Difference, names: tuple[str, str]) -> str:
     low, high = found.estimate - found.radius, found.estimate + found.radius
     word = "more" if found.estimate > 0 else "less"
     sure = f"at least {low:.3f} more" if low > 0 else f"at most {high:.3f} more"
@@ -185,7 +189,7 @@ def _compared(found: Difference, names: tuple[str, str]) -> str:
     )
 
 
-def _with(found: Difference, outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
+def _verdict_of(found: Difference, outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
     return VerdictEvidence(
         outcome=outcome,
         sentence=sentence,
@@ -198,7 +202,7 @@ def _with(found: Difference, outcome: VerdictOutcome, sentence: str) -> VerdictE
     )
 
 
-def _without(steps: Sequence[StepLabels], outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
+def _no_difference(steps: Sequence[StepLabels], outcome: VerdictOutcome, sentence: str) -> VerdictEvidence:
     return VerdictEvidence(
         outcome=outcome,
         sentence=sentence,

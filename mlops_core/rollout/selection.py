@@ -122,7 +122,7 @@ class Pool:
     def weights(self) -> Floats:
         """Weights that add up to 1."""
         logs = np.array([member.log_weight for member in self.members])
-        return _normalised(logs)
+        return _normalise(logs)
 
     def admit(self, version: str) -> None:
         """A new member, with the mean weight of those that are there."""
@@ -131,8 +131,8 @@ class Pool:
         logs = np.array([member.log_weight for member in self.members])
         mean = float(np.log(np.exp(logs - logs.max()).mean()) + logs.max()) if len(logs) else 0.0
         self.members.append(Member(version, mean))
-        self.proofs = _grown(self.proofs)
-        self.pairs = _grown(self.pairs)
+        self.proofs = _grow(self.proofs)
+        self.pairs = _grow(self.pairs)
 
     def credit(self, version: str, champion: str, gate: GateEvidence, settings: RolloutSettings) -> None:
         """Count the rows of the gate in the proof of `version` against `champion`.
@@ -229,8 +229,8 @@ class Pool:
         """Fit for JSON."""
         return {
             "members": [vars(member) for member in self.members],
-            "proofs": _packed(self.proofs),
-            "pairs": _packed(self.pairs),
+            "proofs": _pack(self.proofs),
+            "pairs": _pack(self.pairs),
             "usual": self.usual,
         }
 
@@ -241,8 +241,8 @@ class Pool:
         count = len(members)
         return cls(
             members,
-            _unpacked(fields["proofs"], (count, count, len(BETS))),
-            _unpacked(fields["pairs"], (count, count, 3)),
+            _unpack(fields["proofs"], (count, count, len(BETS))),
+            _unpack(fields["pairs"], (count, count, 3)),
             fields["usual"],
         )
 
@@ -256,17 +256,17 @@ class Pool:
 
     def _weigh(self, mine: Floats, sums: Floats, rows: int, settings: RolloutSettings) -> None:
         logs = np.array([member.log_weight for member in self.members])
-        before = _normalised(logs)[mine].sum()
+        before = _normalise(logs)[mine].sum()
         logs[mine] -= settings.learning_rate * sums
         if len(mine) < len(logs):  # the others keep the part of the weight that they had
             after = np.exp(logs[mine] - logs[mine].max())
             others = np.setdiff1d(np.arange(len(logs)), mine)
-            parts = _normalised(logs)[others]
+            parts = _normalise(logs)[others]
             whole = np.empty(len(logs))
             whole[mine] = np.log(after / after.sum() * before)
             whole[others] = np.log(np.maximum(parts / max(parts.sum(), 1e-300) * (1 - before), 1e-300))
             logs = whole
-        weights = _normalised(logs)
+        weights = _normalise(logs)
         spread = min(settings.share * rows / SHARE_ROWS, 1.0)
         weights = (1 - spread) * weights + spread / len(weights)
         for member, weight in zip(self.members, weights.tolist(), strict=True):
@@ -307,21 +307,21 @@ class Pool:
         )
 
 
-def _normalised(logs: Floats) -> Floats:
+def _normalise(logs: Floats) -> Floats:
     weights = np.exp(logs - logs.max())
     return np.asarray(weights / weights.sum())
 
 
-def _grown(array: Floats) -> Floats:
+def _grow(array: Floats) -> Floats:
     """With one more row and column of zeros."""
     return np.pad(array, ((0, 1), (0, 1), (0, 0)))
 
 
-def _packed(array: Floats) -> str:
+def _pack(array: Floats) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-def _unpacked(data: str, shape: tuple[int, ...]) -> Floats:
+def _unpack(data: str, shape: tuple[int, ...]) -> Floats:
     return np.frombuffer(base64.b64decode(data), dtype=np.float64).reshape(shape).copy()
 
 

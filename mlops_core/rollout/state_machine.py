@@ -150,7 +150,7 @@ def start(  # noqa: PLR0913 - all that a rollout begins with
         at=max(request.at, at),
     )
     fields = {"steps": rollout.steps, "evidence": rollout.proof}
-    return _told(rollout, RolloutStarted, **fields, sentence=_intention(rollout, request))
+    return _append_event(rollout, RolloutStarted, **fields, sentence=_intention(rollout, request))
 
 
 def advance(
@@ -169,7 +169,7 @@ def advance(
         Conflict: the table has no such row.
     """
     changes: dict[str, object] = {
-        "phase": states.after(rollout.phase, signal, rollout.who),
+        "phase": states.next_phase(rollout.phase, signal, rollout.who),
         "at": max(rollout.at, trigger.at),
         "because": because or (verdict.sentence if verdict else rollout.because),
     }
@@ -177,24 +177,24 @@ def advance(
         changes["cause"] = trigger.id
     if verdict:
         changes |= {"verdict": verdict, "errors": rollout.errors + 1 if verdict.outcome == "error" else 0}
-    moved, events = _announced(rollout, _stepped(rollout.model_copy(update=changes), signal), signal)
+    moved, events = _announce(rollout, _begin_step(rollout.model_copy(update=changes), signal), signal)
     if (moved.place, moved.cause) == (rollout.place, rollout.cause):
         # Nothing happened that has a time: the same report, made again, must be the same event.
         moved = moved.model_copy(update={"at": rollout.at})
     return moved, events
 
 
-def onward(rollout: Rollout, otherwise: Signal) -> Signal:
+def next_signal(rollout: Rollout, otherwise: Signal) -> Signal:
     """The signal of going on from here: `otherwise`, or proven where no step is left."""
     return otherwise if rollout.steps[rollout.step :] else Signal.PROVEN
 
 
-def resumed(rollout: Rollout) -> Signal:
+def resume_signal(rollout: Rollout) -> Signal:
     """The signal of going on after a pause: back to the share it had, or on where there are no steps."""
     return Signal.PROVEN if rollout.phase is RolloutPhase.PAUSED and not rollout.steps else Signal.RESUMED
 
 
-def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
+def begin_counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
     """With what comes from now on counting for its step.
 
     Windows of labels count from `since` on (time of the data), requests from `clock` on (wall clock). A step
@@ -205,23 +205,23 @@ def counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
     return rollout.model_copy(update={"since": since, "requests": steps})
 
 
-def passing(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
+def add_passed_verdict(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
     """With one more good verdict at this step."""
     return rollout.model_copy(update={"passed": tuple(dict.fromkeys((*rollout.passed, verdict)))})
 
 
-def doubting(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
+def remove_passed_verdict(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
     """With a good verdict at this step taken back: what came since made it doubtful."""
     return rollout.model_copy(update={"passed": tuple(one for one in rollout.passed if one != verdict)})
 
 
-def complete(rollout: Rollout) -> bool:
+def is_step_passed(rollout: Rollout) -> bool:
     """Whether nothing that has to be good at this step is missing."""
     wanted = {"requests"} if rollout.proof == "paired" else {"requests", "labels"}
     return wanted <= set(rollout.passed)
 
 
-def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
+def add_labels(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
     """With the window in the step's evidence; the same rollout where the window does not count.
 
     A window counts if it began after the step's traffic was shifted. Within it, each outcome belongs to
@@ -235,17 +235,17 @@ def measured(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
     return rollout.model_copy(update={"evidence": (*before, now.plus(canary, stable))})
 
 
-def performed(rollout: Rollout, clock: Millis = 0) -> RolloutPerformed:
+def performed_report(rollout: Rollout, clock: Millis = 0) -> RolloutPerformed:
     """The report that the effects of its phase were carried out; `clock` is the wall clock (UTC, ms)."""
     return _event(rollout, RolloutPerformed, performed_at=clock)
 
 
-def obstructed(rollout: Rollout, error: str) -> RolloutObstructed:
+def obstructed_report(rollout: Rollout, error: str) -> RolloutObstructed:
     """The report that they cannot be carried out, whoever tries."""
     return _event(rollout, RolloutObstructed, error=error, sentence=error)
 
 
-def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
+def _begin_step(rollout: Rollout, signal: Signal) -> Rollout:
     """A canary's share begins or is taken up again, and counts only once its shift was performed."""
     if rollout.phase is not RolloutPhase.CANARY or signal is Signal.HELD:
         return rollout
@@ -262,44 +262,44 @@ def _stepped(rollout: Rollout, signal: Signal) -> Rollout:
     return rollout.model_copy(update=changes)
 
 
-def _announced(  # noqa: PLR0911 - a phase, a return
+def _announce(  # noqa: PLR0911 - a phase, a return
     before: Rollout, now: Rollout, signal: Signal
 ) -> tuple[Rollout, list[Event]]:
     match now.phase:
         case RolloutPhase.CANARY if signal is Signal.HELD:
-            return _held(before, now)
+            return _announce_hold(before, now)
         case RolloutPhase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
             spoken = now.verdict if signal is Signal.PASSED else None
             why = f"{version_name(now.version)} gets {now.share} % of the traffic"
-            return _told(now, RolloutAdvanced, verdict=spoken, sentence=why)
+            return _append_event(now, RolloutAdvanced, verdict=spoken, sentence=why)
         case RolloutPhase.PAUSED:
             spoken = now.verdict if now.errors else None
-            return _told(now, RolloutHeld, verdict=spoken, sentence=now.because)
+            return _append_event(now, RolloutHeld, verdict=spoken, sentence=now.because)
         case RolloutPhase.PROMOTING:
             why = f"{version_name(now.version)} gets all traffic"
-            return _told(now, RolloutAdvanced, verdict=now.verdict, sentence=why)
+            return _append_event(now, RolloutAdvanced, verdict=now.verdict, sentence=why)
         case RolloutPhase.REVERTING if (
             before.phase is RolloutPhase.REVERTING and now.because != before.because
         ):
             return now, [_alarm(now)]
         case RolloutPhase.PROMOTED:
             why = f"{version_name(now.version)} is champion and serves everything"
-            return _told(now, RolloutPromoted, verdict=now.verdict, sentence=why)
+            return _append_event(now, RolloutPromoted, verdict=now.verdict, sentence=why)
         case RolloutPhase.REVERTED:
-            return _told(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
+            return _append_event(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
         case RolloutPhase.FAILED:
-            return _told(now, RolloutFailed, error=now.because, sentence=now.because)
+            return _append_event(now, RolloutFailed, error=now.because, sentence=now.because)
         case RolloutPhase.WARMING | RolloutPhase.CANARY | RolloutPhase.REVERTING:
             return now, []
 
 
-def _held(before: Rollout, now: Rollout) -> tuple[Rollout, list[Event]]:
+def _announce_hold(before: Rollout, now: Rollout) -> tuple[Rollout, list[Event]]:
     """Spoken when the verdict is another than before, then once in a while."""
     same = before.verdict and now.verdict and before.verdict.outcome == now.verdict.outcome
     if same and before.quiet + 1 < HELD_EVERY:
         return now.model_copy(update={"quiet": before.quiet + 1}), []
     spoken = now.model_copy(update={"quiet": 0})
-    return _told(spoken, RolloutHeld, verdict=now.verdict, sentence=now.because)
+    return _append_event(spoken, RolloutHeld, verdict=now.verdict, sentence=now.because)
 
 
 def _alarm(rollout: Rollout) -> AlertRaised:
@@ -308,7 +308,7 @@ def _alarm(rollout: Rollout) -> AlertRaised:
     return _following(rollout, AlertRaised, severity="critical", sentence=sentence)
 
 
-def overdue(rollout: Rollout, sentence: str) -> tuple[Rollout, list[Event]]:
+def overdue_alert(rollout: Rollout, sentence: str) -> tuple[Rollout, list[Event]]:
     """The alert, once a step, that it waits for requests longer than it should."""
     if rollout.overdue:
         return rollout, []
@@ -331,7 +331,9 @@ def _plan(rollout: Rollout) -> str:
     return f"{version_name(rollout.version)} is to replace {stable} in steps of {steps} %"
 
 
-def _told(rollout: Rollout, kind: type[RolloutEvent], **fields: object) -> tuple[Rollout, list[Event]]:
+def _append_event(
+    rollout: Rollout, kind: type[RolloutEvent], **fields: object
+) -> tuple[Rollout, list[Event]]:
     """The rollout whose chain ends with the event, and the event."""
     event = _event(rollout, kind, **fields)
     return rollout.model_copy(update={"cause": event.id}), [event]

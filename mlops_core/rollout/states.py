@@ -96,18 +96,18 @@ SIGNALS: Mapping[Signal, str] = {
 }
 
 
-def after(phase: RolloutPhase, signal: Signal, who: str) -> RolloutPhase:
+def next_phase(phase: RolloutPhase, signal: Signal, who: str) -> RolloutPhase:
     """The phase that `signal` leads to; `who` is for the error.
 
     Raises:
         Conflict: the table has no such row; says what was possible.
 
-    >>> after(RolloutPhase.CANARY, Signal.PROVEN, "flights:8").value
+    >>> next_phase(RolloutPhase.CANARY, Signal.PROVEN, "flights:8").value
     'promoting'
-    >>> after(RolloutPhase.PAUSED, Signal.FAILED, "ctr:8")
+    >>> next_phase(RolloutPhase.PAUSED, Signal.FAILED, "ctr:8")
     Traceback (most recent call last):
     driftloop.mlops_core.errors.Conflict: ctr:8 is paused: got failed, knows only resumed, proven, aborted
-    >>> after(RolloutPhase.PROMOTED, Signal.PASSED, "flights:8")
+    >>> next_phase(RolloutPhase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
     driftloop.mlops_core.errors.Conflict: flights:8 is promoted: got passed, knows nothing any more
     """

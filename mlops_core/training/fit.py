@@ -99,10 +99,12 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
         InvalidData: the examples can't be trained on (every reason), or a hyperparameter that is none.
     """
     task, drift = Task(model.task), drift or DriftSettings()
-    older, newest = _parted(examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS)
+    older, newest = _split_rows(
+        examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS
+    )
     judged = trainer.fit(older, task, model.hyperparameters)
     scores = trainer.scorer(judged)(newest.features, len(newest))
-    evidence = _compared(newest, scores, champion, settings)
+    evidence = _compare_with_champion(newest, scores, champion, settings)
     if not evidence.passed:
         return evidence
     learned = examples if settings.refit else older
@@ -124,7 +126,7 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
     )
 
 
-def _compared(
+def _compare_with_champion(
     newest: Examples, scores: Floats, champion: Champion | None, settings: TrainingSettings
 ) -> GateEvidence:
     """Challenger against champion on the newest rows that neither learned from.
@@ -209,7 +211,7 @@ def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
     return examples.split_newest(max(holdout, GATE_ROWS / len(examples)))
 
 
-def _parted(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:
+def _split_rows(examples: Examples, task: Task, holdout: float, min_rows: int) -> tuple[Examples, Examples]:
     reasons = DataValidator(min_rows).validate(examples, task).errors
     if reasons:
         raise InvalidData("; ".join(reasons))

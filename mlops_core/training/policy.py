@@ -56,12 +56,12 @@ def on_alarm(
     against = breaker(state, evidence, settings) or unconfirmed(state, evidence, settings)
     if against is not None:
         return state, RetrainRefused.following(evidence, reason=against)
-    state = _planned(state, evidence, settings)
+    state = _schedule(state, evidence, settings)
     for reason in WAITS:
         against = reason(state, evidence, settings)
         if against is not None:
             return state, RetrainRefused.following(evidence, reason=against)
-    return _requested(state, evidence, evidence.kind.value, settings)
+    return _request(state, evidence, evidence.kind.value, settings)
 
 
 def on_event(
@@ -74,21 +74,21 @@ def on_event(
     Returns also the request for what has been due and is possible now.
     """
     if isinstance(event, DeployRequested):
-        return _muted(state, event.muted), []
+        return _mute(state, event.muted), []
     if isinstance(event, PerformanceMeasured):
-        state = _counted(state, event)
+        state = _count_labels(state, event)
     elif event.caused_by == state.ended:
         return _another_version(state, event), []
     elif state.in_flight is not None and event.caused_by == state.in_flight.id:
         again = _due_again(state) if isinstance(event, TrainingFailed) else {}
-        state = _ended(state.model_copy(update={**again, "in_flight": None, "answers": None}), event)
+        state = _end(state.model_copy(update={**again, "in_flight": None, "answers": None}), event)
     else:
         # Somebody else's: what it learned from needs no second training soon; a crash of it taught nothing.
-        state = _ended(state if isinstance(event, TrainingFailed) else _started(state, event.at), event)
-    return _looked_at_again(state, event, settings)
+        state = _end(state if isinstance(event, TrainingFailed) else _start(state, event.at), event)
+    return _request_due(state, event, settings)
 
 
-def _looked_at_again(
+def _request_due(
     state: RetrainingState, event: Event, settings: RetrainingSettings
 ) -> tuple[RetrainingState, list[Answer]]:
     """Ask for what is due, if nothing speaks against it any more."""
@@ -96,7 +96,7 @@ def _looked_at_again(
     if due is None or any(reason(state, event, settings) for reason in (breaker, *WAITS)):
         return state, []
     cause, trigger = due
-    state, request = _requested(state, cause, trigger, settings)
+    state, request = _request(state, cause, trigger, settings)
     return state, [request]
 
 
@@ -111,7 +111,7 @@ def _due(state: RetrainingState, event: Event, settings: RetrainingSettings) -> 
     return None
 
 
-def _planned(
+def _schedule(
     state: RetrainingState, evidence: DriftDetected, settings: RetrainingSettings
 ) -> RetrainingState:
     """The alarm is due; after a change of the truth its follow-ups are, too, and no longer the last ones."""
@@ -128,7 +128,7 @@ def _planned(
     return state.model_copy(update=changes)
 
 
-def _muted(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState:
+def _mute(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState:
     """Nothing is due any more for drift of a kind that is not to be acted on."""
     changes: dict[str, object] = {"muted": kinds}
     if state.pending is not None and state.pending.kind in kinds:
@@ -145,7 +145,7 @@ def _due_again(state: RetrainingState) -> dict[str, object]:
     return {"pending": state.pending or state.answers}
 
 
-def _requested(
+def _request(
     state: RetrainingState, cause: Event, trigger: str, settings: RetrainingSettings
 ) -> tuple[RetrainingState, RetrainRequested]:
     """A training of what is due: after a change with windows of several lengths, else of everything."""
@@ -173,7 +173,7 @@ def _requested(
         "due": tuple(count for count in state.due if count > state.labelled),
         "doubled": state.known if state.known >= 2 * state.doubled else state.doubled,
     }
-    return _started(state, request.at).model_copy(update=changes), request
+    return _start(state, request.at).model_copy(update=changes), request
 
 
 def _because(state: RetrainingState, cause: Event, trigger: str) -> str:
@@ -183,16 +183,16 @@ def _because(state: RetrainingState, cause: Event, trigger: str) -> str:
     return f"twice as many labelled rows as when all of them were learned from last ({state.known:,})"
 
 
-def _counted(state: RetrainingState, event: PerformanceMeasured) -> RetrainingState:
+def _count_labels(state: RetrainingState, event: PerformanceMeasured) -> RetrainingState:
     pace = (*state.pace, (event.until, event.labelled))[-PACES:]
     return state.model_copy(update={"labelled": max(state.labelled, event.labelled), "pace": pace})
 
 
-def _started(state: RetrainingState, at: Millis) -> RetrainingState:
+def _start(state: RetrainingState, at: Millis) -> RetrainingState:
     return state.model_copy(update={"trained_at": at, "trained_labels": state.labelled})
 
 
-def _ended(state: RetrainingState, event: Outcome) -> RetrainingState:
+def _end(state: RetrainingState, event: Outcome) -> RetrainingState:
     """Crashes in a row are counted; a refusal isn't one, its process did its work."""
     failures, error = (state.failures + 1, event.error) if isinstance(event, TrainingFailed) else (0, "")
     counted: dict[str, object] = {"ended": event.caused_by or "", "failures": failures, "error": error[:200]}

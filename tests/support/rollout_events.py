@@ -157,11 +157,11 @@ class Teller:
         self, controller: RolloutController, clock: int = 0
     ) -> tuple[RolloutController, list[Event]]:
         """The effects of the present phase were carried out."""
-        return self(controller, state_machine.performed(open_(controller), clock))
+        return self(controller, state_machine.performed_report(open_(controller), clock))
 
     def obstructed(self, controller: RolloutController) -> tuple[RolloutController, list[Event]]:
         """They cannot be carried out."""
-        return self(controller, state_machine.obstructed(open_(controller), "no such image"))
+        return self(controller, state_machine.obstructed_report(open_(controller), "no such image"))
 
     def canary(self, controller: RolloutController = SERVING, evidence: str = "paired") -> RolloutController:
         """v8 at its first step, its traffic shifted."""

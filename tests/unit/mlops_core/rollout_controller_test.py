@@ -138,7 +138,7 @@ def test_every_event_leads_back_to_the_registration_and_has_its_own_id() -> None
     controller, follows = told(SERVING, registered("8"))
     reports: list[Event] = []
     for number in range(5):
-        reports.append(state_machine.performed(open_(controller)))
+        reports.append(state_machine.performed_report(open_(controller)))
         controller, more = performed(controller)
         controller, others = told(controller, *good(number))
         follows += more + others
@@ -160,7 +160,7 @@ def test_a_report_about_an_earlier_phase_or_step_is_ignored() -> None:
     first, _ = performed(warming)
     second, _ = told(canary(), *good(0))
     for controller, earlier in [(first, warming), (second, first), (second, warming)]:
-        late = state_machine.performed(open_(earlier)).model_copy(update={"id": "late"})
+        late = state_machine.performed_report(open_(earlier)).model_copy(update={"id": "late"})
         after, follows = told(controller, late)
         assert (after.open, follows) == (controller.open, [])
 

@@ -137,7 +137,7 @@ class Shell(RuleBasedStateMachine):
 
     def report(self) -> Report:
         assert self.controller.open is not None
-        return state_machine.performed(self.controller.open)
+        return state_machine.performed_report(self.controller.open)
 
     def perform(self, what: Sequence[Effect]) -> None:
         for effect in what:
@@ -273,7 +273,7 @@ class Shell(RuleBasedStateMachine):
     def fail_to_carry_out(self, done: int) -> None:
         assert self.controller.open is not None
         self.perform(effects(self.controller.open)[:done])
-        self.tell(state_machine.obstructed(self.controller.open, "no such image"))
+        self.tell(state_machine.obstructed_report(self.controller.open, "no such image"))
 
     @precondition(lambda self: self.log)
     @rule(data=st.data())

@@ -35,17 +35,17 @@ def test_every_phase_can_be_reached_and_leads_to_an_end() -> None:
 
 @pytest.mark.parametrize("phase", sorted(set(RolloutPhase) - TERMINAL - {RolloutPhase.REVERTING}))
 def test_a_person_can_abort_until_the_way_back_began(phase: RolloutPhase) -> None:
-    assert states.after(phase, Signal.ABORTED, "flights:8") is RolloutPhase.REVERTING
+    assert states.next_phase(phase, Signal.ABORTED, "flights:8") is RolloutPhase.REVERTING
 
 
 @pytest.mark.parametrize("pair", [(phase, signal) for phase in RolloutPhase for signal in Signal])
 def test_a_missing_row_says_who_where_and_what_was_possible(pair: tuple[RolloutPhase, Signal]) -> None:
     phase, signal = pair
     if pair in TRANSITIONS:
-        assert states.after(phase, signal, "flights:8") is TRANSITIONS[pair]
+        assert states.next_phase(phase, signal, "flights:8") is TRANSITIONS[pair]
         return
     with pytest.raises(errors.Conflict) as caught:
-        states.after(phase, signal, "flights:8")
+        states.next_phase(phase, signal, "flights:8")
     possible = ", ".join(TABLE[phase])
     knows = f"only {possible}" if possible else "nothing any more"
     assert str(caught.value) == f"flights:8 is {phase}: got {signal}, knows {knows}"

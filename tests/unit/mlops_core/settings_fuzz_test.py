@@ -222,7 +222,7 @@ def _rollout(loaded: Settings) -> None:
     while rollout.phase is RolloutPhase.CANARY:
         steps = [*rollout.evidence[:-1], StepLabels(share=rollout.share, canary=good, stable=good)]
         assert judge(steps, "2", "1", loaded.rollout).outcome == "pass"
-        rollout, _ = state_machine.advance(rollout, state_machine.onward(rollout, Signal.PASSED), asked)
+        rollout, _ = state_machine.advance(rollout, state_machine.next_signal(rollout, Signal.PASSED), asked)
         shares.append(rollout.share)
     assert rollout.phase is RolloutPhase.PROMOTING
     assert all(one <= other for one, other in pairwise(shares))
