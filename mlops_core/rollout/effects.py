@@ -2,7 +2,7 @@
 
 Level-triggered: an effect states what should be, so performing it again is harmless, and whoever takes
 over after a crash performs the effects of the present phase once more. In every phase of `REPORTED` the
-outcome is reported back (`state_machine.performed_report`, `obstructed_report`); the table decides what follows.
+outcome is reported (`state_machine.performed_report`, `obstructed_report`); the table decides what follows.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 Looked at about every second, with one chance of being wrong for the whole rollout: a canary that runs like
 stable is called worse with a probability of at most `rollout.alpha` (0.01), of which failures get half and
-p95, p99 and agreement a sixth each. Each of the four tests is always valid (`sequential_test`), and evidence is
+p95, p99 and agreement a sixth each. The four tests are always valid (`sequential_test`), and evidence is
 taken within each step, where both versions have the same span of time, and multiplied over steps.
 
 - Failures: of all failed calls, more are the canary's than its share of the calls explains.
