@@ -1,6 +1,6 @@
 """What was counted while the canary had a share of the traffic, and the evidence that is in it.
 
-The functions return logarithms of evidence (`sequential_test`), valid at any time; they may be added over steps.
+The functions return logarithms of evidence (`sequential_test`), valid at any time, that add up over steps.
 """
 
 from collections.abc import Sequence
