@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from driftloop.infra.dashboard import throughput
 from driftloop.infra.dashboard.labels import Labels
-from driftloop.infra.dashboard.rollouts import Rollouts
+from driftloop.infra.dashboard.rollouts import ENDED, Rollouts
 from driftloop.infra.dashboard.views import Expected, Figures, Measured, Window
 
 LATELY = 60
@@ -41,7 +41,7 @@ def _since_rollout(labels: Labels, rollouts: Rollouts) -> Mapping[str, Measured]
         return {}
     sums: dict[str, list[float]] = {}
     for point in labels.points.items:
-        if point.until > rollout.started and (rollout.tone == "info" or point.until <= rollout.at):
+        if point.until > rollout.started and (rollout.phase not in ENDED or point.until <= rollout.at):
             for version, seen in point.versions.items():
                 kept = sums.setdefault(version, [0, 0.0, 0.0, 0.0])
                 for index, mean in enumerate((1.0, seen.error, seen.loss, seen.residual)):

@@ -7,7 +7,7 @@ from driftloop.infra.dashboard.event_lines import Line, Tone
 from driftloop.infra.dashboard.ring_buffer import Ring, renew
 from driftloop.infra.dashboard.views import Rollout, Traffic, Version
 from driftloop.schemas import events
-from driftloop.schemas.events import Event
+from driftloop.schemas.events import Event, RolloutPhase
 
 CHANGES, VERSIONS = 300, 30
 STATE_TONES: Mapping[str, Tone] = {
@@ -21,17 +21,19 @@ STATE_TONES: Mapping[str, Tone] = {
 }
 UNDECIDED = ("trained", "registered", "waiting", "proven")
 """States of a version that has not been rolled out."""
-PHASES: Mapping[type[events.Event], tuple[str, Tone]] = {
-    events.RolloutAdvanced: ("canary", "info"),
-    events.RolloutHeld: ("holding", "info"),
-    events.RolloutObstructed: ("obstructed", "bad"),
-    events.RolloutPromoted: ("promoted", "good"),
-    events.RolloutRolledBack: ("rolled back", "bad"),
-    events.RolloutFailed: ("failed", "bad"),
+PHASES: Mapping[RolloutPhase, tuple[str, Tone]] = {
+    RolloutPhase.WARMING: ("warming up", "info"),
+    RolloutPhase.CANARY: ("canary", "info"),
+    RolloutPhase.PAUSED: ("paused", "info"),
+    RolloutPhase.PROMOTING: ("promoting", "info"),
+    RolloutPhase.REVERTING: ("rolling back", "bad"),
+    RolloutPhase.PROMOTED: ("promoted", "good"),
+    RolloutPhase.REVERTED: ("rolled back", "bad"),
+    RolloutPhase.FAILED: ("failed", "bad"),
 }
-
-ENDED = ("promoted", "rolled back", "failed")
-"""Phases after which a version is no longer on its way."""
+"""Label and tone of each phase on the page."""
+ENDED = (RolloutPhase.PROMOTED, RolloutPhase.REVERTED, RolloutPhase.FAILED)
+"""Phases that end a rollout."""
 
 
 class Rollouts:
@@ -114,10 +116,10 @@ class Rollouts:
         if self.current is None or self.current.id != event.rollout:
             self._begin(event, stamp)
         assert self.current is not None  # begun in the line above
-        # That a phase was carried out says less than the verdict before it.
-        carried_out = isinstance(event, events.RolloutPerformed) and self.current.sentence
-        told = self.current.sentence if carried_out else event.sentence or said.text
-        self.current = _rollout_after(self.current, event, told)
+        # The verdict's sentence stays while a phase is carried out.
+        keeps = isinstance(event, events.RolloutPerformed) and self.current.sentence
+        sentence = self.current.sentence if keeps else event.sentence or said.text
+        self.current = _rollout_after(self.current, event, sentence)
         self._shift(event, stamp)
 
     def _begin(self, event: events.RolloutEvent, stamp: int) -> None:
@@ -128,9 +130,10 @@ class Rollouts:
             version=event.version,
             stable=event.stable,
             steps=steps,
-            weight=0,
+            weight=event.weight,
             reached=0,
-            phase="warming up",
+            phase=event.phase,
+            label="",
             tone="info",
             sentence="",
             started=event.at,
@@ -172,29 +175,41 @@ class Rollouts:
         self.champion, self.champion_since = version, event.at
 
 
-def _rollout_after(rollout: Rollout, event: events.RolloutEvent, told: str) -> Rollout:
+def _rollout_after(rollout: Rollout, event: events.RolloutEvent, sentence: str) -> Rollout:
     """The rollout after `event`."""
-    phase, tone = PHASES.get(type(event), (rollout.phase, rollout.tone))
-    rollout = replace(rollout, phase=phase, tone=tone, sentence=told, at=event.at)
+    label, tone = PHASES[event.phase]
+    stepping = event.phase is RolloutPhase.CANARY
+    rollout = replace(
+        rollout,
+        phase=event.phase,
+        label=label,
+        tone=tone,
+        weight=event.weight,
+        reached=max(rollout.reached, event.weight) if stepping else rollout.reached,
+        sentence=sentence,
+        at=event.at,
+    )
     match event:
         case events.RolloutStarted():
             return replace(rollout, steps=list(event.steps), evidence=event.evidence)
         case events.RolloutPerformed():
             return _after_performed(rollout, event)
-        case events.RolloutAdvanced() | events.RolloutHeld():
-            verdict = event.verdict or rollout.verdict
-            reached = max(rollout.reached, event.weight)
-            return replace(rollout, weight=event.weight, reached=reached, verdict=verdict)
-        case events.RolloutPromoted() | events.RolloutRolledBack():
-            weight = 100 if isinstance(event, events.RolloutPromoted) else 0
-            return replace(rollout, weight=weight, verdict=event.verdict or rollout.verdict)
+        case events.RolloutObstructed():
+            return replace(rollout, label=f"{label}, obstructed", tone="bad")
+        case (
+            events.RolloutAdvanced()
+            | events.RolloutHeld()
+            | events.RolloutPromoted()
+            | events.RolloutRolledBack()
+        ):
+            return replace(rollout, verdict=event.verdict or rollout.verdict)
         case _:
             return rollout
 
 
 def _after_performed(rollout: Rollout, event: events.RolloutPerformed) -> Rollout:
-    """A phase was carried out: a canary's step begins, or the newest one is over."""
-    if event.phase == "canary":
+    """The rollout once a phase was carried out: a step's share begins, or the newest share ends."""
+    if event.phase is RolloutPhase.CANARY:
         return replace(rollout, shifted=event.performed_at or None, shifted_until=None)
-    over = rollout.shifted is not None and rollout.shifted_until is None
-    return replace(rollout, shifted_until=event.performed_at) if over else rollout
+    ends = rollout.shifted is not None and rollout.shifted_until is None
+    return replace(rollout, shifted_until=event.performed_at) if ends else rollout

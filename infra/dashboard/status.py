@@ -6,6 +6,7 @@ from driftloop.infra.dashboard.episodes import Episode
 from driftloop.infra.dashboard.evidence import Evidence
 from driftloop.infra.dashboard.timeline import Story
 from driftloop.infra.dashboard.views import Status
+from driftloop.schemas.events import RolloutPhase
 
 
 def status(
@@ -31,7 +32,7 @@ def status(
         ongoing = story.pipeline
         return Status(ongoing.word, ongoing.tone, ongoing.detail, ongoing.at)
     rollout = story.rollouts.current
-    if rollout is not None and rollout.phase == "rolled back":
+    if rollout is not None and rollout.phase is RolloutPhase.REVERTED:
         return Status("Rolled back", "warn", f"v {rollout.stable} serves again", rollout.at)
     if not measured:
         return Status("No data yet", "plain", "no window was measured yet")

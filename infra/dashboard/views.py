@@ -157,8 +157,10 @@ class Rollout:
     weight: int
     """The share it has now, in percent."""
     reached: int
-    """The largest share it ever had."""
-    phase: str
+    """The largest share that a canary's step gave it, in percent."""
+    phase: events.RolloutPhase
+    label: str
+    """The phase as the page shows it."""
     tone: Tone
     sentence: str
     started: int

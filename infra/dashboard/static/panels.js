@@ -44,7 +44,7 @@ function worse({ value, reference }) {
 
 export function rollout(model) {
   const now = model.rollout;
-  show(find("rollout-phase"), now && [now.phase, now.tone], (said) => (said ? pill(...said) : []));
+  show(find("rollout-phase"), now && [now.label, now.tone], (said) => (said ? pill(...said) : []));
   show(find("rollout-title"), now && [now.version, now.stable], (said) =>
     !said ? "Rollout" : `Rollout of v ${said[0]}${said[1] ? ` beside v ${said[1]}` : ""}`);
   show(find("rollout"), now && [now, model.running, model.figures.rollout_outcomes, model.figures.measure], (said) =>

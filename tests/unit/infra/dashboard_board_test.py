@@ -147,7 +147,7 @@ def test_a_rollout_shows_its_share_and_its_newest_verdict() -> None:
 
 def test_a_rollback_names_where_it_stopped_and_the_champion_stays(story: list[Event]) -> None:
     parts = shown(board_of(until(story, RolloutRolledBack)))["parts"]
-    assert parts["rollout"]["phase"] == "rolled back"
+    assert (parts["rollout"]["phase"], parts["rollout"]["label"]) == ("reverted", "rolled back")
     assert (parts["rollout"]["reached"], parts["rollout"]["weight"]) == (10, 0)
     assert parts["figures"]["champion"] == "2"
 
