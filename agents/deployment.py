@@ -112,7 +112,7 @@ class DeploymentAgent:
                 for one in effect.effects:
                     await self._carry_out(one)
             except Permanent as error:
-                return await _obstructed(effect, str(error))
+                return await _report_obstruction(effect, str(error))
         clock = int(time.time() * 1000)
         return [state_machine.performed_report(effect.reports, clock)] if effect.reports else []
 
@@ -149,7 +149,7 @@ async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def _obstructed(work: Work, error: str) -> list[Output]:
+async def _report_obstruction(work: Work, error: str) -> list[Output]:
     """The way back is tried for ever, so its report comes with a pause before the next attempt."""
     if work.reports is None:
         log.error("a model at rest is not as it should be", extra={"model": work.model, "error": error})

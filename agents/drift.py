@@ -110,7 +110,7 @@ def _reason(error: NotFound | InvalidData) -> str:
 def _budget_alert(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
     summary = one.summary
     return AlertRaised(
-        id=ids.derived(summary.model, summary.version, "budget", calibration.sentence),
+        id=ids.derive(summary.model, summary.version, "budget", calibration.sentence),
         at=int(one.times[0, 1]),
         model=summary.model,
         severity="warning",

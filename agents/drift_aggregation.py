@@ -137,7 +137,7 @@ def _summarise(
         counts, times, groups = own.add(bins[chosen], at[chosen], pairs)
         if len(counts):
             summary = DriftSummary.of(model, version, span, counts, times)
-            summary = summary.grouped(groups.sums, groups.ends, groups.since)
+            summary = summary.with_groups(groups.sums, groups.ends, groups.since)
             found = {} if segment else deviations(rows, profile)
             yield summary.model_copy(update={"segment": segment, "deviations": found, "after": after})
 

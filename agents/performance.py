@@ -162,7 +162,7 @@ def _performance_measured(
     """Its times are those of the labels: a straggler's prediction may be old, its label is new."""
     since, until = _quartiles(window.labelled_at)
     return PerformanceMeasured(
-        id=ids.derived(model, "performance", labelled, window.ids[-1]),
+        id=ids.derive(model, "performance", labelled, window.ids[-1]),
         at=until,
         model=model,
         since=since,

@@ -163,7 +163,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
     try:
         known = _Config.model_validate(dict(config))
     except ValidationError as error:
-        raise SettingsError("\n".join(_explained(dict(one)) for one in error.errors())) from error
+        raise SettingsError("\n".join(_explain_error(dict(one)) for one in error.errors())) from error
     groups: dict[str, Any] = dict(known.settings)
     uri = known.training_config.experiment_tracking.tracking_uri
     if uri is not None:
@@ -179,7 +179,7 @@ _COMING = {
 }
 
 
-def _explained(one: dict[str, Any]) -> str:
+def _explain_error(one: dict[str, Any]) -> str:
     where = [str(part) for part in one["loc"]]
     key = ".".join(where)
     if one["type"] != "extra_forbidden":

@@ -87,7 +87,7 @@ class ModelLifecycleManager:
         previous = self.version_controller.version_with_alias(info.model, "previous")
         if previous is None:
             raise Conflict(f"{info.model} has no previous version to roll back to")
-        id_ = ids.derived("rollback", info.model, previous.version, at)
+        id_ = ids.derive("rollback", info.model, previous.version, at)
         return DeployRequested(id=id_, at=at, model=info.model, version=previous.version)
 
     def _archive(self, info: Registered) -> None:

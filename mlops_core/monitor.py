@@ -93,7 +93,7 @@ def _newest(
 class FeatureDriftDetector:
     """Features whose episode is open."""
 
-    def drifted(self, window: DriftMeasured) -> dict[str, ColumnDrift]:
+    def drifted_columns(self, window: DriftMeasured) -> dict[str, ColumnDrift]:
         """By name, worst first."""
         found = {n: c for n, c in window.columns.items() if c.kind == "feature" and n != SCORE}
         open_ = {name: column for name, column in found.items() if column.drifted}
@@ -103,7 +103,7 @@ class FeatureDriftDetector:
 class PredictionDriftDetector:
     """What is predicted, when an episode is open: the scores, else their confidence or class."""
 
-    def drifted(self, window: DriftMeasured) -> ColumnDrift | None:
+    def drifted_column(self, window: DriftMeasured) -> ColumnDrift | None:
         """The score column if it drifted, else what is derived from it."""
         own = [one for name, one in window.columns.items() if name == SCORE or one.kind == "prediction"]
         return next((one for one in own if one.drifted), None)
@@ -112,7 +112,7 @@ class PredictionDriftDetector:
 class ConceptDriftDetector:
     """What labels say."""
 
-    def drifted(self, newest: DriftDetected | None) -> bool:
+    def is_drifting(self, newest: DriftDetected | None) -> bool:
         """Whether the newest detection was one of concept drift."""
         return newest is not None and newest.kind == "concept"
 
@@ -131,9 +131,9 @@ class DriftDetector:
         if window is None:
             return None
         found = {
-            DriftKind.FEATURE: bool(self.feature_drift.drifted(window)),
-            DriftKind.PREDICTION: self.prediction_drift.drifted(window) is not None,
-            DriftKind.CONCEPT: self.concept_drift.drifted(metrics.concept),
+            DriftKind.FEATURE: bool(self.feature_drift.drifted_columns(window)),
+            DriftKind.PREDICTION: self.prediction_drift.drifted_column(window) is not None,
+            DriftKind.CONCEPT: self.concept_drift.is_drifting(metrics.concept),
         }
         return window if any(found[kind] for kind in found if kind not in metrics.muted) else None
 
@@ -143,9 +143,9 @@ class PerformanceAnalyzer:
 
     async def analyze(self, metrics: Collected) -> dict[str, float]:
         """Loss, log loss and error rate over all versions that answered, and estimates of this one."""
-        return {**self._realised(metrics.performance), **self._estimated(metrics.estimated)}
+        return {**self._realised_metrics(metrics.performance), **self._estimates(metrics.estimated)}
 
-    def _estimated(self, window: PerformanceEstimated | None) -> dict[str, float]:
+    def _estimates(self, window: PerformanceEstimated | None) -> dict[str, float]:
         if window is None:
             return {}
         known = {
@@ -156,7 +156,7 @@ class PerformanceAnalyzer:
         figures = {name: one.value for name, one in known.items() if one is not None}
         return {**figures, "estimate_trusted": float(window.trusted)}
 
-    def _realised(self, window: PerformanceMeasured | None) -> dict[str, float]:
+    def _realised_metrics(self, window: PerformanceMeasured | None) -> dict[str, float]:
         if window is None or not window.rows:
             return {}
         total = list(window.versions.values())
@@ -180,7 +180,7 @@ class AlertManager:
         drifted = [name for name, column in drift.columns.items() if column.drifted]
         what = ", ".join(drifted[:5]) or "how scores relate to the truth"
         sentence = f"{deployment_id}: {what} drifted"
-        id_ = ids.derived(drift.id, "monitor")
+        id_ = ids.derive(drift.id, "monitor")
         await self._events.publish(
             AlertRaised.following(drift, id=id_, severity="warning", sentence=sentence)
         )

@@ -30,9 +30,11 @@ class Column:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """The schema of `kind`, with the quick check before it."""
-        return core_schema.no_info_wrap_validator_function(self._checked, handler.generate_schema(self._kind))
+        return core_schema.no_info_wrap_validator_function(
+            self._validate, handler.generate_schema(self._kind)
+        )
 
-    def _checked(self, values: Any, pydantic: Callable[[Any], Any]) -> Any:
+    def _validate(self, values: Any, pydantic: Callable[[Any], Any]) -> Any:
         if isinstance(values, np.ndarray):
             return values if values.ndim == 1 and self._array(values) else pydantic(values.tolist())
         if isinstance(values, list | tuple) and self._plain(values, set(map(type, values))):

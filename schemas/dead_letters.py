@@ -44,7 +44,7 @@ class DeadLetter(Output):
 
     def about(self, value: bytes, *what: str) -> Self:
         """The same letter about something that has no record of its own, named by `what`."""
-        return type(self).of(value, **{**self.model_dump(), "id": ids.derived(self.id, *what)})
+        return type(self).of(value, **{**self.model_dump(), "id": ids.derive(self.id, *what)})
 
     def original(self) -> bytes:
         """The bytes as they came (the first 64,000)."""

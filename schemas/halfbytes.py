@@ -9,7 +9,7 @@ FULL = 15
 Counts = NDArray[np.uint8]
 
 
-def packed(counts: Counts) -> bytes:
+def encode(counts: Counts) -> bytes:
     """Counts of any shape: two a byte, the first in its lower half; then those of 15 and more."""
     flat = counts.ravel()
     low = np.zeros(len(flat) + len(flat) % 2, dtype=np.uint8)
@@ -18,13 +18,13 @@ def packed(counts: Counts) -> bytes:
     return b"".join([(pairs | pairs >> 4).astype(np.uint8).tobytes(), flat[flat >= FULL].tobytes()])
 
 
-def unpacked(data: bytes, size: int) -> Counts:
+def decode(data: bytes, size: int) -> Counts:
     """Back from `packed`, shape (size,); allocates no more than `data` is worth, whatever `size` says.
 
     Raises:
         ValueError: not the bytes of so many counts.
 
-    >>> unpacked(packed(np.array([[1, 2, 3], [14, 15, 32]], dtype=np.uint8)), size=6).tolist()
+    >>> decode(encode(np.array([[1, 2, 3], [14, 15, 32]], dtype=np.uint8)), size=6).tolist()
     [1, 2, 3, 14, 15, 32]
     """
     every = np.frombuffer(data, dtype=np.uint8)

@@ -80,12 +80,12 @@ class DriftSummary(Summary):
             batches=batches,
             columns=columns,
             bins=bins,
-            counts=b64encode(halfbytes.packed(counts)).decode(),
+            counts=b64encode(halfbytes.encode(counts)).decode(),
             packing="halfbytes",
             times=times.tolist(),
         )
 
-    def grouped(self, sums: NDArray[np.int64], ends: NDArray[np.int64], since: NDArray[np.int64]) -> Self:
+    def with_groups(self, sums: NDArray[np.int64], ends: NDArray[np.int64], since: NDArray[np.int64]) -> Self:
         """The same with sums of shape (groups, width), and ends and beginnings of shape (groups,)."""
         if not len(sums):
             return self
@@ -97,13 +97,13 @@ class DriftSummary(Summary):
         ends, since = np.array(self.ends, dtype=np.int64), np.array(self.since, dtype=np.int64)
         if not self.sums:
             return np.empty((0, 0), dtype=np.int64), ends[:0], since[:0]
-        data, groups = _inflated("sums", self.sums), len(self.ends)
+        data, groups = _decompress("sums", self.sums), len(self.ends)
         if not groups or len(data) % (4 * groups):
             raise ValueError(f"sums: {len(data):,} bytes are no {groups} groups of whole numbers")
         sums = np.frombuffer(data, dtype="<i4").astype(np.int64)
         return sums.reshape(groups, -1), ends, since
 
-    def unpacked(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def unpack(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Counts (batches, columns, bins), times (batches, 2). Raises ValueError: not what was packed."""
         shape = self.batches, self.columns, self.bins
         times = np.array(self.times, dtype=np.int64).reshape(self.batches, 2)
@@ -111,8 +111,8 @@ class DriftSummary(Summary):
 
     def _counts(self, expected: int) -> NDArray[np.uint8]:
         if self.packing == "halfbytes":
-            return halfbytes.unpacked(_bytes("counts", self.counts), expected)
-        data = _inflated("counts", self.counts, expected)
+            return halfbytes.decode(_bytes("counts", self.counts), expected)
+        data = _decompress("counts", self.counts, expected)
         if len(data) != expected:
             raise ValueError(f"counts: {expected:,} bytes were expected, got {len(data):,}")
         return np.frombuffer(data, dtype=np.uint8)
@@ -211,7 +211,7 @@ def _bytes(name: str, packed: str) -> bytes:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _inflated(name: str, packed: str, most: int = 0) -> bytes:
+def _decompress(name: str, packed: str, most: int = 0) -> bytes:
     """Bytes from zlib and base64; with `most`, no more than one beyond that, however many there are."""
     inflater = zlib.decompressobj()
     try:

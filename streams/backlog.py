@@ -94,7 +94,9 @@ class BacklogMonitor:
             )[group]
             for name, group in self._groups.items()
         }
-        found = {name: _committed(answer.result().topic_partitions or ()) for name, answer in asked.items()}
+        found = {
+            name: _committed_offsets(answer.result().topic_partitions or ()) for name, answer in asked.items()
+        }
         done = {name: offsets for name, offsets in found.items() if offsets}
         places = sorted({place for offsets in done.values() for place in offsets})
         if not places:
@@ -119,11 +121,11 @@ class BacklogMonitor:
         left = sorted(wanted)
         while left:
             turn = {where[:2]: where for where in left}  # one offset a partition at a time
-            found |= self._fetched(list(turn.values()))
+            found |= self._fetch_times(list(turn.values()))
             left = [where for where in left if where not in turn.values()]
         return found
 
-    def _fetched(self, wanted: Sequence[RecordPosition]) -> Mapping[RecordPosition, RecordTimes]:
+    def _fetch_times(self, wanted: Sequence[RecordPosition]) -> Mapping[RecordPosition, RecordTimes]:
         """The first record at or after each offset, under the offset that was asked for."""
         missing = {where[:2]: where for where in wanted}
         self._consumer.assign([TopicPartition(*where) for where in wanted])
@@ -195,5 +197,5 @@ def _stamp(message: Message) -> RecordTimes:
     return RecordTimes(written, data_time(message.value()))
 
 
-def _committed(offsets: Iterable[TopicPartition]) -> Offsets:
+def _committed_offsets(offsets: Iterable[TopicPartition]) -> Offsets:
     return {(at.topic, at.partition): at.offset for at in offsets if at.offset >= 0}

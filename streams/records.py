@@ -81,7 +81,7 @@ def dead_letter(
     where = (chunk.topic, chunk.partition, record.offset, -1 if row is None else row)
     return DeadLetter.of(
         record.value,
-        id=ids.derived("dead-letter", *where),
+        id=ids.derive("dead-letter", *where),
         at=max(record.timestamp, 0),
         reason=reason,
         detail=detail,

@@ -14,7 +14,7 @@ class KafkaEventLog:
 
     def __init__(self, kafka: KafkaSettings, publisher: PublisherSettings) -> None:
         self._kafka = kafka
-        self._publisher = publisher.unspooled()
+        self._publisher = publisher.without_spool()
 
     async def publish(self, event: Event) -> None:
         """Returns once Kafka has it."""

@@ -67,7 +67,7 @@ class FolderReader:
         if not _possible(model):
             return None
         try:
-            return (self._folder / _quoted(model) / "champion").read_text().strip() or None
+            return (self._folder / _folder_name(model) / "champion").read_text().strip() or None
         except FileNotFoundError:
             return None
 
@@ -83,14 +83,14 @@ class FolderReader:
 
     def _version(self, model: str, version: str) -> Path:
         self._look()
-        folder = self._folder / _quoted(model) / _quoted(version)
+        folder = self._folder / _folder_name(model) / _folder_name(version)
         if not _possible(model, version) or not (folder / "about.json").is_file():
             known = ", ".join(self._names(model)) or "none"
             raise NotFound(f"{model}:{version} is not in {self._folder}; versions of {model}: {known}")
         return folder
 
     def _names(self, model: str) -> list[str]:
-        found = (self._folder / _quoted(model)).glob("*/about.json") if _possible(model) else ()
+        found = (self._folder / _folder_name(model)).glob("*/about.json") if _possible(model) else ()
         return sorted((unquote(path.parent.name) for path in found), key=lambda name: (len(name), name))
 
 
@@ -103,7 +103,7 @@ def save(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write a version for a `FolderReader`; `about.json` last, so that nobody sees half a version."""
-    place = folder / _quoted(model) / _quoted(version)
+    place = folder / _folder_name(model) / _folder_name(version)
     place.mkdir(parents=True, exist_ok=True)
     (place / "model.bin").write_bytes(fitted.payload)
     (place / "features.json").write_text(fitted.features.model_dump_json())
@@ -113,13 +113,13 @@ def save(
     (place / "about.json").write_text(json.dumps(about))
 
 
-def _quoted(name: str) -> str:
+def _folder_name(name: str) -> str:
     """A folder's name; `.` and `..` would be other folders than ours."""
     return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
 
 
 def _possible(*names: str) -> bool:
-    return all(len(_quoted(name)) <= LONGEST_NAME for name in names)
+    return all(len(_folder_name(name)) <= LONGEST_NAME for name in names)
 
 
 def _about(folder: Path) -> dict[str, object]:

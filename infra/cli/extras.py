@@ -29,10 +29,10 @@ def missing(extra: str) -> list[str]:
     """Distributions that the extra names and that are not installed, sorted."""
     requirements = filter(None, map(_REQUIREMENT.match, metadata.requires("driftloop") or ()))
     named = {found["distribution"] for found in requirements if found["extra"] == extra}
-    return sorted(name for name in named if not _installed(name))
+    return sorted(name for name in named if not _is_installed(name))
 
 
-def _installed(distribution: str) -> bool:
+def _is_installed(distribution: str) -> bool:
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:

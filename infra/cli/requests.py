@@ -85,7 +85,7 @@ def publish(settings: "Settings", event: "Event") -> None:
     """Publish an event; returns once Kafka has acknowledged it."""
     from driftloop.streams.producer.publisher import Publisher
 
-    with Publisher(settings.kafka, settings.publisher.unspooled()) as publisher:
+    with Publisher(settings.kafka, settings.publisher.without_spool()) as publisher:
         publisher.publish_event(event)
 
 

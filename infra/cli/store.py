@@ -51,7 +51,7 @@ def contents_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterator
         Conflict: the store has no such model.
     """
     store = _open(settings)
-    chosen = _chosen(store, settings, models)
+    chosen = _models_to_compact(store, settings, models)
     yield HEADING if chosen else EMPTY.format(folder=settings.folder)
     for model in chosen:
         yield _line(store.contents(model))
@@ -64,7 +64,7 @@ def compaction_lines(settings: "StoreSettings", models: Sequence[str]) -> Iterat
         Conflict: the store has no such model.
     """
     store = _open(settings)
-    chosen = _chosen(store, settings, models)
+    chosen = _models_to_compact(store, settings, models)
     if not chosen:
         yield EMPTY.format(folder=settings.folder)
     for model in chosen:
@@ -78,7 +78,9 @@ def _open(settings: "StoreSettings") -> "ParquetStore":
     return ParquetStore(settings.folder, settings)
 
 
-def _chosen(store: "ParquetStore", settings: "StoreSettings", models: Sequence[str]) -> Sequence[str]:
+def _models_to_compact(
+    store: "ParquetStore", settings: "StoreSettings", models: Sequence[str]
+) -> Sequence[str]:
     known = store.models()
     for model in models:
         if model not in known:

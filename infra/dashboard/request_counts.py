@@ -40,7 +40,7 @@ class Requests:
             traffic.calls,
             round(traffic.failures / traffic.calls, 5) if traffic.calls else None,
             traffic.timeouts,
-            round(traffic.quantile(0.95), 2) if traffic.timed >= TIMED else None,
+            round(traffic.quantile(0.95), 2) if traffic.timed_calls >= TIMED else None,
         )
 
 

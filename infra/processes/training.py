@@ -178,7 +178,7 @@ def completion_events(job: Job, version: Registered) -> list[Event]:
     tags = version.tags
     ended = TrainingCompleted.following(
         job.request,
-        id=ids.derived(job.request.id, "TrainingCompleted", version.version),
+        id=ids.derive(job.request.id, "TrainingCompleted", version.version),
         version=version.version,
         run_id=version.run_id,
         rows=int(tags["rows"]),

@@ -57,7 +57,7 @@ class Admin:
                     {name: _model_status(served) for name, served in self._fleet.models.items()}
                 )
             case "GET", ("models", model):
-                return asgi.answer(_model_status(self._fleet.served(model)))
+                return asgi.answer(_model_status(self._fleet.model(model)))
             case "DELETE", ("models", model, "versions", version):
                 await self._fleet.retire(model, version)
                 return asgi.answer({"retired": version})
@@ -80,7 +80,7 @@ class Admin:
                 self._fleet.set_blend(model, _read(_BLEND, request.body), version)
             case _:
                 raise asgi.no_page(request, PAGES)
-        return asgi.answer(_model_status(self._fleet.served(model)))
+        return asgi.answer(_model_status(self._fleet.model(model)))
 
     def _only_here(self, request: Request) -> None:
         """Neither other machines, nor a proxy on behalf of them, nor a web page by a name of its own."""

@@ -84,7 +84,7 @@ def application(handle: Handle, life: Callable[[], AbstractAsyncContextManager[N
         if scope["type"] == "lifespan":
             await _lifespan(life, receive, send)
         elif scope["type"] == "http":
-            await _send(send, await _handled(handle, scope, receive))
+            await _send(send, await _answer_or_refuse(handle, scope, receive))
 
     return app
 
@@ -122,7 +122,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _handled(handle: Handle, scope: Message, receive: Receive) -> Answer:
+async def _answer_or_refuse(handle: Handle, scope: Message, receive: Receive) -> Answer:
     try:
         request = Request(
             scope["method"],

@@ -184,7 +184,7 @@ class Fleet:
         supervisors = [supervisor for revision in revisions for supervisor in revision.supervisors]
         await asyncio.gather(*(supervisor.stop() for supervisor in supervisors), *self._ending)
 
-    def served(self, model: str) -> Served:
+    def model(self, model: str) -> Served:
         """The model. Raises Refused (404), saying which there are."""
         served = self.models.get(model)
         if served is None:
@@ -192,7 +192,7 @@ class Fleet:
             raise Refused(404, f"model {model!r} is not served here; there is {known}")
         return served
 
-    def shared(self, model: str) -> bool:
+    def is_shared(self, model: str) -> bool:
         """Whether several versions share the model's traffic."""
         return len(self.models.get(model, Served()).weights) > 1
 
@@ -262,6 +262,6 @@ async def _end(supervisors: Sequence[ReplicaSupervisor]) -> None:
 
 
 async def _drain_and_stop(supervisor: ReplicaSupervisor) -> None:
-    if not await supervisor.drained(DRAIN_SECONDS):
+    if not await supervisor.drain(DRAIN_SECONDS):
         log.warning("a replica is ended with requests in flight", extra={"replica": supervisor.name})
     await supervisor.stop()

@@ -51,7 +51,7 @@ class Host:
         async with client_session() as session:
             fleet = Fleet(launch, session, folder / "plan.json")
             reports = TrafficReporter(
-                settings.kafka, settings.publisher, fleet.shared, settings.serving.report_seconds
+                settings.kafka, settings.publisher, fleet.is_shared, settings.serving.report_seconds
             )
             router = Router(fleet, session, CollectorRegistry(), reports.tally)
             admin = Admin(fleet, settings.serving.host)

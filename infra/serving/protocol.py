@@ -85,10 +85,10 @@ def read_predict(body: bytes, now: int) -> Rows:
     model = _name(asked.get("model"), "model")
     rows = asked.get("rows")
     if not isinstance(rows, list) or not 0 < len(rows) <= MAX_ROWS:
-        raise Refused(422, f"rows: a list of 1 to {MAX_ROWS} rows was expected, not {_shown(rows)}")
+        raise Refused(422, f"rows: a list of 1 to {MAX_ROWS} rows was expected, not {_shorten(rows)}")
     for row, one in enumerate(rows):
         if not (isinstance(one, dict) and isinstance(one.get("features"), dict)):
-            raise Refused(422, f"rows[{row}]: an object with `features` was expected, not {_shown(one)}")
+            raise Refused(422, f"rows[{row}]: an object with `features` was expected, not {_shorten(one)}")
     given = [one["features"] for one in rows]
     features = {name: [one.get(name) for one in given] for name in dict.fromkeys(chain.from_iterable(given))}
     for name, column in features.items():
@@ -111,7 +111,7 @@ def read_infer(model: str, body: bytes, now: int) -> tuple[Rows, str | None]:
     asked = _object(body)
     inputs = asked.get("inputs")
     if not isinstance(inputs, list) or not inputs:
-        raise Refused(422, f"inputs: a list of tensors was expected, not {_shown(inputs)}")
+        raise Refused(422, f"inputs: a list of tensors was expected, not {_shorten(inputs)}")
     columns = dict(_tensor(one, place) for place, one in enumerate(inputs))
     rows = len(next(iter(columns.values())))
     if not 0 < rows <= MAX_ROWS:
@@ -121,8 +121,8 @@ def read_infer(model: str, body: bytes, now: int) -> tuple[Rows, str | None]:
             raise Refused(422, f"inputs.{name}: {len(column)} values, but the first input has {rows}")
     parameters = asked.get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise Refused(422, f"parameters: an object was expected, not {_shown(parameters)}")
-    ids, entities, at = (_reserved(name, columns, parameters, rows) for name in RESERVED)
+        raise Refused(422, f"parameters: an object was expected, not {_shorten(parameters)}")
+    ids, entities, at = (_reserved_column(name, columns, parameters, rows) for name in RESERVED)
     read = Rows(
         model,
         _ids(ids, lambda row: f"inputs.id[{row}]"),
@@ -185,31 +185,33 @@ def _object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise Refused(400, f"the body is not JSON: {error}") from error
     if not isinstance(asked, dict):
-        raise Refused(422, f"a JSON object was expected, not {_shown(asked)}")
+        raise Refused(422, f"a JSON object was expected, not {_shorten(asked)}")
     return asked
 
 
 def _tensor(tensor: object, place: int) -> tuple[str, list[Any]]:
     where = f"inputs[{place}]"
     if not isinstance(tensor, dict):
-        raise Refused(422, f"{where}: a tensor was expected, not {_shown(tensor)}")
+        raise Refused(422, f"{where}: a tensor was expected, not {_shorten(tensor)}")
     name = _name(tensor.get("name"), f"{where}.name")
     data, kind, shape = tensor.get("data"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(data, list):
-        raise Refused(422, f"{where} {name!r}: `data` must be a list (no binary data), not {_shown(data)}")
+        raise Refused(422, f"{where} {name!r}: `data` must be a list (no binary data), not {_shorten(data)}")
     if data and isinstance(data[0], list):
         if any(not isinstance(one, list) or len(one) != 1 for one in data):
             raise Refused(422, f"{where} {name!r}: one value a row was expected (shape [n] or [n, 1])")
         data = [one[0] for one in data]
     if shape not in ([len(data)], [len(data), 1]):
-        raise Refused(422, f"{where} {name!r}: shape [{len(data)}] was expected, not {_shown(shape)}")
+        raise Refused(422, f"{where} {name!r}: shape [{len(data)}] was expected, not {_shorten(shape)}")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise Refused(422, f"{where} {name!r}: datatype {kind!r} is none of {', '.join(_KINDS)}")
     _plain(data, _KINDS[kind], lambda row: f"{where} {name!r}, row {row} ({kind})")
     return name, data
 
 
-def _reserved(name: str, columns: dict[str, list[Any]], parameters: dict[str, Any], rows: int) -> list[Any]:
+def _reserved_column(
+    name: str, columns: dict[str, list[Any]], parameters: dict[str, Any], rows: int
+) -> list[Any]:
     if name in columns:
         return columns.pop(name)
     shared = parameters.get(name) if name != "id" or rows == 1 else None
@@ -227,7 +229,7 @@ def _plain(column: Sequence[Any], allowed: set[type], where: Where) -> None:
     if not allowed.issuperset(map(type, column)):
         row = next(row for row, value in enumerate(column) if type(value) not in allowed)
         wanted = " or ".join(sorted(kind.__name__.replace("NoneType", "null") for kind in allowed))
-        raise Refused(422, f"{where(row)}: {wanted} was expected, not {_shown(column[row])}")
+        raise Refused(422, f"{where(row)}: {wanted} was expected, not {_shorten(column[row])}")
 
 
 def _feature_at(name: str, row: int) -> str:
@@ -249,17 +251,19 @@ def _entities(column: Sequence[Any], where: Where) -> Sequence[str | None]:
 def _times(column: Sequence[Any], now: int, where: Where) -> list[int]:
     for row, at in enumerate(column):
         if at is not None and not (type(at) is int and 0 <= at < LAST_MILLI):
-            raise Refused(422, f"{where(row)}: milliseconds since 1970 (UTC) were expected, not {_shown(at)}")
+            raise Refused(
+                422, f"{where(row)}: milliseconds since 1970 (UTC) were expected, not {_shorten(at)}"
+            )
     return [now if at is None else at for at in column]
 
 
 def _name(value: object, where: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_NAME:
         wanted = f"text of 1 to {LONGEST_NAME} characters was expected"
-        raise Refused(422, f"{where}: {wanted}, not {_shown(value)}")
+        raise Refused(422, f"{where}: {wanted}, not {_shorten(value)}")
     return value
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     text = orjson.dumps(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -85,7 +85,7 @@ class ReplicaSupervisor:
         """A request to it failed: the router sends nothing to it until a probe succeeds."""
         self.ready = False
 
-    async def drained(self, seconds: float) -> bool:
+    async def drain(self, seconds: float) -> bool:
         """Wait until it has no request in flight; False if it still has after `seconds`."""
         deadline = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < deadline:

@@ -215,9 +215,9 @@ class Router:
 
     async def _forward_to_version(self, method: str, model: str, version: str, request: Request) -> Answer:
         """Ask one version and no other, with or without traffic of its own: to try it, or look at it."""
-        revision = self._fleet.served(model).revisions.get(version)
+        revision = self._fleet.model(model).revisions.get(version)
         if revision is None:
-            known = ", ".join(self._fleet.served(model).revisions)
+            known = ", ".join(self._fleet.model(model).revisions)
             raise Refused(404, f"{model}:{version} is not served here; there is {known}")
         page = "/" + "/".join(quote(part, safe="") for part in request.path)
         for supervisor in revision.pair():
@@ -227,7 +227,7 @@ class Router:
         raise Refused(503, f"no replica of {model}:{version} answers just now; it is {revision.state}")
 
     def _served_split(self, model: str) -> tuple[Served, Split]:
-        served = self._fleet.served(model)
+        served = self._fleet.model(model)
         if served.split is None:
             raise Refused(503, f"no version of {model} has traffic so far")
         return served, served.split

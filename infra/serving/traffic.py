@@ -143,7 +143,7 @@ class TrafficReporter:
     def _event(self, model: str, since: int, now: int) -> TrafficMeasured:
         self._sequence += 1
         event = TrafficMeasured(
-            id=ids.derived(self._host, "TrafficMeasured", self._sequence),
+            id=ids.derive(self._host, "TrafficMeasured", self._sequence),
             at=max(now, since),
             model=model,
             since=since,
@@ -166,12 +166,12 @@ class TrafficReporter:
     def _send(self, events: list[TrafficMeasured]) -> None:
         for event in events:
             try:
-                done = partial(self._done, event.model)
+                done = partial(self._on_delivery, event.model)
                 self._publisher.send(self._publisher.event_record(event), done)
             except BufferFull as error:
-                self._done(event.model, str(error))
+                self._on_delivery(event.model, str(error))
 
-    def _done(self, model: str, reason: str | None) -> None:
+    def _on_delivery(self, model: str, reason: str | None) -> None:
         self._reported.append((model, reason))
 
 

@@ -38,7 +38,7 @@ class RetiredStream(Part):
         for detection in dict.fromkeys(told.id for told in self.detections.values()):
             told = [one for one in self.detections.values() if one.id == detection]
             yield DriftResolved(
-                id=ids.derived(detection, "DriftResolved"),
+                id=ids.derive(detection, "DriftResolved"),
                 at=at,
                 model=self.model,
                 caused_by=detection,

@@ -107,7 +107,7 @@ class ColumnWatch:
     def update(self, found: Deviations, rows: int) -> Deviations | None:
         """Take in what held for the next `rows` rows; returns all that holds, if that is news."""
         held: dict[str, tuple[Deviation | None, int]] = {}
-        for name in self._remembered(found):
+        for name in self._names_to_remember(found):
             now = found.get(name)
             if now != self.told.get(name):
                 before, since = self.held.get(name, (now, 0))
@@ -133,7 +133,7 @@ class ColumnWatch:
         }
         return cls(held, {name: Deviation(what) for name, what in state.get("told", {}).items()})
 
-    def _remembered(self, found: Deviations) -> Iterator[str]:
+    def _names_to_remember(self, found: Deviations) -> Iterator[str]:
         """What was told, and as much of what is new as there is room for."""
         yield from self.told
         yield from sorted(found.keys() - self.told.keys())[: max(2 * MOST - len(self.told), 0)]

@@ -21,7 +21,7 @@ class UnpackedSummary:
     @classmethod
     def of(cls, summary: DriftSummary) -> Self:
         """Unpack. Raises ValueError if sizes and arrays disagree."""
-        counts, times = summary.unpacked()
+        counts, times = summary.unpack()
         return cls(summary, counts, times, Groups(*summary.groups()))
 
     @property
@@ -29,7 +29,7 @@ class UnpackedSummary:
         """Id of its first micro-batch: topic, partition, counts and times; the same however rows are cut."""
         span = self.summary.span
         digest = hashlib.sha256(self.counts[0].tobytes() + self.times[0].tobytes()).hexdigest()
-        return ids.derived(span.topic, span.partition, digest)
+        return ids.derive(span.topic, span.partition, digest)
 
     @property
     def until(self) -> int:

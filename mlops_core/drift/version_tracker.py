@@ -208,7 +208,7 @@ def _columns_changed(watched: VersionTracker, one: UnpackedSummary) -> list[Outp
 
 def _id(watched: VersionTracker, summary: DriftSummary, place: int, *what: str) -> str:
     """What the detector began with, and a place counted from there, name the moment: each comes once."""
-    return ids.derived(summary.model, summary.version, watched.origin, watched.segment, place, *what)
+    return ids.derive(summary.model, summary.version, watched.origin, watched.segment, place, *what)
 
 
 def _merge_spans(spans: Sequence[Span]) -> list[Span]:

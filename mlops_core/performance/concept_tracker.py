@@ -32,10 +32,10 @@ class PredictionCounts:
 
     >>> predicted, span = PredictionCounts(), Span(topic="predictions", partition=0, first=0, last=99)
     >>> predicted.add(span, 5000)
-    >>> predicted.rows, predicted.settled
+    >>> predicted.rows, predicted.complete_rows
     (5000, 0)
     >>> predicted.add(span.model_copy(update={"first": 100, "last": 199}), 320)
-    >>> predicted.rows, predicted.settled
+    >>> predicted.rows, predicted.complete_rows
     (5320, 5000)
     """
 
@@ -51,7 +51,7 @@ class PredictionCounts:
         self.rows += rows
 
     @property
-    def settled(self) -> int:
+    def complete_rows(self) -> int:
         """Rows of chunks of which all versions were told."""
         return self.rows - sum(rows for _, rows in self.newest.values())
 
@@ -108,7 +108,7 @@ class ConceptTracker:
             known[summary.version].answered = predicted.rows
         said: list[Event] = []
         for version, own in known.items():
-            if own.detections and predicted.settled - own.answered >= GONE:
+            if own.detections and predicted.complete_rows - own.answered >= GONE:
                 own.concept.settle()
                 at = max(last for _, last in summary.times)
                 said += _drift_resolved(own, summary.model, version, at, f"version {version} answers no more")
@@ -184,7 +184,7 @@ def _drift_detected(
 ) -> DriftDetected:
     return DriftDetected.following(
         measured,
-        id=ids.derived(measured.id, "DriftDetected", version, *([before] if before else [])),
+        id=ids.derive(measured.id, "DriftDetected", version, *([before] if before else [])),
         version=version,
         kind=DriftKind.CONCEPT,
         columns=[],
@@ -200,7 +200,7 @@ def _drift_resolved(own: VersionConcept, model: str, version: str, at: int, sent
     detections, own.detections = own.detections, []
     return [
         DriftResolved(
-            id=ids.derived(detection, "DriftResolved"),
+            id=ids.derive(detection, "DriftResolved"),
             at=at,
             model=model,
             caused_by=detection,

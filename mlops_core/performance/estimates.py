@@ -133,7 +133,7 @@ class Estimates:
 
 def _performance_estimated(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:
     return PerformanceEstimated(
-        id=ids.derived(summary.model, summary.version, origin, "estimated", found.seen),
+        id=ids.derive(summary.model, summary.version, origin, "estimated", found.seen),
         at=found.until,
         model=summary.model,
         version=summary.version,

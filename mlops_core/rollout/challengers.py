@@ -103,7 +103,7 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
 def _agreement(losses: PairedLosses) -> list[Event]:
     return [
         AgreementMeasured(
-            id=ids.derived(losses.model, "agreement", version, *_place(losses)),
+            id=ids.derive(losses.model, "agreement", version, *_place(losses)),
             at=losses.until,
             model=losses.model,
             version=version,
@@ -173,7 +173,7 @@ def _evict_weakest(known: Challengers, event: ModelRegistered, settings: Rollout
         events.append(
             ChallengerPassedOver.following(
                 event,
-                id=ids.derived(event.id, "ChallengerPassedOver", weakest),
+                id=ids.derive(event.id, "ChallengerPassedOver", weakest),
                 version=weakest,
                 by=event.version,
                 sentence=f"{version_name(weakest)} is compared no longer: of {settings.pool} versions it had "
@@ -212,7 +212,7 @@ def _close_span(known: Challengers, losses: PairedLosses, settings: RolloutSetti
     weights = known.pool.members_evidence()
     leader = max(weights, key=lambda version: weights[version].weight)
     measured = EvidenceMeasured(
-        id=ids.derived(known.model, "evidence", known.labelled, *known.pool.versions),
+        id=ids.derive(known.model, "evidence", known.labelled, *known.pool.versions),
         at=span.until,
         model=known.model,
         champion=champion,
@@ -245,7 +245,7 @@ def _propose(known: Challengers, measured: EvidenceMeasured, settings: RolloutSe
     pair = measured.pairs.get(proven)
     return [
         ChallengerProven(
-            id=ids.derived(measured.id, "ChallengerProven", proven),
+            id=ids.derive(measured.id, "ChallengerProven", proven),
             at=measured.at,
             model=known.model,
             caused_by=known.origins.get(proven, measured.id),
@@ -277,7 +277,7 @@ def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSet
     sentence = f"{version_name(version)} is judged by the labels of its own requests: {why}"
     return [
         ChallengerProven(
-            id=ids.derived(known.model, "ChallengerProven", version, "canary", *_place(losses)),
+            id=ids.derive(known.model, "ChallengerProven", version, "canary", *_place(losses)),
             at=losses.until,
             model=known.model,
             caused_by=known.origins.get(version),

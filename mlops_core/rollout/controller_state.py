@@ -86,5 +86,5 @@ def with_rollout(
 
 def note(cause: Event, sentence: str) -> AlertRaised:
     """For whoever wonders why nothing happens."""
-    id_ = ids.derived(cause.id, "AlertRaised", sentence)
+    id_ = ids.derive(cause.id, "AlertRaised", sentence)
     return AlertRaised.following(cause, id=id_, severity="info", sentence=sentence)

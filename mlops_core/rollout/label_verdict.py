@@ -47,7 +47,7 @@ class StepLabels(Part):
         return all(map(math.isfinite, sums))
 
     @property
-    def paired(self) -> bool:
+    def has_both(self) -> bool:
         """Whether there is something to compare: rows of both."""
         return self.canary.rows > 0 and self.stable.rows > 0
 
@@ -114,7 +114,7 @@ def shortage(step: StepLabels, canary: str, stable: str, min_labels: int) -> str
 
 def difference(steps: Sequence[StepLabels], settings: RolloutSettings) -> Difference | None:
     """Canary against stable, within steps and over them; None where no step has rows of both."""
-    paired = [step for step in steps if step.paired]
+    paired = [step for step in steps if step.has_both]
     if not paired:
         return None
     spread_stable = _spread([step.stable for step in paired])

@@ -79,7 +79,7 @@ class ModelDeployer:
         events = [event for event in history if isinstance(event, ModelRegistered)]
         known = next((event for event in events if event.version == model.version), None)
         return DeployRequested(
-            id=ids.derived("deploy", model.model, model.version, now),
+            id=ids.derive("deploy", model.model, model.version, now),
             at=now if known is None else known.at,
             model=model.model,
             caused_by=None if known is None else known.id,

@@ -50,11 +50,11 @@ def failures(step: StepRequests) -> float:
 
 def slow_calls(step: StepRequests, quantile: float) -> float:
     """Log of the evidence that the canary has more calls above stable's quantile than stable has."""
-    if not (step.canary.timed and step.stable.timed):
+    if not (step.canary.timed_calls and step.stable.timed_calls):
         return 0.0
     place = step.stable.place(quantile)
     slow = step.canary.slower(place)
-    share = step.canary.timed / (step.canary.timed + step.stable.timed)
+    share = step.canary.timed_calls / (step.canary.timed_calls + step.stable.timed_calls)
     return log_evidence(slow, slow + step.stable.slower(place), share)
 
 

@@ -151,7 +151,9 @@ def _doubtful(
 
 def _slower(step: StepRequests, quantile: float, names: tuple[str, str], settings: RolloutSettings) -> str:
     """How the quantiles compare, where the canary's is beyond the ratio; empty where it isn't, or unknown."""
-    if min(step.canary.timed, step.stable.timed) < round(request_statistics.TAIL / (1 - quantile)):
+    if min(step.canary.timed_calls, step.stable.timed_calls) < round(
+        request_statistics.TAIL / (1 - quantile)
+    ):
         return ""
     mine, theirs = step.canary.quantile(quantile), step.stable.quantile(quantile)
     if mine <= settings.latency_ratio * theirs:
@@ -163,10 +165,10 @@ def _slower(step: StepRequests, quantile: float, names: tuple[str, str], setting
 def _failing(steps: Sequence[StepRequests], names: tuple[str, str]) -> str:
     mine = sum((step.canary for step in steps), Traffic())
     theirs = sum((step.stable for step in steps), Traffic())
-    return f"{names[0]} failed {_failed(mine)}, {names[1]} {_failed(theirs)}"
+    return f"{names[0]} failed {_failure_rate(mine)}, {names[1]} {_failure_rate(theirs)}"
 
 
-def _failed(traffic: Traffic) -> str:
+def _failure_rate(traffic: Traffic) -> str:
     late = f", {traffic.timeouts:,} by timeout" if traffic.timeouts else ""
     share = traffic.failures / traffic.calls if traffic.calls else 0.0
     return f"{traffic.failures:,} of {traffic.calls:,} calls ({share:.1%}{late})"
@@ -176,7 +178,7 @@ def _summary(step: StepRequests, agreement: Agreement, names: tuple[str, str]) -
     said = (
         f"{names[0]} served {step.canary.predictions:,} requests at {step.share} %: {_failing([step], names)}"
     )
-    if step.canary.timed and step.stable.timed:
+    if step.canary.timed_calls and step.stable.timed_calls:
         mine, theirs = step.canary.quantile(0.95), step.stable.quantile(0.95)
         said += f"; p95 {mine:.3g} ms against {theirs:.3g} ms"
     if agreement.rows:

@@ -347,6 +347,6 @@ def _event(rollout: Rollout, kind: type[Kind], **fields: object) -> Kind:
 
 def _following(rollout: Rollout, kind: type[Kind], /, **fields: object) -> Kind:
     """An event after the last of the chain, with an id that the same step of the same chain repeats."""
-    id_ = ids.derived(rollout.cause, kind.__name__, rollout.phase, rollout.step)
+    id_ = ids.derive(rollout.cause, kind.__name__, rollout.phase, rollout.step)
     envelope = {"id": id_, "at": rollout.at, "model": rollout.model, "caused_by": rollout.cause}
     return kind.model_validate({**envelope, **fields})

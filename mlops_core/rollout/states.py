@@ -113,7 +113,7 @@ def next_phase(phase: RolloutPhase, signal: Signal, who: str) -> RolloutPhase:
     """
     target = TRANSITIONS.get((phase, signal))
     if target is None:
-        raise errors.Conflict(f"{who} is {phase}: got {signal}, knows {_known(phase)}")
+        raise errors.Conflict(f"{who} is {phase}: got {signal}, knows {_possible_signals(phase)}")
     return target
 
 
@@ -129,7 +129,7 @@ def diagram() -> str:
 
 def document() -> str:
     """`docs/rollout-states.md`: the diagram, and what phases and signals mean."""
-    phases = [f"| {phase} | {meaning} | {_known(phase)} |" for phase, meaning in PHASES.items()]
+    phases = [f"| {phase} | {meaning} | {_possible_signals(phase)} |" for phase, meaning in PHASES.items()]
     signals = [f"| {signal} | {meaning} |" for signal, meaning in SIGNALS.items()]
     return "\n".join(
         [
@@ -149,7 +149,7 @@ def document() -> str:
     )
 
 
-def _known(phase: RolloutPhase) -> str:
+def _possible_signals(phase: RolloutPhase) -> str:
     row = TABLE[phase]
     return f"only {', '.join(row)}" if row else "nothing any more"
 

@@ -175,7 +175,7 @@ def _profile(
     drift: DriftSettings,
 ) -> Profile:
     """The reference, with what the newest rows say of the model and what the settings want to be learned."""
-    _, newest = _split(examples, settings.holdout)
+    _, newest = _split_holdout(examples, settings.holdout)
     whole = (
         reference_profile(examples, scores, task, drift.season)
         .with_importance(importance)
@@ -206,7 +206,7 @@ def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) ->
     return tags
 
 
-def _split(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
+def _split_holdout(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
     """Older rows and the newest share, of which there are at least as many as the gate needs."""
     return examples.split_newest(max(holdout, GATE_ROWS / len(examples)))
 
@@ -215,7 +215,7 @@ def _split_rows(examples: Examples, task: Task, holdout: float, min_rows: int) -
     reasons = DataValidator(min_rows).validate(examples, task).errors
     if reasons:
         raise InvalidData("; ".join(reasons))
-    older, newest = _split(examples, holdout)
+    older, newest = _split_holdout(examples, holdout)
     if float(np.ptp(older.labels)) == 0:
         always = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
         raise InvalidData(f"there is nothing to learn: the label is {always}")

@@ -12,7 +12,13 @@ by its own calendar.
 from collections.abc import Sequence
 
 from driftloop.mlops_core.training.alarm_history import HOUR, add_alarm
-from driftloop.mlops_core.training.preconditions import PACES, WAITS, RetrainingState, breaker, unconfirmed
+from driftloop.mlops_core.training.preconditions import (
+    PACES,
+    WAITS,
+    RetrainingState,
+    breaker,
+    lacks_confirmation,
+)
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     DeployRequested,
@@ -53,7 +59,7 @@ def on_alarm(
         why = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
         return state, RetrainRefused.following(evidence, reason=why)
     state = state.model_copy(update={"alarms": add_alarm(state.alarms, evidence, settings)})
-    against = breaker(state, evidence, settings) or unconfirmed(state, evidence, settings)
+    against = breaker(state, evidence, settings) or lacks_confirmation(state, evidence, settings)
     if against is not None:
         return state, RetrainRefused.following(evidence, reason=against)
     state = _schedule(state, evidence, settings)
@@ -106,7 +112,7 @@ def _due(state: RetrainingState, event: Event, settings: RetrainingSettings) -> 
         return state.pending, state.pending.kind.value
     if state.change is not None and state.due and state.due[0] <= state.labelled:
         return state.change, "follow-up"
-    if settings.doubling and state.doubled and state.known >= 2 * state.doubled:
+    if settings.doubling and state.doubled and state.labelled_rows >= 2 * state.doubled:
         return event, "doubling"
     return None
 
@@ -141,7 +147,7 @@ def _mute(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState
 def _due_again(state: RetrainingState) -> dict[str, object]:
     """What a training that crashed was for is due once more, when enough new labels have come."""
     if state.answers is None:
-        return {"doubled": min(state.doubled, state.known // 2)}
+        return {"doubled": min(state.doubled, state.labelled_rows // 2)}
     return {"pending": state.pending or state.answers}
 
 
@@ -155,7 +161,7 @@ def _request(
     windows = (largest,) if doubling else tuple(sorted(settings.windows))
     request = RetrainRequested.following(
         cause,
-        id=ids.derived(cause.id, "RetrainRequested", trigger, state.labelled),
+        id=ids.derive(cause.id, "RetrainRequested", trigger, state.labelled),
         reason=f"{_because(state, cause, trigger)}; {new:,} new labels",
         trigger=trigger,
         # Inputs that moved leave the old rows true; where the truth itself moved, they teach the past.
@@ -171,7 +177,7 @@ def _request(
         "alarms": (),
         "pending": None,
         "due": tuple(count for count in state.due if count > state.labelled),
-        "doubled": state.known if state.known >= 2 * state.doubled else state.doubled,
+        "doubled": state.labelled_rows if state.labelled_rows >= 2 * state.doubled else state.doubled,
     }
     return _start(state, request.at).model_copy(update=changes), request
 
@@ -180,7 +186,7 @@ def _because(state: RetrainingState, cause: Event, trigger: str) -> str:
     if isinstance(cause, DriftDetected):
         more = f"{state.labelled - state.changed:,} labels after a change: " if trigger == "follow-up" else ""
         return f"{more}{cause.sentence}"
-    return f"twice as many labelled rows as when all of them were learned from last ({state.known:,})"
+    return f"twice as many labelled rows as when all of them were learned from last ({state.labelled_rows:,})"
 
 
 def _count_labels(state: RetrainingState, event: PerformanceMeasured) -> RetrainingState:

@@ -55,7 +55,7 @@ class RetrainingState(Part):
     """Ends of the newest windows, and the labels until then."""
 
     @property
-    def known(self) -> int:
+    def labelled_rows(self) -> int:
         """Labelled rows that a training can have."""
         return self.history + self.labelled
 
@@ -88,7 +88,7 @@ def _busy(state: RetrainingState, _: Event, __: RetrainingSettings) -> str | Non
     return f"busy: the training asked for {since:,} labels ago hasn't ended; the alarm waits for its end"
 
 
-def unconfirmed(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
+def lacks_confirmation(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
     """Too few changes alarmed of late."""
     heard = count_confirmations(state.alarms)
     if heard >= settings.confirm:
@@ -112,12 +112,12 @@ def _cooling(state: RetrainingState, evidence: Event, settings: RetrainingSettin
     )
 
 
-def _unlabelled(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
+def _lacks_labels(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
     new, needed = state.labelled - state.trained_labels, needed_labels(state, settings)
     if new >= needed:
         return None
     since = "so far" if state.trained_at is None else "since the last training"
-    return f"labels: {new:,} new ones {since}, {needed:,} are needed; {_awaited(state, needed - new)}"
+    return f"labels: {new:,} new ones {since}, {needed:,} are needed; {_labels_to_come(state, needed - new)}"
 
 
 def _unlabelled_change(state: RetrainingState, evidence: Event, _: RetrainingSettings) -> str | None:
@@ -127,19 +127,19 @@ def _unlabelled_change(state: RetrainingState, evidence: Event, _: RetrainingSet
     missing = state.due[0] - state.labelled if state.due else 0
     if missing <= 0:
         return None
-    return f"labels: {state.labelled - state.changed:,} since the change; {_awaited(state, missing)}"
+    return f"labels: {state.labelled - state.changed:,} since the change; {_labels_to_come(state, missing)}"
 
 
-WAITS: Sequence[Reason] = (_unlabelled_change, _busy, _cooling, _unlabelled)
+WAITS: Sequence[Reason] = (_unlabelled_change, _busy, _cooling, _lacks_labels)
 """Reasons against a training that pass by themselves."""
 
 
 def needed_labels(state: RetrainingState, settings: RetrainingSettings) -> int:
     """New labels between two trainings that are enough to teach something."""
-    return max(settings.min_new_labels, int(settings.new_share * state.known))
+    return max(settings.min_new_labels, int(settings.new_share * state.labelled_rows))
 
 
-def _awaited(state: RetrainingState, more: int) -> str:
+def _labels_to_come(state: RetrainingState, more: int) -> str:
     wait = f", about {span(more / state.rate)} at the rate of late" if state.rate else ""
     return f"the alarm waits for {more:,} more{wait}"
 

@@ -9,7 +9,7 @@ from driftloop.schemas.records import Millis
 def challenger_request(model: str, rows: int, at: Millis) -> RetrainRequested:
     """A challenger with the champion's task, algorithm and hyperparameters; rolled out once it is proven."""
     return RetrainRequested(
-        id=ids.derived("retrain", model, rows, at),
+        id=ids.derive("retrain", model, rows, at),
         at=at,
         model=model,
         reason="a person requested a challenger",
@@ -25,7 +25,7 @@ def model_request(config: ModelConfig, rows: int, at: Millis, data: str) -> Retr
     """
     return challenger_request(config.name, rows, at).model_copy(
         update={
-            "id": ids.derived("train", config.model_dump_json(), data),
+            "id": ids.derive("train", config.model_dump_json(), data),
             "reason": "a person requested a training",
             "task": config.task,
             "algorithm": config.algorithm,

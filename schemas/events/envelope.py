@@ -30,7 +30,7 @@ class Event(Output):
     @classmethod
     def following(cls, cause: "Event", **fields: object) -> Self:
         """The event of this kind that follows from `cause`: same model and time, id derived."""
-        named = {"id": ids.derived(cause.id, cls.__name__), "at": cause.at, "model": cause.model}
+        named = {"id": ids.derive(cause.id, cls.__name__), "at": cause.at, "model": cause.model}
         return cls.model_validate({**named, **fields, "caused_by": cause.id})
 
 

@@ -51,7 +51,7 @@ class Traffic(Part):
         return self.errors + self.timeouts
 
     @property
-    def timed(self) -> int:
+    def timed_calls(self) -> int:
         """Calls whose latency is known."""
         return sum(self.latency)
 
@@ -69,7 +69,7 @@ class Traffic(Part):
         >>> Traffic(latency=[90, 5, 4, 1]).place(0.95)
         1
         """
-        return bisect_left(list(accumulate(self.latency)), quantile * self.timed)
+        return bisect_left(list(accumulate(self.latency)), quantile * self.timed_calls)
 
     def quantile(self, quantile: float) -> float:
         """The latency in ms that this share of the calls doesn't exceed; 0 without calls.
@@ -79,11 +79,11 @@ class Traffic(Part):
         >>> round(Traffic(latency=[0] * 16 + [100]).quantile(0.5), 2)
         3.67
         """
-        if not self.timed:
+        if not self.timed_calls:
             return 0.0
         place = min(self.place(quantile), len(LATENCY_BOUNDS) - 1)
         below, here = sum(self.latency[:place]), self.latency[place]
-        part = (quantile * self.timed - below) / here if here else 1.0
+        part = (quantile * self.timed_calls - below) / here if here else 1.0
         return LATENCY_BOUNDS[place] * math.exp2((min(max(part, 0.0), 1.0) - 1) / OCTAVE)
 
 

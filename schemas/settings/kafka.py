@@ -79,6 +79,6 @@ class PublisherSettings(Group):
             raise ValueError(f"linger_ms {least:g} must be less than delivery_timeout {most:g} s")
         return self
 
-    def unspooled(self) -> Self:
+    def without_spool(self) -> Self:
         """The same without a spool: for who waits for each acknowledgement anyway."""
         return self.model_copy(update={"when_full": "block"}) if self.when_full == "spool" else self

@@ -51,7 +51,9 @@ class Worker(Generic[State]):
         self._names = {topics.name_of(topic, kafka): topic.name for topic in agent.topics}
         self.app = _faust_app(kafka, f"{kafka.prefix}driftloop-{agent.name}")
         faust_transport.install(self.app, self._names, kafka.chunk_records, self._positions)
-        self._publisher = Publisher(kafka, publisher.unspooled())  # the runner waits for each acknowledgement
+        self._publisher = Publisher(
+            kafka, publisher.without_spool()
+        )  # the runner waits for each acknowledgement
         self._count = agent.topics[0].partitions(kafka)
         self._changelog = Changelog(agent.name, kafka, self._publisher, self._count)
         self._runner = AgentRunner(agent, kafka, self._publisher, self)

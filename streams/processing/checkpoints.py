@@ -144,7 +144,7 @@ def decode_entry(data: bytes) -> Checkpoint | LogEntry:
             f"the changelog has state version {version}, this driftloop reads {STATE_VERSION}: delete the "
             "agent's changelog topic, and the agent reads its topics again from the oldest record"
         )
-    blobs = _split(data, LENGTH_BYTES + size, fields.pop("sizes"))
+    blobs = _split_bytes(data, LENGTH_BYTES + size, fields.pop("sizes"))
     states = [next(blobs)] if "state" in fields else []
     outbox = [
         ProducerRecord(**message, value=value) for message, value in zip(fields["outbox"], blobs, strict=True)
@@ -214,7 +214,7 @@ def _encode(fields: Mapping[str, Any], states: Sequence[bytes], outbox: Sequence
     return b"".join([len(head).to_bytes(LENGTH_BYTES, "big"), head, *blobs])
 
 
-def _split(data: bytes, start: int, sizes: Iterable[int]) -> Iterator[bytes]:
+def _split_bytes(data: bytes, start: int, sizes: Iterable[int]) -> Iterator[bytes]:
     for size in sizes:
         yield data[start : start + size]
         start += size

@@ -142,13 +142,13 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # faust has no type
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         """Fetch from the partitions that have fewer than `AHEAD` chunks."""
         active = active_partitions or set()
-        ready = {tp for tp in active if self._unfinished(tp) < AHEAD}
+        ready = {tp for tp in active if self._unacknowledged_chunks(tp) < AHEAD}
         if not ready:
             await self.sleep(POLL_SECONDS)
             return {}
         return await super()._getmany(ready, timeout if len(ready) == len(active) else POLL_SECONDS)
 
-    def _unfinished(self, tp: TP) -> int:
+    def _unacknowledged_chunks(self, tp: TP) -> int:
         """Chunks that are delivered and not acknowledged."""
         done = self._acked_index[tp]
         return sum(offset not in done for offset in self._delivered[tp])

@@ -121,22 +121,22 @@ class LagAlarm:
         """The alert that follows from a measurement of the topic's partitions, if any."""
         worst = max((lag.seconds for lag in lags.values()), default=0.0)
         if self._raised is not None:
-            return self._resolved(bool(lags), now) if worst <= self.limit / 2 else None
+            return self._resolve_alarm(bool(lags), now) if worst <= self.limit / 2 else None
         self._measurements = self._measurements + 1 if worst > self.limit else 0
         if self._measurements < MEASUREMENTS:
             return None
         self._since = now - worst
         cause = ("lag", self.agent, self.topic, self.worker, int(now * 1000))
-        self._raised = _alert(ids.derived(*cause), now, "warning", self._sentence(lags, worst))
+        self._raised = _alert(ids.derive(*cause), now, "warning", self._sentence(lags, worst))
         return self._raised
 
-    def _resolved(self, assigned: bool, now: float) -> AlertRaised:
+    def _resolve_alarm(self, assigned: bool, now: float) -> AlertRaised:
         raised, self._raised, self._measurements = self._raised, None, 0
         assert raised is not None
         what = "has caught up on" if assigned else "no longer reads its partitions of"
         duration = format_duration(now - self._since)
         sentence = f"agent {self.agent} {what} {self.topic}; it was behind for {duration}"
-        return _alert(ids.derived(raised.id, "over"), now, "info", sentence, raised.id)
+        return _alert(ids.derive(raised.id, "over"), now, "info", sentence, raised.id)
 
     def _sentence(self, lags: Mapping[int, PartitionLag], worst: float) -> str:
         late = sorted(partition for partition, lag in lags.items() if lag.seconds > self.limit)

@@ -76,7 +76,7 @@ class AgentRunner(Generic[State]):
         """
         async with self._locks[partition]:
             try:
-                current = await self._retry(partition, lambda: self._restored(partition))
+                current = await self._retry(partition, lambda: self._current_state(partition))
             except PartitionRevoked:
                 self.release(partition)
                 return {}
@@ -100,7 +100,7 @@ class AgentRunner(Generic[State]):
 
     async def _process_new_records(self, chunk: Chunk) -> None:
         """Commit the records of the chunk that the state has not seen; on an error the state is restored."""
-        current = await self._restored(chunk.partition)
+        current = await self._current_state(chunk.partition)
         if await self._fetch_skipped_records(current, chunk):
             return
         new = current.checkpoint.new_records(chunk)
@@ -116,7 +116,7 @@ class AgentRunner(Generic[State]):
     async def _commit(self, current: PartitionState[State], chunk: Chunk) -> None:
         """Commit one chunk. Once this returns, Faust commits the chunk's offset."""
         follows, all_handled = await self._decide(current, chunk)
-        outbox = self._numbered(current, follows)
+        outbox = self._with_sequence_numbers(current, follows)
         entry = self._log_entry(current, chunk, outbox, must_checkpoint=not all_handled)
         await self._write(current, entry)
         await self._publish(chunk.partition, outbox)
@@ -173,7 +173,7 @@ class AgentRunner(Generic[State]):
                 follows += self._serialize([letter])
         return follows
 
-    def _numbered(
+    def _with_sequence_numbers(
         self, current: PartitionState[State], follows: Sequence[ProducerRecord]
     ) -> list[ProducerRecord]:
         """The messages with source and sequence number, by which readers recognise repetitions."""
@@ -226,7 +226,7 @@ class AgentRunner(Generic[State]):
         follows = await self._retry(partition, lambda: self._agent.perform(effect))
         await self._publish(partition, self._serialize(follows))
 
-    async def _restored(self, partition: int) -> PartitionState[State]:
+    async def _current_state(self, partition: int) -> PartitionState[State]:
         """The partition's state; if it is new here, from Kafka, and its newest outbox is published again."""
         current = self._partitions.get(partition)
         if current is None:

@@ -112,7 +112,7 @@ class SpoolSender:
                 if self._unacknowledged.get(position) != 0
             ]
         try:
-            messages = list(self._combined(new))
+            messages = list(self._combine(new))
         except _NoMetadata as error:
             log.warning("no metadata of the topic; the spool waits", extra={"topic": str(error)})
             self._failed = True
@@ -134,7 +134,7 @@ class SpoolSender:
             self._in_flight -= len(messages) - sent
         return len(entries) >= self._rows
 
-    def _combined(
+    def _combine(
         self, entries: Iterable[tuple[Position, ProducerRecord]]
     ) -> Iterator[tuple[ProducerRecord, Sequence[Position]]]:
         """The entries as they are sent: single rows combined, batches split by partition."""

@@ -78,7 +78,7 @@ def test_every_call_and_row_arrives_also_the_last_ones_before_the_end(
         "2": versions.count("2"),
     }
     assert {version: one.calls for version, one in counted.items()} == {"1": 21, "2": 20}
-    assert {version: one.timed for version, one in counted.items()} == {"1": 21, "2": 20}
+    assert {version: one.timed_calls for version, one in counted.items()} == {"1": 21, "2": 20}
     assert not any(one.failures for one in counted.values())
     for event in measured(kafka_settings):
         assert event.since <= event.until == event.at
@@ -174,5 +174,11 @@ def test_a_tally_takes_each_call_once() -> None:
     tally.count("m", "1", failure="error")
     tally.count("m", "1", seconds=10.0, failure="timeout")
     taken = tally.take("m")["1"]
-    assert (taken.predictions, taken.calls, taken.errors, taken.timeouts, taken.timed) == (5, 3, 1, 1, 2)
+    assert (taken.predictions, taken.calls, taken.errors, taken.timeouts, taken.timed_calls) == (
+        5,
+        3,
+        1,
+        1,
+        2,
+    )
     assert tally.spans() == {}

@@ -69,7 +69,7 @@ def changed(
     found = {name: Deviation(kind) for kind, names in what.items() for name in names}
     return [
         ColumnsChanged(
-            id=ids.derived(narrator.model, narrator.version, narrator.at, "columns"),
+            id=ids.derive(narrator.model, narrator.version, narrator.at, "columns"),
             at=narrator.at,
             model=narrator.model,
             version=narrator.version,
@@ -111,7 +111,7 @@ def everything(narrator: Narrator) -> list[Event]:
 
 def _evidence(narrator: Narrator, *what: str) -> DriftMeasured:
     return DriftMeasured(
-        id=ids.derived(narrator.model, narrator.version, narrator.at, *what),
+        id=ids.derive(narrator.model, narrator.version, narrator.at, *what),
         at=narrator.at,
         model=narrator.model,
         version=narrator.version,
@@ -144,7 +144,7 @@ def _detected(
 def _resolved(narrator: Narrator, detected: Event, columns: Sequence[str]) -> DriftResolved:
     assert isinstance(detected, DriftDetected)
     return DriftResolved(
-        id=ids.derived(detected.id, "over", *columns),
+        id=ids.derive(detected.id, "over", *columns),
         at=narrator.at,
         model=narrator.model,
         caused_by=detected.id,

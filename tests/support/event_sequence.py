@@ -103,7 +103,7 @@ class Narrator:
         self.gains: dict[str, float] = {}
         """How much less than usual a version loses a row."""
         self.registered = ModelRegistered(
-            id=ids.derived(self.model, "1"), at=self.at, model=self.model, version="1", run_id=_run("1")
+            id=ids.derive(self.model, "1"), at=self.at, model=self.model, version="1", run_id=_run("1")
         )
 
     def whole_story(self) -> list[Event]:
@@ -322,7 +322,7 @@ class Narrator:
         for name in detected.columns:
             self.moved.pop(name, None)
         fields = {"version": detected.version, "kind": detected.kind, "columns": detected.columns}
-        id_ = ids.derived(detected.id, "DriftResolved", *detected.columns)
+        id_ = ids.derive(detected.id, "DriftResolved", *detected.columns)
         return [DriftResolved.following(detected, id=id_, at=self.at, **fields)]
 
     @property
@@ -356,7 +356,7 @@ class Narrator:
 
     def _rolled(self, kind: type[Rolled], cause: Event, **fields: object) -> Rolled:
         stable = None if self.registered.version == self.version else self.version
-        event_id = ids.derived(cause.id, kind.__name__, self.registered.version)
+        event_id = ids.derive(cause.id, kind.__name__, self.registered.version)
         common = {"rollout": self.registered.id, "version": self.registered.version, "stable": stable}
         return kind.following(cause, id=event_id, at=self.at, **common, **fields)
 
@@ -399,7 +399,7 @@ class Narrator:
         moved = self.moved if version in ("1", self.version) else {}
         columns = {name: self._column(name, moved.get(name, 0.0)) for name in NUMERIC}
         return DriftMeasured(
-            id=ids.derived(self.model, version, "window", self.at),
+            id=ids.derive(self.model, version, "window", self.at),
             at=self.at,
             model=self.model,
             version=version,
@@ -447,7 +447,7 @@ class Narrator:
         self.labelled += sum(rows.values())
         rates = {version: self.error if version == self.version else canary_error for version in rows}
         return PerformanceMeasured(
-            id=ids.derived(self.model, "labels", self.at),
+            id=ids.derive(self.model, "labels", self.at),
             at=self.at,
             model=self.model,
             since=self.at - STEP,
@@ -463,7 +463,7 @@ class Narrator:
         around = {"value": self._usual, "low": self._usual - 0.014, "high": self._usual + 0.014}
         return PerformanceEstimated.model_validate(
             {
-                "id": ids.derived(self.model, "expected", self.at),
+                "id": ids.derive(self.model, "expected", self.at),
                 "at": self.at,
                 "model": self.model,
                 "version": self.version,
@@ -488,7 +488,7 @@ def dead_letter(offset: int, reason: str = "malformed") -> DeadLetter:
     """A prediction that nobody could read."""
     return DeadLetter.of(
         b"{model: flights",
-        id=ids.derived("dead-letter", "predictions", 0, offset),
+        id=ids.derive("dead-letter", "predictions", 0, offset),
         at=START + offset,
         reason=reason,
         detail="not JSON: expected a key in double quotes at column 2",

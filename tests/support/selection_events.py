@@ -95,7 +95,7 @@ class Requested:
             counts = (canary, rate - canary)
             paces = (3.1 * slower, 3.1)
             event = TrafficMeasured(
-                id=ids.derived(self._model, "TrafficMeasured", *self._versions, self.now),
+                id=ids.derive(self._model, "TrafficMeasured", *self._versions, self.now),
                 at=self.now + SECOND,
                 model=self._model,
                 since=self.now,
@@ -114,7 +114,7 @@ class Requested:
         """So many scores of the canary were computed again, and are the same."""
         one = Agreement(rows=rows)
         self.agreement += one
-        id_ = ids.derived(self._model, "AgreementMeasured", self._versions[0], at)
+        id_ = ids.derive(self._model, "AgreementMeasured", self._versions[0], at)
         version = self._versions[0]
         return [AgreementMeasured(id=id_, at=at, model=self._model, version=version, agreement=one)]
 

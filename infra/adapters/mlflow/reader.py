@@ -77,7 +77,7 @@ class MLflowReader:
 
     def fitted(self, model: str, version: str) -> Fitted:
         """The model itself. Raises NotFound, also for a version that driftloop didn't register."""
-        return self._models.get(model, version, self._fitted)
+        return self._models.get(model, version, self._load_fitted)
 
     def profile(self, model: str, version: str) -> Profile:
         """What its training data looked like. Raises NotFound, as `fitted`."""
@@ -134,7 +134,7 @@ class MLflowReader:
             f"{model}:{version} is not in MLflow at {self._rest.uri}; versions of {model}: {known}"
         )
 
-    def _fitted(self, model: str, version: str) -> Fitted:
+    def _load_fitted(self, model: str, version: str) -> Fitted:
         found = self._version_fields(model, version)
         tags = _tags(found)
         features = FeatureSpec.model_validate_json(self._artifact(found, FEATURES))

@@ -44,7 +44,7 @@ class MLflowRegistry:
 
         Its tags are written with it in one step: a version without its request would be registered twice.
         """
-        known = self.answering(candidate.model, candidate.request) or self._added(candidate)
+        known = self.answering(candidate.model, candidate.request) or self._create_version(candidate)
         return self.nominate(known)
 
     def nominate(self, known: Registered) -> Registered:
@@ -83,7 +83,7 @@ class MLflowRegistry:
     def _point(self, model: str, alias: str, version: str) -> None:
         self._rest.change("POST", "registered-models/alias", name=model, alias=alias, version=version)
 
-    def _added(self, candidate: Candidate) -> Registered:
+    def _create_version(self, candidate: Candidate) -> Registered:
         self._name(candidate.model)
         with _LOGGING:
             run_id, source = _log_run(self._rest.uri, candidate)

@@ -124,7 +124,7 @@ def footer(path: Path) -> Segment:
         metadata = pq.read_metadata(path)
         if stamp_of(path) != before:
             raise FileMoved(str(path))
-    first, last = _labelled(path, metadata)
+    first, last = _label_times(path, metadata)
     noted = (metadata.metadata or {}).get(HOLDS)
     holds = frozenset[str](orjson.loads(noted) if noted else [path.stem])
     return Segment(path, before, metadata.num_rows, first, last, _span(holds), noted is not None, holds)
@@ -186,7 +186,7 @@ def _sweep(unfinished: Path) -> None:
                 path.unlink()
 
 
-def _labelled(path: Path, metadata: Any) -> tuple[int, int]:
+def _label_times(path: Path, metadata: Any) -> tuple[int, int]:
     """The oldest and newest `labelled_at`, from the footer's statistics."""
     missing = FIXED.keys() - set(metadata.schema.names)
     if missing:

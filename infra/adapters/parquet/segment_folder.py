@@ -121,7 +121,7 @@ class SegmentFolder:
             if changed and not everything:
                 break
         if changed or everything:
-            yield from self._remove(self._expired(listing, now), "is past its time")
+            yield from self._remove(self._expired_files(listing, now), "is past its time")
             yield self._write_index(self.list_segments().files)
 
     def _due(self, listing: Listing, partition: str) -> bool:
@@ -174,7 +174,7 @@ class SegmentFolder:
                 path.unlink(missing_ok=True)
             yield f"{path.name}: removed, {why}"
 
-    def _expired(self, listing: Listing, now: int) -> list[Path]:
+    def _expired_files(self, listing: Listing, now: int) -> list[Path]:
         """Files of ours whose newest label is older than is kept, by the time of the data."""
         days = self._settings.retention_days
         ends = [last for one in listing.files for last in (one.last, one.first) if last <= now]

@@ -235,7 +235,7 @@ def test_states_and_summaries_from_before_segments_are_read(tmp_path: Path, rng:
     fed(agents, rng, visits(rng, 2000))
     old = DriftSummary.model_validate_json(agents.summaries[0].model_dump_json(exclude={"segment"}))
     assert old.segment == ""
-    assert np.array_equal(old.unpacked()[0], agents.summaries[0].unpacked()[0])
+    assert np.array_equal(old.unpack()[0], agents.summaries[0].unpack()[0])
     waiting = agents.first.dump(agents.binned)
     fields = orjson.loads(waiting)
     ((_, _, _, state),) = fields["summarisers"]

@@ -128,23 +128,23 @@ def test_a_spoiled_summary_is_parked_and_the_others_count(
 
 def test_a_summary_that_was_packed_by_zlib_is_still_read(reader: FolderReader) -> None:
     one = summary(reader)
-    counts, times = DriftSummary.model_validate(one).unpacked()
+    counts, times = DriftSummary.model_validate(one).unpack()
     old = {name: value for name, value in one.items() if name != "packing"}
-    again, same = DriftSummary.model_validate({**old, "counts": packed(counts.tobytes())}).unpacked()
+    again, same = DriftSummary.model_validate({**old, "counts": packed(counts.tobytes())}).unpack()
     assert np.array_equal(again, counts)
     assert np.array_equal(same, times)
 
 
 @given(st.lists(st.integers(0, 255), max_size=40))
 def test_counts_in_half_bytes_come_back(counts: list[int]) -> None:
-    data = halfbytes.packed(np.array(counts, dtype=np.uint8))
-    assert halfbytes.unpacked(data, len(counts)).tolist() == counts
+    data = halfbytes.encode(np.array(counts, dtype=np.uint8))
+    assert halfbytes.decode(data, len(counts)).tolist() == counts
 
 
 @given(st.binary(max_size=40), st.integers(0, 2**62))
 def test_bytes_that_are_no_half_bytes_are_refused_whatever_their_number(data: bytes, size: int) -> None:
     try:
-        counts = halfbytes.unpacked(data, size)
+        counts = halfbytes.decode(data, size)
     except ValueError as error:
         assert f"{len(data):,} bytes" in str(error)
     else:
@@ -154,4 +154,4 @@ def test_bytes_that_are_no_half_bytes_are_refused_whatever_their_number(data: by
 def test_what_was_packed_and_inflates_without_end_is_not_inflated(reader: FolderReader) -> None:
     bomb = SPOILED["too many counts"](summary(reader))
     with pytest.raises(ValueError, match="counts: 3,168 bytes were expected"):
-        DriftSummary.model_validate(bomb).unpacked()
+        DriftSummary.model_validate(bomb).unpack()

@@ -144,7 +144,7 @@ def test_what_was_settled_long_ago_stays_when_later_topics_come_late() -> None:
     long_ago = narrator.first_version() + narrator.calm(2)
     refused = [
         RetrainRefused.following(
-            narrator.evidence, id=ids.derived("refused", n), at=narrator.at + n, reason=str(n)
+            narrator.evidence, id=ids.derive("refused", n), at=narrator.at + n, reason=str(n)
         )
         for n in range(3 * KEPT)
     ]
