@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.processes.child import Child, python_command
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.schemas import topics
+from driftloop.schemas import messages, topics
 from driftloop.schemas.dead_letters import KEPT_BYTES, DeadLetter
 from driftloop.schemas.events import Event
 from driftloop.schemas.records import LabelBatch, PredictionBatch
@@ -37,7 +39,8 @@ GOOD = "good"
 PATIENCE = 30.0
 """Seconds without news after which what is missing won't come."""
 
-EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+ANY_EVENT: Any = reduce(or_, messages.kinds(Event))
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[ANY_EVENT, Field(discriminator="type")])
 RECORDS = ("Prediction", "PredictionBatch", "FeatureRow", "FeatureBatch", "Label", "LabelBatch")
 EVENTS = ("DriftDetected", "DriftMeasured", "PerformanceMeasured", "TrainingFailed", "RolloutPromoted")
 ALL = RECORDS + EVENTS

@@ -146,6 +146,6 @@ def test_an_agent_under_which_a_topic_grows_ends_and_says_why(system: System) ->
                 trial.more(1, system, accounts)
         grow(system)
         wait_for_the_end(agents)
-        assert "was given partition 5, but the settings say 4 partitions" in agents.tail(50)
+        assert "was assigned partition 5, but the settings say 4 partitions" in agents.tail(50)
     finally:
         agents.stop()

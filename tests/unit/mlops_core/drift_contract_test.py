@@ -272,7 +272,7 @@ def test_a_state_that_is_none_is_refused(kind: Any, rng: np.random.Generator) ->
     subject = kind(rng)
     subject.feed(still(rng, 1000), 0)
     data = subject.dump()
-    with pytest.raises(InvalidData, match="not a detector's state"):
+    with pytest.raises(InvalidData, match="a detector.s state is damaged"):
         serialization.load_state(data[: len(data) // 2])
 
 
