@@ -28,7 +28,7 @@ FIELDS = {
 }
 SETTINGS = {"_fetch_max_wait_ms", "_fetch_min_bytes"}
 """Of aiokafka's consumer."""
-OURS = {"_cut", "_delivered", "_forget_progress", "_unfinished", "_fields"}
+OURS = {"_cut", "_delivered", "_forget_progress", "_unacknowledged_chunks", "_fields"}
 """Our own, and what a named tuple documents."""
 UNPROMISED = {
     driver.Consumer: [
