@@ -1,10 +1,10 @@
 """Performance without labels, from the scores alone, and how far to trust it: one version's.
 
-Labels fill a table by bins of the score (see `strata`); predictions whose labels are still to come are then
-expected to do as their bins did. That is right while scores mean what they meant, so each window of labels
-that arrives is predicted by the table as it was before, and compared. Two windows in a row that contradict it
-make the estimate untrusted, and halve what the table knew, for it may be the past; two in a row that agree
-make it trusted again.
+Labels fill a table by bins of the score (see `poststratification`); predictions whose labels are still to
+come are then expected to do as their bins did. That is right while scores mean what they meant, so each
+window of labels that arrives is predicted by the table as it was before, and compared. Two windows in a row
+that contradict it make the estimate untrusted, and halve what the table knew, for it may be the past; two
+in a row that agree make it trusted again.
 """
 
 from dataclasses import dataclass
