@@ -66,18 +66,18 @@ class Admin:
                 revision = self._fleet.ensure(model, version, replicas)
                 return asgi.answer(_revision_status(revision), _STATUS[revision.state])
             case "PUT", ("models", model, *where):
-                return self._put_weights(model, where, request)
+                return await self._put_weights(model, where, request)
             case _:
                 raise asgi.no_page(request, PAGES)
 
-    def _put_weights(self, model: str, where: list[str], request: Request) -> Answer:
+    async def _put_weights(self, model: str, where: list[str], request: Request) -> Answer:
         match where:
             case ["weights"]:
-                self._fleet.set_weights(model, _read(_WEIGHTS, request.body))
+                await self._fleet.set_weights(model, _read(_WEIGHTS, request.body))
             case ["blend"]:
-                self._fleet.set_blend(model, _read(_BLEND, request.body))
+                await self._fleet.set_blend(model, _read(_BLEND, request.body))
             case ["versions", version, "blend"]:
-                self._fleet.set_blend(model, _read(_BLEND, request.body), version)
+                await self._fleet.set_blend(model, _read(_BLEND, request.body), version)
             case _:
                 raise asgi.no_page(request, PAGES)
         return asgi.answer(_model_status(self._fleet.model(model)))

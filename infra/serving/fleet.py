@@ -6,7 +6,7 @@ counted in flight before a retirement can look.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -19,11 +19,13 @@ from driftloop.infra.serving import blend
 from driftloop.infra.serving import plan as plans
 from driftloop.infra.serving.asgi import Refused
 from driftloop.infra.serving.plan import Plan
-from driftloop.infra.serving.replica_supervisor import MAX_CRASHES, Launch, ReplicaSupervisor
+from driftloop.infra.serving.replica_supervisor import LOAD_SECONDS, MAX_CRASHES, Launch, ReplicaSupervisor
 from driftloop.infra.serving.split import Split
 
 DRAIN_SECONDS = 30.0
 """How long a retired version's requests in flight are waited for."""
+SHIFT_LOAD_SECONDS = 1.0
+"""How long a shift of traffic waits for a blend to be loaded: a way back must not take longer than 2 s."""
 
 log = logging.getLogger(__name__)
 
@@ -127,39 +129,39 @@ class Fleet:
             self._end_later(revision.supervisors)
         return revision
 
-    def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
+    async def set_weights(self, model: str, weights: Mapping[str, int]) -> None:
         """Split traffic from the next request on.
+
+        Replicas that get traffic for the first time load the versions of their blend before.
 
         Raises:
             Refused: 409 for a version that isn't served or ready, or for weights that don't sum to 100.
         """
-        try:
-            Split.of(weights)
-        except ValueError as error:
-            raise Refused(409, str(error)) from error
-        for version in (version for version, weight in weights.items() if weight):
-            revision = self.models.get(model, Served()).revisions.get(version)
-            if revision is None or not revision.any_ready:
-                state = "not served" if revision is None else revision.state
-                raise Refused(409, f"{model}:{version} is {state}; only a ready version gets traffic")
+        self._check_weights(model, weights)
+        before = self._plan.model(model).weights
+        await self._load(
+            model, self._plan.with_weights(model, weights), set(weights) - set(before), SHIFT_LOAD_SECONDS
+        )
+        self._check_weights(model, weights)  # a replica may have ended meanwhile
         self._save(self._plan.with_weights(model, weights))
         self._split(model)
 
-    def set_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
+    async def set_blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:
         """Have scores averaged from the next request on, of all versions or of one; no weights: no more.
+
+        Replicas with traffic load the versions before, so that no answer lacks a version for a while.
 
         Raises:
             Refused: 409 for a model or version that isn't served, 422 for weights that can't be.
         """
-        served = self.models.get(model, Served())
-        if not served.revisions or (version is not None and version not in served.revisions):
-            raise Refused(
-                409, f"{model}{f':{version}' if version else ''} is not served; it can't have a blend"
-            )
+        self._check_served(model, version)
         try:
             weights = blend.normalise(weights)
         except ValueError as error:
             raise Refused(422, str(error)) from error
+        plan = self._plan.with_blend(model, weights, version)
+        await self._load(model, plan, plan.model(model).weights, LOAD_SECONDS)
+        self._check_served(model, version)  # it may have been retired meanwhile
         self._save(self._plan.with_blend(model, weights, version))
         self._split(model)
 
@@ -205,12 +207,51 @@ class Fleet:
             for version in served.weights
         )
 
+    def _check_weights(self, model: str, weights: Mapping[str, int]) -> None:
+        try:
+            Split.of(weights)
+        except ValueError as error:
+            raise Refused(409, str(error)) from error
+        for version in (version for version, weight in weights.items() if weight):
+            revision = self.models.get(model, Served()).revisions.get(version)
+            if revision is None or not revision.any_ready:
+                state = "not served" if revision is None else revision.state
+                raise Refused(409, f"{model}:{version} is {state}; only a ready version gets traffic")
+
+    def _check_served(self, model: str, version: str | None) -> None:
+        served = self.models.get(model, Served())
+        if not served.revisions or (version is not None and version not in served.revisions):
+            named = f"{model}:{version}" if version else model
+            raise Refused(409, f"{named} is not served; it can't have a blend")
+
+    async def _load(self, model: str, plan: Plan, versions: Collection[str], seconds: float) -> None:
+        """Have the ready replicas of `versions` load what their answers average under `plan`."""
+        revisions, planned = self.models[model].revisions, plan.model(model)
+        await asyncio.gather(
+            *(
+                supervisor.load(planned.blend_of(version), seconds)
+                for version in versions
+                if version in revisions
+                for supervisor in revisions[version].supervisors
+                if supervisor.ready
+            )
+        )
+
     def _scale(self, model: str, version: str, replicas: int) -> None:
         supervisors = (
             self.models.setdefault(model, Served()).revisions.setdefault(version, Revision()).supervisors
         )
         for place in range(len(supervisors), replicas):
-            supervisors.append(ReplicaSupervisor(self._launch, model, version, place, self._session))
+            supervisors.append(
+                ReplicaSupervisor(
+                    self._launch,
+                    model,
+                    version,
+                    place,
+                    self._session,
+                    lambda: self._plan.model(model).blend_of(version),
+                )
+            )
         surplus, supervisors[replicas:] = supervisors[replicas:], []
         if surplus:
             self._end_later(surplus)

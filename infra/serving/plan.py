@@ -32,6 +32,10 @@ class ModelPlan(_Part):
     blends: Mapping[Name, Mapping[Name, float]] = Field(default_factory=dict)
     """Blends of single versions, by the version that serves; they take the place of `blend`."""
 
+    def blend_of(self, version: str) -> Mapping[Name, float]:
+        """Weights with which replicas of this version answer; empty: by themselves."""
+        return self.blends.get(version, self.blend)
+
 
 class Plan(_Part):
     """Everything the host serves. Each change is a new plan."""

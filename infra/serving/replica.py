@@ -21,6 +21,7 @@ from urllib.parse import unquote
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import TypeAdapter, ValidationError
 
 from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
@@ -32,17 +33,20 @@ from driftloop.infra.serving.publications import Publications
 from driftloop.infra.serving.scorers import Scorers
 from driftloop.mlops_core.data.features import FeatureSpec, Kind
 from driftloop.mlops_core.errors import Permanent, Temporary
-from driftloop.schemas.records import PredictionBatch
+from driftloop.schemas.records import Name, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, TrainingSettings
 
 CANNOT_SERVE = 3
 """Exit code: this version can't be served, and starting again won't help."""
 RETRY_SECONDS = 0.5
 FLUSH_SECONDS = 4.0
+LOAD_PAGE = ("v2", "repository", "blend", "load")
+"""Page at which the serving host has the versions of a blend loaded: a JSON list of names."""
 PAGES = "POST /predict, /v2/models/MODEL/infer; GET /v2/models/MODEL, /v2/health/ready, /metrics"
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 log = logging.getLogger(__name__)
+_VERSIONS: TypeAdapter[list[str]] = TypeAdapter(list[Name])
 _BLEND, _ANSWERS_AS = BLEND_HEADER.encode(), ANSWERS_AS_HEADER.encode()
 
 
@@ -80,6 +84,8 @@ class Replica:
         """Answer one request; scoring is done in place, since a thread's hop costs more than most rows do."""
         if request.method == "GET":
             return self._status(request)
+        if request.path == LOAD_PAGE:
+            return asgi.answer({"loaded": await self._others.prepare(_read_versions(request.body))})
         began = time.perf_counter()
         try:
             given = self._predict(request)
@@ -173,6 +179,13 @@ class Replica:
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
             case _:
                 raise asgi.no_page(request, PAGES)
+
+
+def _read_versions(body: bytes) -> list[str]:
+    try:
+        return _VERSIONS.validate_json(body)
+    except ValidationError as error:
+        raise Refused(422, "the body is a JSON list of the names of versions") from error
 
 
 def _count_headers(scored: Scored) -> tuple[tuple[bytes, bytes], ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import aiohttp
 
 from driftloop.infra.processes.child import Child, free_port, python_command
-from driftloop.infra.serving.replica import CANNOT_SERVE
+from driftloop.infra.serving.replica import CANNOT_SERVE, LOAD_PAGE
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, TrainingSettings
 
 STARTING_LOOKS = 0.1
@@ -24,6 +25,8 @@ SETTLED_SECONDS = 60.0
 HUNG_SECONDS = 15.0
 """A replica that was ready and hasn't answered for this long is killed."""
 STOP_SECONDS = 20.0
+LOAD_SECONDS = 5.0
+"""How long a replica that starts has to load the other versions of its blend before it gets requests."""
 MAX_CRASHES = 3
 """Starts of a version that was never ready, until it counts as broken."""
 
@@ -52,10 +55,19 @@ class Launch:
 
 
 class ReplicaSupervisor:
-    """One replica of a version: its process, its address, its requests in flight."""
+    """One replica of a version: its process, its address, its requests in flight.
+
+    `blended` returns the versions that the replica's answers average; it loads them before it is ready.
+    """
 
     def __init__(
-        self, launch: Launch, model: str, version: str, place: int, session: aiohttp.ClientSession
+        self,
+        launch: Launch,
+        model: str,
+        version: str,
+        place: int,
+        session: aiohttp.ClientSession,
+        blended: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.name = f"{model}:{version}/{place}"
         self.ready = False
@@ -72,6 +84,7 @@ class ReplicaSupervisor:
         self._launch = launch
         self._identity = (model, version, place)
         self._session = session
+        self._blended = blended
         self._child: Child | None = None
         self._seen = 0.0
         self._task = asyncio.create_task(self._restart_forever(), name=f"keep {self.name}")
@@ -84,6 +97,22 @@ class ReplicaSupervisor:
     def mark_not_ready(self) -> None:
         """A request to it failed: the router sends nothing to it until a probe succeeds."""
         self.ready = False
+
+    async def load(self, versions: Collection[str], seconds: float) -> None:
+        """Have the replica load other versions of its model, for a blend with them.
+
+        After `seconds`, or when one can't be loaded, the replica answers without those that are missing.
+        """
+        if not set(versions) - {self._identity[1]}:
+            return
+        limit = aiohttp.ClientTimeout(total=seconds)
+        page = f"{self.url}/{'/'.join(LOAD_PAGE)}"
+        try:
+            async with self._session.post(page, json=list(versions), timeout=limit) as reply:
+                await reply.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            fields = {"replica": self.name, "versions": list(versions), "error": repr(error)}
+            log.warning("versions of a blend are not loaded yet", extra=fields)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until it has no request in flight; False if it still has after `seconds`."""
@@ -125,6 +154,8 @@ class ReplicaSupervisor:
 
     async def _probe(self, child: Child) -> None:
         if self.ready or await self._answers():
+            if not self.ready:
+                await self.load(self._blended(), LOAD_SECONDS)
             self.ready = self.was_ready = True
             self._seen = time.monotonic()
         elif self.was_ready and time.monotonic() - self._seen > HUNG_SECONDS:

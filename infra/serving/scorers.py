@@ -1,14 +1,15 @@
 """The other versions of a blend, in the process of the version that serves: loaded beside the answering.
 
-A version that isn't loaded (yet) is left out of the average, and counted. The registry is asked again after a
-while, so that it may be away and come back.
+The serving host has versions loaded before a blend with them takes effect. A version that isn't loaded then
+is left out of the average, and counted. The registry is asked again after a while, so that it may be away and
+come back.
 """
 
 import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
@@ -59,6 +60,19 @@ class Scorers:
                 scores += weight * theirs
                 total += weight
         return scores / total if total else own
+
+    async def prepare(self, versions: Collection[str]) -> list[str]:
+        """Load these versions; returns those that are loaded, once no other is being loaded."""
+        others = [version for version in versions if version != self._version]
+        for version in others:
+            if version in self._loaded:
+                self._loaded.move_to_end(version)
+            else:
+                self._start_loading(version)
+        loading = [self._loading[version] for version in others if version in self._loading]
+        if loading:
+            await asyncio.wait(loading)
+        return [version for version in others if version in self._loaded]
 
     def close(self) -> None:
         """Stop loading."""

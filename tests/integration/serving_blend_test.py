@@ -114,11 +114,11 @@ def test_the_average_is_answered_and_published_as_the_version_that_serves_also_a
     assert near(host, alone)
     answer = set_blend(host, {"1": 1, "2": 3}).json()
     assert answer["blend"] == answer["versions"]["1"]["blend"] == {"1": 0.25, "2": 0.75}
-    rig.until(lambda: near(host, mixed))
+    assert near(host, mixed), "the very first answer: versions are loaded before the blend takes effect"
     host.child.kill()
     host.start()
     rig.until(lambda: rig.status(f"{host.url}/v2/health/ready") == 200)
-    rig.until(lambda: near(host, mixed))
+    assert near(host, mixed), "a replica that starts is ready once the versions of its blend are loaded"
     assert host.told()["blend"] == {"1": 0.25, "2": 0.75}
     assert set(host.answered_by(ROWS).values()) == {"1"}
     assert set_blend(host, {}).json()["blend"] == {}
@@ -132,7 +132,7 @@ def test_the_average_is_answered_and_published_as_the_version_that_serves_also_a
 
 def test_versions_that_cannot_be_loaded_are_left_out_and_counted(host: HostProcess) -> None:
     set_blend(host, {"1": 1, "2": 1, "9": 5, "77": 3})
-    rig.until(lambda: near(host, (scores_of(rig.fitted()) + scores_of(opposite())) / 2))
+    assert near(host, (scores_of(rig.fitted()) + scores_of(opposite())) / 2)
     url = host.told()["versions"]["1"]["replicas"][0]["url"]
     text = httpx.get(f"{url}/metrics").text
     assert 'driftloop_blend_missing_total{version="9"}' in text
@@ -149,7 +149,7 @@ def test_a_canary_has_a_blend_of_its_own_and_entities_stay_where_they_are(host: 
     assert set_blend(host, {"2": 1}, "/versions/2").status_code == 200
     average = (scores_of(rig.fitted()) + scores_of(opposite())) / 2
     expected = np.where([before[f"id-{row}"] == "2" for row in range(ROWS)], scores_of(opposite()), average)
-    rig.until(lambda: near(host, expected))
+    assert near(host, expected)
     assert host.answered_by(ROWS) == before
     assert set(before.values()) == {"1", "2"}
     inputs = [{"name": "miles", "datatype": "FP64", "shape": [1], "data": [900.0]}]
@@ -168,7 +168,7 @@ def test_a_canary_that_answers_with_the_blend_answers_as_the_stable_version(
     set_blend(host, {"1": 1, "2": 1})
     host.weigh(v1=20, v2=80)
     average = (scores_of(rig.fitted()) + scores_of(opposite())) / 2
-    rig.until(lambda: near(host, average))
+    assert near(host, average), "the canary's replicas loaded the blend before they got traffic"
     assert set(host.answered_by(ROWS).values()) == {"1"}, "the blend is the stable version's answer"
     host.weigh(v2=100)
     assert set(host.answered_by(ROWS).values()) == {"2"}, "it is stable now"
