@@ -1,6 +1,6 @@
 """Scores every labelled row with every version of the model's pool: paired losses, for the selection.
 
-Also compares the scores that a canary served with those recomputed from the same features.
+Also compares the scores of a canary's replicas with those recomputed from the same features.
 """
 
 import asyncio
@@ -17,12 +17,11 @@ from driftloop.mlops_core.rollout import paired_losses
 from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.messages import Output
-from driftloop.schemas.summaries import LabelledExamples, PairedLosses
+from driftloop.schemas.summaries import CanaryScores, LabelledExamples, PairedLosses
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import WithoutEffects
 from driftloop.streams.processing.decoding import decode_each, decode_events, stage_decoder
 from driftloop.streams.records import Chunk
-from driftloop.streams.wire import rows
 
 Pools = dict[str, PoolChanged]
 """The newest word on each model's pool."""
@@ -35,7 +34,7 @@ class ScoringAgent(WithoutEffects):
 
     name = "scoring"
     checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
-    topics = (topics.EXAMPLES, topics.PREDICTIONS, topics.POOLS)
+    topics = (topics.EXAMPLES, topics.CANARY_SCORES, topics.POOLS)
 
     def __init__(self, registry: ModelReader, load_scorer: LoadScorer) -> None:
         self._registry = registry
@@ -61,7 +60,7 @@ class ScoringAgent(WithoutEffects):
         match chunk.topic:
             case topics.EXAMPLES.name if any(len(pool.versions) > 1 for pool in pools.values()):
                 return await asyncio.to_thread(lambda: list(self._losses(pools, chunk)))
-            case topics.PREDICTIONS.name if any(pool.canary for pool in pools.values()):
+            case topics.CANARY_SCORES.name:
                 return await asyncio.to_thread(lambda: list(self._agreement(pools, chunk)))
             case _:
                 return []
@@ -92,15 +91,14 @@ class ScoringAgent(WithoutEffects):
             yield paired_losses.paired_losses(model, span, examples, scorers, unscored)
 
     def _agreement(self, pools: Pools, chunk: Chunk) -> Iterator[PairedLosses]:
-        for run in rows.decode_records(chunk.records).runs:
-            pool = pools.get(run.rows.model)
-            if pool is None or pool.canary is None or run.rows.version != pool.canary:
+        for record, canary in decode_each(chunk, stage_decoder(CanaryScores), []):
+            pool = pools.get(canary.model)
+            if pool is None or canary.version != pool.canary:
                 continue
             scorers, _ = self._scorers_of(pool, only=pool.canary)
-            if scorers and run.rows.features:
-                places = [chunk.records[place].offset for place in run.places]
-                span = _span(chunk, min(places), max(places))
-                yield paired_losses.score_agreement(span, run.rows, scorers[pool.canary][1])
+            if scorers:
+                span = _span(chunk, record.offset, record.offset)
+                yield paired_losses.score_agreement(span, canary, scorers[pool.canary][1])
 
     def _scorers_of(
         self, pool: PoolChanged, only: str = ""

@@ -36,6 +36,19 @@ class Summary(Output):
         return self.model
 
 
+class CanaryScores(Summary):
+    """Scores that a canary's replica computed with its own model, whatever it answered, and their features.
+
+    The scoring agent computes them again: a difference is skew between training and serving.
+    """
+
+    kafka_topic: ClassVar = topics.CANARY_SCORES
+    version: Name
+    at: Times
+    scores: Numbers
+    features: Mapping[str, Values]
+
+
 class DriftSummary(Summary):
     """UnpackedSummary micro-batches of 32 rows that one partition saw of one version."""
 

@@ -55,6 +55,7 @@ SUMMARIES = Topic("drift-summaries", Plane.CONTROL, "binned micro-batches of eac
 EXAMPLES = Topic("examples", Plane.DATA, "labelled examples with features, in the partition of their ids")
 OUTCOMES = Topic("outcomes", Plane.CONTROL, "predictions joined with their labels, by model")
 LOSSES = Topic("paired-losses", Plane.CONTROL, "losses of all versions on the same labelled rows, by model")
+CANARY_SCORES = Topic("canary-scores", Plane.DATA, "what a canary's model scores by itself, by model")
 POOLS = Topic(
     "pools", Plane.DATA, "versions that are scored, in every partition", 90 * DAY_MS, broadcast=True
 )

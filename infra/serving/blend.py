@@ -12,6 +12,8 @@ from urllib.parse import quote, unquote
 
 BLEND_HEADER = "x-driftloop-blend"
 ANSWERS_AS_HEADER = "x-driftloop-answers-as"
+CANARY_HEADER = "x-driftloop-canary"
+"""Of a call to a version that has a part of the traffic: its replica publishes what its own model scores."""
 MAX_VERSIONS = 8
 """Versions in a blend, at most: a replica keeps that many models in memory."""
 

@@ -87,7 +87,7 @@ class Served:
     blends: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """As in the plan."""
     headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What a call to each version with traffic carries: its blend, and whose answer that is."""
+    """What a call to each version carries: its blend, whose answer that is, and whether it is a canary."""
     names: Mapping[str, str] = field(default_factory=dict)
     """The version that each answer counts for: the stable one where a blend answers, else the one asked."""
 
@@ -290,12 +290,13 @@ def _answers_as(served: Served, version: str) -> str:
 
 
 def _headers(served: Served, version: str) -> Mapping[str, str]:
-    weights = served.blends.get(version, served.blend)
-    if not weights:
-        return {}
-    name = served.names[version]
-    whose = {} if name == version else {blend.ANSWERS_AS_HEADER: quote(name, safe="")}
-    return {blend.BLEND_HEADER: blend.to_header(weights), **whose}
+    weights, name = served.blends.get(version, served.blend), served.names[version]
+    headers = {blend.BLEND_HEADER: blend.to_header(weights)} if weights else {}
+    if weights and name != version:
+        headers[blend.ANSWERS_AS_HEADER] = quote(name, safe="")
+    if served.split is not None and version in served.split.versions and version != served.split.stable:
+        headers[blend.CANARY_HEADER] = "1"
+    return headers
 
 
 async def _end(supervisors: Sequence[ReplicaSupervisor]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
+from driftloop.schemas.summaries import CanaryScores
+from driftloop.streams import routes
 from driftloop.streams.producer import serializer
 from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
 
@@ -36,6 +39,7 @@ class Publications:
         self._failed = Counter(
             "driftloop_publish_failures", "Rows that found no room", ["reason"], registry=registry
         )
+        self._kafka = kafka
         self._publisher = open_publisher(kafka, settings)
         registry.register(_PublisherMetrics(self._publisher))
 
@@ -46,6 +50,11 @@ class Publications:
             return
         for row in serializer.single_records(batch):
             self._count_failures(1, partial(self._publisher.publish, row))
+
+    def offer_canary(self, scores: CanaryScores) -> None:
+        """Publish soon what a canary scores by itself; left out where there is no room: it is a check."""
+        with suppress(BufferFull):
+            self._publisher.send(routes.producer_record(scores, self._kafka), _ignore)
 
     def close(self, seconds: float) -> None:
         """Publish what waits, for at most about `seconds`; says in the log what could not be."""
@@ -63,6 +72,10 @@ class Publications:
             self._failed.labels("too large").inc(rows)
         else:
             self._accepted.inc(rows)
+
+
+def _ignore(_: str | None) -> None:
+    """A check that was not delivered is not sent again, and not spooled."""
 
 
 def open_publisher(kafka: KafkaSettings, settings: PublisherSettings) -> Publisher:

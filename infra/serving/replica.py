@@ -25,21 +25,24 @@ from pydantic import TypeAdapter, ValidationError
 
 from driftloop.infra.serving import asgi, protocol
 from driftloop.infra.serving.asgi import Answer, Refused, Request
-from driftloop.infra.serving.blend import ANSWERS_AS_HEADER, BLEND_HEADER
+from driftloop.infra.serving.blend import ANSWERS_AS_HEADER, BLEND_HEADER, CANARY_HEADER
 from driftloop.infra.serving.blend import from_header as read_blend
 from driftloop.infra.serving.loading import Loaded, load_from_registry
 from driftloop.infra.serving.protocol import Rows, Scored
 from driftloop.infra.serving.publications import Publications
 from driftloop.infra.serving.scorers import Scorers
-from driftloop.mlops_core.data.features import FeatureSpec, Kind
+from driftloop.mlops_core.data.features import FeatureSpec, Floats, Kind
 from driftloop.mlops_core.errors import Permanent, Temporary
 from driftloop.schemas.records import Name, PredictionBatch
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings, TrainingSettings
+from driftloop.schemas.summaries import CanaryScores
 
 CANNOT_SERVE = 3
 """Exit code: this version can't be served, and starting again won't help."""
 RETRY_SECONDS = 0.5
 FLUSH_SECONDS = 4.0
+CHECKED_ROWS = 200
+"""Rows of a request whose scores are computed again while the version is a canary: skew shows in any rows."""
 LOAD_PAGE = ("v2", "repository", "blend", "load")
 """Page at which the serving host has the versions of a blend loaded: a JSON list of names."""
 PAGES = "POST /predict, /v2/models/MODEL/infer; GET /v2/models/MODEL, /v2/health/ready, /metrics"
@@ -48,6 +51,7 @@ LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5
 log = logging.getLogger(__name__)
 _VERSIONS: TypeAdapter[list[str]] = TypeAdapter(list[Name])
 _BLEND, _ANSWERS_AS = BLEND_HEADER.encode(), ANSWERS_AS_HEADER.encode()
+_CANARY = CANARY_HEADER.encode()
 
 
 class Replica:
@@ -138,6 +142,8 @@ class Replica:
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise Refused(500, f"{self.model}:{self.version} gave no finite score for row {row}")
+        if _CANARY in request.headers:
+            self._publications.offer_canary(_canary_scores(rows, self.version, scores))
         blend = request.headers.get(_BLEND)
         if blend is not None:
             scores = self._others.blend(read_blend(blend), scores, rows.features)
@@ -179,6 +185,18 @@ class Replica:
                 return Answer(200, generate_latest(self._registry), CONTENT_TYPE_LATEST.encode())
             case _:
                 raise asgi.no_page(request, PAGES)
+
+
+def _canary_scores(rows: Rows, version: str, scores: Floats) -> CanaryScores:
+    """What the version's own model scores, for the first rows of a request."""
+    features = {name: column[:CHECKED_ROWS] for name, column in rows.features.items()}
+    return CanaryScores.model_construct(
+        model=rows.model,
+        version=version,
+        at=rows.at[:CHECKED_ROWS],
+        scores=scores[:CHECKED_ROWS].tolist(),
+        features=features,
+    )
 
 
 def _read_versions(body: bytes) -> list[str]:

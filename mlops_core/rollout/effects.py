@@ -99,14 +99,12 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
 def _blend_of_canary(rollout: Rollout) -> tuple[Blend, ...]:
     """How the canary's replicas answer where stable answers with a blend.
 
-    By themselves at the first step, so that their scores can be compared with recomputed ones. From the
-    second step on with the blend, as they will once the version is champion: the clients get the pool's
-    answer, and latency is compared like with like. Where the canary's own labels judge it, by themselves at
-    every step.
+    With the blend, as they will once the version is champion: the clients get the pool's answer, and latency
+    is compared like with like. Where the canary's own labels judge it, each answers with its own model.
     """
     if not rollout.blend:
         return ()
-    together = rollout.proof == "paired" and rollout.step > 1
+    together = rollout.proof == "paired"
     return (Blend(rollout.model, {} if together else {rollout.version: 1.0}, rollout.version),)
 
 

@@ -1,4 +1,4 @@
-"""Losses of several versions on the same labelled rows, and agreement of served with recomputed scores."""
+"""Losses of several versions on the same labelled rows, and agreement of a canary with recomputed scores."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,10 +6,9 @@ import numpy as np
 
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.features import Column, Floats
-from driftloop.mlops_core.data.rows import Rows
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas.events import Agreement, Span
-from driftloop.schemas.summaries import PairedLosses
+from driftloop.schemas.summaries import CanaryScores, PairedLosses
 
 Score = Callable[[Mapping[str, Column], int], Floats]
 """Columns and how many rows -> scores of shape (rows,)."""
@@ -59,21 +58,23 @@ def paired_losses(
     )
 
 
-def score_agreement(span: Span, served: Rows, score: Score) -> PairedLosses:
-    """How far the scores that a version served are from `score` of the same features; no losses."""
-    again = score(served.features, len(served))
-    apart = np.abs(served.values - again)
+def score_agreement(span: Span, canary: CanaryScores, score: Score) -> PairedLosses:
+    """How far the scores of a canary's replica are from `score` of the same features; no losses."""
+    again = score(canary.features, len(canary.at))
+    apart = np.abs(np.asarray(canary.scores, dtype=np.float64) - again)
     beyond = apart > ROUNDING * np.maximum(1.0, np.abs(again))
-    compared = Agreement(rows=len(served), disagreeing=int(beyond.sum()), largest=float(apart.max(initial=0)))
+    compared = Agreement(
+        rows=len(canary.at), disagreeing=int(beyond.sum()), largest=float(apart.max(initial=0))
+    )
     return PairedLosses(
-        model=served.model,
+        model=canary.model,
         span=span,
         loss="squared error",
         versions=(),
         rows=0,
         sums=(),
         products=(),
-        since=int(served.at.min()),
-        until=int(served.at.max()),
-        agreement={served.version: compared},
+        since=min(canary.at),
+        until=max(canary.at),
+        agreement={canary.version: compared},
     )

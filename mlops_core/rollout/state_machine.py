@@ -76,7 +76,7 @@ class Rollout(Part):
     proof: Literal["paired", "canary"] = "canary"
     """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
     blend: bool = False
-    """Whether stable answers with a blend; then the canary answers by itself at the first step only."""
+    """Whether stable answers with a blend; then the canary does so too, unless its own labels judge it."""
     evidence: tuple[StepLabels, ...] = ()
     """What labels said, one a step."""
     requests: tuple[StepRequests, ...] = ()

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ValidationError
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.schemas.events import Event
 from driftloop.schemas.messages import Output
-from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes, PairedLosses
+from driftloop.schemas.summaries import CanaryScores, DriftSummary, LabelledExamples, Outcomes, PairedLosses
 from driftloop.streams.records import Chunk, ConsumerRecord, dead_letter
 from driftloop.streams.wire import codec, rows
 from driftloop.streams.wire.rows import InvalidRecord, RowRun
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
-Stage = TypeVar("Stage", DriftSummary, Outcomes, LabelledExamples, PairedLosses)
+Stage = TypeVar("Stage", CanaryScores, DriftSummary, Outcomes, LabelledExamples, PairedLosses)
 
 
 def decode_each(

@@ -29,6 +29,7 @@ from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer
 from driftloop.schemas import topics
 from driftloop.schemas.records import Batch, Prediction
 from driftloop.schemas.settings import KafkaSettings
+from driftloop.schemas.summaries import CanaryScores
 from driftloop.streams import admin
 from driftloop.streams.producer import serializer
 from driftloop.streams.topic_reader import TopicReader
@@ -174,6 +175,27 @@ def test_a_canary_that_answers_with_the_blend_answers_as_the_stable_version(
     assert set(host.answered_by(ROWS).values()) == {"2"}, "it is stable now"
     host.child.stop(30)
     assert {row.version for row in published(kafka)} == {"1", "2"}
+
+
+def test_a_canary_publishes_what_its_own_model_scores_beside_what_it_answers(
+    host: HostProcess, kafka: KafkaSettings
+) -> None:
+    host.up("2")
+    set_blend(host, {"1": 1, "2": 1})
+    host.weigh(v1=20, v2=80)
+    average = (scores_of(rig.fitted()) + scores_of(opposite())) / 2
+    assert near(host, average)
+    host.weigh(v2=100)
+    assert near(host, average)
+    host.child.stop(30)
+    found: list[CanaryScores] = []
+    with TopicReader(kafka, [topics.CANARY_SCORES]) as reader:
+        while not reader.caught_up:
+            found += [CanaryScores.model_validate_json(message.value()) for _, message in reader.poll(0.1)]
+    assert {one.version for one in found} == {"2"}, "stable, and what has all traffic, publish none"
+    again = [XGBoostScorer(opposite())(one.features, len(one.at)) for one in found]
+    assert np.allclose(np.concatenate([one.scores for one in found]), np.concatenate(again))
+    assert 0 < sum(len(one.at) for one in found) < ROWS
 
 
 async def test_a_target_sets_blends_and_says_what_cannot_be(host: HostProcess) -> None:

@@ -18,9 +18,8 @@ from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
-from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.schemas.summaries import LabelledExamples, PairedLosses
+from driftloop.schemas.summaries import CanaryScores, LabelledExamples, PairedLosses
 from driftloop.streams import routes
 from driftloop.streams.processing.agent import Resolving
 from driftloop.streams.processing.runner import AgentRunner
@@ -73,11 +72,10 @@ def examples(rows: Examples = ROWS) -> LabelledExamples:
     )
 
 
-def predictions(scores: Sequence[float], version: str = "2") -> PredictionBatch:
-    return PredictionBatch(
+def canary_scores(scores: Sequence[float], version: str = "2") -> CanaryScores:
+    return CanaryScores(
         model=MODEL,
         version=version,
-        ids=[str(id_) for id_ in ROWS.ids],
         at=ROWS.at.tolist(),
         scores=list(scores),
         features=columns(ROWS),
@@ -172,7 +170,7 @@ def test_what_is_handled_again_leaves_the_same_state_and_says_nothing(agent: Sco
     chunks = [
         chunk(topics.POOLS, pool("1", "2", canary="2")),
         chunk(topics.EXAMPLES, examples()),
-        chunk(topics.PREDICTIONS, predictions(scores("2").tolist())),
+        chunk(topics.CANARY_SCORES, canary_scores(scores("2").tolist())),
         chunk(topics.POOLS, pool("1"), first=1),
     ]
     live, again = agent.initial_state(), agent.initial_state()
@@ -235,16 +233,16 @@ def test_rows_that_came_while_the_registry_was_away_are_scored_once(folder: Path
 
 
 def test_scores_that_a_canary_served_agree_with_its_model(agent: ScoringAgent) -> None:
-    served = predictions(scores("2").astype(np.float32).tolist())
-    (found,) = scored(agent, pooled(agent, "1", "2", canary="2"), topics.PREDICTIONS, served)
+    served = canary_scores(scores("2").astype(np.float32).tolist())
+    (found,) = scored(agent, pooled(agent, "1", "2", canary="2"), topics.CANARY_SCORES, served)
     agreement = found.agreement["2"]
     assert (agreement.rows, agreement.disagreeing) == (50, 0)
     assert (found.rows, list(found.versions), found.unscored) == (0, [], {})
 
 
 def test_scores_that_another_model_gave_disagree(agent: ScoringAgent) -> None:
-    served = predictions(scores("1").tolist())
-    (found,) = scored(agent, pooled(agent, "1", "2", canary="2"), topics.PREDICTIONS, served)
+    served = canary_scores(scores("1").tolist())
+    (found,) = scored(agent, pooled(agent, "1", "2", canary="2"), topics.CANARY_SCORES, served)
     apart = np.abs(scores("1") - scores("2"))
     assert found.agreement["2"].disagreeing == (apart > 1e-4).sum() > 40
     assert found.agreement["2"].largest == pytest.approx(apart.max())
@@ -252,8 +250,8 @@ def test_scores_that_another_model_gave_disagree(agent: ScoringAgent) -> None:
 
 @pytest.mark.parametrize(("canary", "version"), [(None, "2"), ("2", "1")])
 def test_only_what_a_canary_served_is_compared(agent: ScoringAgent, canary: str | None, version: str) -> None:
-    served = predictions(scores("2").tolist(), version)
-    assert scored(agent, pooled(agent, "1", "2", canary=canary), topics.PREDICTIONS, served) == []
+    served = canary_scores(scores("2").tolist(), version)
+    assert scored(agent, pooled(agent, "1", "2", canary=canary), topics.CANARY_SCORES, served) == []
 
 
 class Slow(FolderReader):
