@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPhase
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
+from driftloop.streams.processing.agent import Resolved
 from driftloop.streams.processing.decoding import decode_events
 from driftloop.streams.records import Chunk
 
@@ -83,11 +84,22 @@ class DeploymentAgent:
         """Back from `dump`."""
         return {model: RolloutController.model_validate(one) for model, one in orjson.loads(data).items()}
 
+    def questions(self, state: Controllers, chunk: Chunk) -> Collection[str] | None:
+        """Models that are new here: each may have had a champion before there was an agent."""
+        return {event.model for event in decode_events(chunk, []) if event.model not in state} or None
+
+    def resolve(self, questions: Collection[str], /) -> Resolved:
+        """Their champions, as the registry has them."""
+        return Resolved({model: self._champion(model) for model in questions})
+
     def handle(self, state: Controllers, chunk: Chunk) -> list[Output]:
         """What the model's controller answers to each event."""
         follows: list[Output] = []
+        champions = chunk.resolved if isinstance(chunk.resolved, dict) else {}
         for event in decode_events(chunk, follows):
-            before = state.get(event.model) or self._new_controller(event.model)
+            before = state.get(event.model) or RolloutController(
+                model=event.model, champion=champions.get(event.model)
+            )
             state[event.model], said = controller.handle(before, event, self._settings)
             follows.extend(said)
         return follows
@@ -116,12 +128,11 @@ class DeploymentAgent:
         clock = int(time.time() * 1000)
         return [state_machine.performed_report(effect.reports, clock)] if effect.reports else []
 
-    def _new_controller(self, model: str) -> RolloutController:
-        """A model that is new here may have had a champion before there was an agent."""
+    def _champion(self, model: str) -> str | None:
         try:
-            return RolloutController(model=model, champion=self._reader.champion(model))
+            return self._reader.champion(model)
         except NotFound:
-            return RolloutController(model=model)
+            return None
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -1,10 +1,12 @@
 """Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
 
+from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.profile_lookup import Found, Known, ProfileLookup, enters_state
 from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.drift.trackers import REPLACED, State, TrackerFactory, UnknownSegment
+from driftloop.mlops_core.drift.trackers import State, TrackerFactory, UnknownSegment, forget_replaced
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.drift.version_tracker import VersionTracker, on_summary
 from driftloop.mlops_core.errors import InvalidData, NotFound
@@ -15,7 +17,7 @@ from driftloop.schemas.events import AlertRaised, DriftMeasured
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.decoding import decode_summaries
 from driftloop.streams.records import Chunk, dead_letter
 
@@ -33,26 +35,47 @@ class DriftAgent(WithoutEffects):
     def __init__(
         self, registry: ModelReader, settings: DriftSettings, detector: DetectorFactory = adwin
     ) -> None:
-        self._watching = TrackerFactory(registry, settings, detector)
+        self._lookup = ProfileLookup(registry)
+        self._trackers = TrackerFactory(settings, detector)
 
     def initial_state(self) -> State:
         """No version is watched."""
         return State()
 
     def dump(self, state: State) -> bytes:
-        """Detectors, and whose end is still to be told."""
-        return self._watching.dump(state)
+        """Profiles and detectors, and streams whose end was not published yet."""
+        return self._trackers.dump(state)
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
-        return self._watching.load(data)
+        return self._trackers.load(data)
+
+    def questions(self, state: State, chunk: Chunk) -> Known | None:
+        """Versions that are not watched, or are watched with other columns than a summary has."""
+        summaries = [one for _, one in decode_summaries(chunk, [])]
+        models = {one.summary.model for one in summaries}
+        known = {key: one.detector.profile for key, one in state.watched.items() if key[0] in models}
+        for one in summaries:
+            key = one.summary.model, one.summary.version
+            if key in known and not one.summary.segment and not state.watched[key].detector.fits(one.counts):
+                self._lookup.ask_again(key)
+        return self._lookup.questions(
+            {*known, *((s.summary.model, s.summary.version) for s in summaries)}, known
+        )
+
+    def resolve(self, questions: Known, /) -> Resolved:
+        """Their profiles, or that the registry doesn't know them."""
+        found = self._lookup.answers(questions)
+        return Resolved(found, enters_state(questions, found))
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows, and episodes that opened or closed in them."""
         follows: list[Output] = []
+        found: Found = chunk.resolved if isinstance(chunk.resolved, dict) else {}
+        forget_replaced(state, found)
         for record, one in decode_summaries(chunk, follows):
             try:
-                watched = self._tracker(state, one, follows)
+                watched = self._tracker(state, one, found, follows)
                 said = self._on_segment(watched, one) if one.summary.segment else on_summary(watched, one)
             except (NotFound, InvalidData) as error:
                 follows.append(dead_letter(chunk, record, _reason(error), str(error)))
@@ -60,22 +83,25 @@ class DriftAgent(WithoutEffects):
                 follows.extend(said)
         return follows
 
-    def _tracker(self, state: State, one: UnpackedSummary, follows: list[Output]) -> VersionTracker:
+    def _tracker(
+        self, state: State, one: UnpackedSummary, found: Found, follows: list[Output]
+    ) -> VersionTracker:
         """The version's, now the newest of its model, with the end of those that are watched no more."""
-        model, version = key = one.summary.model, one.summary.version
-        known = state.watched.get(key)
-        if known is not None and self._watching.is_replaced(model, version, known, one.counts):
-            state.left += state.watched.pop(key).retire(model, version, REPLACED)
-        watched = state.watched.pop(key, None) or self._new_tracker(one, follows)
+        model, _ = key = one.summary.model, one.summary.version
+        watched = state.watched.pop(key, None) or self._new_tracker(one, found.get(key), follows)
         state.watched[key] = watched
         for (_, gone), former in evict_oldest(state.watched, model, KEPT):
             state.left += former.retire(model, gone, "answers no more")
         follows.extend(retired.resolve_retired(state.left, model, int(one.times[0, 0])))
         return watched
 
-    def _new_tracker(self, one: UnpackedSummary, follows: list[Output]) -> VersionTracker:
+    def _new_tracker(
+        self, one: UnpackedSummary, profile: Profile | NotFound | None, follows: list[Output]
+    ) -> VersionTracker:
         """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
-        watched, calibration = self._watching.tracker(one.summary.model, one.summary.version)
+        if not isinstance(profile, Profile):
+            raise profile or NotFound(f"{one.summary.model}:{one.summary.version} is not registered")
+        watched, calibration = self._trackers.tracker(one.summary.model, profile)
         if calibration is not None and not calibration.kept:
             follows.append(_budget_alert(one, calibration))
         return watched
@@ -85,7 +111,7 @@ class DriftAgent(WithoutEffects):
         summary = one.summary
         watched = whole.segments.get(summary.segment)
         if watched is None:
-            watched = self._watching.segment_tracker(summary.model, summary.version, summary.segment)
+            watched = self._trackers.segment_tracker(whole, (summary.model, summary.version), summary.segment)
             whole.segments[summary.segment] = watched
         quiet = suppression.suppression_mask(
             whole.tellings, watched.detector.names, whole.detector.open, summary

@@ -3,7 +3,7 @@
 Features that come by themselves meet their prediction first, by id.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.feature_join import Descriptions
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.profile_lookup import Key, Known, ProfileLookup, enters_state
 from driftloop.mlops_core.data.rows import RowKind, Rows, concatenate
 from driftloop.mlops_core.drift.microbatches import ROWS, Summariser
 from driftloop.mlops_core.drift.schema_changes import deviations
-from driftloop.mlops_core.errors import NotFound
 from driftloop.mlops_core.eviction import evict_oldest
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
@@ -23,13 +23,11 @@ from driftloop.schemas.events import Span
 from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.decoding import decode_runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire.rows import RowRun
 
-Key = tuple[str, str]
-"""Model and version."""
 Streams = dict[str, Summariser]
 """By segment; empty for all rows."""
 KEPT = 8
@@ -38,8 +36,10 @@ KEPT = 8
 
 @dataclass
 class State:
-    """What one partition waits for."""
+    """What one partition waits for, and what it is measured against."""
 
+    profiles: dict[Key, Profile] = field(default_factory=dict)
+    """Of the versions with the newest traffic, newest last."""
     summarisers: dict[Key, Streams] = field(default_factory=dict)
     descriptions: Descriptions = field(default_factory=Descriptions)
 
@@ -52,72 +52,99 @@ class DriftAggregationAgent(WithoutEffects):
     topics = (topics.PREDICTIONS, topics.FEATURES)
 
     def __init__(self, registry: ModelReader) -> None:
-        self._registry = registry
+        self._lookup = ProfileLookup(registry)
 
     def initial_state(self) -> State:
         """No version was seen."""
         return State()
 
     def dump(self, state: State) -> bytes:
-        """Left-over rows by model and version, and whose features are still to come."""
+        """Profiles and left-over rows by model and version, and whose features are still to come."""
         summarisers = [
             [*key, segment, one.state()]
             for key, streams in state.summarisers.items()
             for segment, one in streams.items()
         ]
-        return orjson.dumps({"summarisers": summarisers, "descriptions": state.descriptions.state()})
+        profiles = [
+            [*key, orjson.Fragment(profile.model_dump_json())] for key, profile in state.profiles.items()
+        ]
+        return orjson.dumps(
+            {
+                "profiles": profiles,
+                "summarisers": summarisers,
+                "descriptions": state.descriptions.state(),
+            }
+        )
 
     def load(self, data: bytes) -> State:
         """Back from `dump`."""
         fields = orjson.loads(data)
-        if isinstance(fields, list):  # from before features could come by themselves
-            fields = {"summarisers": fields, "descriptions": Descriptions().state()}
+        profiles = {
+            (model, version): Profile.model_validate(one) for model, version, one in fields["profiles"]
+        }
         summarisers: dict[Key, Streams] = {}
-        for model, version, *segment, one in fields["summarisers"]:  # older ones have no segment
-            streams = summarisers.setdefault((model, version), {})
-            streams[segment[0] if segment else ""] = Summariser.restore(one)
-        return State(summarisers, Descriptions.restore(fields["descriptions"]))
+        for model, version, segment, one in fields["summarisers"]:
+            summarisers.setdefault((model, version), {})[segment] = Summariser.restore(one)
+        return State(profiles, summarisers, Descriptions.restore(fields["descriptions"]))
+
+    def questions(self, state: State, chunk: Chunk) -> Known | None:
+        """Versions whose profiles the state lacks."""
+        runs = (run.rows for run in decode_runs(chunk, []))
+        named = {(rows.model, rows.version) for rows in runs if rows.kind is RowKind.PREDICTIONS}
+        return self._lookup.questions(named, state.profiles)
+
+    def resolve(self, questions: Known, /) -> Resolved:
+        """Their profiles, or that the registry doesn't know them."""
+        found = self._lookup.answers(questions)
+        return Resolved(found, enters_state(questions, found))
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
-        """Complete micro-batches, and a dead letter for whoever names a model that nobody registered."""
+        """Complete micro-batches, and a dead letter for each row of a model that is not registered."""
         follows: list[Output] = []
-        profiles: dict[Key, Profile] = {}
+        absent = _take_answers(state, chunk.resolved)
         by_version: dict[Key, list[Rows]] = {}
         for run in decode_runs(chunk, follows):
-            refused = self._refusal(run.rows, profiles)
+            refused = _refusal(run.rows, state.profiles, absent)
             if refused is not None:
                 follows.extend(_dead_letters(chunk, run, *refused))
                 continue
             for rows in state.descriptions.take(run.rows):
                 by_version.setdefault((rows.model, rows.version), []).append(rows)
         for key, parts in by_version.items():
-            profile = self._profile(key, profiles)
-            if not isinstance(profile, NotFound):  # else deleted from the registry while its rows waited
-                follows.extend(_summarise(_streams_of(state.summarisers, key), profile, parts, chunk))
+            if key in state.profiles:  # else the version was given up while its rows waited for features
+                follows.extend(_summarise(_streams_of(state, key), state.profiles[key], parts, chunk))
+        for model in {model for model, _ in by_version}:
+            for gone, _ in evict_oldest(state.profiles, model, KEPT):
+                state.summarisers.pop(gone, None)
         return follows
 
-    def _refusal(self, rows: Rows, profiles: dict[Key, Profile]) -> tuple[str, str] | None:
-        """Why the rows can't be used, as the reason and detail of a dead letter."""
-        if rows.kind is RowKind.LABELS:
-            return "wrong topic", f"{rows.kind} are no predictions"
-        if rows.kind is RowKind.FEATURES:
-            return None
-        profile = self._profile((rows.model, rows.version), profiles)
-        return ("unknown model", str(profile)) if isinstance(profile, NotFound) else None
 
-    def _profile(self, key: Key, profiles: dict[Key, Profile]) -> Profile | NotFound:
-        """Asked for once a chunk."""
-        try:
-            return profiles.get(key) or profiles.setdefault(key, self._registry.profile(*key))
-        except NotFound as error:
-            return error
+def _take_answers(state: State, resolved: object) -> Mapping[Key, str]:
+    """Take profiles into the state; returns why each other version is not among them."""
+    absent: dict[Key, str] = {}
+    for key, answer in resolved.items() if isinstance(resolved, Mapping) else ():
+        if isinstance(answer, Profile):
+            state.profiles[key] = answer
+        else:
+            state.profiles.pop(key, None)
+            absent[key] = str(answer)
+    return absent
 
 
-def _streams_of(summarisers: dict[Key, Streams], key: Key) -> Streams:
-    """The version's summarisers, now the newest."""
-    summarisers[key] = streams = summarisers.pop(key, {})
-    evict_oldest(summarisers, key[0], KEPT)
-    return streams
+def _refusal(rows: Rows, known: Collection[Key], absent: Mapping[Key, str]) -> tuple[str, str] | None:
+    """Why the rows can't be used, as the reason and detail of a dead letter."""
+    if rows.kind is RowKind.LABELS:
+        return "wrong topic", f"{rows.kind} are no predictions"
+    key = rows.model, rows.version
+    if rows.kind is RowKind.FEATURES or key in known:
+        return None
+    return "unknown model", absent.get(key, f"{rows.model}:{rows.version} is not registered")
+
+
+def _streams_of(state: State, key: Key) -> Streams:
+    """The version's summarisers; the version is now the newest of its model."""
+    state.profiles[key] = state.profiles.pop(key)
+    return state.summarisers.setdefault(key, {})
 
 
 def _summarise(

@@ -6,7 +6,7 @@ from typing import Any
 from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
-from driftloop.mlops_core.eviction import UnregisteredModels
+from driftloop.mlops_core.eviction import UnregisteredModels, evicted_models
 from driftloop.mlops_core.ports import ModelReader
 from driftloop.schemas import topics
 from driftloop.schemas.events import Span
@@ -16,7 +16,7 @@ from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.decoding import decode_runs
 from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire import codec
@@ -54,8 +54,17 @@ class JoiningAgent(WithoutEffects):
         """Back from `dump`."""
         return LabelJoin.load(data, self._horizon, self._capacity)
 
+    def questions(self, state: LabelJoin, chunk: Chunk) -> bool | None:
+        """Whether clients name so many models that some may not be registered."""
+        models = {*state.models, *(run.rows.model for run in decode_runs(chunk, []))}
+        return self._strangers.are_too_many(models) or None
+
+    def resolve(self, _: bool, /) -> Resolved:
+        """The registered models."""
+        return Resolved(self._strangers.registered(), enters_state=True)
+
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Output]:
-        """Whoever met, and a dead letter for each label that waited in vain."""
+        """Rows that met their labels, and a dead letter for each label without a prediction."""
         follows: list[Output] = []
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
@@ -68,7 +77,8 @@ class JoiningAgent(WithoutEffects):
         met.extend(expired.featureless.items())
         orphans = [*expired.orphans]
         _measure(state, before, met)
-        for model in self._strangers.to_evict(state.models):
+        registered = chunk.resolved
+        for model in evicted_models(state.models, registered) if isinstance(registered, frozenset) else ():
             given_up = state.forget(model)
             metrics.count_evicted_model(self.name, model)
             met.extend(given_up.featureless.items())

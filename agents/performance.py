@@ -1,15 +1,18 @@
 """Stage two of labels, per model: outcomes of each version in windows, concept drift, estimates."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 
+from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
-from driftloop.mlops_core.eviction import UnregisteredModels
+from driftloop.mlops_core.errors import NotFound, Unavailable
+from driftloop.mlops_core.eviction import UnregisteredModels, evicted_models
 from driftloop.mlops_core.performance.concept_tracker import Concepts, ConceptTracker, PredictionCounts
 from driftloop.mlops_core.performance.estimates import Estimates, Estimators
 from driftloop.mlops_core.performance.metrics import by_version
@@ -21,9 +24,12 @@ from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import decode_each, decode_summaries, stage_decoder
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
+from driftloop.streams.processing.decoding import decode_stage, decode_summaries
 from driftloop.streams.records import Chunk
+
+AWAY_SECONDS = 10.0
+"""Until a registry that didn't answer is asked again for versions to estimate: labels don't wait for it."""
 
 
 @dataclass
@@ -43,6 +49,25 @@ class ModelWindow:
         return sum(len(one.ids) for one in self.waiting)
 
 
+@dataclass(frozen=True)
+class Questions:
+    """What a chunk asks the registry."""
+
+    versions: Collection[tuple[str, str]]
+    """Models and versions without an estimator."""
+    crowded: bool
+    """Whether to ask which models are registered."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the registry answered."""
+
+    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
+    registered: Collection[str] | None = None
+    """All registered models; None where that was not asked."""
+
+
 State = dict[str, ModelWindow]
 """By model, the one that was heard of last at the end."""
 
@@ -55,8 +80,11 @@ class PerformanceAgent(WithoutEffects):
     topics = (topics.OUTCOMES, topics.SUMMARIES)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
-        self._estimates, self._concept = Estimates(registry, settings), ConceptTracker(settings)
+        self._estimates, self._concept = Estimates(settings), ConceptTracker(settings)
         self._settings = settings
+        self._registry = registry
+        self._ask_after = 0.0
+        """When to ask a registry again that didn't answer (monotonic seconds)."""
         self._strangers = UnregisteredModels(registry)
 
     def initial_state(self) -> State:
@@ -71,9 +99,39 @@ class PerformanceAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: self._load_window(one) for model, one in orjson.loads(data).items()}
 
+    def questions(self, state: State, chunk: Chunk) -> Questions | None:
+        """Versions without an estimator; whether clients name too many models."""
+        if chunk.topic == topics.SUMMARIES.name:
+            summaries = [one.summary for _, one in decode_summaries(chunk, [], segments=False)]
+            named = {(one.model, one.version) for one in summaries}
+        else:
+            outcomes = [rows for _, rows in decode_stage(chunk, Outcomes, [])]
+            named = {(rows.model, version) for rows in outcomes for version in set(rows.versions)}
+        away = time.monotonic() < self._ask_after
+        new = set() if away else {key for key in named if not _is_estimated(state, *key)}
+        crowded = self._strangers.are_too_many({*state, *(model for model, _ in named)})
+        return Questions(new, crowded) if new or crowded else None
+
+    def resolve(self, questions: Questions, /) -> Resolved:
+        """Their profiles, as far as the registry has them; the registered models."""
+        profiles: dict[tuple[str, str], Profile] = {}
+        for key in sorted(questions.versions):
+            try:
+                profiles[key] = self._registry.profile(*key)
+            except NotFound:
+                continue
+            except Unavailable:
+                self._ask_after = time.monotonic() + AWAY_SECONDS
+                break
+        registered = self._strangers.registered() if questions.crowded else None
+        return Resolved(Answers(profiles, registered), bool(profiles) or registered is not None)
+
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
         """Windows of labels or predictions that are full, and what they say."""
         follows: list[Output] = []
+        answers = chunk.resolved if isinstance(chunk.resolved, Answers) else Answers()
+        for (model, version), profile in answers.profiles.items():
+            self._estimates.admit(_window_of(state, model).estimators, version, profile)
         if chunk.topic == topics.SUMMARIES.name:
             for _, one in decode_summaries(
                 chunk, follows, segments=False
@@ -81,13 +139,14 @@ class PerformanceAgent(WithoutEffects):
                 follows.extend(self._on_summary(_window_of(state, one.summary.model), one))
             return follows
         at = 0
-        for _, rows in decode_each(chunk, stage_decoder(Outcomes), follows):
+        for _, rows in decode_stage(chunk, Outcomes, follows):
             at = max(rows.labelled_at)
             watched = _window_of(state, rows.model)
             watched.waiting.append(rows)
             while watched.rows >= self._settings.window_labels:
                 follows.extend(self._close_window(watched, rows.model))
-        for model in self._strangers.to_evict(list(state)):
+        registered = answers.registered
+        for model in [] if registered is None else evicted_models(list(state), registered):
             follows.extend(self._concept.retire(state.pop(model).concepts, model, at))
             metrics.count_evicted_model(self.name, model)
         return follows
@@ -124,13 +183,16 @@ class PerformanceAgent(WithoutEffects):
             labelled=fields["labelled"],
             waiting=[Outcomes.model_validate(rows) for rows in fields["waiting"]],
             concepts=self._concept.load(fields["concepts"]),
-            # States from before predictions were looked at have none of these.
             predicted=PredictionCounts(
-                fields.get("predicted", 0),
-                {place: (last, rows) for place, (last, rows) in fields.get("newest", {}).items()},
+                fields["predicted"],
+                {place: (last, rows) for place, (last, rows) in fields["newest"].items()},
             ),
-            estimators=self._estimates.load(fields.get("estimators", {})),
+            estimators=self._estimates.load(fields["estimators"]),
         )
+
+
+def _is_estimated(state: State, model: str, version: str) -> bool:
+    return model in state and version in state[model].estimators
 
 
 def _window_of(state: State, model: str) -> ModelWindow:

@@ -3,7 +3,6 @@
 Also compares the scores of a canary's replicas with those recomputed from the same features.
 """
 
-import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import CanaryScores, LabelledExamples, PairedLosses
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.decoding import decode_each, decode_events, stage_decoder
 from driftloop.streams.records import Chunk
 
@@ -40,6 +39,8 @@ class ScoringAgent(WithoutEffects):
         self._registry = registry
         self._load_scorer = load_scorer
         self._lock = threading.Lock()
+        self._loads = 0
+        """Models that the registry gave."""
         self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
 
     def initial_state(self) -> Pools:
@@ -54,16 +55,18 @@ class ScoringAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: PoolChanged.model_validate(one) for model, one in orjson.loads(data).items()}
 
-    async def resolve(self, state: Pools, chunk: Chunk) -> object:
-        """Losses and agreement of the chunk's rows, computed in a thread."""
-        pools = dict(state)
-        match chunk.topic:
-            case topics.EXAMPLES.name if any(len(pool.versions) > 1 for pool in pools.values()):
-                return await asyncio.to_thread(lambda: list(self._losses(pools, chunk)))
-            case topics.CANARY_SCORES.name:
-                return await asyncio.to_thread(lambda: list(self._agreement(pools, chunk)))
-            case _:
-                return []
+    def questions(self, state: Pools, chunk: Chunk) -> tuple[Pools, Chunk] | None:
+        """The rows, and the versions to score them with."""
+        compared = {model: pool for model, pool in state.items() if len(pool.versions) > 1}
+        return (compared, chunk) if compared and chunk.topic != topics.POOLS.name else None
+
+    def resolve(self, questions: tuple[Pools, Chunk], /) -> Resolved:
+        """Losses and agreement of the rows."""
+        pools, chunk = questions
+        compare = self._losses if chunk.topic == topics.EXAMPLES.name else self._agreement
+        loaded = self._loads
+        found = list(compare(pools, chunk))
+        return Resolved(found, answered=self._loads > loaded)
 
     def handle(self, state: Pools, chunk: Chunk) -> list[Output]:
         """What was resolved; a pool that changed is taken over."""
@@ -118,6 +121,7 @@ class ScoringAgent(WithoutEffects):
         with self._lock:  # partitions resolve in several threads
             if key not in self._scorers:
                 fitted = self._registry.fitted(model, version)
+                self._loads += 1
                 self._scorers[key] = fitted.task, self._load_scorer(fitted)
             self._scorers.move_to_end(key)
             while len(self._scorers) > SCORERS:

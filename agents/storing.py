@@ -7,8 +7,8 @@ from 0 again, and its segments are others all the same.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -20,8 +20,8 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import StoreSettings
 from driftloop.schemas.summaries import LabelledExamples
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import WithoutEffects
-from driftloop.streams.processing.decoding import decode_each, stage_decoder
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
+from driftloop.streams.processing.decoding import decode_stage
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -58,6 +58,18 @@ class Waiting:
         return aged and written - self.since >= LEAST_MS
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Rows of one model that are written as one file."""
+
+    model: str
+    partition: int
+    first: int
+    """Offset of the first record."""
+    last: int
+    parts: Sequence[LabelledExamples]
+
+
 class StoringAgent(WithoutEffects):
     """One row of waiting examples a model and partition."""
 
@@ -90,25 +102,42 @@ class StoringAgent(WithoutEffects):
         """Back from `dump`."""
         return {model: _waiting(one) for model, one in orjson.loads(data).items()}
 
+    def questions(self, state: dict[str, Waiting], chunk: Chunk) -> Sequence[Segment] | None:
+        """Segments that are full with the chunk."""
+        waiting = {model: replace(one, parts=[*one.parts]) for model, one in state.items()}
+        return self._take_full(waiting, chunk, []) or None
+
+    def resolve(self, questions: Sequence[Segment], /) -> Resolved:
+        """Write them, and let the store merge small ones. Writing one again changes nothing."""
+        for segment in questions:
+            examples = concatenate([Examples.of(part) for part in segment.parts])
+            name = name_of(segment.partition, segment.first, segment.last, examples)
+            self._store.append(segment.model, name, examples)
+            self._store.tend(segment.model)
+        return Resolved(None)
+
     def handle(self, state: dict[str, Waiting], chunk: Chunk) -> list[Output]:
-        """Write every segment that is full, and let the store tidy up after it."""
+        """Forget the rows of segments that were written."""
         follows: list[Output] = []
-        for record, rows in decode_each(chunk, stage_decoder(LabelledExamples), follows):
+        self._take_full(state, chunk, follows)
+        return follows
+
+    def _take_full(self, state: dict[str, Waiting], chunk: Chunk, letters: list[Output]) -> Sequence[Segment]:
+        """Add the chunk's rows to those that wait; returns the segments that are full, which wait no more."""
+        full: list[Segment] = []
+        for record, rows in decode_stage(chunk, LabelledExamples, letters):
             waiting = state.setdefault(rows.model, Waiting())
             waiting.add(rows, record)
             if waiting.full(self._settings, record.timestamp):
-                examples = concatenate([Examples.of(part) for part in waiting.parts])
-                segment = name_of(chunk.partition, waiting.first, record.offset, examples)
-                self._store.append(rows.model, segment, examples)
-                self._store.tend(rows.model)
+                full.append(Segment(rows.model, chunk.partition, waiting.first, record.offset, waiting.parts))
                 state[rows.model] = Waiting()
-        return follows
+        return full
 
 
 def _waiting(fields: Mapping[str, Any]) -> Waiting:
-    """From a dump; older ones have no `since`."""
+    """From a dump."""
     parts = [LabelledExamples.model_validate(part) for part in fields["parts"]]
-    return Waiting(parts, fields["first"], fields.get("since", 0), sum(len(part.ids) for part in parts))
+    return Waiting(parts, fields["first"], fields["since"], sum(len(part.ids) for part in parts))
 
 
 def name_of(partition: int, first: int, last: int, examples: Examples) -> str:

@@ -1,13 +1,13 @@
 """What is remembered: of each model the versions with the newest traffic, and the models that there are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from driftloop.mlops_core.ports import ModelReader
 
 UNREGISTERED_MODELS = 64
-"""Models that nobody registered of which a partition's rows are kept: a service that names one that is about
-to be registered is among the newest of them, one that makes up a name a row pushes out its own."""
+"""Models that nobody registered of which a partition keeps rows. A model that is about to be registered is
+among the newest of them; a client that makes up a name for each row pushes out its own."""
 Known = TypeVar("Known")
 
 
@@ -30,25 +30,30 @@ def evict_oldest(
 
 
 class UnregisteredModels:
-    """Models that nobody registered: anybody can make up as many as there are letters."""
+    """Models that nobody registered: a client can make up as many names as it likes."""
 
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
         self._registered: frozenset[str] = frozenset()
+        """As the registry answered last; decides only when to ask again."""
 
-    def to_evict(self, models: Sequence[str]) -> Sequence[str]:
-        """Which of `models`, heard of last at the end, are to be let go of; never one that is registered.
+    def are_too_many(self, models: Collection[str]) -> bool:
+        """Whether to ask the registry which models there are."""
+        return len(models) > UNREGISTERED_MODELS and len(self._among(models)) > UNREGISTERED_MODELS
 
-        The registry is asked only when there are too many that it wasn't known to have.
-
-        Raises:
-            Unavailable: it doesn't answer.
-        """
-        if len(self._unregistered(models)) <= UNREGISTERED_MODELS:
-            return ()
+    def registered(self) -> Collection[str]:
+        """The names of all registered models. Blocks. Raises Unavailable."""
         self._registered = frozenset(self._registry.models())
-        found = self._unregistered(models)
-        return found[: max(len(found) - UNREGISTERED_MODELS, 0)]
+        return self._registered
 
-    def _unregistered(self, models: Sequence[str]) -> Sequence[str]:
+    def _among(self, models: Collection[str]) -> Sequence[str]:
         return [model for model in models if model not in self._registered]
+
+
+def evicted_models(models: Sequence[str], registered: Collection[str]) -> Sequence[str]:
+    """Which of `models`, newest last, to give up: all that are not registered but the newest.
+
+    Half as many stay as lead to the next question, so that not each new name asks the registry.
+    """
+    found = [model for model in models if model not in registered]
+    return found[: max(len(found) - UNREGISTERED_MODELS // 2, 0)]

@@ -47,7 +47,9 @@ class Chunk:
     partition: int
     records: Sequence[ConsumerRecord]
     resolved: object = None
-    """What the agent's `resolve` returned for these records; None in a replay."""
+    """What the agent's `resolve` returned for these records; None without questions, and in a replay."""
+    decoded: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """What `decoding` has made of the records, so that they are decoded once."""
 
     @property
     def first(self) -> int:

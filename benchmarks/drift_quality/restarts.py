@@ -27,6 +27,7 @@ from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Checkpoint
+from driftloop.streams.processing.resolver import resolve_here
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 
@@ -121,7 +122,7 @@ def _applied(
     agent: Agent[State], memory: Checkpoint, state: State, record: ConsumerRecord
 ) -> list[tuple[int, Output]]:
     chunk = Chunk(agent.topics[0].name, 0, [record])
-    said = agent.handle(state, chunk) if memory.new_records(chunk) else []
+    said = agent.handle(state, resolve_here(agent, state, chunk)) if memory.new_records(chunk) else []
     memory.mark_applied(chunk)
     memory.sequence += len(said)
     return list(enumerate(said, memory.sequence - len(said) + 1))

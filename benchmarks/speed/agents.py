@@ -24,6 +24,7 @@ from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.faust_transport import CHUNK_BYTES
+from driftloop.streams.processing.resolver import resolve_here
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
@@ -109,7 +110,7 @@ def _cost_of_agent(
     size, passed = len(agent.dump(held)), 0
     began = time.process_time()
     for chunk in _chunks(agent.topics[0].name, values):
-        said = agent.handle(held, chunk)
+        said = agent.handle(held, resolve_here(agent, held, chunk))
         passed += chunk.size + sum(len(codec.encode(message)) for message in said)
         follows += said
         if checkpoints.should_checkpoint(size, passed):

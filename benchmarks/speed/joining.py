@@ -22,6 +22,7 @@ from driftloop.mlops_core.data.label_join import SWEEPS
 from driftloop.schemas.records import Batch
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.streams.processing import checkpoints
+from driftloop.streams.processing.resolver import resolve_here
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from driftloop.streams.wire.blocks import Block
@@ -41,7 +42,8 @@ def main(rows: int) -> None:
     samples: list[tuple[int, int]] = []
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()
-        passed += chunk.size + sum(len(codec.encode(one)) for one in agent.handle(state, chunk))
+        follows = agent.handle(state, resolve_here(agent, state, chunk))
+        passed += chunk.size + sum(len(codec.encode(one)) for one in follows)
         if checkpoints.should_checkpoint(size, passed):
             size, passed = len(agent.dump(state)), 0
         took += time.process_time() - began

@@ -95,6 +95,11 @@ class DistributionDrift:
         )
 
     @property
+    def profile(self) -> Profile:
+        """The reference."""
+        return self._profile
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Its columns."""
         return self._profile.names

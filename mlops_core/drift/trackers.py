@@ -8,21 +8,17 @@ from typing import Any
 import orjson
 
 from driftloop.mlops_core.data.profile import Profile
+from driftloop.mlops_core.data.profile_lookup import Found, Key
 from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.calibration import Calibration, settings_for_model
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
-from driftloop.mlops_core.drift.microbatches import Counts
 from driftloop.mlops_core.drift.retired import RetiredStream
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch
 from driftloop.mlops_core.drift.version_tracker import VersionTracker
-from driftloop.mlops_core.errors import InvalidData, NotFound
-from driftloop.mlops_core.ports import ModelReader
+from driftloop.mlops_core.errors import NotFound
 from driftloop.schemas.events import Span
 from driftloop.schemas.settings import DriftSettings
-
-Key = tuple[str, str]
-"""Model and version."""
 
 
 @dataclass
@@ -40,72 +36,51 @@ class UnknownSegment(NotFound):
 
 
 class TrackerFactory:
-    """Makes what watches a version, with the delta that all its streams together may have."""
+    """Makes and loads trackers, each with the delta that all streams of its version together may have."""
 
-    def __init__(self, registry: ModelReader, settings: DriftSettings, detector: DetectorFactory) -> None:
-        self._registry = registry
+    def __init__(self, settings: DriftSettings, detector: DetectorFactory) -> None:
         self._settings = settings
         self._detector = detector
 
-    def tracker(self, model: str, version: str) -> tuple[VersionTracker, Calibration | None]:
-        """Fresh; and how its budget of false alarms became a delta, if it has one. Raises NotFound."""
-        profile = self._registry.profile(model, version)
+    def tracker(self, model: str, profile: Profile) -> tuple[VersionTracker, Calibration | None]:
+        """A fresh tracker, and how its budget of false alarms became a delta, if it has one."""
         settings, calibration = self._settings_for(model, profile)
         return VersionTracker(DistributionDrift(profile, settings, self._detector)), calibration
 
-    def segment_tracker(self, model: str, version: str, segment: str) -> VersionTracker:
-        """Fresh, for one segment. Raises UnknownSegment, or NotFound."""
-        profile = self._registry.profile(model, version)
-        settings, _ = self._settings_for(model, profile)
-        own, share = _of_segment(profile, segment, f"{model}:{version}")
+    def segment_tracker(self, whole: VersionTracker, key: Key, segment: str) -> VersionTracker:
+        """A fresh tracker of one segment of a version. Raises UnknownSegment."""
+        profile = whole.detector.profile
+        settings, _ = self._settings_for(key[0], profile)
+        own, share = _of_segment(profile, segment, ":".join(key))
         detector = DistributionDrift(own, settings, self._detector, within=True)
         return VersionTracker(detector, segment=segment, share=share)
 
-    def is_replaced(self, model: str, version: str, watched: VersionTracker, counts: Counts) -> bool:
-        """Whether `counts` don't fit because the version has other columns now than are watched.
-
-        Raises NotFound.
-        """
-        if watched.detector.fits(counts):
-            return False
-        return self._registry.profile(model, version).names != watched.detector.names
-
     def dump(self, state: State) -> bytes:
-        """Detectors as base64 in JSON."""
-        watched = [{"key": key, **_dump_tracker(one)} for key, one in state.watched.items()]
+        """Profiles, and detectors as base64, in JSON."""
+        watched = [
+            {
+                "key": key,
+                "profile": orjson.Fragment(one.detector.profile.model_dump_json()),
+                **_dump_tracker(one),
+            }
+            for key, one in state.watched.items()
+        ]
         return orjson.dumps({"watched": watched, "left": [one.model_dump() for one in state.left]})
 
     def load(self, data: bytes) -> State:
-        """Back from `dumped`; a version that was registered anew with other columns is watched anew."""
+        """Back from `dump`."""
         fields = orjson.loads(data)
-        if isinstance(fields, list):  # from before it was told how streams ended
-            fields = {"watched": fields, "left": []}
         state = State(left=[RetiredStream.model_validate(one) for one in fields["left"]])
         for one in fields["watched"]:
             model, version = one["key"]
-            try:
-                profile = self._registry.profile(model, version)
-                watched = self._load_tracker(one, (model, version), profile)
-            except NotFound:
-                state.left += _retired_of(one, (model, version), "is no longer registered")
-            except InvalidData:
-                state.left += _retired_of(one, (model, version), REPLACED)
-            else:
-                state.watched[model, version] = watched
-                state.left += self._load_segments(watched, one.get("segments", {}), (model, version), profile)
+            profile = Profile.model_validate(one["profile"])
+            watched = self._load_tracker(one, (model, version), profile)
+            watched.segments = {
+                segment: self._load_tracker(own, (model, version), profile, segment)
+                for segment, own in one["segments"].items()
+            }
+            state.watched[model, version] = watched
         return state
-
-    def _load_segments(
-        self, whole: VersionTracker, segments: Mapping[str, Any], key: Key, profile: Profile
-    ) -> list[RetiredStream]:
-        """Load them into the whole; returns those that the profile doesn't have any more."""
-        left: list[RetiredStream] = []
-        for segment, one in segments.items():
-            try:
-                whole.segments[segment] = self._load_tracker(one, key, profile, segment)
-            except UnknownSegment:
-                left += _retired_of(one, key, f"has no segment {segment} any more", segment)
-        return left
 
     def _load_tracker(
         self, one: Mapping[str, Any], key: Key, profile: Profile, segment: str = ""
@@ -117,12 +92,12 @@ class TrackerFactory:
             DistributionDrift.load(data, own, settings, self._detector, within=bool(segment)),
             [Span.model_validate(span) for span in one["spans"]],
             retired.load_detections(one["detections"]),
-            ColumnWatch.restore(one.get("columns", {})),
+            ColumnWatch.restore(one["columns"]),
             segment,
             share,
-            tellings=suppression.load(one.get("tellings", [])),
-            origin=one.get("origin", ""),
-            changes=one.get("changes", 0),
+            tellings=suppression.load(one["tellings"]),
+            origin=one["origin"],
+            changes=one["changes"],
         )
 
     def _settings_for(self, model: str, profile: Profile) -> tuple[DriftSettings, Calibration | None]:
@@ -135,8 +110,19 @@ class TrackerFactory:
         return settings, calibration
 
 
-REPLACED = "was registered anew, with other columns"
-"""Why its former stream is watched no more."""
+def forget_replaced(state: State, found: Found) -> None:
+    """Give up trackers whose version the registry no longer has, or has with another profile."""
+    for key, answer in found.items():
+        watched = state.watched.pop(key, None)
+        if watched is None:
+            continue
+        if not isinstance(answer, Profile):
+            why = "is no longer registered"
+        elif answer.names != watched.detector.names:
+            why = "was registered anew, with other columns"
+        else:
+            why = "was registered anew"
+        state.left += watched.retire(*key, why)
 
 
 def _dump_tracker(one: VersionTracker) -> dict[str, Any]:
@@ -151,18 +137,6 @@ def _dump_tracker(one: VersionTracker) -> dict[str, Any]:
         "changes": one.changes,
         "segments": {segment: _dump_tracker(own) for segment, own in one.segments.items()},
     }
-
-
-def _retired_of(one: Mapping[str, Any], key: Key, why: str, segment: str = "") -> list[RetiredStream]:
-    """A stream that can't be loaded, and its segments, if it had episodes."""
-    model, version = key
-    streams = {segment: one, **one.get("segments", {})}
-    told = {name: retired.load_detections(own["detections"]) for name, own in streams.items()}
-    return [
-        RetiredStream(model=model, version=version, segment=name, detections=detections, why=why)
-        for name, detections in told.items()
-        if detections
-    ]
 
 
 def _of_segment(profile: Profile, segment: str, who: str) -> tuple[Profile, float]:

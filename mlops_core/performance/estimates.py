@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.mlops_core.data.profile import BINS_MAX
+from driftloop.mlops_core.data.profile import BINS_MAX, Profile
 from driftloop.mlops_core.drift.estimation import Estimated, PerformanceEstimator
 from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
-from driftloop.mlops_core.errors import NotFound, Unavailable
-from driftloop.mlops_core.ports import ModelReader, Task
+from driftloop.mlops_core.ports import Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import PerformanceEstimated, PostStratified
 from driftloop.schemas.settings import PerformanceSettings
@@ -19,13 +18,6 @@ from driftloop.schemas.summaries import DriftSummary, Outcomes
 
 KEPT = 8
 """Versions that are estimated; older ones have no traffic any more."""
-
-
-ASK_AGAIN = 16
-"""Times that a version which the registry didn't know is passed over before it is asked for again. Such a one
-is told of in each window of labels, and mostly never comes: it was deleted, or the name is wrong."""
-ABSENT = 1000
-"""Such versions that are remembered, the newest of them."""
 
 
 @dataclass
@@ -50,15 +42,19 @@ Estimators = dict[str, VersionEstimator]
 class Estimates:
     """What goes in and out of the estimators of a model."""
 
-    def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
-        self._registry = registry
+    def __init__(self, settings: PerformanceSettings) -> None:
         self._settings = settings
-        self._absent: dict[tuple[str, str], int] = {}
-        """How often each is still passed over; of this process alone, another one asks for itself."""
+
+    def admit(self, known: Estimators, version: str, profile: Profile) -> None:
+        """Estimate the version from now on."""
+        estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
+        known[version] = VersionEstimator(estimator, len(profile.features))
+        while len(known) > KEPT:
+            del known[next(iter(known))]
 
     def on_predictions(self, known: Estimators, one: UnpackedSummary) -> list[PerformanceEstimated]:
         """What labels will say about the predictions of a summary."""
-        own = self._own(known, one.summary.model, one.summary.version)
+        own = _newest(known, one.summary.version)
         if own is None or not own.fits(one):  # binned by another profile: registered anew
             return []
         if not own.estimator.predictions:
@@ -72,7 +68,7 @@ class Estimates:
         versions = np.asarray(window.versions, dtype=object)
         found: dict[str, PostStratified] = {}
         for version in sorted(set(window.versions)):
-            own = self._own(known, window.model, version)
+            own = _newest(known, version)
             if own is not None:
                 rows = versions == version
                 weighted = own.estimator.poststratify(labels[rows], scores[rows])
@@ -97,38 +93,18 @@ class Estimates:
             version: VersionEstimator(
                 PerformanceEstimator.load(base64.b64decode(one["state"]), self._settings),
                 one["column"],
-                one.get("origin", ""),
+                one["origin"],
             )
             for version, one in fields.items()
         }
 
-    def _own(self, known: Estimators, model: str, version: str) -> VersionEstimator | None:
-        own = known.pop(version, None) or self._new(model, version)
-        if own is not None:
-            known[version] = own
-            while len(known) > KEPT:
-                del known[next(iter(known))]
-        return own
 
-    def _new(self, model: str, version: str) -> VersionEstimator | None:
-        left = self._absent.pop((model, version), 0)
-        try:
-            profile = self._registry.profile(model, version) if not left else None
-        except NotFound:  # labels are counted all the same
-            profile, left = None, ASK_AGAIN + 1
-        except Unavailable:  # the next window asks again
-            return None
-        if profile is None:
-            self._pass_over((model, version), left - 1)
-            return None
-        estimator = PerformanceEstimator(profile.score, self._settings, profile.held_out)
-        return VersionEstimator(estimator, len(profile.features))
-
-    def _pass_over(self, key: tuple[str, str], times: int) -> None:
-        if times:
-            self._absent[key] = times  # newest last
-        while len(self._absent) > ABSENT:
-            del self._absent[next(iter(self._absent))]
+def _newest(known: Estimators, version: str) -> VersionEstimator | None:
+    """The version's estimator, which is now the one used last."""
+    own = known.pop(version, None)
+    if own is not None:
+        known[version] = own
+    return own
 
 
 def _performance_estimated(summary: DriftSummary, origin: str, found: Estimated) -> PerformanceEstimated:

@@ -1,6 +1,7 @@
 """What the runner needs of an agent: its topics, its state, and functions. An agent never calls Kafka."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from driftloop.schemas.messages import Output
@@ -9,15 +10,16 @@ from driftloop.streams.records import Chunk
 
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)
+Question = TypeVar("Question")
 
 
 class Agent(Protocol[State]):
     """Handles chunks of records. What `handle` returns is published; its state survives a crash.
 
-    `handle` may change the state it is given; if it raises, the state is restored. It must be deterministic:
-    after a crash the newest checkpoint is loaded and the later records are handled again (see `checkpoints`).
-    It may raise `Temporary` (the chunk is tried again) or anything else (the record becomes a dead letter and
-    the others are handled).
+    `handle` may change the state it is given; if it raises, the state is restored. It is a pure function of
+    state and chunk, and asks nobody: after a crash the newest checkpoint is loaded and the later records are
+    handled again (see `checkpoints`). What an agent needs from other services it looks up before
+    (`Resolving`). Whatever `handle` raises, the record becomes a dead letter and the others are handled.
     """
 
     @property
@@ -48,7 +50,7 @@ class Agent(Protocol[State]):
         ...
 
     def load(self, data: bytes) -> State:
-        """The state from the bytes of `dump`. May raise `Temporary`."""
+        """The state from the bytes of `dump`."""
         ...
 
     def handle(self, state: State, chunk: Chunk) -> list[Output]:
@@ -67,19 +69,34 @@ class Agent(Protocol[State]):
         ...
 
 
-@runtime_checkable
-class Resolving(Protocol[State_contra]):
-    """An agent that calls other services, or computes for long, before `handle`.
+@dataclass(frozen=True)
+class Resolved:
+    """What `resolve` found."""
 
-    `handle` finds what `resolve` returned in `chunk.resolved`. A replay after a crash comes without it, since
-    the messages of those records are in the log already. So `chunk.resolved` may decide which messages
-    follow, never how the state changes.
+    value: object
+    """`handle` finds it in `chunk.resolved`."""
+    enters_state: bool = False
+    """Whether the state depends on it. A replay after a crash comes without it, so such a chunk is committed
+    with a checkpoint. Otherwise it may decide which messages follow, which are in the log already."""
+    answered: bool = True
+    """Whether another service answered: then it is not away, and a record that it can't answer is parked."""
+
+
+@runtime_checkable
+class Resolving(Protocol[State_contra, Question]):
+    """An agent that needs other services, or long computations, for `handle`.
+
+    Both functions must leave the state as it is.
     """
 
-    async def resolve(self, state: State_contra, chunk: Chunk) -> object:
-        """What `handle` needs for the chunk. It must not block the event loop, nor change the state.
+    def questions(self, state: State_contra, chunk: Chunk) -> Question | None:
+        """What has to be looked up for the chunk; None: nothing. Asks nobody; called on the event loop."""
+        ...
 
-        `Temporary` is tried again, like that of `handle`.
+    def resolve(self, questions: Question, /) -> Resolved:
+        """The answers. May block: it is called in a thread of the agent's own.
+
+        `Temporary` is tried again. When it fails for one record and not for others, that record is parked.
         """
         ...
 

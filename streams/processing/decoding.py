@@ -1,7 +1,7 @@
 """From the bytes of a chunk to records or events; what can't be read becomes a dead letter."""
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,7 @@ from driftloop.streams.wire import codec, rows
 from driftloop.streams.wire.rows import InvalidRecord, RowRun
 
 Decoded = TypeVar("Decoded", bound=BaseModel)
+Found = TypeVar("Found")
 Stage = TypeVar("Stage", CanaryScores, DriftSummary, Outcomes, LabelledExamples, PairedLosses)
 
 
@@ -30,10 +31,30 @@ def decode_each(
             yield record, message
 
 
+def decode_stage(
+    chunk: Chunk, kind: type[Stage], letters: list[Output]
+) -> Sequence[tuple[ConsumerRecord, Stage]]:
+    """The chunk's messages of one first stage, decoded once however often this is called."""
+    return _once(
+        chunk, kind.__name__, letters, lambda own: list(decode_each(chunk, stage_decoder(kind), own))
+    )
+
+
 def decode_summaries(
     chunk: Chunk, letters: list[Output], *, segments: bool = True
+) -> Sequence[tuple[ConsumerRecord, UnpackedSummary]]:
+    """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter.
+
+    They are decoded once, however often this is called.
+    """
+    return _once(
+        chunk, f"summaries {segments}", letters, lambda own: list(_summaries(chunk, own, segments=segments))
+    )
+
+
+def _summaries(
+    chunk: Chunk, letters: list[Output], *, segments: bool
 ) -> Iterator[tuple[ConsumerRecord, UnpackedSummary]]:
-    """The chunk's summaries, perhaps without those of segments; what can't be unpacked is a dead letter."""
     for record, summary in decode_each(chunk, stage_decoder(DriftSummary), letters):
         if summary.segment and not segments:
             continue
@@ -45,11 +66,30 @@ def decode_summaries(
             yield record, unpacked
 
 
-def decode_runs(chunk: Chunk, letters: list[Output]) -> list[RowRun]:
-    """The chunk's rows of the data plane; a dead letter is added to `letters` for each that can't be read."""
-    found = rows.decode_records(chunk.records)
-    letters.extend(_dead_letter(chunk, one) for one in found.invalid)
-    return found.runs
+def decode_runs(chunk: Chunk, letters: list[Output]) -> Sequence[RowRun]:
+    """The chunk's rows of the data plane; a dead letter is added to `letters` for each that can't be read.
+
+    They are decoded once, however often this is called.
+    """
+
+    def decode(own: list[Output]) -> Sequence[RowRun]:
+        found = rows.decode_records(chunk.records)
+        own.extend(_dead_letter(chunk, one) for one in found.invalid)
+        return found.runs
+
+    return _once(chunk, "rows", letters, decode)
+
+
+def _once(
+    chunk: Chunk, name: str, letters: list[Output], decode: Callable[[list[Output]], Sequence[Found]]
+) -> Sequence[Found]:
+    """What `decode` makes of the chunk, which it does once; its dead letters are added to `letters`."""
+    if name not in chunk.decoded:
+        own: list[Output] = []
+        chunk.decoded[name] = decode(own), own
+    found, own = cast("tuple[Sequence[Found], list[Output]]", chunk.decoded[name])
+    letters.extend(own)
+    return found
 
 
 def _dead_letter(chunk: Chunk, refused: InvalidRecord) -> Output:

@@ -13,7 +13,6 @@ import logging
 import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from driftloop.mlops_core.errors import Temporary
@@ -23,9 +22,10 @@ from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.streams import metrics, routes
 from driftloop.streams.processing import checkpoints
-from driftloop.streams.processing.agent import Agent, Resolving, State
+from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, with_sequence
 from driftloop.streams.processing.effects import Effects
+from driftloop.streams.processing.resolver import Resolver
 from driftloop.streams.processing.restore import KafkaAccess, PartitionState, restore_partition
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import Chunk, ProducerRecord, dead_letter
@@ -57,6 +57,7 @@ class AgentRunner(Generic[State]):
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rebalances = 0
         """Counts rebalances: a restore that began before one must not be used after it."""
+        self._resolver = Resolver(agent)
         self._effects = Effects(agent.name, self._perform)
 
     async def process(self, chunk: Chunk) -> None:
@@ -115,9 +116,9 @@ class AgentRunner(Generic[State]):
 
     async def _commit(self, current: PartitionState[State], chunk: Chunk) -> None:
         """Commit one chunk. Once this returns, Faust commits the chunk's offset."""
-        follows, all_handled = await self._decide(current, chunk)
+        follows, must_checkpoint = await self._decide(current, chunk)
         outbox = self._with_sequence_numbers(current, follows)
-        entry = self._log_entry(current, chunk, outbox, must_checkpoint=not all_handled)
+        entry = self._log_entry(current, chunk, outbox, must_checkpoint)
         await self._write(current, entry)
         await self._publish(chunk.partition, outbox)
         self._update_effects(current)
@@ -126,27 +127,23 @@ class AgentRunner(Generic[State]):
     async def _decide(
         self, current: PartitionState[State], chunk: Chunk
     ) -> tuple[list[ProducerRecord], bool]:
-        """The messages that follow from the chunk, and whether the agent could handle all its records.
+        """The messages that follow from the chunk, and whether a replay could not come to the same state.
 
         A record that the agent can't handle becomes a dead letter.
         """
         try:
-            return self._serialize(await self._handle(current.state, chunk)), True
+            resolved, enters_state = await self._resolver.resolve(current.state, chunk)
+            return self._serialize(self._agent.handle(current.state, resolved)), enters_state
         except Temporary:
-            raise
+            if not await self._resolver.may_park(current.state, chunk):
+                raise
         # Broad, here and in `_retry`: an exception that leaves the runner loses the chunk. So whatever the
         # agent raises, the record becomes a dead letter with the reason, and the others are handled.
         except Exception as error:  # noqa: BLE001
             fields = {"agent": self._agent.name, "topic": chunk.topic, "error": summarize_error(error)}
             log.warning("chunk failed; its records are handled one by one", extra=fields)
         current.state = await self._state_before(current)
-        return await self._decide_record_by_record(current, chunk), False
-
-    async def _handle(self, state: State, chunk: Chunk) -> list[Output]:
-        """What the agent returns for the chunk, after it has looked up what it needs for that."""
-        if isinstance(self._agent, Resolving):
-            chunk = replace(chunk, resolved=await self._agent.resolve(state, chunk))
-        return self._agent.handle(state, chunk)
+        return await self._decide_record_by_record(current, chunk), True
 
     async def _state_before(self, current: PartitionState[State]) -> State:
         """The state before the chunk that failed: the newest checkpoint's if it is as new, else restored."""
@@ -161,15 +158,18 @@ class AgentRunner(Generic[State]):
         good = self._agent.dump(current.state)
         for record in chunk.records:
             try:
-                follows += self._serialize(await self._handle(current.state, chunk.with_records([record])))
+                one, _ = await self._resolver.resolve(current.state, chunk.with_records([record]))
+                follows += self._serialize(self._agent.handle(current.state, one))
                 good = self._agent.dump(current.state)
-            except Temporary:
-                raise
             except Exception as error:
+                unanswered = isinstance(error, Temporary)
+                if unanswered and not await self._resolver.may_park(current.state, chunk):
+                    raise
+                reason = "lookup failed" if unanswered else "handler failed"
                 where = {"agent": self._agent.name, "topic": chunk.topic, "offset": record.offset}
-                log.exception("handler failed; the record becomes a dead letter", extra=where)
+                log.exception("%s; the record becomes a dead letter", reason, extra=where)
                 current.state = self._agent.load(good)
-                letter = dead_letter(chunk, record, "handler failed", summarize_error(error))
+                letter = dead_letter(chunk, record, reason, summarize_error(error))
                 follows += self._serialize([letter])
         return follows
 

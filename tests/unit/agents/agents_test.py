@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 from pydantic import BaseModel
 
@@ -45,6 +44,7 @@ from driftloop.schemas.settings import DriftSettings, PerformanceSettings, Retra
 from driftloop.schemas.summaries import DriftSummary, LabelledExamples, Outcomes
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 
 MODEL = "flights"
@@ -99,7 +99,7 @@ def test_a_prediction_of_a_model_that_nobody_registered_is_parked_and_the_others
 ) -> None:
     agent = DriftAggregationAgent(registry)
     known, unknown = batch(random.normal(size=64)), batch(random.normal(size=64), version="77")
-    *letters, summary = agent.handle(agent.initial_state(), chunk("predictions", unknown, known))
+    *letters, summary = handle(agent, agent.initial_state(), chunk("predictions", unknown, known))
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"]
     assert isinstance(summary, DriftSummary)
     assert summary.batches == 2
@@ -109,35 +109,20 @@ def test_features_that_come_by_themselves_count_as_if_they_had_come_along(
     registry: FolderReader, random: np.random.Generator
 ) -> None:
     agent, along = DriftAggregationAgent(registry), batch(random.normal(size=64))
-    [together] = agent.handle(agent.initial_state(), chunk("predictions", along))
+    [together] = handle(agent, agent.initial_state(), chunk("predictions", along))
     state = agent.initial_state()
-    assert agent.handle(state, chunk("predictions", along.model_copy(update={"features": {}}))) == []
+    assert handle(agent, state, chunk("predictions", along.model_copy(update={"features": {}}))) == []
     apart = FeatureBatch(model=MODEL, ids=along.ids, at=along.at, features=along.features)
-    [met] = agent.handle(agent.load(agent.dump(state)), chunk("features", apart))
+    [met] = handle(agent, agent.load(agent.dump(state)), chunk("features", apart))
     assert isinstance(together, DriftSummary)
     assert isinstance(met, DriftSummary)
     assert (met.counts, met.times) == (together.counts, together.times)
 
 
-def test_left_over_rows_are_taken_over_from_before_features_could_come_by_themselves(
-    registry: FolderReader, random: np.random.Generator
-) -> None:
-    agent, state = DriftAggregationAgent(registry), DriftAggregationAgent(registry).initial_state()
-    agent.handle(state, chunk("predictions", batch(random.normal(size=40))))
-    [left] = [one.state() for streams in state.summarisers.values() for one in streams.values()]
-    bare = {name: left[name] for name in ("columns", "bins", "at")}
-    former = agent.load(orjson.dumps([[MODEL, "1", bare]]))
-    more = chunk("predictions", batch(random.normal(size=24)))
-    [told], [as_if] = agent.handle(former, more), agent.handle(state, more)
-    assert isinstance(told, DriftSummary)
-    assert isinstance(as_if, DriftSummary)
-    assert (told.batches, told.counts, told.times) == (1, as_if.counts, as_if.times)
-
-
 def test_a_record_on_the_wrong_topic_is_parked(registry: FolderReader) -> None:
     agent = DriftAggregationAgent(registry)
     label = Label(model=MODEL, id="a", at=1, label=1)
-    [letter] = agent.handle(agent.initial_state(), chunk("predictions", label))
+    [letter] = handle(agent, agent.initial_state(), chunk("predictions", label))
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "wrong topic"
 
@@ -148,16 +133,16 @@ def test_a_budget_that_cannot_be_kept_is_said_once(
     summarising = DriftAggregationAgent(registry)
     agent = DriftAgent(registry, DriftSettings(false_alarms="1 in 10 years at 1M rows a day"))
     state, said = agent.initial_state(), []
-    summaries = summarising.handle(
-        summarising.initial_state(), chunk("predictions", batch(random.normal(size=64)))
+    summaries = handle(
+        summarising, summarising.initial_state(), chunk("predictions", batch(random.normal(size=64)))
     )
     for n in range(2):
-        said += agent.handle(state, chunk("drift-summaries", *summaries, first=n))
+        said += handle(agent, state, chunk("drift-summaries", *summaries, first=n))
         state = agent.load(agent.dump(state))
     [alert] = [one for one in said if isinstance(one, AlertRaised)]
     assert "`1 in 10 years at 1M rows a day` of 2 columns can't be promised" in alert.sentence
     kept = DriftAgent(registry, DriftSettings(false_alarms="1 in 30 days at 50 rows a day"))
-    assert kept.handle(kept.initial_state(), chunk("drift-summaries", *summaries)) == []
+    assert handle(kept, kept.initial_state(), chunk("drift-summaries", *summaries)) == []
 
 
 def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
@@ -167,10 +152,10 @@ def test_a_shift_is_detected_and_its_cause_is_the_window_with_its_offsets(
     binned, state = first.initial_state(), second.initial_state()
     follows: list[object] = []
     for n, mean in enumerate([0.0] * 4 + [1.0] * 2):
-        said = first.handle(binned, chunk("predictions", batch(random.normal(mean, size=1024)), first=n))
+        said = handle(first, binned, chunk("predictions", batch(random.normal(mean, size=1024)), first=n))
         summaries = [one for one in said if isinstance(one, DriftSummary)]
         state = second.load(second.dump(state))  # as after a restart
-        follows += second.handle(state, chunk("drift-summaries", *summaries, first=n))
+        follows += handle(second, state, chunk("drift-summaries", *summaries, first=n))
     events = {one.id: one for one in follows if isinstance(one, Event)}
     [detected] = [one for one in events.values() if isinstance(one, DriftDetected)]
     assert (detected.kind, list(detected.columns)) == (DriftKind.FEATURE, ["x"])
@@ -195,9 +180,9 @@ def test_however_many_models_share_a_partition_each_row_of_each_counts(
     windows: list[str] = []
     for n in range(26):  # 40 rows: a micro-batch, and 8 that wait for the next one
         every = [batch(random.normal(size=40)).model_copy(update={"model": model}) for model in models]
-        said = first.handle(binned, chunk("predictions", *every, first=100 * n))
+        said = handle(first, binned, chunk("predictions", *every, first=100 * n))
         summaries = [one for one in said if isinstance(one, DriftSummary)]
-        told = second.handle(state, chunk("s", *summaries))
+        told = handle(second, state, chunk("s", *summaries))
         windows += [one.model for one in told if isinstance(one, DriftMeasured) and not one.partial]
     assert sorted(windows) == sorted(models)
 
@@ -215,8 +200,8 @@ def test_of_a_model_only_the_versions_with_the_newest_traffic_are_watched(
     )
     binned, state = first.initial_state(), second.initial_state()
     for n, version in enumerate(versions):
-        said = first.handle(binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
-        second.handle(state, chunk("s", *(one for one in said if isinstance(one, DriftSummary))))
+        said = handle(first, binned, chunk("predictions", batch(random.normal(size=32), version), first=n))
+        handle(second, state, chunk("s", *(one for one in said if isinstance(one, DriftSummary))))
     assert [version for _, version in state.watched] == versions[-8:]
 
 
@@ -239,11 +224,11 @@ def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
         columns = couple(1000, apart=18 <= n < 24)
         features = {name: column.tolist() for name, column in columns.items()}
         rows = batch(columns["left"]).model_copy(update={"features": features})
-        said = first.handle(binned, chunk("predictions", rows, first=n))
+        said = handle(first, binned, chunk("predictions", rows, first=n))
         binned = first.load(first.dump(binned))
         state = second.load(second.dump(state))  # as after a restart
         summaries = [one for one in said if isinstance(one, DriftSummary)]
-        follows += [one for one in second.handle(state, chunk("s", *summaries)) if isinstance(one, Event)]
+        follows += [one for one in handle(second, state, chunk("s", *summaries)) if isinstance(one, Event)]
     (detected,) = [one for one in follows if isinstance(one, DriftDetected)]
     (resolved,) = [one for one in follows if isinstance(one, DriftResolved)]
     assert list(detected.columns) == list(resolved.columns) == ["left", "right"]
@@ -264,9 +249,9 @@ def test_what_came_back_and_drifts_again_in_one_go_is_told_in_turn(
     calm, moved = random.normal(size=(2, 4096)), random.normal(2, 1, (2, 2048))
     rows = batch(np.concatenate([calm[0], moved[0], calm[1], moved[1]]))
     rows = rows.model_copy(update={"at": [7] * len(rows)})
-    summaries = first.handle(first.initial_state(), chunk("predictions", rows))
+    summaries = handle(first, first.initial_state(), chunk("predictions", rows))
     state = second.initial_state()
-    said = second.handle(state, chunk("drift-summaries", *summaries))
+    said = handle(second, state, chunk("drift-summaries", *summaries))
     events = [one for one in said if isinstance(one, Event)]
     assert len({one.id for one in events}) == len(events)
     windows = [one for one in events if isinstance(one, DriftMeasured) and not one.partial]
@@ -291,8 +276,8 @@ def test_a_label_makes_an_example_and_an_outcome(random: np.random.Generator) ->
     agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.initial_state()
     predictions, labels = joined(random, 10)
-    assert agent.handle(state, chunk("predictions", predictions)) == []
-    examples, outcomes = agent.handle(agent.load(agent.dump(state)), chunk("labels", labels))
+    assert handle(agent, state, chunk("predictions", predictions)) == []
+    examples, outcomes = handle(agent, agent.load(agent.dump(state)), chunk("labels", labels))
     assert isinstance(examples, LabelledExamples)
     assert isinstance(outcomes, Outcomes)
     assert list(outcomes.ids) == list(examples.ids)
@@ -303,8 +288,8 @@ def test_a_single_prediction_and_label_join_like_a_batch() -> None:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.initial_state()
     one = Prediction(model=MODEL, version="1", id="a", at=1, score=0.5, features={"x": 1.0})
-    agent.handle(state, chunk("predictions", one))
-    _, outcomes = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
+    handle(agent, state, chunk("predictions", one))
+    _, outcomes = handle(agent, state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
     assert isinstance(outcomes, Outcomes)
     assert list(outcomes.labels) == [1.0]
 
@@ -313,8 +298,8 @@ def outcomes(random: np.random.Generator, rows: int, flip: bool = False) -> Outc
     agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.initial_state()
     predictions, labels = joined(random, rows, flip)
-    agent.handle(state, chunk("predictions", predictions))
-    _, said = agent.handle(state, chunk("labels", labels))
+    handle(agent, state, chunk("predictions", predictions))
+    _, said = handle(agent, state, chunk("labels", labels))
     assert isinstance(said, Outcomes)
     return said
 
@@ -324,8 +309,8 @@ def test_windows_close_after_so_many_labels_whatever_the_chunks(
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.initial_state()
-    said = agent.handle(state, chunk("outcomes", outcomes(random, 130)))
-    said += agent.handle(agent.load(agent.dump(state)), chunk("outcomes", outcomes(random, 90)))
+    said = handle(agent, state, chunk("outcomes", outcomes(random, 130)))
+    said += handle(agent, agent.load(agent.dump(state)), chunk("outcomes", outcomes(random, 90)))
     windows = [one for one in said if isinstance(one, PerformanceMeasured)]
     assert [(one.rows, one.labelled) for one in windows] == [(100, 100), (100, 200)]
     assert windows[0].since >= 60_000  # a window's times are those of its labels
@@ -336,9 +321,9 @@ def test_scores_that_turn_wrong_are_concept_drift(
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.initial_state()
-    calm = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    calm = handle(agent, state, chunk("outcomes", outcomes(random, 2000)))
     assert not [one for one in calm if isinstance(one, DriftDetected)]
-    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
+    said = handle(agent, state, chunk("outcomes", outcomes(random, 1000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
     assert detected
     assert detected[0].kind is DriftKind.CONCEPT
@@ -353,13 +338,13 @@ def test_an_episode_of_the_concept_ends_for_everything_that_told_of_it(
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.initial_state()
-    said = agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
-    said += agent.handle(state, chunk("outcomes", outcomes(random, 2000, flip=True)))
+    said = handle(agent, state, chunk("outcomes", outcomes(random, 2000)))
+    said += handle(agent, state, chunk("outcomes", outcomes(random, 2000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
     assert detected
     assert resolved(said) == []
     state = agent.load(agent.dump(state))
-    found = resolved(agent.handle(state, chunk("outcomes", outcomes(random, 2000))))
+    found = resolved(handle(agent, state, chunk("outcomes", outcomes(random, 2000))))
     assert [one.caused_by for one in found] == [one.id for one in detected]
     assert {(one.kind, one.version) for one in found} == {(DriftKind.CONCEPT, "1")}
     assert "again" in found[0].sentence
@@ -370,8 +355,8 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
     state = agent.initial_state()
-    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
-    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
+    handle(agent, state, chunk("outcomes", outcomes(random, 2000)))
+    said = handle(agent, state, chunk("outcomes", outcomes(random, 1000, flip=True)))
     detected = [one for one in said if isinstance(one, DriftDetected)]
     own, offsets = summarised(random, registry, GONE), iter(range(100))
 
@@ -381,17 +366,17 @@ def test_an_episode_of_the_concept_ends_when_its_version_answers_no_more(
         told = [own.model_copy(update={"span": span, "version": version}) for version in versions]
         return chunk("drift-summaries", *told)
 
-    both = agent.handle(state, answering("2", "1")) + agent.handle(state, answering("2", "1"))
+    both = handle(agent, state, answering("2", "1")) + handle(agent, state, answering("2", "1"))
     assert resolved(both) == []  # though between its rows are so many of the other
-    assert resolved(agent.handle(state, answering("2"))) == []  # its own may still come
-    found = resolved(agent.handle(agent.load(agent.dump(state)), answering("2")))
+    assert resolved(handle(agent, state, answering("2"))) == []  # its own may still come
+    found = resolved(handle(agent, agent.load(agent.dump(state)), answering("2")))
     assert [one.caused_by for one in found] == [one.id for one in detected]
     assert found[0].sentence == "version 1 answers no more"
 
 
 def summarised(random: np.random.Generator, registry: FolderReader, rows: int) -> DriftSummary:
     agent = DriftAggregationAgent(registry)
-    [summary] = agent.handle(agent.initial_state(), chunk("predictions", batch(random.normal(size=rows))))
+    [summary] = handle(agent, agent.initial_state(), chunk("predictions", batch(random.normal(size=rows))))
     assert isinstance(summary, DriftSummary)
     return summary
 
@@ -401,13 +386,13 @@ def test_what_labels_will_say_is_estimated_from_the_scores_and_a_restart_changes
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings())
     state, predicted = agent.initial_state(), chunk("drift-summaries", summarised(random, registry, 1024))
-    [early] = agent.handle(state, predicted)
+    [early] = handle(agent, state, predicted)
     assert isinstance(early, PerformanceEstimated)
     assert (early.trusted, early.loss, early.sentence) == (False, None, "not enough labels yet: 0 of 500")
-    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
+    handle(agent, state, chunk("outcomes", outcomes(random, 2000)))
     restarted = agent.load(agent.dump(state))
-    [found] = agent.handle(state, predicted)
-    assert [found] == agent.handle(restarted, predicted)
+    [found] = handle(agent, state, predicted)
+    assert [found] == handle(agent, restarted, predicted)
     assert isinstance(found, PerformanceEstimated)
     assert found.id != early.id
     assert (found.version, found.rows, found.since, found.until, found.trusted) == ("1", 1024, 0, 1023, True)
@@ -421,22 +406,8 @@ def test_a_segment_is_not_counted_beside_the_whole_that_it_is_part_of(
     agent = PerformanceAgent(registry, PerformanceSettings())
     state, whole = agent.initial_state(), summarised(random, registry, 1024)
     part = whole.model_copy(update={"segment": "country=FR"})
-    assert agent.handle(state, chunk("drift-summaries", part)) == []
-    assert len(agent.handle(state, chunk("drift-summaries", part, whole, part))) == 1
-
-
-def test_what_was_remembered_before_there_were_estimates_and_episodes_goes_on(
-    random: np.random.Generator, registry: FolderReader
-) -> None:
-    agent = PerformanceAgent(registry, PerformanceSettings(window_labels=100))
-    state = agent.initial_state()
-    agent.handle(state, chunk("outcomes", outcomes(random, 2000)))
-    fields = orjson.loads(agent.dump(state))[MODEL]
-    older = {name: fields[name] for name in ("labelled", "waiting")}
-    older["concepts"] = {version: one["concept"] for version, one in fields["concepts"].items()}
-    state = agent.load(orjson.dumps({MODEL: older}))
-    said = agent.handle(state, chunk("outcomes", outcomes(random, 1000, flip=True)))
-    assert [one for one in said if isinstance(one, DriftDetected)]
+    assert handle(agent, state, chunk("drift-summaries", part)) == []
+    assert len(handle(agent, state, chunk("drift-summaries", part, whole, part))) == 1
 
 
 def test_labels_of_high_scores_only_are_weighted_to_all_predictions(
@@ -444,11 +415,11 @@ def test_labels_of_high_scores_only_are_weighted_to_all_predictions(
 ) -> None:
     agent = PerformanceAgent(registry, PerformanceSettings())
     state, fair = agent.initial_state(), outcomes(random, 2000)
-    agent.handle(state, chunk("outcomes", fair))
-    agent.handle(state, chunk("drift-summaries", summarised(random, registry, 4000)))
+    handle(agent, state, chunk("outcomes", fair))
+    handle(agent, state, chunk("drift-summaries", summarised(random, registry, 4000)))
     high = [n for n, score in enumerate(fair.scores) if score is not None and score > 0.8]
     columns = {n: [c[row] for row in high] for n, c in fair.model_dump().items() if isinstance(c, list)}
-    [window, *_] = agent.handle(state, chunk("outcomes", fair.model_copy(update=columns)))
+    [window, *_] = handle(agent, state, chunk("outcomes", fair.model_copy(update=columns)))
     assert isinstance(window, PerformanceMeasured)
     plain, weighted = window.versions["1"], window.poststratified["1"]
     assert plain.errors / plain.rows < 0.17
@@ -463,7 +434,7 @@ def test_a_version_that_nobody_registered_is_measured_but_not_estimated(
     (tmp_path / "models").mkdir()
     agent = PerformanceAgent(FolderReader(tmp_path / "models"), PerformanceSettings(window_labels=250))
     state = agent.initial_state()
-    [window] = agent.handle(state, chunk("outcomes", outcomes(random, 250)))
+    [window] = handle(agent, state, chunk("outcomes", outcomes(random, 250)))
     assert isinstance(window, PerformanceMeasured)
     assert window.poststratified == {}
     assert state[MODEL].estimators == {}
@@ -476,8 +447,8 @@ def test_a_segment_written_again_after_a_crash_changes_nothing(
     agent = StoringAgent(store, StoreSettings(segment_rows=50))
     examples = LabelledExamples(**outcomes(random, 60).model_dump(), features={"x": [1.0] * 60})
     before = agent.dump(agent.initial_state())
-    agent.handle(agent.load(before), chunk("examples", examples))
-    agent.handle(agent.load(before), chunk("examples", examples))
+    handle(agent, agent.load(before), chunk("examples", examples))
+    handle(agent, agent.load(before), chunk("examples", examples))
     assert store.count(MODEL) == 60
 
 
@@ -494,7 +465,7 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
         [arrived] = chunk("examples", record, first=row).records
         again = agent.load(agent.dump(state)) if row == 120 else state
         state = again
-        agent.handle(state, Chunk("examples", 0, [arrived._replace(timestamp=10 * row)]))
+        handle(agent, state, Chunk("examples", 0, [arrived._replace(timestamp=10 * row)]))
     assert store.contents(MODEL).rows == 202
     assert state[MODEL].rows == 48
 
@@ -502,12 +473,12 @@ def test_replayed_data_makes_a_segment_a_second_and_not_one_an_hour(
 def test_drift_that_waits_for_labels_leads_to_a_request_once_they_came() -> None:
     agent = RetrainingAgent(RetrainingSettings(min_new_labels=100))
     state = agent.initial_state()
-    [refused] = agent.handle(state, chunk("drift-events", DRIFT))
+    [refused] = handle(agent, state, chunk("drift-events", DRIFT))
     assert isinstance(refused, RetrainRefused)
     measured = PerformanceMeasured(
         id="p", at=10, model=MODEL, since=1, until=10, rows=100, labelled=100, versions={}
     )
-    [request] = agent.handle(agent.load(agent.dump(state)), chunk("metrics", measured))
+    [request] = handle(agent, agent.load(agent.dump(state)), chunk("metrics", measured))
     assert isinstance(request, RetrainRequested)
     assert request.caused_by == DRIFT.id
 
@@ -523,11 +494,13 @@ async def test_a_request_is_trained_until_its_outcome_comes_back() -> None:
     agent = TrainingAgent(Runner())
     state = agent.initial_state()
     request = RetrainRequested.following(DRIFT, reason="x", trigger="feature", rows=10)
-    assert [type(one) for one in agent.handle(state, chunk("retrain-requests", request))] == [TrainingStarted]
+    assert [type(one) for one in handle(agent, state, chunk("retrain-requests", request))] == [
+        TrainingStarted
+    ]
     [(_, effect)] = agent.pending_effects(agent.load(agent.dump(state))).items()
     [failed] = await agent.perform(effect)
     assert isinstance(failed, TrainingFailed)
-    agent.handle(state, chunk("training-events", failed))
+    handle(agent, state, chunk("training-events", failed))
     assert agent.pending_effects(state) == {}
 
 
@@ -536,7 +509,7 @@ def test_a_rollback_is_a_critical_alert_that_names_its_cause() -> None:
         id="r", at=1, model=MODEL, rollout="go", version="2", stable="1", sentence="it was worse"
     )
     agent = AlertingAgent()
-    [alert] = agent.handle(agent.initial_state(), chunk("deployment-events", rolled_back))
+    [alert] = handle(agent, agent.initial_state(), chunk("deployment-events", rolled_back))
     assert isinstance(alert, AlertRaised)
     assert (alert.severity, alert.caused_by) == ("critical", "r")
 
@@ -560,7 +533,7 @@ def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name
         Prediction(model=MODEL, version=version, id=str(n), at=n, score=0.5, features={"x": 1.0})
         for n, version in enumerate(["1", "77"] * 20)
     ]
-    letters = agent.handle(agent.initial_state(), chunk("predictions", *events))
+    letters = handle(agent, agent.initial_state(), chunk("predictions", *events))
     assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["unknown model"] * 20
     assert counting.asked == 2
 
@@ -568,7 +541,8 @@ def test_a_registry_is_asked_once_a_chunk_for_a_version_however_many_events_name
 def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> None:
     agent = JoiningAgent(NOBODY, PerformanceSettings())
     state = agent.initial_state()
-    agent.handle(
+    handle(
+        agent,
         state,
         chunk(
             "predictions",
@@ -579,7 +553,7 @@ def test_a_bad_row_of_a_batch_is_parked_alone_and_the_others_are_joined() -> Non
         ),
     )
     labels = b'{"type": "labels", "model": "flights", "ids": ["a", "b"], "at": [2, 2], "labels": [null, 1]}'
-    letter, *_, outcomes = agent.handle(state, Chunk("labels", 0, [ConsumerRecord(0, 1, None, labels, {})]))
+    letter, *_, outcomes = handle(agent, state, Chunk("labels", 0, [ConsumerRecord(0, 1, None, labels, {})]))
     assert isinstance(letter, DeadLetter)
     assert (letter.row, codec.parse(letter.original())["id"]) == (0, "a")
     assert isinstance(outcomes, Outcomes)
@@ -591,11 +565,11 @@ def test_muted_drift_neither_alerts_nor_retrains_and_the_refusal_says_so() -> No
     concept = DRIFT.model_copy(update={"id": "c", "kind": DriftKind.CONCEPT, "columns": []})
     alerting, retraining = AlertingAgent(), RetrainingAgent(RetrainingSettings(min_new_labels=1))
     alerts, policies = alerting.initial_state(), retraining.initial_state()
-    assert alerting.handle(alerts, chunk("lifecycle-commands", request)) == []
-    assert retraining.handle(policies, chunk("lifecycle-commands", request)) == []
+    assert handle(alerting, alerts, chunk("lifecycle-commands", request)) == []
+    assert handle(retraining, policies, chunk("lifecycle-commands", request)) == []
     alerts, policies = alerting.load(alerting.dump(alerts)), retraining.load(retraining.dump(policies))
-    [alert] = alerting.handle(alerts, chunk("drift-events", DRIFT, concept))
-    [refused, answer] = retraining.handle(policies, chunk("drift-events", DRIFT, concept))
+    [alert] = handle(alerting, alerts, chunk("drift-events", DRIFT, concept))
+    [refused, answer] = handle(retraining, policies, chunk("drift-events", DRIFT, concept))
     assert isinstance(alert, AlertRaised)
     assert alert.caused_by == "c"
     assert isinstance(refused, RetrainRefused)
@@ -610,10 +584,10 @@ def test_a_mute_outlives_the_version_until_another_deployment_says_otherwise() -
     agent = AlertingAgent()
     state = agent.initial_state()
     challenger = DRIFT.model_copy(update={"id": "d2", "version": "3"})
-    agent.handle(state, chunk("lifecycle-commands", mute))
-    assert agent.handle(state, chunk("drift-events", DRIFT, challenger)) == []
-    agent.handle(state, chunk("lifecycle-commands", again))
-    assert len(agent.handle(state, chunk("drift-events", DRIFT, challenger))) == 2
+    handle(agent, state, chunk("lifecycle-commands", mute))
+    assert handle(agent, state, chunk("drift-events", DRIFT, challenger)) == []
+    handle(agent, state, chunk("lifecycle-commands", again))
+    assert len(handle(agent, state, chunk("drift-events", DRIFT, challenger))) == 2
 
 
 def test_columns_that_come_otherwise_can_be_muted_as_any_drift_and_nothing_else_is() -> None:
@@ -624,10 +598,10 @@ def test_columns_that_come_otherwise_can_be_muted_as_any_drift_and_nothing_else_
     agent = AlertingAgent()
     state = agent.initial_state()
     told = chunk("drift-events", DRIFT, changed, changed.model_copy(update={"model": "other", "id": "o"}))
-    assert len(agent.handle(state, told)) == 3
-    agent.handle(state, chunk("lifecycle-commands", mute))
+    assert len(handle(agent, state, told)) == 3
+    handle(agent, state, chunk("lifecycle-commands", mute))
     state = agent.load(agent.dump(state))
-    alerts = agent.handle(state, told)
+    alerts = handle(agent, state, told)
     assert [(one.model, one.caused_by) for one in alerts if isinstance(one, AlertRaised)] == [
         (MODEL, DRIFT.id),
         ("other", "o"),
@@ -648,7 +622,7 @@ def test_labels_are_counted_while_the_registry_is_away(tmp_path: Path, random: n
     )
     predictions, labels = joined(random, 500)
     state = joining.initial_state()
-    joining.handle(state, chunk("predictions", predictions))
-    outcomes = [one for one in joining.handle(state, chunk("labels", labels)) if type(one) is Outcomes]
-    follows = agent.handle(agent.initial_state(), chunk("outcomes", *outcomes))
+    handle(joining, state, chunk("predictions", predictions))
+    outcomes = [one for one in handle(joining, state, chunk("labels", labels)) if type(one) is Outcomes]
+    follows = handle(agent, agent.initial_state(), chunk("outcomes", *outcomes))
     assert [type(one) for one in follows] == [PerformanceMeasured] * 2

@@ -32,6 +32,7 @@ from driftloop.schemas.settings import RolloutSettings
 from driftloop.schemas.summaries import PairedLosses
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support.handling import handle
 
 MODEL = "flights"
 AUTO = RolloutSettings(pool=4)
@@ -357,7 +358,7 @@ def handled(cuts: Sequence[int], restarts: Sequence[int]) -> tuple[list[Event], 
             records = [
                 ConsumerRecord(offset + n, 1, None, _encoded(one), {}) for n, (_, one) in enumerate(same)
             ]
-            follows += agent.handle(state, Chunk(topic, 0, records))
+            follows += handle(agent, state, Chunk(topic, 0, records))
             part, offset = part[len(same) :], offset + len(same)
     return follows, agent.dump(state)  # type: ignore[return-value]  # all that the selection emits are events
 

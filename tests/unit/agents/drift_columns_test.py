@@ -28,6 +28,7 @@ from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.support import seeds
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 
 ROWS = 64
@@ -69,7 +70,7 @@ class Loop:
         agent: Any = self._stages[stage]
         records = [ConsumerRecord(self._offset, 1, None, codec.encode(one), {}) for one in messages]
         state = agent.load(self._memories[stage])
-        follows: list[Any] = agent.handle(state, Chunk(topic, 0, records))
+        follows: list[Any] = handle(agent, state, Chunk(topic, 0, records))
         self._memories[stage] = agent.dump(state)
         return follows
 

@@ -22,6 +22,7 @@ from driftloop.schemas.settings import DriftSettings, PerformanceSettings
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 
 Columns = dict[str, np.ndarray]
@@ -92,7 +93,7 @@ class Stages:
     def feed(self, messages: Iterable[PredictionBatch]) -> list[DriftSummary]:
         """One chunk."""
         records = [self._arrived(codec.encode(one)) for one in messages]
-        said = self.first.handle(self.binned, Chunk("predictions", 0, records))
+        said = handle(self.first, self.binned, Chunk("predictions", 0, records))
         return [one for one in said if isinstance(one, DriftSummary)]
 
     def tell(self, summaries: Sequence[DriftSummary]) -> list[Event]:
@@ -101,7 +102,7 @@ class Stages:
             return []
         records = [self._arrived(codec.encode(one)) for one in summaries]
         chunk = Chunk("drift-summaries", 0, records)
-        told = self.drift.handle(self.state, chunk) + self.performance.handle(self.estimated, chunk)
+        told = handle(self.drift, self.state, chunk) + handle(self.performance, self.estimated, chunk)
         return [one for one in told if isinstance(one, Event)]
 
     def restart(self) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
 import pytest
 
 from driftloop.agents.drift import KEPT, DriftAgent
@@ -22,6 +21,7 @@ from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.support import seeds
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 
 
@@ -57,7 +57,7 @@ def predictions(rows: int, *names: str, version: str = "1", moved: float = 0.0) 
 
 def summaries(registry: FolderReader, *names: str, version: str = "1", moved: float = 0.0) -> Chunk:
     agent = DriftAggregationAgent(registry)
-    [said] = agent.handle(agent.initial_state(), predictions(2048, *names, version=version, moved=moved))
+    [said] = handle(agent, agent.initial_state(), predictions(2048, *names, version=version, moved=moved))
     assert isinstance(said, DriftSummary)
     return Chunk("drift-summaries", 0, [ConsumerRecord(0, 1, None, codec.encode(said), {})])
 
@@ -67,8 +67,8 @@ def test_rows_that_waited_for_others_of_the_former_are_left_behind(
 ) -> None:
     before, after = DriftAggregationAgent(former), DriftAggregationAgent(now)
     state = before.initial_state()
-    before.handle(state, predictions(40, "x"))
-    [summary] = after.handle(after.load(before.dump(state)), predictions(70, "x", "y", "z"))
+    handle(before, state, predictions(40, "x"))
+    [summary] = handle(after, after.load(before.dump(state)), predictions(70, "x", "y", "z"))
     assert isinstance(summary, DriftSummary)
     assert (summary.batches, summary.columns) == (2, 4)
 
@@ -76,8 +76,8 @@ def test_rows_that_waited_for_others_of_the_former_are_left_behind(
 def test_a_detector_of_the_former_gives_way_to_a_fresh_one(former: FolderReader, now: FolderReader) -> None:
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
     state = before.initial_state()
-    before.handle(state, summaries(former, "x"))
-    said = after.handle(after.load(before.dump(state)), summaries(now, "x", "y", "z"))
+    handle(before, state, summaries(former, "x"))
+    said = handle(after, after.load(before.dump(state)), summaries(now, "x", "y", "z"))
     windows = [one for one in said if isinstance(one, DriftMeasured)]
     assert [set(one.columns) for one in windows] == [{"x", "y", "z", "score"}] * 2
 
@@ -88,9 +88,9 @@ def test_summaries_of_the_former_are_parked_and_change_nothing(
     agent = DriftAgent(now, DriftSettings())
     state, untouched = agent.initial_state(), agent.initial_state()
     own = summaries(now, "x", "y", "z")
-    agent.handle(state, own)
-    agent.handle(untouched, own)
-    [letter] = agent.handle(state, summaries(former, "x"))
+    handle(agent, state, own)
+    handle(agent, untouched, own)
+    [letter] = handle(agent, state, summaries(former, "x"))
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "another profile"
     assert agent.dump(state) == agent.dump(untouched)
@@ -98,12 +98,12 @@ def test_summaries_of_the_former_are_parked_and_change_nothing(
 
 def test_nothing_is_estimated_from_summaries_of_the_former(former: FolderReader, now: FolderReader) -> None:
     agent = PerformanceAgent(now, PerformanceSettings())
-    assert agent.handle(agent.initial_state(), summaries(former, "x")) == []
+    assert handle(agent, agent.initial_state(), summaries(former, "x")) == []
 
 
 def drifting(agent: DriftAgent, state: State, registry: FolderReader) -> DriftDetected:
     """Version 1 of the former, whose `x` is far from its training data."""
-    said = agent.handle(state, summaries(registry, "x", moved=2.0))
+    said = handle(agent, state, summaries(registry, "x", moved=2.0))
     [found] = [one for one in said if isinstance(one, DriftDetected)]
     return found
 
@@ -120,11 +120,11 @@ def test_drift_of_the_former_is_told_to_be_over_after_a_restart(
     state = before.initial_state()
     found = drifting(before, state, former)
     waiting = after.load(before.dump(state))
-    said = after.handle(after.load(after.dump(waiting)), summaries(now, "x", "y", "z"))
+    said = handle(after, after.load(after.dump(waiting)), summaries(now, "x", "y", "z"))
     assert ends(said) == [(found.id, ["x"], "version 1 was registered anew, with other columns")]
-    again = after.handle(waiting, summaries(now, "x", "y", "z"))
+    again = handle(after, waiting, summaries(now, "x", "y", "z"))
     assert ends(again) == ends(said)
-    assert ends(after.handle(waiting, summaries(now, "x", "y", "z"))) == []
+    assert ends(handle(after, waiting, summaries(now, "x", "y", "z"))) == []
 
 
 def test_a_version_that_is_registered_anew_under_way_is_watched_anew(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_version_that_is_registered_anew_under_way_is_watched_anew(tmp_path: P
     state = agent.initial_state()
     found = drifting(agent, state, reader)
     registry(tmp_path, "x", "y", "z")
-    said = agent.handle(state, summaries(reader, "x", "y", "z"))
+    said = handle(agent, state, summaries(reader, "x", "y", "z"))
     assert ends(said) == [(found.id, ["x"], "version 1 was registered anew, with other columns")]
     windows = [one for one in said if isinstance(one, DriftMeasured)]
     assert [set(one.columns) for one in windows] == [{"x", "y", "z", "score"}] * 2
@@ -146,7 +146,7 @@ def test_drift_of_a_version_that_is_no_longer_registered_is_told_to_be_over(
     before, after = DriftAgent(former, DriftSettings()), DriftAgent(other, DriftSettings())
     state = before.initial_state()
     found = drifting(before, state, former)
-    said = after.handle(after.load(before.dump(state)), summaries(other, "x", version="2"))
+    said = handle(after, after.load(before.dump(state)), summaries(other, "x", version="2"))
     assert ends(said) == [(found.id, ["x"], "version 1 is no longer registered")]
 
 
@@ -159,16 +159,5 @@ def test_drift_of_a_version_that_others_have_long_replaced_is_told_to_be_over(tm
     for version in map(str, range(2, KEPT + 2)):
         registry(tmp_path, "x", version=version)
         assert ends(said) == []
-        said = agent.handle(state, summaries(reader, "x", version=version))
+        said = handle(agent, state, summaries(reader, "x", version=version))
     assert ends(said) == [(found.id, ["x"], "version 1 answers no more")]
-
-
-def test_a_state_from_before_ends_were_told_is_read(former: FolderReader, now: FolderReader) -> None:
-    before, after = DriftAgent(former, DriftSettings()), DriftAgent(now, DriftSettings())
-    state = before.initial_state()
-    found = drifting(before, state, former)
-    [one] = orjson.loads(before.dump(state))["watched"]
-    old = {**one, "detections": {name: told["id"] for name, told in one["detections"].items()}}
-    loaded = after.load(orjson.dumps([old]))
-    assert ends(after.handle(loaded, summaries(now, "x", "y", "z")))[0][:2] == (found.id, ["x"])
-    assert before.load(orjson.dumps([old])).watched["m", "1"].detections["x"].id == found.id

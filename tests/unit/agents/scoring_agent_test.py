@@ -21,10 +21,10 @@ from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.settings import KafkaSettings
 from driftloop.schemas.summaries import CanaryScores, LabelledExamples, PairedLosses
 from driftloop.streams import routes
-from driftloop.streams.processing.agent import Resolving
 from driftloop.streams.processing.runner import AgentRunner
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support.handling import handle
 from tests.support.toy_examples import toy_examples
 from tests.unit.streams.consume_test import Cluster
 
@@ -98,16 +98,14 @@ def scored(
     agent: ScoringAgent, state: dict[str, PoolChanged], topic: topics.Topic, *messages: BaseModel
 ) -> list[PairedLosses]:
     """What the agent publishes for a chunk, as the loop has it done."""
-    came = chunk(topic, *messages, first=7)
-    resolved = asyncio.run(agent.resolve(state, came))
-    follows = agent.handle(state, Chunk(came.topic, 0, came.records, resolved))
+    follows = handle(agent, state, chunk(topic, *messages, first=7))
     assert all(isinstance(one, PairedLosses) for one in follows)
     return follows  # type: ignore[return-value]  # as was asserted
 
 
 def pooled(agent: ScoringAgent, *versions: str, canary: str | None = None) -> dict[str, PoolChanged]:
     state = agent.initial_state()
-    assert agent.handle(state, chunk(topics.POOLS, pool(*versions, canary=canary))) == []
+    assert handle(agent, state, chunk(topics.POOLS, pool(*versions, canary=canary))) == []
     return state
 
 
@@ -159,9 +157,9 @@ def test_without_two_versions_there_is_nothing_to_compare(
 
 def test_a_pool_that_changed_is_taken_over_and_remembered(agent: ScoringAgent) -> None:
     state = agent.load(agent.dump(pooled(agent, "1", "2")))
-    agent.handle(state, chunk(topics.POOLS, pool("2")))
+    handle(agent, state, chunk(topics.POOLS, pool("2")))
     assert scored(agent, state, topics.EXAMPLES, examples()) == []
-    agent.handle(state, chunk(topics.POOLS, pool("2", "1")))
+    handle(agent, state, chunk(topics.POOLS, pool("2", "1")))
     (found,) = scored(agent, state, topics.EXAMPLES, examples())
     assert list(found.versions) == ["2", "1"]
 
@@ -175,8 +173,7 @@ def test_what_is_handled_again_leaves_the_same_state_and_says_nothing(agent: Sco
     ]
     live, again = agent.initial_state(), agent.initial_state()
     for one in chunks:
-        resolved = asyncio.run(agent.resolve(live, one))
-        agent.handle(live, Chunk(one.topic, 0, one.records, resolved))
+        handle(agent, live, one)
         assert agent.handle(again, one) == []
         assert agent.dump(again) == agent.dump(live)
 
@@ -213,7 +210,7 @@ def test_a_registry_that_is_away_is_no_reason_to_leave_a_version_out(folder: Pat
     agent = ScoringAgent(Away(folder, times=1), XGBoostScorer)
     state = pooled(agent, "1", "2")
     with pytest.raises(Unavailable):
-        asyncio.run(agent.resolve(state, chunk(topics.EXAMPLES, examples())))
+        handle(agent, state, chunk(topics.EXAMPLES, examples()))
     (found,) = scored(agent, state, topics.EXAMPLES, examples())
     assert (list(found.versions), found.unscored) == (["1", "2"], {})
 
@@ -288,10 +285,6 @@ async def test_a_slow_registry_stops_no_other_agent_of_the_process(folder: Path)
     registry.may.set()
     await waiting
     assert len(clusters[0].published) == 1
-
-
-def test_it_is_resolved_before_it_is_handled(agent: ScoringAgent) -> None:
-    assert isinstance(agent, Resolving)
 
 
 def test_a_pool_that_changed_goes_to_every_partition_of_the_data() -> None:

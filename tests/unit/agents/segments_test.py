@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +36,7 @@ from driftloop.schemas.settings import DriftSettings, RetrainingSettings
 from driftloop.schemas.summaries import DriftSummary
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 from tests.support.toy_examples import request, toy_examples
 from tests.unit.mlops_core.trainer_test import SETTINGS, TRAINER
@@ -83,10 +83,10 @@ class Agents:
             scores=scores.tolist(),
             features={name: column.tolist() for name, column in columns.items()},
         )
-        said = self.first.handle(self.binned, self._chunk("predictions", [batch]))
+        said = handle(self.first, self.binned, self._chunk("predictions", [batch]))
         summaries = [one for one in said if isinstance(one, DriftSummary)]
         self.summaries += summaries
-        told = self.second.handle(self.state, self._chunk("drift-summaries", summaries))
+        told = handle(self.second, self.state, self._chunk("drift-summaries", summaries))
         return [one for one in told if isinstance(one, Event)]
 
     def restart(self) -> None:
@@ -221,26 +221,13 @@ def test_a_segment_that_no_profile_has_is_parked(tmp_path: Path, rng: np.random.
     agents = Agents(tmp_path, profiled(rng))
     fed(agents, rng, visits(rng, 2000))
     odd = agents.summaries[1].model_copy(update={"segment": "country=XX"})
-    (letter,) = agents.second.handle(agents.state, agents._chunk("drift-summaries", [odd]))
+    (letter,) = handle(agents.second, agents.state, agents._chunk("drift-summaries", [odd]))
     assert isinstance(letter, DeadLetter)
     assert letter.reason == "unknown segment"
     assert letter.detail == (
         "shop:1 has no segment 'country=XX'; possible: country=FR, country=DE, country=IT"
     )
     assert list(agents.state.watched) == [(MODEL, "1")]
-
-
-def test_states_and_summaries_from_before_segments_are_read(tmp_path: Path, rng: np.random.Generator) -> None:
-    agents = Agents(tmp_path, profiled(rng, names=()))
-    fed(agents, rng, visits(rng, 2000))
-    old = DriftSummary.model_validate_json(agents.summaries[0].model_dump_json(exclude={"segment"}))
-    assert old.segment == ""
-    assert np.array_equal(old.unpack()[0], agents.summaries[0].unpack()[0])
-    waiting = agents.first.dump(agents.binned)
-    fields = orjson.loads(waiting)
-    ((_, _, _, state),) = fields["summarisers"]
-    before = agents.first.load(orjson.dumps({**fields, "summarisers": [[MODEL, "1", state]]}))
-    assert agents.first.dump(before) == waiting
 
 
 def test_a_segment_has_the_bins_of_the_whole_and_shares_of_its_own(rng: np.random.Generator) -> None:

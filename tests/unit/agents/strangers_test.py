@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,13 @@ from driftloop.schemas.events import DriftDetected, DriftResolved, Span
 from driftloop.schemas.records import Label, Prediction
 from driftloop.schemas.settings import PerformanceSettings
 from driftloop.schemas.summaries import Outcomes
+from driftloop.streams.processing.agent import Agent
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 from tests.unit.agents.agents_test import MODEL, NOBODY, chunk
 
+KEPT = UNREGISTERED_MODELS // 2
+"""Models that nobody registered that stay when others are given up."""
 SPAN = Span(topic="labels", partition=0, first=0, last=9)
 SETTINGS = PerformanceSettings(window_labels=100)
 
@@ -64,38 +69,39 @@ def test_a_label_of_a_registered_model_finds_its_prediction_after_a_thousand_mad
 ) -> None:
     agent, before = JoiningAgent(registry, PerformanceSettings()), forgotten("joining")
     state = agent.initial_state()
-    agent.handle(state, chunk("predictions", prediction(MODEL)))
+    handle(agent, state, chunk("predictions", prediction(MODEL)))
     for hundred in range(10):
         made_up = [prediction(f"made-up-{hundred}-{n}") for n in range(100)]
-        assert agent.handle(state, chunk("predictions", *made_up)) == []
+        assert handle(agent, state, chunk("predictions", *made_up)) == []
         state = agent.load(agent.dump(state)) if restarts else state
-        assert len(state.models) == UNREGISTERED_MODELS + 1
-    assert forgotten("joining") - before == 1000 - UNREGISTERED_MODELS
-    _, found = agent.handle(state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
+        assert len(state.models) <= UNREGISTERED_MODELS + 1
+    assert 1000 - UNREGISTERED_MODELS <= forgotten("joining") - before <= 1000 - KEPT
+    _, found = handle(agent, state, chunk("labels", Label(model=MODEL, id="a", at=2, label=1)))
     assert isinstance(found, Outcomes)
     newest = Label(model="made-up-9-99", id="a", at=2, label=1)
-    assert len(agent.handle(state, chunk("labels", newest))) == 2, "the newest strangers are kept"
+    assert len(handle(agent, state, chunk("labels", newest))) == 2, "the newest strangers are kept"
 
 
 def test_labels_of_whoever_is_let_go_of_are_parked(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
     labels = [Label(model=f"made-up-{n}", id="a", at=1, label=1) for n in range(UNREGISTERED_MODELS + 5)]
-    letters = agent.handle(agent.initial_state(), chunk("labels", *labels))
+    letters = handle(agent, agent.initial_state(), chunk("labels", *labels))
     assert [(one.reason, one.detail[:28]) for one in letters if isinstance(one, DeadLetter)] == [
-        (ORPHAN, f"label 1 of made-up-{n} for id "[:28]) for n in range(5)
+        (ORPHAN, f"label 1 of made-up-{n} for id "[:28]) for n in range(UNREGISTERED_MODELS + 5 - KEPT)
     ]
 
 
 def test_metrics_of_whoever_is_let_go_of_are_gone_too(registry: FolderReader) -> None:
     agent = JoiningAgent(registry, PerformanceSettings())
     rows = [prediction(f"gone-{n}") for n in range(UNREGISTERED_MODELS + 5)]
-    agent.handle(agent.initial_state(), chunk("predictions", *rows))
+    handle(agent, agent.initial_state(), chunk("predictions", *rows))
 
     def told(model: str) -> float | None:
         named = {"model": model, "what": "predictions"}
         return REGISTRY.get_sample_value("driftloop_label_join_rows_total", named)
 
-    assert [told(f"gone-{n}") for n in range(6)] == [None] * 5 + [1.0]
+    gone = UNREGISTERED_MODELS + 5 - KEPT
+    assert [told(f"gone-{n}") for n in range(gone + 1)] == [None] * gone + [1.0]
 
 
 def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
@@ -103,12 +109,12 @@ def test_windows_of_a_registered_model_are_whole_after_a_thousand_made_up_ones(
 ) -> None:
     agent, before = PerformanceAgent(registry, SETTINGS), forgotten("performance")
     state = agent.initial_state()
-    agent.handle(state, chunk("outcomes", few(MODEL)))
+    handle(agent, state, chunk("outcomes", few(MODEL)))
     for hundred in range(10):
-        agent.handle(state, chunk("outcomes", *[few(f"made-up-{hundred}-{n}") for n in range(100)]))
-        assert len(state) == UNREGISTERED_MODELS + 1
+        handle(agent, state, chunk("outcomes", *[few(f"made-up-{hundred}-{n}") for n in range(100)]))
+        assert len(state) <= UNREGISTERED_MODELS + 1
     assert state[MODEL].rows == 3
-    assert forgotten("performance") - before == 1000 - UNREGISTERED_MODELS
+    assert 1000 - UNREGISTERED_MODELS <= forgotten("performance") - before <= 1000 - KEPT
 
 
 def test_an_episode_of_a_model_that_is_let_go_of_ends(
@@ -120,20 +126,20 @@ def test_an_episode_of_a_model_that_is_let_go_of_ends(
     scores = rng.random(4000)
     right = (rng.random(4000) < scores).astype(float)
     labels = np.concatenate([right[:2000], 1.0 - np.round(scores[2000:])])
-    said = agent.handle(state, chunk("outcomes", outcomes("made-up", labels, scores)))
+    said = handle(agent, state, chunk("outcomes", outcomes("made-up", labels, scores)))
     opened = [one.id for one in said if isinstance(one, DriftDetected)]
     assert opened
-    said = agent.handle(state, chunk("outcomes", *[few(f"other-{n}") for n in range(UNREGISTERED_MODELS)]))
+    said = handle(agent, state, chunk("outcomes", *[few(f"other-{n}") for n in range(UNREGISTERED_MODELS)]))
     assert [one.caused_by for one in said if isinstance(one, DriftResolved)] == opened
 
 
 @pytest.mark.parametrize("agent", [JoiningAgent, PerformanceAgent])
 def test_the_registry_is_asked_only_when_there_are_too_many(
-    agent: Callable[..., JoiningAgent | PerformanceAgent],
+    agent: Callable[..., Agent[Any]],
 ) -> None:
     made = agent(NOBODY, PerformanceSettings())
     topic, one = ("predictions", prediction) if agent is JoiningAgent else ("outcomes", few)
     state = made.initial_state()
-    made.handle(state, chunk(topic, *[one(f"m-{n}") for n in range(UNREGISTERED_MODELS)]))  # type: ignore[arg-type]
+    handle(made, state, chunk(topic, *[one(f"m-{n}") for n in range(UNREGISTERED_MODELS)]))
     with pytest.raises(Unavailable):
-        made.handle(state, chunk(topic, one("one more")))  # type: ignore[arg-type]
+        handle(made, state, chunk(topic, one("one more")))

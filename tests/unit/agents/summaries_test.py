@@ -27,6 +27,7 @@ from driftloop.streams.processing.agent import Agent
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
 from tests.support import seeds
+from tests.support.handling import handle
 from tests.support.serving_processes import fitted
 
 Fields = dict[str, Any]
@@ -53,7 +54,7 @@ def summary(reader: FolderReader) -> Fields:
     )
     agent = DriftAggregationAgent(reader)
     chunk = Chunk("predictions", 0, [ConsumerRecord(0, 1, None, codec.encode(batch), {})])
-    [said] = agent.handle(agent.initial_state(), chunk)
+    [said] = handle(agent, agent.initial_state(), chunk)
     assert isinstance(said, DriftSummary)
     fields = orjson.loads(codec.encode(said))
     assert isinstance(fields, dict)
@@ -117,8 +118,8 @@ def test_a_spoiled_summary_is_parked_and_the_others_count(
     whole, agent = summary(reader), stage(reader)
     spoiled = {**SPOILED, **UNFIT}[what](whole)
     state, undisturbed = agent.initial_state(), agent.initial_state()
-    [letter, *said] = agent.handle(state, chunk(spoiled, whole))
-    assert said == agent.handle(undisturbed, chunk(whole))
+    [letter, *said] = handle(agent, state, chunk(spoiled, whole))
+    assert said == handle(agent, undisturbed, chunk(whole))
     assert agent.dump(state) == agent.dump(undisturbed)
     assert isinstance(letter, DeadLetter)
     assert letter.reason == ("malformed" if what in SPOILED else "invalid")

@@ -17,7 +17,8 @@ from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import AlertRaised
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import KafkaSettings
-from driftloop.streams.processing.agent import WithoutEffects
+from driftloop.streams.processing import resolver
+from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.checkpoints import (
     MAX_CHECKPOINT_BYTES,
     MAX_LOG_ENTRIES,
@@ -128,11 +129,12 @@ class Totals(WithoutEffects):
 class Looking(Totals):
     """Looks up the sum of a chunk's numbers before it handles them; says what it found, if it did."""
 
-    async def resolve(self, state: list[int], chunk: Chunk) -> object:
-        await asyncio.sleep(0)
-        return [
-            str(sum(state) + total) for total in accumulate(int(one.value or b"") for one in chunk.records)
-        ]
+    def questions(self, state: list[int], chunk: Chunk) -> tuple[int, list[int]]:
+        return sum(state), [int(one.value or b"") for one in chunk.records]
+
+    def resolve(self, questions: tuple[int, list[int]], /) -> Resolved:
+        before, numbers = questions
+        return Resolved([str(before + total) for total in accumulate(numbers)])
 
     def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
         said = super().handle(state, chunk)
@@ -267,11 +269,11 @@ def test_what_could_not_be_resolved_is_resolved_again_and_its_chunk_applied_once
     class Away(Looking):
         times = 2
 
-        async def resolve(self, state: list[int], chunk: Chunk) -> object:
+        def resolve(self, questions: tuple[int, list[int]], /) -> Resolved:
             self.times -= 1
             if self.times >= 0:
                 raise Unavailable("the registry does not answer")
-            return await super().resolve(state, chunk)
+            return super().resolve(questions)
 
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1", b"2"]))], Away())
@@ -283,6 +285,75 @@ def test_a_record_that_breaks_the_resolving_is_parked_and_stops_nobody_else() ->
     cluster = Cluster()
     run(cluster, [Chunk("labels", 0, records([b"1", b"two", b"3"]))], Looking())
     assert cluster.said() == ["1", "dead-letters", "4"]
+
+
+class Scaled(Totals):
+    """Looks up a factor before the first number; the registry may give another one the next time."""
+
+    checkpoint_interval = MAX_LOG_ENTRIES
+
+    def __init__(self, *answers: int) -> None:
+        self.answers = iter(answers)
+        self.found: list[list[int]] = []
+        """States after which effects were asked for."""
+
+    def questions(self, state: list[int], chunk: Chunk) -> bool | None:
+        return None if state else True
+
+    def resolve(self, _: bool, /) -> Resolved:
+        return Resolved(next(self.answers), enters_state=True)
+
+    def handle(self, state: list[int], chunk: Chunk) -> list[Output]:
+        if isinstance(chunk.resolved, int):
+            state.append(chunk.resolved)
+        state += [state[0] * int(record.value or b"") for record in chunk.records]
+        return []
+
+    def pending_effects(self, state: object) -> Mapping[str, object]:
+        self.found.append(list(state))  # type: ignore[call-overload]
+        return {}
+
+
+def test_a_replay_decides_the_same_and_asks_nobody_though_the_registry_would_answer_otherwise() -> None:
+    cluster, again = Cluster(), Scaled()
+    run(
+        cluster,
+        [Chunk("labels", 0, records([b"1"])), Chunk("labels", 0, records([b"2"], first=1))],
+        Scaled(3),
+    )
+    assert len(cluster.changelog[0]) == 2, "a checkpoint and a log entry, which is replayed"
+    asyncio.run(_resume(worker(cluster, again)))
+    assert again.found == [[3, 3, 6]]
+
+
+class Deaf(Looking):
+    """Gets no answer for some numbers, or for none while the service is away."""
+
+    def __init__(self, *unanswered: int, away: int = 0) -> None:
+        self.unanswered, self.away = unanswered, away
+
+    def resolve(self, questions: tuple[int, list[int]], /) -> Resolved:
+        self.away -= 1
+        if self.away >= 0 or set(self.unanswered) & set(questions[1]):
+            raise Unavailable("the registry answers 500")
+        return super().resolve(questions)
+
+
+def test_a_record_that_never_gets_an_answer_is_parked_when_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "PARK_SECONDS", 0.3)
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"2", b"3"]))], Deaf(2))
+    assert cluster.said() == ["1", "dead-letters", "4"]
+    letter = DeadLetter.model_validate_json(cluster.published[1].value)
+    assert (letter.reason, letter.offset) == ("lookup failed", 1)
+    assert "the registry answers 500" in letter.detail
+
+
+def test_records_wait_for_a_service_that_is_away_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "PARK_SECONDS", 0.0)
+    cluster = Cluster()
+    run(cluster, [Chunk("labels", 0, records([b"1", b"2", b"3"]))], Deaf(away=12))
+    assert cluster.said() == ["1", "3", "6"]
 
 
 def test_a_repeated_message_of_an_agent_is_recognised_by_source_and_seq() -> None:
