@@ -182,4 +182,4 @@ def _name(one: RolloutController) -> str:
     if one.open is None:
         return f"{one.model}: {one.champion}, {one.previous} at rest"
     attempt = one.open.cause if one.open.phase is RolloutPhase.REVERTING else ""
-    return "/".join(str(part) for part in (one.model, *one.open.place, attempt))
+    return "/".join(str(part) for part in (one.model, *one.open.effects_key, attempt))

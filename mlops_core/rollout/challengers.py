@@ -1,4 +1,4 @@
-"""One model's challengers: which versions are compared, what labels say of them, and which one is proven.
+"""One model's challengers: which versions are compared, their paired losses, and which version is proven.
 
 Registered versions join the pool; labelled rows move its weights and proofs; a proven version is proposed for
 a rollout. Versions that cannot be scored here (their features don't travel, or the registry can't give the
@@ -35,7 +35,7 @@ OVERTAKING = 5.0
 
 @dataclass
 class Challengers:
-    """What is known of one model's versions."""
+    """State of one model's comparison of versions."""
 
     model: str
     pool: Pool = field(default_factory=Pool)
@@ -48,11 +48,11 @@ class Challengers:
     origins: dict[str, str] = field(default_factory=dict)
     """Version -> id of the event that registered it."""
     by_hand: list[str] = field(default_factory=list)
-    """Versions that a person has to deploy."""
+    """Versions that only a person deploys (`rollout` is `manual`)."""
     span: Span | None = None
     """Rows that wait until there are enough for a span."""
     unscored: dict[str, str] = field(default_factory=dict)
-    """Version -> why it can't be scored."""
+    """Version -> the reason why it can't be scored."""
     labelled: int = 0
     """Labelled rows in all spans so far."""
 
@@ -85,7 +85,7 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
     """Events that follow from labelled rows of one partition; `known` is changed."""
     if not losses.agreement:  # a comparison of served scores says nothing about the others
         known.unscored = {
-            version: why for version, why in losses.unscored.items() if version in known.pool.versions
+            version: reason for version, reason in losses.unscored.items() if version in known.pool.versions
         }
     unmeasurable = [*_agreement(losses), *_unmeasurable(known, losses, settings)]
     if not losses.rows or known.champion is None:
@@ -103,23 +103,23 @@ def observe(known: Challengers, losses: PairedLosses, settings: RolloutSettings)
 def _agreement(losses: PairedLosses) -> list[Event]:
     return [
         AgreementMeasured(
-            id=ids.derive(losses.model, "agreement", version, *_place(losses)),
+            id=ids.derive(losses.model, "agreement", version, *_source(losses)),
             at=losses.until,
             model=losses.model,
             version=version,
-            agreement=one,
+            agreement=agreement,
         )
-        for version, one in losses.agreement.items()
+        for version, agreement in losses.agreement.items()
     ]
 
 
-def _place(losses: PairedLosses) -> tuple[str | int, ...]:
-    """Where its rows were read: no other message of the model has the same."""
+def _source(losses: PairedLosses) -> tuple[str | int, ...]:
+    """Topic, partition and first offset of its rows, which identify the message."""
     return losses.span.topic, losses.span.partition, losses.span.first
 
 
 def dump(known: Challengers) -> dict[str, Any]:
-    """Fit for JSON."""
+    """The state as values that JSON can hold."""
     fields = {**vars(known), "pool": known.pool.dump(), "span": None}
     if known.span is not None:
         span = vars(known.span)
@@ -132,12 +132,10 @@ def dump(known: Challengers) -> dict[str, Any]:
 
 
 def load(fields: Mapping[str, Any]) -> Challengers:
-    """Back from `dump`."""
+    """The state that `dump` returned."""
     known = Challengers(**{**fields, "pool": Pool.load(fields["pool"]), "span": None})
     if fields["span"] is not None:
-        one = fields["span"]
-        waiting = PairedLosses.model_construct(**one)
-        known.span = Span.of(waiting)
+        known.span = Span.of(PairedLosses.model_construct(**fields["span"]))
     return known
 
 
@@ -161,7 +159,7 @@ def _on_registered(known: Challengers, event: ModelRegistered, settings: Rollout
 
 
 def _evict_weakest(known: Challengers, event: ModelRegistered, settings: RolloutSettings) -> list[Event]:
-    """Versions that make room."""
+    """Remove versions of the smallest weight until the pool holds `rollout.pool`; returns the events."""
     events: list[Event] = []
     kept = [known.champion, known.previous, known.canary, known.proposed, event.version]
     while len(known.pool.members) > settings.pool:
@@ -176,8 +174,9 @@ def _evict_weakest(known: Challengers, event: ModelRegistered, settings: Rollout
                 id=ids.derive(event.id, "ChallengerPassedOver", weakest),
                 version=weakest,
                 by=event.version,
-                sentence=f"{version_name(weakest)} is compared no longer: of {settings.pool} versions it had "
-                f"the smallest weight ({weight:.2%}), and {version_name(event.version)} needs its place",
+                sentence=f"{version_name(weakest)} is no longer compared: {version_name(event.version)} was "
+                f"registered, the pool holds {settings.pool} versions (rollout.pool), and "
+                f"{version_name(weakest)} had the smallest weight ({weight:.2%})",
             )
         )
     return events
@@ -186,7 +185,7 @@ def _evict_weakest(known: Challengers, event: ModelRegistered, settings: Rollout
 def _forget(known: Challengers, version: str) -> None:
     known.pool.remove(version)
     known.span = None
-    known.by_hand = [one for one in known.by_hand if one != version]
+    known.by_hand = [kept for kept in known.by_hand if kept != version]
     known.previous = None if known.previous == version else known.previous
 
 
@@ -201,7 +200,7 @@ def _on_promoted(known: Challengers, event: RolloutPromoted) -> list[Event]:
 
 
 def _close_span(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
-    """A span is complete: move weights and proofs, publish them, and propose who is proven."""
+    """Update weights and proofs with the complete span; returns the evidence and a proven challenger."""
     span, champion = known.span, known.champion
     assert span is not None
     assert champion is not None
@@ -259,25 +258,25 @@ def _propose(known: Challengers, measured: EvidenceMeasured, settings: RolloutSe
 
 
 def _unmeasurable(known: Challengers, losses: PairedLosses, settings: RolloutSettings) -> list[Event]:
-    """Where versions can't be scored, the newest of them gets a canary, if the settings allow it."""
+    """Where versions can't be scored, propose the newest of them for a canary, if the settings allow it."""
     if not known.unscored or settings.evidence != "auto" or known.proposed is not None:
         return []
     champion = known.champion
-    waiting = [
+    candidates = [
         version
         for version in known.pool.versions
         if version not in (champion, known.previous, *known.by_hand)
         and (version in known.unscored or champion in known.unscored)
     ]
-    if champion is None or not waiting:
+    if champion is None or not candidates:
         return []
-    version = waiting[-1]
+    version = candidates[-1]
     known.proposed = version
-    why = known.unscored.get(version) or known.unscored.get(champion, "")
-    sentence = f"{version_name(version)} is judged by the labels of its own requests: {why}"
+    reason = known.unscored.get(version) or known.unscored.get(champion, "")
+    sentence = f"{version_name(version)} is judged by the labels of its own requests: {reason}"
     return [
         ChallengerProven(
-            id=ids.derive(known.model, "ChallengerProven", version, "canary", *_place(losses)),
+            id=ids.derive(known.model, "ChallengerProven", version, "canary", *_source(losses)),
             at=losses.until,
             model=known.model,
             caused_by=known.origins.get(version),
@@ -302,22 +301,22 @@ def _pool(known: Challengers, cause: Event, sentence: str) -> PoolChanged:
 def _sentence(
     champion: str, leader: str, weight: float, pairs: Mapping[str, PairEvidence], settings: RolloutSettings
 ) -> str:
-    """Who leads, by how much, and what is missing."""
+    """Which version leads, by how much, and how many labels a proof still needs."""
     if leader == champion:
         return f"champion {version_name(champion)} leads with {weight:.0%} of the weight"
     pair = pairs.get(leader)
     if pair is None:
         return f"{version_name(leader)} leads with {weight:.0%} of the weight"
     side = "below" if pair.gain >= 0 else "above"
-    said = (
+    lead = (
         f"{version_name(leader)} leads with {weight:.0%} of the weight: loss {abs(pair.gain):.4f} {side} "
         f"champion {version_name(champion)}'s on {pair.rows:,} labels (gain {pair.low:+.4f} to "
         f"{pair.high:+.4f})"
     )
     if pair.proof >= settings.proof:
-        return f"{said}, proven at {_odds(pair.proof)} to 1"
-    wait = f"about {pair.needed:,} more labels" if pair.needed else "more labels"
-    return f"{said}, {_odds(pair.proof)} to 1 of {settings.proof:g} to 1: needs {wait}"
+        return f"{lead}, proven with odds of {_odds(pair.proof)} to 1"
+    missing = f"about {pair.needed:,} more labels" if pair.needed else "more labels"
+    return f"{lead}; odds {_odds(pair.proof)} to 1, {settings.proof:g} to 1 needed: {missing}"
 
 
 def _proof(version: str, champion: str, pair: PairEvidence | None) -> str:
@@ -325,7 +324,7 @@ def _proof(version: str, champion: str, pair: PairEvidence | None) -> str:
         return f"{version_name(version)} predicts better than champion {version_name(champion)}"
     return (
         f"{version_name(version)} predicts better than champion {version_name(champion)}: loss "
-        f"{pair.gain:.4f} lower on {pair.rows:,} labels, {_odds(pair.proof)} to 1"
+        f"{pair.gain:.4f} lower on {pair.rows:,} labels, odds {_odds(pair.proof)} to 1"
     )
 
 

@@ -1,14 +1,14 @@
-"""One model's rollouts: which is open, what waits, what serves. An event comes in, events follow.
+"""One model's rollouts: the open one, the queue of requests, and the champion. `handle` returns what follows.
 
-One rollout at a time; it finishes before the next begins, so that a verdict compares two versions and
-never three. A challenger's rollout begins when it is proven better than the champion (`ChallengerProven`); a
-model's first version, and where `rollout.evidence` is `canary` every version, when it is registered. Of what
-waits, only the newest is worth its turn, and a proof only against the champion of today; a person's request
-goes first, and what a person has pinned is passed by nobody.
+One rollout is open at a time, so that a verdict compares two versions and never three. A challenger's rollout
+starts when it is proven better than the champion (`ChallengerProven`). A model's first version, and every
+version where `rollout.evidence` is `canary`, starts when it is registered. The queue keeps the newest request
+of each kind; a person's request goes first. A proof counts only against the present champion. While a person
+pins the champion, only a person's request starts.
 
-Whoever performs effects keeps to this order, so that a crash anywhere loses nothing: handle the event,
-publish what follows, store the controller, perform `effects(controller.open)` if its `place` is new, and
-hand the report back in as an event. After a start: perform `steady_effects(controller)`, then
+The caller that performs effects keeps to this order, so that a crash at any point loses nothing: handle the
+event, publish what follows, store the controller, perform `effects(controller.open)` if its `effects_key` is
+new, and handle the report as an event. After a start: perform `steady_effects(controller)`, then
 `effects(controller.open)`, and report.
 """
 
@@ -20,8 +20,8 @@ from driftloop.mlops_core.rollout.controller_state import (
     MEASUREMENTS,
     ORDER,
     PINNED,
+    REQUESTED_VERSIONS,
     SEEN,
-    TRIED,
     UNPINNED,
     RolloutController,
     RolloutRequest,
@@ -50,9 +50,10 @@ from driftloop.schemas.settings import RolloutSettings
 def handle(
     controller: RolloutController, event: Event, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """The controller after `event`, and the events that follow, oldest first. Seen before: nothing follows.
+    """The controller after `event`, and the events that follow, oldest first.
 
-    What cannot be done, e.g. resuming a rollout that runs, follows as an `AlertRaised` that says why.
+    An event that was handled before changes nothing. For a command that is impossible now, e.g. resuming a
+    rollout that runs, an `AlertRaised` with the reason follows.
 
     Raises:
         Conflict: the event is about another model.
@@ -66,7 +67,7 @@ def handle(
     if event.id in controller.seen:
         return controller, []
     controller = controller.model_copy(update={"seen": (*controller.seen, event.id)[-SEEN:]})
-    # A training takes its time, and the data goes on meanwhile: nothing happens before what was measured.
+    # An event's time is not earlier than the newest window of labels: labels go on while a model is trained.
     event = event.model_copy(update={"at": max(event.at, controller.measured_until)})
     match event:
         case ModelRegistered() | DeployRequested() | ChallengerProven():
@@ -80,13 +81,13 @@ def handle(
 
 
 def blend_effect(controller: RolloutController, settings: RolloutSettings) -> Blend | None:
-    """How answers are to be averaged, or that they are no more; None where nothing was ever blended."""
+    """The weights of the blend, empty to end it; None where the model never had a blend."""
     weights = controller.blend if settings.strategy == "blend" else {}
     return Blend(controller.model, weights) if controller.blend else None
 
 
 def steady_effects(controller: RolloutController) -> tuple[Effect, ...]:
-    """What must be true apart from the open rollout: the champion serves, the one before is warm."""
+    """What must be true apart from the open rollout: the champion serves, the champion before runs idle."""
     warm = [version for version in (controller.champion, controller.previous) if version]
     ensured = tuple(
         EnsureRevision(controller.model, version, controller.replicas, controller.resources)
@@ -100,55 +101,64 @@ def steady_effects(controller: RolloutController) -> tuple[Effect, ...]:
 def _enqueue(
     controller: RolloutController, event: RolloutRequest, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """Queue it, and start it if nothing is open."""
+    """Put the request in the queue, and start the first of the queue if no rollout is open."""
     if isinstance(event, ModelRegistered) and not _rolls_out(controller, event, settings):
         return controller, []
     if controller.open and controller.open.version == event.version and controller.open.phase not in TERMINAL:
         return controller, [
-            note(event, f"{controller.open.who} is already on its way: it is {controller.open.phase}")
+            note(
+                event,
+                f"{controller.open.model_id} already has a rollout in progress ({controller.open.phase})",
+            )
         ]
-    queue = {one.type: one for one in controller.queue} | {event.type: event}
-    over = [one for one in controller.queue if one.type == event.type and one.version != event.version]
-    notes = [_passed_over_event(one, event.version, "it is newer") for one in over]
+    queue = {request.type: request for request in controller.queue} | {event.type: event}
+    notes = [
+        _passed_over_event(request, event.version, "it is newer")
+        for request in controller.queue
+        if request.type == event.type and request.version != event.version
+    ]
     ordered = tuple(queue[kind] for kind in ORDER if kind in queue)
-    changes = {"queue": ordered, "tried": (*controller.tried, event.version)[-TRIED:]}
+    changes = {
+        "queue": ordered,
+        "requested_versions": (*controller.requested_versions, event.version)[-REQUESTED_VERSIONS:],
+    }
     controller, events = _start_next(controller.model_copy(update=changes), event, settings)
     return controller, [*notes, *events]
 
 
 def _rolls_out(controller: RolloutController, event: ModelRegistered, settings: RolloutSettings) -> bool:
-    """Whether a registration is a reason to roll it out: later versions have to be proven first."""
+    """Whether a registration starts a rollout; after the first version, a version has to be proven first."""
     unproven = controller.champion is not None and settings.evidence != "canary"
-    return not (_was_tried(controller, event.version) or event.rollout == "manual" or unproven)
+    return not (_was_requested(controller, event.version) or event.rollout == "manual" or unproven)
 
 
-def _was_tried(controller: RolloutController, version: str) -> bool:
-    """Whether a registration of it is no news: a version that was rolled back is not tried again."""
-    return version in (*controller.tried, controller.champion, controller.previous)
+def _was_requested(controller: RolloutController, version: str) -> bool:
+    """Whether the version was rolled out or queued before: registering it again starts no second rollout."""
+    return version in (*controller.requested_versions, controller.champion, controller.previous)
 
 
 def _start_next(
     controller: RolloutController, trigger: Event, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """Start what waits, if nothing is open. The way back to the previous champion has no steps."""
+    """Start the first request of the queue if no rollout is open; a return to `previous` needs no steps."""
     held = controller.pinned and controller.queue and not isinstance(controller.queue[0], DeployRequested)
     if controller.open or not controller.queue or held:
         return controller, []
     request, *waiting = controller.queue
     controller = controller.model_copy(update={"queue": tuple(waiting)})
-    needless = _refusal(controller, request)
-    if needless is not None:
+    refusal = _refusal(controller, request)
+    if refusal is not None:
         controller, events = _start_next(controller, trigger, settings)
-        return controller, [needless, *events]
-    back = not isinstance(request, ModelRegistered) and request.version == controller.previous
+        return controller, [refusal, *events]
+    to_previous = not isinstance(request, ModelRegistered) and request.version == controller.previous
     sized = request if isinstance(request, DeployRequested) else controller
     rollout, events = state_machine.start(
         request,
         stable=controller.champion,
-        steps=() if back else settings.steps,
+        steps=() if to_previous else settings.steps,
         replicas=sized.replicas,
         resources=sized.resources,
-        spare=(controller.previous,)
+        warm_versions=(controller.previous,)
         if controller.previous and controller.previous != request.version
         else (),
         at=trigger.at,
@@ -166,21 +176,21 @@ def _is_paired(request: RolloutRequest, settings: RolloutSettings) -> bool:
 
 
 def _refusal(controller: RolloutController, request: RolloutRequest) -> Event | None:
-    """What is said where the request has nothing to lead to any more."""
+    """The event that says why the request starts no rollout; None where it starts one."""
     if request.version == controller.champion:
         return note(request, f"{controller.model}:{request.version} is already champion")
     if isinstance(request, ChallengerProven) and request.champion != controller.champion:
-        why = f"it was proven against {version_name(request.champion)}, and another version is champion now"
-        return _passed_over_event(request, controller.champion, why)
+        reason = f"it was proven against {version_name(request.champion)}, which is no longer champion"
+        return _passed_over_event(request, controller.champion, reason)
     return None
 
 
 def _on_report(
     controller: RolloutController, event: RolloutPerformed | RolloutObstructed, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """A report of another rollout, phase or step is stale; a step performed twice has begun already."""
+    """Advance the open rollout; a report about another rollout, phase or step is stale and ignored."""
     rollout = controller.open
-    if rollout is None or (event.rollout, event.phase, event.step) != rollout.place:
+    if rollout is None or (event.rollout, event.phase, event.step) != rollout.effects_key:
         return controller, []
     if rollout.phase in TERMINAL:
         return _close(controller, event, settings)
@@ -188,7 +198,7 @@ def _on_report(
         return controller, []
     if isinstance(event, RolloutObstructed):
         return with_rollout(
-            controller, *state_machine.advance(rollout, Signal.OBSTRUCTED, event, because=event.error)
+            controller, *state_machine.advance(rollout, Signal.OBSTRUCTED, event, reason=event.error)
         )
     return _on_performed(controller, rollout, event)
 
@@ -197,7 +207,7 @@ def _on_performed(
     controller: RolloutController, rollout: Rollout, event: RolloutPerformed
 ) -> tuple[RolloutController, list[Event]]:
     if rollout.phase is RolloutPhase.CANARY and rollout.since is not None:
-        return controller, []
+        return controller, []  # the step's share was set before: this report is a repetition
     warm = rollout.phase is RolloutPhase.WARMING
     signal = state_machine.next_signal(rollout, Signal.PERFORMED) if warm else Signal.PERFORMED
     moved, events = state_machine.advance(rollout, signal, event)
@@ -218,7 +228,7 @@ def _on_command(
             controller.open,
             _signal_of(controller.open, event.action),
             event,
-            because=f"a person said {event.action}",
+            reason=f"a person requested {event.action}",
         )
     except errors.Conflict as error:
         return controller, [note(event, str(error))]
@@ -228,18 +238,18 @@ def _on_command(
 def _on_pin(
     controller: RolloutController, event: RolloutCommanded, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """A pin pauses what nobody asked for before it could replace the champion; an unpin lets it go on."""
+    """A pin pauses an open rollout that no person requested; an unpin resumes a rollout that a pin paused."""
     pinned = event.action is RolloutAction.PIN
     controller = controller.model_copy(update={"pinned": pinned})
     rollout = controller.open
     if rollout is None:
         return _start_next(controller, event, settings)
     if pinned and not rollout.by_hand and rollout.phase in (RolloutPhase.WARMING, RolloutPhase.CANARY):
-        return with_rollout(controller, *state_machine.advance(rollout, Signal.PAUSED, event, because=PINNED))
-    if not pinned and rollout.phase is RolloutPhase.PAUSED and rollout.because == PINNED:
+        return with_rollout(controller, *state_machine.advance(rollout, Signal.PAUSED, event, reason=PINNED))
+    if not pinned and rollout.phase is RolloutPhase.PAUSED and rollout.reason == PINNED:
         return with_rollout(
             controller,
-            *state_machine.advance(rollout, state_machine.resume_signal(rollout), event, because=UNPINNED),
+            *state_machine.advance(rollout, state_machine.resume_signal(rollout), event, reason=UNPINNED),
         )
     return controller, []
 
@@ -253,23 +263,25 @@ def _signal_of(rollout: Rollout, action: RolloutAction) -> Signal:
         case RolloutAction.ABORT:
             return Signal.ABORTED
         case RolloutAction.PIN | RolloutAction.UNPIN:
-            raise errors.Conflict(f"{action} is about the model, not about a rollout")
+            raise errors.Conflict(
+                f"{action} acts on the model {rollout.model}, not on its rollout {rollout.id}"
+            )
 
 
 def _close(
     controller: RolloutController, event: Event, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """The last phase is settled: the next in the queue has its turn."""
+    """Keep the ended rollout among the finished ones, and start the next request of the queue."""
     finished = (*controller.finished, *([controller.open] if controller.open else []))[-FINISHED:]
     return _start_next(controller.model_copy(update={"open": None, "finished": finished}), event, settings)
 
 
-def _passed_over_event(request: RolloutRequest, by: str | None, why: str) -> ChallengerPassedOver:
-    """A request that will not be rolled out, and the version that takes its place."""
+def _passed_over_event(request: RolloutRequest, by: str | None, reason: str) -> ChallengerPassedOver:
+    """The event for a request that starts no rollout; `by` is the version that replaces it."""
     instead = f" for {version_name(by)}" if by else ""
     return ChallengerPassedOver.following(
         request,
         version=request.version,
         by=by,
-        sentence=f"{version_name(request.version)} is passed over{instead}: {why}",
+        sentence=f"{version_name(request.version)} is passed over{instead}: {reason}",
     )

@@ -51,7 +51,7 @@ def on_measurement(
 def _on_labels(
     controller: RolloutController, event: PerformanceMeasured, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """Judge the canary by its labels; while it is paused its evidence grows, and nobody judges."""
+    """Judge the canary by its labels; while it is paused, labels are counted without a verdict."""
     controller = controller.model_copy(update={"measured_until": event.until})
     rollout = controller.open
     if rollout is None or rollout.phase not in (RolloutPhase.CANARY, RolloutPhase.PAUSED):
@@ -64,8 +64,8 @@ def _on_labels(
         return with_rollout(controller, kept, [])
     verdict = judge(grown.evidence, rollout.version, rollout.stable or "", settings)
     if rollout.proof == "paired" and (rollout.blend or verdict.outcome != "fail"):
-        # Its losses on all rows say more than the few labels of its own; and where stable answers with a
-        # blend, its labels are those of several versions.
+        # Paired losses on all labelled rows are judged instead (`_on_evidence`): there are far more of them
+        # than labels of the canary's requests, and stable's blend mixes the scores of several versions.
         return with_rollout(controller, kept, [])
     return _apply_verdict(controller, kept, event, verdict, "labels")
 
@@ -73,7 +73,7 @@ def _on_labels(
 def _on_requests(
     controller: RolloutController, event: TrafficMeasured, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """Judge the canary by its requests; while it is paused they are counted, and nobody judges."""
+    """Judge the canary by its requests; while it is paused, requests are counted without a verdict."""
     rollout = controller.open
     if rollout is None or rollout.phase not in (RolloutPhase.CANARY, RolloutPhase.PAUSED):
         return controller, []
@@ -89,7 +89,7 @@ def _on_requests(
     alerts: list[Event] = []
     if judgement.overdue:
         grown, alerts = state_machine.overdue_alert(grown, judgement.evidence.sentence)
-    # The time of a request is the machine's; what follows happens at the time of the data.
+    # Requests have wall-clock times; the events that follow have the time of the data.
     trigger = event.model_copy(update={"at": controller.measured_until})
     controller, events = _apply_verdict(controller, grown, trigger, judgement.evidence, "requests")
     return controller, [*alerts, *events]
@@ -98,7 +98,7 @@ def _on_requests(
 def _on_evidence(
     controller: RolloutController, event: EvidenceMeasured, settings: RolloutSettings
 ) -> tuple[RolloutController, list[Event]]:
-    """Take over the weights of a blend; take a canary back that predicts surely worse."""
+    """Update the weights of the blend; roll the canary back if its paired losses are surely higher."""
     if settings.strategy == "blend" and not controller.pinned:
         controller = controller.model_copy(update={"blend": _blend_weights(controller.blend, event)})
     rollout = controller.open
@@ -110,8 +110,8 @@ def _on_evidence(
     verdict = VerdictEvidence(
         outcome="fail",
         sentence=(
-            f"{version_name(rollout.version)} lost {-pair.gain:.4f} more per prediction than "
-            f"{version_name(event.champion)} on the same {pair.rows:,} labelled rows"
+            f"{version_name(rollout.version)} is surely worse than {version_name(event.champion)}: its loss "
+            f"is {-pair.gain:.4f} higher per prediction on the same {pair.rows:,} labelled rows"
         ),
         canary_rows=pair.rows,
         stable_rows=pair.rows,
@@ -122,11 +122,11 @@ def _on_evidence(
 
 
 def _blend_weights(before: dict[str, float], event: EvidenceMeasured) -> dict[str, float]:
-    """Weights to answer with, of versions that were scored; the ones before where little has moved."""
+    """Weights of the versions that were scored, adding up to 1; `before` where they changed by little."""
     kept = {
-        version: one.weight
-        for version, one in event.members.items()
-        if one.weight >= SMALLEST_WEIGHT and one.rows and version not in event.unscored
+        version: member.weight
+        for version, member in event.members.items()
+        if member.weight >= SMALLEST_WEIGHT and member.rows and version not in event.unscored
     }
     if not kept:
         return before
@@ -144,7 +144,7 @@ def _apply_verdict(
     verdict: VerdictEvidence,
     about: Literal["requests", "labels"],
 ) -> tuple[RolloutController, list[Event]]:
-    """What a verdict about the canary's requests, or about its labels, leads to."""
+    """Advance the rollout by a verdict about the canary's requests or labels."""
     match verdict.outcome:
         case "pass":
             rollout = state_machine.add_passed_verdict(rollout, about)

@@ -1,4 +1,4 @@
-"""What is known of one model's rollouts: the champion, the open rollout, and the requests that wait."""
+"""State of one model's rollouts: the champion, the open rollout, and the queue of requests."""
 
 from typing import Annotated
 
@@ -28,7 +28,7 @@ RolloutRequest = Annotated[ModelRegistered | DeployRequested | ChallengerProven,
 ORDER = ("DeployRequested", "ChallengerProven", "ModelRegistered")
 """Which kind of request is handled first."""
 MEASUREMENTS = (TrafficMeasured, EvidenceMeasured, AgreementMeasured, PerformanceMeasured)
-"""Too many to keep their ids; each counts for the open rollout."""
+"""Events whose ids are not kept, as there are too many; each counts for the open rollout."""
 SMALLEST_WEIGHT = 0.01
 """Smallest weight of a version in a blend; a smaller one costs more CPU than it changes scores."""
 MOVED = 0.02
@@ -37,10 +37,10 @@ FINISHED = 20
 """Ended rollouts that are kept with their evidence."""
 SEEN = 256
 """Ids of the newest events, kept to ignore an event that is delivered again."""
-TRIED = 1000
+REQUESTED_VERSIONS = 1000
 """Versions that were rolled out or queued; registering one of them again starts no rollout."""
 UNMEASURABLE = 3
-"""Windows in a row without a measurement until a person is asked."""
+"""Windows in a row that could not be measured, after which the rollout is paused for a person."""
 PINNED, UNPINNED = "a person pinned the champion", "a person unpinned the champion"
 """Why a rollout is paused, and why it goes on."""
 
@@ -68,13 +68,15 @@ class RolloutController(Part):
     measured_until: Millis = 0
     """End of the newest window of labels, in the time of the data; the only clock of the controller."""
     seen: tuple[str, ...] = ()
-    tried: tuple[str, ...] = ()
+    """Ids of the newest `SEEN` events that were handled."""
+    requested_versions: tuple[str, ...] = ()
+    """The newest versions that were rolled out or queued."""
 
 
 def with_rollout(
     controller: RolloutController, rollout: Rollout, events: list[Event]
 ) -> tuple[RolloutController, list[Event]]:
-    """The controller with its open rollout where it is now, and what serves because of it."""
+    """The controller with `rollout` open and, where it is promoted or ended, the champion that follows."""
     changes: dict[str, object] = {"open": rollout}
     if rollout.phase is RolloutPhase.PROMOTED:
         changes |= {"champion": rollout.version, "previous": rollout.stable, "replicas": rollout.replicas}
@@ -85,6 +87,6 @@ def with_rollout(
 
 
 def note(cause: Event, sentence: str) -> AlertRaised:
-    """For whoever wonders why nothing happens."""
+    """An alert of severity `info` that says why `cause` changes nothing."""
     id_ = ids.derive(cause.id, "AlertRaised", sentence)
     return AlertRaised.following(cause, id=id_, severity="info", sentence=sentence)

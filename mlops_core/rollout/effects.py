@@ -1,8 +1,8 @@
-"""What must be true in each phase.
+"""The effects of each phase of a rollout.
 
-Level-triggered: an effect states what should be, so performing it again is harmless, and whoever takes
+Level-triggered: an effect states what should be, so performing it again is harmless, and an agent that takes
 over after a crash performs the effects of the present phase once more. In every phase of `REPORTED` the
-outcome is reported (`state_machine.performed_report`, `obstructed_report`); the table decides what follows.
+agent reports the outcome (`state_machine.performed_report`, `obstructed_report`), which advances the table.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from driftloop.mlops_core.rollout.state_machine import Rollout
 from driftloop.schemas.events import Resources, RolloutPhase
 
 REPORTED = frozenset(RolloutPhase) - {RolloutPhase.PAUSED}
-"""A pause waits for a person, not for us. The last phase is reported too: only then is a rollout closed."""
+"""All but a pause, which a person's command ends. The report of a terminal phase closes the rollout."""
 
 
 @dataclass(frozen=True)
 class EnsureRevision:
-    """Have a version up and ready to score."""
+    """Start the version's replicas and wait until they can score."""
 
     model: str
     version: str
@@ -35,7 +35,7 @@ class ShiftTraffic:
 
 @dataclass(frozen=True)
 class SetChampion:
-    """Make a version champion; crowning the champion changes nothing."""
+    """Make a version champion; for the present champion it changes nothing."""
 
     model: str
     version: str
@@ -51,7 +51,7 @@ class Retire:
 
 @dataclass(frozen=True)
 class Tag:
-    """Note something about a version."""
+    """Set a tag of a version in the registry."""
 
     model: str
     version: str
@@ -61,7 +61,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Blend:
-    """Have answers be the weighted average of several versions; no weights: each version answers alone."""
+    """Serve the weighted average of several versions' scores; no weights: each version serves its own."""
 
     model: str
     weights: Mapping[str, float]
@@ -73,7 +73,7 @@ Effect = Blend | EnsureRevision | ShiftTraffic | SetChampion | Retire | Tag
 
 
 def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase, a return
-    """What must be true now, in the order in which to make it so."""
+    """Effects of the rollout's phase, in the order in which to perform them."""
     model, version = rollout.model, rollout.version
     ensure = EnsureRevision(model, version, rollout.replicas, rollout.resources)
     match rollout.phase:
@@ -82,14 +82,14 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
         case RolloutPhase.CANARY | RolloutPhase.PAUSED:
             return (ensure, *_blend_of_canary(rollout), *_shift(rollout, rollout.share))
         case RolloutPhase.PROMOTING:
-            together = (Blend(model, {}, version),) if rollout.blend else ()
-            return (ensure, *_shift(rollout, 100), *together, SetChampion(model, version))
+            join_blend = (Blend(model, {}, version),) if rollout.blend else ()
+            return (ensure, *_shift(rollout, 100), *join_blend, SetChampion(model, version))
         case RolloutPhase.PROMOTED:
-            return tuple(Retire(model, spare) for spare in rollout.spare)
+            return tuple(Retire(model, version) for version in rollout.warm_versions)
         case RolloutPhase.REVERTING:
-            # Traffic first: the registry may be away, and a bad version must not serve meanwhile.
-            crown = (SetChampion(model, rollout.stable),) if rollout.stable else ()
-            return (*_shift(rollout, 0), *crown, Tag(model, version, "lifecycle", "rolled-back"))
+            # Traffic first: a bad version must not serve while the registry does not answer.
+            restore = (SetChampion(model, rollout.stable),) if rollout.stable else ()
+            return (*_shift(rollout, 0), *restore, Tag(model, version, "lifecycle", "rolled-back"))
         case RolloutPhase.REVERTED:
             return (Retire(model, version),)
         case RolloutPhase.FAILED:
@@ -97,19 +97,19 @@ def effects(rollout: Rollout) -> tuple[Effect, ...]:  # noqa: PLR0911 - a phase,
 
 
 def _blend_of_canary(rollout: Rollout) -> tuple[Blend, ...]:
-    """How the canary's replicas answer where stable answers with a blend.
+    """What the canary's replicas serve where stable serves a blend.
 
-    With the blend, as they will once the version is champion: the clients get the pool's answer, and latency
-    is compared like with like. Where the canary's own labels judge it, each answers with its own model.
+    The blend, as they will once the version is champion, so that latencies are comparable. Where the canary
+    is judged by the labels of its own requests, they serve the canary's own scores.
     """
     if not rollout.blend:
         return ()
-    together = rollout.proof == "paired"
-    return (Blend(rollout.model, {} if together else {rollout.version: 1.0}, rollout.version),)
+    weights = {} if rollout.proof == "paired" else {rollout.version: 1.0}
+    return (Blend(rollout.model, weights, rollout.version),)
 
 
 def _shift(rollout: Rollout, share: int) -> tuple[ShiftTraffic, ...]:
-    """`share` percent to the challenger, the rest to stable; nothing where stable's part has nobody."""
+    """`share` percent to the challenger, the rest to stable; no effect where there is no stable version."""
     if rollout.stable is None and share < 100:
         return ()
     split = {rollout.version: share, rollout.stable or "": 100 - share}

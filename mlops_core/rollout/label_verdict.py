@@ -1,9 +1,9 @@
-"""Is the canary worse than stable? Asked after every window, with one error rate for the whole rollout.
+"""Is the canary worse than stable? Judged after every window of labels, with one error rate for the rollout.
 
 The difference of mean losses is taken within each step, where both versions saw the same span of time,
 and averaged over steps with inverse-variance weights. Pooling the rows of all steps instead would be
-Simpson's trap: the canary has most of its rows in the last, perhaps harder hours. Its lower bound is a
-one-sided asymptotic confidence sequence, so that looking after every window costs nothing.
+Simpson's paradox: the canary has most of its rows in the last, perhaps harder hours. The lower bound is a
+one-sided asymptotic confidence sequence, so that a look after every window costs nothing.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic
 confidence sequences", Annals of Statistics 52 (2024).
@@ -25,7 +25,7 @@ SMALLEST_SPREAD = 1e-6
 
 
 class StepLabels(Part):
-    """What labels said at one step: of each outcome the rows and the loss, which is all that is judged."""
+    """Labelled outcomes of both versions at one step: rows, and sums of the loss and of its square."""
 
     share: int
     """The canary's percent of traffic."""
@@ -33,7 +33,7 @@ class StepLabels(Part):
     stable: Outcome = Outcome()
 
     def plus(self, canary: Outcome, stable: Outcome) -> "StepLabels":
-        """With another window's outcomes."""
+        """The sums with another window's outcomes."""
         return StepLabels(
             share=self.share,
             canary=_add(self.canary, canary),
@@ -42,13 +42,13 @@ class StepLabels(Part):
 
     @property
     def finite(self) -> bool:
-        """Whether its sums are numbers."""
+        """Whether all its sums are finite numbers."""
         sums = (self.canary.loss, self.canary.loss_squared, self.stable.loss, self.stable.loss_squared)
         return all(map(math.isfinite, sums))
 
     @property
     def has_both(self) -> bool:
-        """Whether there is something to compare: rows of both."""
+        """Whether both versions have rows to compare."""
         return self.canary.rows > 0 and self.stable.rows > 0
 
 
@@ -65,7 +65,7 @@ class Difference:
 
     @property
     def estimate(self) -> float:
-        """The likeliest value."""
+        """The estimated difference of the mean losses."""
         return self.canary - self.stable
 
     @property
@@ -79,19 +79,19 @@ def judge(
 ) -> VerdictEvidence:
     """The verdict on `canary` at the last of `steps`, of which there is at least one.
 
-    `fail`: surely worse. `hold`: fewer than `min_labels` rows here, or the estimate is above the
+    `fail`: surely worse. `hold`: fewer than `min_labels` rows at this step, or the estimate is above the
     tolerance and not yet sure. `pass`: enough rows, and the estimate is within the tolerance. `error`:
-    enough rows, and still nothing that can be compared, or sums that are no numbers.
+    enough rows, and no step has rows of both versions; or a sum of losses is not finite.
     """
     names = (version_name(canary), version_name(stable))
     if not all(step.finite for step in steps):
         return _no_difference(
-            steps, "error", f"{names[0]} cannot be measured: its losses are no finite numbers"
+            steps, "error", f"{names[0]} cannot be measured: a sum of its losses is not a finite number"
         )
     short = shortage(steps[-1], *names, settings.min_labels)
     found = difference(steps, settings)
     if found is None:
-        missing = f"{names[0]} cannot be measured: no step has labels of both it and {names[1]}"
+        missing = f"{names[0]} cannot be compared with {names[1]}: no step has labels of both"
         return _no_difference(steps, "hold" if short else "error", short or missing)
     if found.surely_worse:
         return _verdict_of(found, "fail", _comparison_sentence(found, names))
@@ -113,12 +113,12 @@ def shortage(step: StepLabels, canary: str, stable: str, min_labels: int) -> str
 
 
 def difference(steps: Sequence[StepLabels], settings: RolloutSettings) -> Difference | None:
-    """Canary against stable, within steps and over them; None where no step has rows of both."""
+    """Difference of the mean losses within steps, averaged over them; None where no step has rows of both."""
     paired = [step for step in steps if step.has_both]
     if not paired:
         return None
     spread_stable = _spread([step.stable for step in paired])
-    # Few canary rows can look calmer than they are; its variance is taken as no less than stable's.
+    # The variance of few canary rows may be underestimated; it is taken as no less than stable's.
     spread = max(_spread([step.canary for step in paired]), spread_stable)
     weights = [1 / (1 / step.canary.rows + spread_stable / spread / step.stable.rows) for step in paired]
     rows = sum(weights)
@@ -149,7 +149,7 @@ def radius(rows: float, alpha: float, sharpest: int) -> float:
 
 
 def version_name(version: str) -> str:
-    """How sentences call a version.
+    """The name of a version in sentences.
 
     >>> version_name("8"), version_name("blue")
     ('v8', 'blue')
@@ -157,35 +157,35 @@ def version_name(version: str) -> str:
     return f"v{version}" if version[:1].isdigit() else version
 
 
-def _add(one: Outcome, other: Outcome) -> Outcome:
+def _add(sums: Outcome, window: Outcome) -> Outcome:
     return Outcome(
-        rows=one.rows + other.rows,
-        loss=one.loss + other.loss,
-        loss_squared=one.loss_squared + other.loss_squared,
+        rows=sums.rows + window.rows,
+        loss=sums.loss + window.loss,
+        loss_squared=sums.loss_squared + window.loss_squared,
     )
 
 
 def _mean(outcomes: Sequence[Outcome], weights: Sequence[float]) -> float:
-    means = (one.loss / one.rows for one in outcomes)
+    means = (outcome.loss / outcome.rows for outcome in outcomes)
     return sum(weight * mean for weight, mean in zip(weights, means, strict=True)) / sum(weights)
 
 
 def _spread(outcomes: Sequence[Outcome]) -> float:
     """Variance of the loss within steps, pooled over them; never quite 0."""
-    squares = sum(one.loss_squared for one in outcomes)
-    within = squares - sum(one.loss * one.loss / one.rows for one in outcomes)
-    rows = sum(one.rows for one in outcomes)
+    squares = sum(outcome.loss_squared for outcome in outcomes)
+    within = squares - sum(outcome.loss**2 / outcome.rows for outcome in outcomes)
+    rows = sum(outcome.rows for outcome in outcomes)
     least = max(SMALLEST_SPREAD * squares / rows, 1e-300)
     return max(within / max(rows - len(outcomes), 1), least)
 
 
 def _comparison_sentence(found: Difference, names: tuple[str, str]) -> str:
     low, high = found.estimate - found.radius, found.estimate + found.radius
-    word = "more" if found.estimate > 0 else "less"
-    sure = f"at least {low:.3f} more" if low > 0 else f"at most {high:.3f} more"
+    word = "higher" if found.estimate > 0 else "lower"
+    bound = f"at least {low:.3f} higher" if low > 0 else f"at most {high:.3f} higher"
     return (
-        f"{names[0]} lost {abs(found.estimate):.3f} {word} per prediction than {names[1]} "
-        f"({sure}, {found.canary_rows:,} against {found.stable_rows:,} labels)"
+        f"{names[0]}'s loss per prediction is {abs(found.estimate):.3f} {word} than {names[1]}'s "
+        f"({bound}, on {found.canary_rows:,} and {found.stable_rows:,} labels)"
     )
 
 

@@ -26,12 +26,12 @@ def paired_losses(
 ) -> PairedLosses:
     """Sums of losses and of their products over the rows; versions whose scores are not finite are left out.
 
-    Of classes the loss is the squared error of the score, of numbers |label - score|.
+    The loss is the squared error of the score for a binary model, |label - score| for a regression.
     """
     rows = examples[np.isfinite(examples.labels)]
-    why = dict(unscored)
+    reasons = dict(unscored)
     if not rows.features:
-        why |= dict.fromkeys(scorers, FEATURELESS)
+        reasons |= dict.fromkeys(scorers, FEATURELESS)
         rows = rows[:0]
     regression = any(task is Task.REGRESSION for task, _ in scorers.values())
     found: dict[str, Floats] = {}
@@ -41,7 +41,7 @@ def paired_losses(
             residuals = np.abs(rows.labels - scores)
             found[version] = residuals if regression else residuals**2
         else:
-            why[version] = "it gave a score that is no finite number"
+            reasons[version] = "it gave a score that is not a finite number"
     losses = np.array(list(found.values())).reshape(len(found), len(rows))
     times = rows.labelled_at if len(rows) else examples.labelled_at
     return PairedLosses(
@@ -54,17 +54,17 @@ def paired_losses(
         products=(losses @ losses.T).ravel().tolist(),
         since=int(times.min()) if len(times) else 0,
         until=int(times.max()) if len(times) else 0,
-        unscored=why,
+        unscored=reasons,
     )
 
 
 def score_agreement(span: Span, canary: CanaryScores, score: Score) -> PairedLosses:
     """How far the scores of a canary's replica are from `score` of the same features; no losses."""
-    again = score(canary.features, len(canary.at))
-    apart = np.abs(np.asarray(canary.scores, dtype=np.float64) - again)
-    beyond = apart > ROUNDING * np.maximum(1.0, np.abs(again))
-    compared = Agreement(
-        rows=len(canary.at), disagreeing=int(beyond.sum()), largest=float(apart.max(initial=0))
+    recomputed = score(canary.features, len(canary.at))
+    differences = np.abs(np.asarray(canary.scores, dtype=np.float64) - recomputed)
+    beyond = differences > ROUNDING * np.maximum(1.0, np.abs(recomputed))
+    agreement = Agreement(
+        rows=len(canary.at), disagreeing=int(beyond.sum()), largest=float(differences.max(initial=0))
     )
     return PairedLosses(
         model=canary.model,
@@ -76,5 +76,5 @@ def score_agreement(span: Span, canary: CanaryScores, score: Score) -> PairedLos
         products=(),
         since=min(canary.at),
         until=max(canary.at),
-        agreement={canary.version: compared},
+        agreement={canary.version: agreement},
     )

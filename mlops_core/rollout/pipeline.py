@@ -1,4 +1,4 @@
-"""DeploymentPipeline: find the version, check it, ask for a rollout, and wait how it ends."""
+"""DeploymentPipeline: find the version, check it, request a rollout, and wait for its end."""
 
 from collections.abc import Sequence
 
@@ -24,18 +24,22 @@ _KINDS = {
     "concept_drift": DriftKind.CONCEPT,
     "columns_changed": DriftKind.COLUMNS,
 }
-"""As the user names them."""
+"""Keys of `monitoring_specs.drift_detection` -> kinds of drift."""
 ENDS = (RolloutPromoted, RolloutRolledBack, RolloutFailed)
 
 
 class DeploymentValidator:
-    """Whether a version can be served and watched."""
+    """Checks that a version can be served and monitored."""
 
     def __init__(self, reader: ModelReader) -> None:
         self._reader = reader
 
     async def validate(self, model: Registered, config: DeploymentConfig) -> ValidationResult:
-        """Every reason against deploying it; the model and its reference profile must be readable."""
+        """Every reason against the deployment; empty where there is none.
+
+        Raises:
+            NotFound: the registry has no such model or no reference profile of it.
+        """
         errors = [f"{key} limits need the Kubernetes target" for key in config.resources]
         if model.tags.get("lifecycle") == "archived":
             errors.append(f"{model.model}:{model.version} is archived")
@@ -45,7 +49,7 @@ class DeploymentValidator:
 
 
 class ModelDeployer:
-    """Asks the deployment agent for a rollout. Locally the agent's target is replica processes."""
+    """Requests a rollout from the deployment agent."""
 
     def __init__(self, events: EventLog, target: Target, patience: float) -> None:
         """`patience`: seconds to wait for a rollout's end; its verdicts need live labels."""
@@ -56,18 +60,19 @@ class ModelDeployer:
     async def deploy(
         self, model: Registered, config: DeploymentConfig, muted: Sequence[DriftKind], now: int
     ) -> Event:
-        """The event that the rollout ended with. `now` counts where no event tells the data's own time.
+        """The event that the rollout ended with. `now` (UTC, ms) is its time if the registration is unknown.
 
         Raises:
-            Conflict: it didn't end in time; it goes on all the same.
+            Conflict: the rollout did not end within `patience` seconds; it continues in the agents.
         """
         request = await self.build_request(model, config, muted, now)
         await self._events.publish(request)
         ended = await self._events.first(lambda event: _ends(event, request), self._patience)
         if ended is None:
             raise Conflict(
-                f"the rollout of {model.model}:{model.version} is still under way after {self._patience:g} s "
-                f"(it waits for labels, or the deployment agent isn't running); its id is {request.id}"
+                f"the rollout of {model.model}:{model.version} has not ended after {self._patience:g} s and "
+                f"continues: it needs requests or labels, or the deployment agent isn't running; its id is "
+                f"{request.id}"
             )
         return ended
 
@@ -95,15 +100,15 @@ class ModelDeployer:
 
 
 class DeploymentMonitor:
-    """Monitoring needs no set-up of its own: agents watch every version that predicts."""
+    """Monitoring needs no set-up: the agents monitor every version that predicts."""
 
     async def setup_monitoring(self, specs: MonitoringSpecs) -> Sequence[DriftKind]:
-        """Which kinds of drift the request for the rollout has to mute: measured, but nobody acts on them."""
+        """The kinds of drift to mute: they are measured, but start no training and raise no alert."""
         return [_KINDS[name] for name, on in specs.drift_detection.items() if not on]
 
 
 class DeploymentPipeline:
-    """Load, check, ask, wait."""
+    """Loads a version, checks it, requests its rollout and waits for the end."""
 
     def __init__(
         self,
@@ -121,7 +126,7 @@ class DeploymentPipeline:
         """Roll `name:version` out; `now` in UTC, ms.
 
         Raises:
-            NotFound: nobody registered it. Conflict: the rollout didn't end in time.
+            NotFound: the registry has no such version. Conflict: the rollout did not end in time.
         """
         model = await self.model_registry.get_model(model_id)
         validation = await self.validator.validate(model, config)
@@ -139,6 +144,6 @@ class DeploymentPipeline:
 
 
 def _ends(event: Event, request: DeployRequested) -> bool:
-    """Whether it is how the rollout ended, or why there is none."""
+    """Whether the event ends the requested rollout, or refuses it."""
     refused = isinstance(event, AlertRaised) and event.caused_by == request.id
     return refused or (isinstance(event, ENDS) and event.rollout == request.id)

@@ -1,18 +1,18 @@
 """Does the canary run as well as stable? Judged from requests: failures, latency, and agreement of scores.
 
-Looked at about every second, with one chance of being wrong for the whole rollout: a canary that runs like
-stable is called worse with a probability of at most `rollout.alpha` (0.01), of which failures get half and
-p95, p99 and agreement a sixth each. The four tests are always valid (`sequential_test`), and evidence is
-taken within each step, where both versions have the same span of time, and multiplied over steps.
+Judged about every second, with one error rate for the whole rollout: a canary that runs like stable fails
+with a probability of at most `rollout.alpha` (0.01), of which failures get half and p95, p99 and agreement a
+sixth each. The four tests are always valid (`request_statistics`). Evidence is taken within each step, where
+both versions have the same span of time, and multiplied over steps.
 
 - Failures: of all failed calls, more are the canary's than its share of the calls explains.
 - Latency: of all calls slower than stable's p95 (or p99), more are the canary's than its share explains,
   and its own quantile is more than `rollout.latency_ratio` times stable's.
 - Agreement: more than 1 % of the scores served differ from the scores recomputed from the same features.
 
-A failed test fails at any moment. To pass, a step needs `min_requests` predictions, and estimates within the
-tolerances; an estimate beyond them that is no proof yet holds until it is either. Two biases are known and
-accepted: latency is per call, so where one request is split into many rows for stable and few for the canary
+A canary fails as soon as one test is sure. A step passes with `min_requests` predictions and estimates within
+the tolerances; an estimate beyond its tolerance that is not yet sure holds the step. Two biases are known and
+accepted: latency is per call, so where a request is split into many rows for stable and few for the canary
 the canary looks faster; and the calls of one entity count as independent.
 """
 
@@ -33,15 +33,15 @@ IDLE_MS = 60_000
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, and what the canary waits for."""
+    """A verdict, and how many requests the step still needs."""
 
     evidence: VerdictEvidence
     requests_left: int = 0
-    """Predictions of the canary that are missing, about."""
+    """Predictions of the canary that are missing (estimated)."""
     seconds_left: float | None = None
-    """How long they take at the rate of the step so far; None where that is unknown."""
+    """Seconds that they take at the rate of the step so far; None where the rate is unknown."""
     overdue: bool = False
-    """The step has lasted `rollout.step_minutes` and lacks requests: worth an alert, once."""
+    """Whether the step has lasted `rollout.step_minutes` and lacks requests, which raises one alert."""
 
 
 def judge(
@@ -72,7 +72,7 @@ def judge(
 def _worse(
     steps: Sequence[StepRequests], agreement: Agreement, names: tuple[str, str], settings: RolloutSettings
 ) -> str:
-    """Why the canary is surely worse; empty where it isn't."""
+    """The sentence that says why the canary is surely worse; empty where no test is sure."""
     if sum(request_statistics.failures(step) for step in steps) > math.log(2 / settings.alpha):
         return f"{_failing(steps, names)}: surely more"
     sure = math.log(6 / settings.alpha)
@@ -82,7 +82,7 @@ def _worse(
             return f"{slower}: surely slower"
     if agreement.rows >= request_statistics.COMPARED and request_statistics.disagreement(agreement) > sure:
         return (
-            f"{names[0]} serves other scores than the model gives for the same features: "
+            f"{names[0]} serves scores that differ from those recomputed from the same features: "
             f"{agreement.disagreeing:,} of {agreement.rows:,} differ, by up to {agreement.largest:.3g}"
         )
     return ""
@@ -96,12 +96,12 @@ def _short(
     if missing <= 0:
         return None
     overdue = now - step.since >= settings.step_minutes * 60_000
-    had = (
+    count = (
         f"{names[0]} has {step.canary.predictions:,} of {settings.min_requests:,} requests at {step.share} %"
     )
     left = _seconds(step, missing, now)
     wait = _idle(step, now) or durations.eta(missing, left)
-    sentence = f"{had}: {wait}"
+    sentence = f"{count}: {wait}"
     if overdue:
         sentence += f"; the step has lasted longer than {settings.step_minutes:g} minutes"
     return Judgement(_evidence(steps, "hold", sentence), missing, left, overdue)
@@ -124,15 +124,15 @@ def _incomparable(
 def _doubtful(
     steps: Sequence[StepRequests], names: tuple[str, str], settings: RolloutSettings, now: Millis
 ) -> Judgement | None:
-    """A hold where an estimate is beyond its tolerance."""
+    """A hold where an estimate is beyond its tolerance; None where none is."""
     excess = request_statistics.excess(steps)
     if excess > settings.error_tolerance:
         calls = sum(step.canary.calls for step in steps)
         left = math.ceil(calls * (excess / max(settings.error_tolerance, 1e-4) - 1))
         seconds = _seconds(steps[-1], left, now)
         sentence = (
-            f"{_failing(steps, names)}: {settings.error_tolerance:.2%} more than {names[1]} are allowed; "
-            f"held, as it may be chance; passes after {durations.eta(left, seconds)} "
+            f"{_failing(steps, names)}: the difference is above the {settings.error_tolerance:.2%} allowed "
+            f"(rollout.error_tolerance), but may be chance; it passes after {durations.eta(left, seconds)} "
             f"if it fails no more often than {names[1]}"
         )
         return Judgement(_evidence(steps, "hold", sentence), left, seconds)
@@ -142,30 +142,29 @@ def _doubtful(
             left = max(steps[-1].canary.calls // 4, 1)
             seconds = _seconds(steps[-1], left, now)
             sentence = (
-                f"{slower}: above the {settings.latency_ratio:g} times that are allowed, and not yet sure; "
-                f"held for {durations.eta(left, seconds)}"
+                f"{slower}: above the {settings.latency_ratio:g} times allowed (rollout.latency_ratio), but "
+                f"not yet sure; it is held for {durations.eta(left, seconds)}"
             )
             return Judgement(_evidence(steps, "hold", sentence), left, seconds)
     return None
 
 
 def _slower(step: StepRequests, quantile: float, names: tuple[str, str], settings: RolloutSettings) -> str:
-    """How the quantiles compare, where the canary's is beyond the ratio; empty where it isn't, or unknown."""
+    """The sentence that compares both quantiles; empty where the ratio is allowed or calls are too few."""
     if min(step.canary.timed_calls, step.stable.timed_calls) < round(
         request_statistics.TAIL / (1 - quantile)
     ):
         return ""
-    mine, theirs = step.canary.quantile(quantile), step.stable.quantile(quantile)
-    if mine <= settings.latency_ratio * theirs:
+    canary, stable = step.canary.quantile(quantile), step.stable.quantile(quantile)
+    if canary <= settings.latency_ratio * stable:
         return ""
-    name = f"p{quantile * 100:g}"
-    return f"{names[0]} answers in {mine:.3g} ms ({name}) where {names[1]} takes {theirs:.3g} ms"
+    return f"p{quantile * 100:g} latency of {names[0]} is {canary:.3g} ms, of {names[1]} {stable:.3g} ms"
 
 
 def _failing(steps: Sequence[StepRequests], names: tuple[str, str]) -> str:
-    mine = sum((step.canary for step in steps), Traffic())
-    theirs = sum((step.stable for step in steps), Traffic())
-    return f"{names[0]} failed {_failure_rate(mine)}, {names[1]} {_failure_rate(theirs)}"
+    canary = sum((step.canary for step in steps), Traffic())
+    stable = sum((step.stable for step in steps), Traffic())
+    return f"{names[0]} failed {_failure_rate(canary)}, {names[1]} {_failure_rate(stable)}"
 
 
 def _failure_rate(traffic: Traffic) -> str:
@@ -175,20 +174,20 @@ def _failure_rate(traffic: Traffic) -> str:
 
 
 def _summary(step: StepRequests, agreement: Agreement, names: tuple[str, str]) -> str:
-    said = (
+    sentence = (
         f"{names[0]} served {step.canary.predictions:,} requests at {step.share} %: {_failing([step], names)}"
     )
     if step.canary.timed_calls and step.stable.timed_calls:
-        mine, theirs = step.canary.quantile(0.95), step.stable.quantile(0.95)
-        said += f"; p95 {mine:.3g} ms against {theirs:.3g} ms"
+        canary, stable = step.canary.quantile(0.95), step.stable.quantile(0.95)
+        sentence += f"; p95 {canary:.3g} ms against {stable:.3g} ms"
     if agreement.rows:
-        said += f"; {agreement.rows - agreement.disagreeing:,} of {agreement.rows:,} scores agree"
-    return said
+        sentence += f"; {agreement.rows - agreement.disagreeing:,} of {agreement.rows:,} scores agree"
+    return sentence
 
 
 def _idle(step: StepRequests, now: Millis) -> str:
-    """Since when the canary got no request; empty where the pause is no longer than usual."""
-    last = step.since if step.asked is None else step.asked
+    """The sentence that says since when the canary got no request; empty for a usual pause."""
+    last = step.since if step.last_call is None else step.last_call
     usual = (now - step.since) / max(step.canary.calls, 1)
     if step.canary.calls and now - last < max(IDLE_MS, 10 * usual):
         return ""
@@ -196,7 +195,7 @@ def _idle(step: StepRequests, now: Millis) -> str:
 
 
 def _seconds(step: StepRequests, requests: int, now: Millis) -> float | None:
-    """How long so many more predictions of the canary take."""
+    """Seconds that `requests` more predictions of the canary take; None where the rate is unknown."""
     if not step.canary.predictions:
         return None
     return max(now - step.since, 1) / 1000 * requests / step.canary.predictions

@@ -39,15 +39,15 @@ from driftloop.schemas.summaries import PairedLosses
 BETS = np.array([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64])
 """Bets that are averaged: each is best for one ratio of gain to variance; a factor of 2 is near enough."""
 PSI = -np.log1p(-BETS) - BETS
-MOST = 60.0
-"""Logarithm of evidence beyond which no more is counted, so that it can be undone after a change."""
+MAX_LOG_EVIDENCE = 60.0
+"""Cap of the logarithm of evidence, so that evidence against a version can undo it after a change."""
 SHARE_ROWS = 100
 """Labelled rows to which `rollout.share` refers."""
 TYPICAL = 4.0
-"""Absolute errors are divided by so many times their usual size: then they are like a squared error of
-classes, of which 0.25 is what a coin gets."""
+"""Absolute errors are divided by this multiple of their usual size, so that a usual one is 0.25: the squared
+error of a binary model that always answers 0.5."""
 FADING = 0.9
-"""Part of the usual size of absolute errors that is kept from one span to the next."""
+"""Decay of the usual size of absolute errors from one span to the next."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Span:
 
     @classmethod
     def of(cls, losses: PairedLosses) -> "Span":
-        """From the message of one partition."""
+        """The span of one partition's message."""
         count = len(losses.versions)
         return cls(
             tuple(losses.versions),
@@ -86,7 +86,7 @@ class Span:
         )
 
     def plus(self, other: "Span") -> "Span":
-        """With the rows of another span of the same versions."""
+        """The span with the rows of another span of the same versions."""
         return Span(
             self.versions,
             self.rows + other.rows,
@@ -107,25 +107,25 @@ class Pool:
     pairs: Floats = field(default_factory=lambda: np.zeros((0, 0, 3)))
     """Rows, sum and sum of squares of loss i - loss j since both are compared: (members, members, 3)."""
     usual: float | None = None
-    """Mean absolute error of the champion of late; None before the first span, and for squared errors."""
+    """Decayed mean absolute error of the champion; None before the first span, and for squared errors."""
 
     @property
     def versions(self) -> tuple[str, ...]:
         """The versions, oldest member first."""
         return tuple(member.version for member in self.members)
 
-    def place(self, version: str) -> int:
-        """Where a version is in all arrays."""
+    def index(self, version: str) -> int:
+        """The version's index in all arrays."""
         return self.versions.index(version)
 
     @property
     def weights(self) -> Floats:
-        """Weights that add up to 1."""
+        """Weights of the members, adding up to 1: shape (members,)."""
         logs = np.array([member.log_weight for member in self.members])
         return _normalise(logs)
 
     def admit(self, version: str) -> None:
-        """A new member, with the mean weight of those that are there."""
+        """Add a version with the mean weight of the members; a member is added once."""
         if version in self.versions:
             return
         logs = np.array([member.log_weight for member in self.members])
@@ -137,8 +137,8 @@ class Pool:
     def credit(self, version: str, champion: str, gate: GateEvidence, settings: RolloutSettings) -> None:
         """Count the rows of the gate in the proof of `version` against `champion`.
 
-        They count for no more than a proof: weights have to agree on labels that came after. Losses above 1
-        (squared errors of numbers in their own unit) don't count: the bets are for losses in [0, 1].
+        They give at most the odds `rollout.proof`, so that weights must still agree on later labels. Losses
+        above 1 (squared errors of a regression) don't count: the bets are for losses in [0, 1].
         """
         if gate.squares is None or gate.champion_loss is None or champion not in self.versions:
             return
@@ -147,63 +147,63 @@ class Pool:
         gain = (gate.champion_loss - gate.challenger_loss) * gate.rows
         logs = BETS * gain - PSI * gate.squares
         most = math.log(settings.proof)
-        self.proofs[self.place(champion), self.place(version)] = np.clip(logs, 0.0, most)
+        self.proofs[self.index(champion), self.index(version)] = np.clip(logs, 0.0, most)
 
     def remove(self, version: str) -> None:
-        """The version is no longer compared."""
+        """Remove the version from the pool, if it is a member."""
         if version not in self.versions:
             return
-        place = self.place(version)
-        self.members.pop(place)
+        index = self.index(version)
+        self.members.pop(index)
         for axis in (0, 1):
-            self.proofs = np.delete(self.proofs, place, axis)
-            self.pairs = np.delete(self.pairs, place, axis)
+            self.proofs = np.delete(self.proofs, index, axis)
+            self.pairs = np.delete(self.pairs, index, axis)
 
     def restart(self, champion: str) -> None:
-        """Count the rows of the intervals anew: another version is champion. Proofs go on."""
-        place = self.place(champion)
-        self.pairs[place, :, :] = 0
-        self.pairs[:, place, :] = 0
+        """Start the pairs' intervals again, as the champion is another version; proofs continue."""
+        index = self.index(champion)
+        self.pairs[index, :, :] = 0
+        self.pairs[:, index, :] = 0
 
     def observe(self, span: Span, champion: str, settings: RolloutSettings, loss: str) -> None:
-        """Take a span into weights and proofs; members that were not scored keep their part."""
+        """Update weights and proofs with a span; members that were not scored keep their weight."""
         scored = [version for version in span.versions if version in self.versions]
         if not span.rows or not scored:
             return
-        theirs = np.array([span.versions.index(version) for version in scored])
-        mine = np.array([self.place(version) for version in scored])
-        sums, products = span.sums[theirs], span.products[np.ix_(theirs, theirs)]
-        for place, total in zip(mine.tolist(), sums.tolist(), strict=True):
-            self.members[place].rows += span.rows
-            self.members[place].loss += total
+        columns = np.array([span.versions.index(version) for version in scored])
+        indices = np.array([self.index(version) for version in scored])
+        sums, products = span.sums[columns], span.products[np.ix_(columns, columns)]
+        for index, total in zip(indices.tolist(), sums.tolist(), strict=True):
+            self.members[index].rows += span.rows
+            self.members[index].loss += total
         scale = self._scale(sums, scored, champion, span.rows) if loss == "absolute error" else 1.0
         sums, products = sums / scale, products / scale**2
-        self._weigh(mine, sums, span.rows, settings)
-        self._prove(mine, sums, products, span.rows)
+        self._update_weights(indices, sums, span.rows, settings)
+        self._update_proofs(indices, sums, products, span.rows)
 
     def proof(self, worse: str, better: str) -> float:
-        """Evidence, as odds, that `better` predicts better than `worse` of late."""
-        return math.exp(self._log_proof(self.place(worse), self.place(better)))
+        """Odds that `better` has predicted better than `worse` recently."""
+        return math.exp(self._log_proof(self.index(worse), self.index(better)))
 
     def proven(self, champion: str, settings: RolloutSettings, without: Collection[str] = ()) -> str | None:
-        """The version that should take over from the champion, if one beside `without` is proven better."""
+        """The proven version of the largest weight, those in `without` left out; None where there is none."""
         if champion not in self.versions or len(self.members) < 2:
             return None
-        weights, now = self.weights, self.place(champion)
+        weights, now = self.weights, self.index(champion)
         proven = [
-            place
-            for place, version in enumerate(self.versions)
+            index
+            for index, version in enumerate(self.versions)
             if version not in without
-            and weights[place] > settings.weight_ratio * weights[now]
-            and self._log_proof(now, place) > math.log(settings.proof)
+            and weights[index] > settings.weight_ratio * weights[now]
+            and self._log_proof(now, index) > math.log(settings.proof)
         ]
-        return self.members[max(proven, key=lambda place: weights[place])].version if proven else None
+        return self.members[max(proven, key=lambda index: weights[index])].version if proven else None
 
     def weakest(self, kept: Sequence[str]) -> str | None:
-        """The member with the smallest weight that isn't in `kept`."""
+        """The member of the smallest weight that isn't in `kept`; None where all are."""
         weights = self.weights
-        free = [place for place, version in enumerate(self.versions) if version not in kept]
-        return self.versions[min(free, key=lambda place: weights[place])] if free else None
+        free = [index for index, version in enumerate(self.versions) if version not in kept]
+        return self.versions[min(free, key=lambda index: weights[index])] if free else None
 
     def members_evidence(self) -> Mapping[str, MemberEvidence]:
         """Weights and mean losses, for an event."""
@@ -218,15 +218,15 @@ class Pool:
         """Each other member against the champion, for an event."""
         if champion not in self.versions:
             return {}
-        now = self.place(champion)
+        now = self.index(champion)
         return {
-            member.version: self._pair(now, place, settings)
-            for place, member in enumerate(self.members)
-            if place != now and self.pairs[now, place, 0] > 1
+            member.version: self._pair(now, index, settings)
+            for index, member in enumerate(self.members)
+            if index != now and self.pairs[now, index, 0] > 1
         }
 
     def dump(self) -> dict[str, Any]:
-        """Fit for JSON."""
+        """The state as values that JSON can hold."""
         return {
             "members": [vars(member) for member in self.members],
             "proofs": _pack(self.proofs),
@@ -236,8 +236,8 @@ class Pool:
 
     @classmethod
     def load(cls, fields: Mapping[str, Any]) -> "Pool":
-        """Back from `dump`."""
-        members = [Member(**one) for one in fields["members"]]
+        """The state that `dump` returned."""
+        members = [Member(**member) for member in fields["members"]]
         count = len(members)
         return cls(
             members,
@@ -247,23 +247,24 @@ class Pool:
         )
 
     def _scale(self, sums: Floats, scored: Sequence[str], champion: str, rows: int) -> float:
-        """The size that absolute errors are divided by; it follows the champion's of earlier spans."""
-        place = scored.index(champion) if champion in scored else int(np.argmin(sums))
-        mean = float(sums[place]) / rows
+        """The size that absolute errors are divided by: the decayed mean of the champion's earlier spans."""
+        index = scored.index(champion) if champion in scored else int(np.argmin(sums))
+        mean = float(sums[index]) / rows
         usual = mean if self.usual is None else self.usual
         self.usual = FADING * usual + (1 - FADING) * mean
         return max(TYPICAL * usual, 1e-12)
 
-    def _weigh(self, mine: Floats, sums: Floats, rows: int, settings: RolloutSettings) -> None:
+    def _update_weights(self, scored: Floats, sums: Floats, rows: int, settings: RolloutSettings) -> None:
+        """Multiply weights by exp(-rate x loss), then spread a share of them evenly (fixed share)."""
         logs = np.array([member.log_weight for member in self.members])
-        before = _normalise(logs)[mine].sum()
-        logs[mine] -= settings.learning_rate * sums
-        if len(mine) < len(logs):  # the others keep the part of the weight that they had
-            after = np.exp(logs[mine] - logs[mine].max())
-            others = np.setdiff1d(np.arange(len(logs)), mine)
+        before = _normalise(logs)[scored].sum()
+        logs[scored] -= settings.learning_rate * sums
+        if len(scored) < len(logs):  # members that were not scored keep their weight
+            after = np.exp(logs[scored] - logs[scored].max())
+            others = np.setdiff1d(np.arange(len(logs)), scored)
             parts = _normalise(logs)[others]
             whole = np.empty(len(logs))
-            whole[mine] = np.log(after / after.sum() * before)
+            whole[scored] = np.log(after / after.sum() * before)
             whole[others] = np.log(np.maximum(parts / max(parts.sum(), 1e-300) * (1 - before), 1e-300))
             logs = whole
         weights = _normalise(logs)
@@ -272,15 +273,15 @@ class Pool:
         for member, weight in zip(self.members, weights.tolist(), strict=True):
             member.log_weight = math.log(weight)
 
-    def _prove(self, mine: Floats, sums: Floats, products: Floats, rows: int) -> None:
-        """Evidence of each ordered pair of scored members."""
-        places = np.ix_(mine, mine)
+    def _update_proofs(self, scored: Floats, sums: Floats, products: Floats, rows: int) -> None:
+        """Multiply the evidence of each ordered pair of scored members by the span's factor."""
+        pairs = np.ix_(scored, scored)
         gains = sums[:, None] - sums[None, :]
         own = np.diag(products)
         squares = np.maximum(own[:, None] - 2 * products + own[None, :], 0.0)
-        grown = np.maximum(self.proofs[places], 0.0) + BETS * gains[..., None] - PSI * squares[..., None]
-        self.proofs[places] = np.minimum(grown, MOST)
-        self.pairs[places] += np.stack([np.full_like(gains, rows), gains, squares], axis=-1)
+        logs = np.maximum(self.proofs[pairs], 0.0) + BETS * gains[..., None] - PSI * squares[..., None]
+        self.proofs[pairs] = np.minimum(logs, MAX_LOG_EVIDENCE)
+        self.pairs[pairs] += np.stack([np.full_like(gains, rows), gains, squares], axis=-1)
 
     def _log_proof(self, worse: int, better: int) -> float:
         logs = self.proofs[worse, better]
@@ -313,7 +314,7 @@ def _normalise(logs: Floats) -> Floats:
 
 
 def _grow(array: Floats) -> Floats:
-    """With one more row and column of zeros."""
+    """The array with one more row and column of zeros."""
     return np.pad(array, ((0, 1), (0, 1), (0, 0)))
 
 

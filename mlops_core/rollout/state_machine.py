@@ -1,8 +1,8 @@
-"""One rollout: what it is, and what follows from a signal.
+"""One rollout: its state, and what follows from a signal.
 
-`advance` asks the table for the phase and returns the rollout in it, with the events that tell so. Each
-event is caused by the one before it in the rollout's own chain, which begins at the `ModelRegistered` or
-`DeployRequested` that asked for it; `rollout.because` keeps in words what else had a part in it.
+`advance` looks the next phase up in the table and returns the rollout in that phase, with the events to
+publish. Each event is caused by the one before it in the rollout's own chain, which begins at the request
+(`ModelRegistered`, `ChallengerProven` or `DeployRequested`); `rollout.reason` says in words why it advanced.
 """
 
 from types import MappingProxyType
@@ -42,61 +42,61 @@ from driftloop.schemas.records import Millis
 
 Kind = TypeVar("Kind", bound=Event)
 HELD_EVERY = 20
-"""Windows between two `RolloutHeld` that say the same: a canary may be held for weeks."""
+"""Windows between two `RolloutHeld` with the same outcome: a canary may be held for weeks."""
 
 
 class Rollout(Part):
-    """A version on its way to traffic."""
+    """The rollout of one version; stored as JSON with the controller."""
 
     id: str
-    """That of the event which asked for it."""
+    """Id of the event that requested it."""
     model: str
     version: str
     stable: str | None = None
-    """The version that serves meanwhile; None for a model's first."""
-    spare: tuple[str, ...] = ()
-    """Versions that earlier rollouts left warm; taken down once this one is promoted."""
+    """The champion when the rollout started, which serves the other traffic; None where there was none."""
+    warm_versions: tuple[str, ...] = ()
+    """Versions whose replicas still run after earlier rollouts; taken down once this one is promoted."""
     replicas: int = 1
     resources: Resources = Field(default_factory=dict)
     phase: RolloutPhase = RolloutPhase.WARMING
     step: int = 0
-    """0 before it had any traffic, then 1 to len(steps)."""
+    """Number of the present step, 1 to len(steps); 0 before the version had any traffic."""
     steps: tuple[int, ...] = ()
     """The canary's shares in percent; empty where there is nothing to compare with or nothing to prove."""
     cause: str
     """Id of the last event in its chain."""
     at: Millis
-    """When that was, in the time of the data."""
-    because: str = ""
+    """Time of that event, in the time of the data."""
+    reason: str = ""
     """Why it is in this phase, as a sentence."""
     since: Millis | None = None
-    """Windows that begin from here on count; None until the step's shift of traffic was performed."""
+    """Windows of labels that begin at or after this time count; None until the step's share was set."""
     by_hand: bool = False
-    """Whether a person asked for it: then a pin doesn't hold it."""
+    """Whether a person requested it: then a pin does not pause it."""
     proof: Literal["paired", "canary"] = "canary"
-    """What says how well it predicts: losses on every labelled row, or the labels of its own requests."""
+    """Evidence of quality: `paired` losses on all labelled rows, or labels of the `canary`'s own requests."""
     blend: bool = False
-    """Whether stable answers with a blend; then the canary does so too, unless its own labels judge it."""
+    """Whether stable serves a blend; then the canary does so too, unless `proof` is `canary`."""
     evidence: tuple[StepLabels, ...] = ()
-    """What labels said, one a step."""
+    """Labels of each step."""
     requests: tuple[StepRequests, ...] = ()
-    """What was counted of its requests, one a step whose traffic was shifted."""
+    """Requests of each step whose traffic was shifted."""
     agreement: Agreement = Agreement()
-    """Its scores against those recomputed from the same features."""
+    """The canary's scores compared with those recomputed from the same features."""
     passed: tuple[Literal["requests", "labels"], ...] = ()
-    """Verdicts that were good at this step."""
+    """Verdicts that passed at this step."""
     overdue: bool = False
-    """Whether it was reported that the step lacks requests."""
+    """Whether an alert was raised that the step lacks requests."""
     verdict: VerdictEvidence | None = None
-    """The last one, spoken or not."""
-    quiet: int = 0
-    """Windows since a hold was last published."""
+    """The newest verdict, published or not."""
+    windows_since_hold: int = 0
+    """Windows of measurements since `RolloutHeld` was last published."""
     errors: int = 0
     """Windows in a row in which nothing could be measured."""
 
     @property
-    def who(self) -> str:
-        """How errors and sentences call it."""
+    def model_id(self) -> str:
+        """`model:version`, as errors and sentences name it."""
         return f"{self.model}:{self.version}"
 
     @property
@@ -116,8 +116,8 @@ class Rollout(Part):
                 return 0
 
     @property
-    def place(self) -> tuple[str, RolloutPhase, int]:
-        """What its effects depend on: whoever performs them does so again when this changes."""
+    def effects_key(self) -> tuple[str, RolloutPhase, int]:
+        """Rollout, phase and step: when one of them changes, the effects are performed again."""
         return self.id, self.phase, self.step
 
 
@@ -126,7 +126,7 @@ def start(  # noqa: PLR0913 - all that a rollout begins with
     stable: str | None,
     steps: tuple[int, ...],
     replicas: int = 1,
-    spare: tuple[str, ...] = (),
+    warm_versions: tuple[str, ...] = (),
     at: Millis = 0,
     *,
     resources: Resources = MappingProxyType({}),
@@ -139,7 +139,7 @@ def start(  # noqa: PLR0913 - all that a rollout begins with
         model=request.model,
         version=request.version,
         stable=stable,
-        spare=spare,
+        warm_versions=warm_versions,
         replicas=replicas,
         resources=dict(resources),
         steps=steps if stable else (),
@@ -158,47 +158,47 @@ def advance(
     signal: Signal,
     trigger: Event,
     verdict: VerdictEvidence | None = None,
-    because: str = "",
+    reason: str = "",
 ) -> tuple[Rollout, list[Event]]:
     """The rollout after `signal`, and the events that follow.
 
     `trigger` is what brought the signal: it gives the time, and a report of the rollout's own joins its
-    chain. `verdict` is the one behind passed, proven, held or failed; `because` says why otherwise.
+    chain. `verdict` is the one behind passed, proven, held or failed; `reason` says why otherwise.
 
     Raises:
         Conflict: the table has no such row.
     """
     changes: dict[str, object] = {
-        "phase": states.next_phase(rollout.phase, signal, rollout.who),
+        "phase": states.next_phase(rollout.phase, signal, rollout.model_id),
         "at": max(rollout.at, trigger.at),
-        "because": because or (verdict.sentence if verdict else rollout.because),
+        "reason": reason or (verdict.sentence if verdict else rollout.reason),
     }
     if isinstance(trigger, RolloutPerformed | RolloutObstructed):
         changes["cause"] = trigger.id
     if verdict:
         changes |= {"verdict": verdict, "errors": rollout.errors + 1 if verdict.outcome == "error" else 0}
     moved, events = _announce(rollout, _begin_step(rollout.model_copy(update=changes), signal), signal)
-    if (moved.place, moved.cause) == (rollout.place, rollout.cause):
+    if (moved.effects_key, moved.cause) == (rollout.effects_key, rollout.cause):
         # Nothing happened that has a time: the same report, made again, must be the same event.
         moved = moved.model_copy(update={"at": rollout.at})
     return moved, events
 
 
 def next_signal(rollout: Rollout, otherwise: Signal) -> Signal:
-    """The signal of going on from here: `otherwise`, or proven where no step is left."""
+    """The signal that takes the rollout forward: `otherwise`, or `proven` where no step is left."""
     return otherwise if rollout.steps[rollout.step :] else Signal.PROVEN
 
 
 def resume_signal(rollout: Rollout) -> Signal:
-    """The signal of going on after a pause: back to the share it had, or on where there are no steps."""
+    """The signal that ends a pause: `resumed` at the same share, or `proven` where there are no steps."""
     return Signal.PROVEN if rollout.phase is RolloutPhase.PAUSED and not rollout.steps else Signal.RESUMED
 
 
 def begin_counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
-    """With what comes from now on counting for its step.
+    """The rollout whose step counts labels and requests from now on.
 
-    Windows of labels count from `since` on (time of the data), requests from `clock` on (wall clock). A step
-    that was taken up again after a pause keeps its requests: the share was the same all the time.
+    Windows of labels count from `since` (time of the data), requests from `clock` (wall clock; UTC, ms). A
+    step that is resumed after a pause keeps its requests, as its share did not change.
     """
     begun = len(rollout.requests) >= rollout.step
     steps = rollout.requests if begun else (*rollout.requests, StepRequests(share=rollout.share, since=clock))
@@ -206,47 +206,47 @@ def begin_counting(rollout: Rollout, since: Millis, clock: Millis) -> Rollout:
 
 
 def add_passed_verdict(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
-    """With one more good verdict at this step."""
+    """The rollout with one more passed verdict at this step."""
     return rollout.model_copy(update={"passed": tuple(dict.fromkeys((*rollout.passed, verdict)))})
 
 
 def remove_passed_verdict(rollout: Rollout, verdict: Literal["requests", "labels"]) -> Rollout:
-    """With a good verdict at this step taken back: what came since made it doubtful."""
-    return rollout.model_copy(update={"passed": tuple(one for one in rollout.passed if one != verdict)})
+    """The rollout without a passed verdict at this step: newer evidence makes it doubtful."""
+    return rollout.model_copy(update={"passed": tuple(name for name in rollout.passed if name != verdict)})
 
 
 def is_step_passed(rollout: Rollout) -> bool:
-    """Whether nothing that has to be good at this step is missing."""
-    wanted = {"requests"} if rollout.proof == "paired" else {"requests", "labels"}
-    return wanted <= set(rollout.passed)
+    """Whether every verdict that this step needs has passed."""
+    needed = {"requests"} if rollout.proof == "paired" else {"requests", "labels"}
+    return needed <= set(rollout.passed)
 
 
 def add_labels(rollout: Rollout, window: PerformanceMeasured) -> Rollout:
-    """With the window in the step's evidence; the same rollout where the window does not count.
+    """The rollout with the window in its step's evidence; the same object where the window does not count.
 
-    A window counts if it began after the step's traffic was shifted. Within it, each outcome belongs to
-    the version that had answered, whenever that was.
+    A window counts if it began after the step's traffic was shifted. Within it, each outcome belongs to the
+    version that served the prediction, at whatever time.
     """
     if rollout.since is None or window.since < rollout.since:
         return rollout
     canary = window.versions.get(rollout.version, Outcome())
     stable = window.versions.get(rollout.stable or "", Outcome())
-    *before, now = rollout.evidence
-    return rollout.model_copy(update={"evidence": (*before, now.plus(canary, stable))})
+    *earlier, present = rollout.evidence
+    return rollout.model_copy(update={"evidence": (*earlier, present.plus(canary, stable))})
 
 
 def performed_report(rollout: Rollout, clock: Millis = 0) -> RolloutPerformed:
-    """The report that the effects of its phase were carried out; `clock` is the wall clock (UTC, ms)."""
+    """The report that the effects of its phase were performed; `clock` is the wall clock (UTC, ms)."""
     return _event(rollout, RolloutPerformed, performed_at=clock)
 
 
 def obstructed_report(rollout: Rollout, error: str) -> RolloutObstructed:
-    """The report that they cannot be carried out, whoever tries."""
+    """The report that the effects of its phase cannot be performed."""
     return _event(rollout, RolloutObstructed, error=error, sentence=error)
 
 
 def _begin_step(rollout: Rollout, signal: Signal) -> Rollout:
-    """A canary's share begins or is taken up again, and counts only once its shift was performed."""
+    """The rollout at the canary's next (or same) step, which counts once its share was set."""
     if rollout.phase is not RolloutPhase.CANARY or signal is Signal.HELD:
         return rollout
     step = rollout.step + 1 if signal is Signal.PASSED else max(rollout.step, 1)
@@ -269,55 +269,53 @@ def _announce(  # noqa: PLR0911 - a phase, a return
         case RolloutPhase.CANARY if signal is Signal.HELD:
             return _announce_hold(before, now)
         case RolloutPhase.CANARY if (now.step, signal) != (before.step, Signal.PERFORMED):
-            spoken = now.verdict if signal is Signal.PASSED else None
-            why = f"{version_name(now.version)} gets {now.share} % of the traffic"
-            return _append_event(now, RolloutAdvanced, verdict=spoken, sentence=why)
+            verdict = now.verdict if signal is Signal.PASSED else None
+            sentence = f"{version_name(now.version)} gets {now.share} % of the traffic"
+            return _append_event(now, RolloutAdvanced, verdict=verdict, sentence=sentence)
         case RolloutPhase.PAUSED:
-            spoken = now.verdict if now.errors else None
-            return _append_event(now, RolloutHeld, verdict=spoken, sentence=now.because)
+            verdict = now.verdict if now.errors else None
+            return _append_event(now, RolloutHeld, verdict=verdict, sentence=now.reason)
         case RolloutPhase.PROMOTING:
-            why = f"{version_name(now.version)} gets all traffic"
-            return _append_event(now, RolloutAdvanced, verdict=now.verdict, sentence=why)
-        case RolloutPhase.REVERTING if (
-            before.phase is RolloutPhase.REVERTING and now.because != before.because
-        ):
-            return now, [_alarm(now)]
+            sentence = f"{version_name(now.version)} gets all traffic"
+            return _append_event(now, RolloutAdvanced, verdict=now.verdict, sentence=sentence)
+        case RolloutPhase.REVERTING if before.phase is RolloutPhase.REVERTING and now.reason != before.reason:
+            return now, [_rollback_alert(now)]
         case RolloutPhase.PROMOTED:
-            why = f"{version_name(now.version)} is champion and serves everything"
-            return _append_event(now, RolloutPromoted, verdict=now.verdict, sentence=why)
+            sentence = f"{version_name(now.version)} is champion and serves everything"
+            return _append_event(now, RolloutPromoted, verdict=now.verdict, sentence=sentence)
         case RolloutPhase.REVERTED:
-            return _append_event(now, RolloutRolledBack, verdict=now.verdict, sentence=now.because)
+            return _append_event(now, RolloutRolledBack, verdict=now.verdict, sentence=now.reason)
         case RolloutPhase.FAILED:
-            return _append_event(now, RolloutFailed, error=now.because, sentence=now.because)
+            return _append_event(now, RolloutFailed, error=now.reason, sentence=now.reason)
         case RolloutPhase.WARMING | RolloutPhase.CANARY | RolloutPhase.REVERTING:
             return now, []
 
 
 def _announce_hold(before: Rollout, now: Rollout) -> tuple[Rollout, list[Event]]:
-    """Spoken when the verdict is another than before, then once in a while."""
+    """`RolloutHeld` when the verdict's outcome changed, then every `HELD_EVERY` windows."""
     same = before.verdict and now.verdict and before.verdict.outcome == now.verdict.outcome
-    if same and before.quiet + 1 < HELD_EVERY:
-        return now.model_copy(update={"quiet": before.quiet + 1}), []
-    spoken = now.model_copy(update={"quiet": 0})
-    return _append_event(spoken, RolloutHeld, verdict=now.verdict, sentence=now.because)
+    if same and before.windows_since_hold + 1 < HELD_EVERY:
+        return now.model_copy(update={"windows_since_hold": before.windows_since_hold + 1}), []
+    held = now.model_copy(update={"windows_since_hold": 0})
+    return _append_event(held, RolloutHeld, verdict=now.verdict, sentence=now.reason)
 
 
-def _alarm(rollout: Rollout) -> AlertRaised:
-    """A way back that is barred is the one thing that a rollout cannot settle by itself."""
-    sentence = f"{rollout.who} cannot be rolled back: {rollout.because}"
+def _rollback_alert(rollout: Rollout) -> AlertRaised:
+    """The alert that a rollback fails; the agent retries it, but a person may have to remove the cause."""
+    sentence = f"{rollout.model_id} cannot be rolled back: {rollout.reason}"
     return _following(rollout, AlertRaised, severity="critical", sentence=sentence)
 
 
 def overdue_alert(rollout: Rollout, sentence: str) -> tuple[Rollout, list[Event]]:
-    """The alert, once a step, that it waits for requests longer than it should."""
+    """The alert, once a step, that requests are missing longer than `rollout.step_minutes`."""
     if rollout.overdue:
         return rollout, []
-    said = _following(rollout, AlertRaised, severity="warning", sentence=f"{rollout.who}: {sentence}")
-    return rollout.model_copy(update={"overdue": True}), [said]
+    alert = _following(rollout, AlertRaised, severity="warning", sentence=f"{rollout.model_id}: {sentence}")
+    return rollout.model_copy(update={"overdue": True}), [alert]
 
 
 def _intention(rollout: Rollout, request: ModelRegistered | DeployRequested | ChallengerProven) -> str:
-    """What a rollout that starts is going to do, and why."""
+    """The sentence of `RolloutStarted`: why the rollout starts, and its steps."""
     return (
         f"{request.sentence}; {_plan(rollout)}" if isinstance(request, ChallengerProven) else _plan(rollout)
     )
@@ -325,16 +323,16 @@ def _intention(rollout: Rollout, request: ModelRegistered | DeployRequested | Ch
 
 def _plan(rollout: Rollout) -> str:
     if not rollout.steps:
-        return f"{version_name(rollout.version)} is to serve everything at once"
+        return f"{version_name(rollout.version)} gets all traffic in one step"
     steps = ", ".join(str(step) for step in rollout.steps)
     stable = version_name(rollout.stable or "")
-    return f"{version_name(rollout.version)} is to replace {stable} in steps of {steps} %"
+    return f"{version_name(rollout.version)} replaces {stable} in steps of {steps} % of the traffic"
 
 
 def _append_event(
     rollout: Rollout, kind: type[RolloutEvent], **fields: object
 ) -> tuple[Rollout, list[Event]]:
-    """The rollout whose chain ends with the event, and the event."""
+    """The rollout with the new event at the end of its chain, and the event."""
     event = _event(rollout, kind, **fields)
     return rollout.model_copy(update={"cause": event.id}), [event]
 
@@ -346,7 +344,7 @@ def _event(rollout: Rollout, kind: type[Kind], **fields: object) -> Kind:
 
 
 def _following(rollout: Rollout, kind: type[Kind], /, **fields: object) -> Kind:
-    """An event after the last of the chain, with an id that the same step of the same chain repeats."""
+    """An event caused by the last of the chain; the same step of the same chain gives the same id."""
     id_ = ids.derive(rollout.cause, kind.__name__, rollout.phase, rollout.step)
     envelope = {"id": id_, "at": rollout.at, "model": rollout.model, "caused_by": rollout.cause}
     return kind.model_validate({**envelope, **fields})

@@ -1,7 +1,7 @@
 """The rollout's table: which signal leads from which phase to which.
 
-Code may choose a signal, never a phase. A row that is missing *is* the error. Later phases (validating,
-shadow, baking) are new rows here; `docs/rollout-states.md` is drawn from the table:
+Code chooses a signal, never a phase; a signal without a row is a `Conflict`. `docs/rollout-states.md` is
+generated from the table:
 `python -m driftloop.mlops_core.rollout.states > docs/rollout-states.md`.
 """
 
@@ -14,7 +14,7 @@ from driftloop.schemas.events import RolloutPhase
 
 
 class Signal(StrEnum):
-    """What can happen to a rollout."""
+    """An input of the table; `SIGNALS` says what each means."""
 
     PERFORMED = "performed"
     PASSED = "passed"
@@ -63,62 +63,62 @@ TABLE: Mapping[RolloutPhase, Mapping[Signal, RolloutPhase]] = {
     RolloutPhase.REVERTED: {},
     RolloutPhase.FAILED: {},
 }
-"""Row by row; a phase with an empty row is terminal."""
+"""Phase -> signal -> next phase; a phase with an empty row is terminal."""
 
 TRANSITIONS: Mapping[tuple[RolloutPhase, Signal], RolloutPhase] = {
     (phase, signal): target for phase, row in TABLE.items() for signal, target in row.items()
 }
-"""The same, as pairs."""
+"""`TABLE` as (phase, signal) -> next phase."""
 
 TERMINAL = frozenset(phase for phase, row in TABLE.items() if not row)
-"""Nothing leaves these."""
+"""Phases without a next phase."""
 
 PHASES: Mapping[RolloutPhase, str] = {
-    RolloutPhase.WARMING: "the version starts; it gets no traffic yet",
-    RolloutPhase.CANARY: "it has a share of the traffic and is compared with the stable version",
-    RolloutPhase.PAUSED: "a person is asked; the traffic stays as it was",
-    RolloutPhase.PROMOTING: "it takes all traffic and the alias `champion`",
-    RolloutPhase.REVERTING: "the stable version takes all traffic back, and stays champion",
-    RolloutPhase.PROMOTED: "it is champion; the one before stays warm",
-    RolloutPhase.REVERTED: "the stable version serves everything; this one is taken down",
-    RolloutPhase.FAILED: "it could not be started, so it never got traffic",
+    RolloutPhase.WARMING: "the version's replicas start; it gets no traffic yet",
+    RolloutPhase.CANARY: "the version gets a share of the traffic and is compared with the stable version",
+    RolloutPhase.PAUSED: "the rollout waits for a person's command; traffic shares stay as they are",
+    RolloutPhase.PROMOTING: "the version gets all traffic and the alias `champion`",
+    RolloutPhase.REVERTING: "the stable version gets all traffic back and stays champion",
+    RolloutPhase.PROMOTED: "the version is champion; replicas of the champion before keep running",
+    RolloutPhase.REVERTED: "the stable version serves everything; replicas of this version are stopped",
+    RolloutPhase.FAILED: "replicas of the version could not be started; it never got traffic",
 }
 SIGNALS: Mapping[Signal, str] = {
-    Signal.PERFORMED: "what the phase asks for was carried out",
-    Signal.PASSED: "the verdict of a step is good, and another step follows",
-    Signal.PROVEN: "no step is left: the last one passed, or there is nothing to compare with",
-    Signal.HELD: "the verdict needs more labels, or nothing could be measured",
-    Signal.FAILED: "the verdict is that the version is surely worse",
-    Signal.OBSTRUCTED: "what the phase asks for cannot be carried out",
-    Signal.PAUSED: "a person said wait, or measuring failed too often",
-    Signal.RESUMED: "a person said go on",
-    Signal.ABORTED: "a person said stop",
+    Signal.PERFORMED: "the effects of the phase were performed",
+    Signal.PASSED: "the step's verdict is `pass`, and another step follows",
+    Signal.PROVEN: "no step is left: the last one passed, or there is no version to compare with",
+    Signal.HELD: "the verdict is `hold` (more requests or labels are needed), or it could not be measured",
+    Signal.FAILED: "the verdict is `fail`: the version is surely worse",
+    Signal.OBSTRUCTED: "the effects of the phase cannot be performed",
+    Signal.PAUSED: "a person paused it, or three windows in a row could not be measured",
+    Signal.RESUMED: "a person resumed it",
+    Signal.ABORTED: "a person aborted it",
 }
 
 
-def next_phase(phase: RolloutPhase, signal: Signal, who: str) -> RolloutPhase:
-    """The phase that `signal` leads to; `who` is for the error.
+def next_phase(phase: RolloutPhase, signal: Signal, model_id: str) -> RolloutPhase:
+    """The phase that `signal` leads to; `model_id` names the rollout in the error.
 
     Raises:
-        Conflict: the table has no such row; says what was possible.
+        Conflict: the table has no such row; the message lists the signals that are possible.
 
     >>> next_phase(RolloutPhase.CANARY, Signal.PROVEN, "flights:8").value
     'promoting'
     >>> next_phase(RolloutPhase.PAUSED, Signal.FAILED, "ctr:8")
     Traceback (most recent call last):
-    driftloop.mlops_core.errors.Conflict: ctr:8 is paused: got failed, knows only resumed, proven, aborted
+    driftloop.mlops_core.errors.Conflict: ctr:8 is paused: got failed, possible are resumed, proven, aborted
     >>> next_phase(RolloutPhase.PROMOTED, Signal.PASSED, "flights:8")
     Traceback (most recent call last):
-    driftloop.mlops_core.errors.Conflict: flights:8 is promoted: got passed, knows nothing any more
+    driftloop.mlops_core.errors.Conflict: flights:8 is promoted: got passed, no signal is possible any more
     """
     target = TRANSITIONS.get((phase, signal))
     if target is None:
-        raise errors.Conflict(f"{who} is {phase}: got {signal}, knows {_possible_signals(phase)}")
+        raise errors.Conflict(f"{model_id} is {phase}: got {signal}, {_possible_signals(phase)}")
     return target
 
 
 def diagram() -> str:
-    """The table as a mermaid state diagram; signals that lead the same way share an arrow."""
+    """The table as a mermaid state diagram; signals with the same phases share an arrow."""
     arrows: dict[tuple[RolloutPhase, RolloutPhase], list[Signal]] = {}
     for (phase, signal), target in TRANSITIONS.items():
         arrows.setdefault((phase, target), []).append(signal)
@@ -128,18 +128,20 @@ def diagram() -> str:
 
 
 def document() -> str:
-    """`docs/rollout-states.md`: the diagram, and what phases and signals mean."""
-    phases = [f"| {phase} | {meaning} | {_possible_signals(phase)} |" for phase, meaning in PHASES.items()]
+    """The text of `docs/rollout-states.md`: the diagram, and what phases and signals mean."""
+    phases = [
+        f"| {phase} | {meaning} | {', '.join(TABLE[phase]) or '-'} |" for phase, meaning in PHASES.items()
+    ]
     signals = [f"| {signal} | {meaning} |" for signal, meaning in SIGNALS.items()]
     return "\n".join(
         [
             "# The states of a rollout",
             "",
-            "Drawn by `python -m driftloop.mlops_core.rollout.states` from its table; a test keeps it so.",
+            "Generated from the table in `mlops_core/rollout/states.py`; a test compares both.",
             "",
             f"```mermaid\n{diagram()}\n```",
             "",
-            "| phase | meaning | knows |\n|---|---|---|",
+            "| phase | meaning | possible signals |\n|---|---|---|",
             *phases,
             "",
             "| signal | meaning |\n|---|---|",
@@ -151,7 +153,7 @@ def document() -> str:
 
 def _possible_signals(phase: RolloutPhase) -> str:
     row = TABLE[phase]
-    return f"only {', '.join(row)}" if row else "nothing any more"
+    return f"possible are {', '.join(row)}" if row else "no signal is possible any more"
 
 
 if __name__ == "__main__":

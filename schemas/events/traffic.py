@@ -1,4 +1,4 @@
-"""What the serving host counted: requests to replicas, per version, over a span of the wall clock."""
+"""Requests to replicas per version over a span of the wall clock, as the serving host counts them."""
 
 import math
 from bisect import bisect_left
@@ -55,18 +55,18 @@ class Traffic(Part):
         """Calls whose latency is known."""
         return sum(self.latency)
 
-    def slower(self, place: int) -> int:
+    def slower(self, bucket: int) -> int:
         """Calls above the bucket with this number.
 
         >>> Traffic(latency=[5, 3, 1]).slower(0)
         4
         """
-        return sum(self.latency[place + 1 :])
+        return sum(self.latency[bucket + 1 :])
 
-    def place(self, quantile: float) -> int:
+    def bucket(self, quantile: float) -> int:
         """Number of the bucket in which the quantile lies; at most `1 - quantile` of the calls are above it.
 
-        >>> Traffic(latency=[90, 5, 4, 1]).place(0.95)
+        >>> Traffic(latency=[90, 5, 4, 1]).bucket(0.95)
         1
         """
         return bisect_left(list(accumulate(self.latency)), quantile * self.timed_calls)
@@ -81,14 +81,14 @@ class Traffic(Part):
         """
         if not self.timed_calls:
             return 0.0
-        place = min(self.place(quantile), len(LATENCY_BOUNDS) - 1)
-        below, here = sum(self.latency[:place]), self.latency[place]
-        part = (quantile * self.timed_calls - below) / here if here else 1.0
-        return LATENCY_BOUNDS[place] * math.exp2((min(max(part, 0.0), 1.0) - 1) / OCTAVE)
+        bucket = min(self.bucket(quantile), len(LATENCY_BOUNDS) - 1)
+        below, within = sum(self.latency[:bucket]), self.latency[bucket]
+        part = (quantile * self.timed_calls - below) / within if within else 1.0
+        return LATENCY_BOUNDS[bucket] * math.exp2((min(max(part, 0.0), 1.0) - 1) / OCTAVE)
 
 
 class TrafficMeasured(Event):
-    """A serving host says what it sent to each version of a model, and how that went.
+    """Calls, errors and latencies of each version of a model on one serving host.
 
     The only event whose times are those of the machine: `at` is `until`. A host publishes one about every
     second while several versions share the traffic, and less often otherwise; spans of a host don't overlap.

@@ -137,7 +137,7 @@ def test_the_weakest_makes_room() -> None:
     over, pool = tell(made, registered("5"))
     assert isinstance(over, ChallengerPassedOver)
     assert (over.version, over.by) == ("3", "5")
-    assert "of 4 versions it had the smallest weight" in over.sentence
+    assert "the pool holds 4 versions (rollout.pool), and" in over.sentence
     assert isinstance(pool, PoolChanged)
     assert list(pool.versions) == ["1", "2", "4", "5"]
 

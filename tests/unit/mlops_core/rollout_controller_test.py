@@ -98,7 +98,7 @@ def test_a_worse_version_is_rolled_back_traffic_first() -> None:
     assert effects(open_(controller)) == (Retire("flights", "8"),)
     (back,) = follows
     assert isinstance(back, RolloutRolledBack)
-    assert back.sentence.startswith("v8 lost 0.500 more per prediction than v7")
+    assert back.sentence.startswith("v8's loss per prediction is 0.500 higher than v7's")
     assert (controller.champion, performed(controller)[0].open) == ("7", None)
 
 
@@ -243,7 +243,7 @@ def test_an_abort_reverts_from_anywhere(windows: int) -> None:
     _, follows = performed(controller)
     (back,) = follows
     assert isinstance(back, RolloutRolledBack)
-    assert back.sentence == "a person said abort"
+    assert back.sentence == "a person requested abort"
 
 
 def test_a_command_that_is_not_possible_is_answered_with_what_is() -> None:
@@ -251,7 +251,7 @@ def test_a_command_that_is_not_possible_is_answered_with_what_is() -> None:
     after, (answer,) = told(controller, said(RolloutAction.RESUME))
     assert after.open == controller.open
     assert isinstance(answer, AlertRaised)
-    assert answer.sentence.startswith("flights:8 is canary: got resumed, knows only performed, ")
+    assert answer.sentence.startswith("flights:8 is canary: got resumed, possible are performed, ")
 
 
 def test_a_command_without_a_rollout_is_answered() -> None:
@@ -296,7 +296,7 @@ def test_a_manual_registration_waits_for_a_request() -> None:
     ("controller", "version", "answer"),
     [
         (SERVING, "7", "flights:7 is already champion"),
-        (canary(), "8", "flights:8 is already on its way: it is canary"),
+        (canary(), "8", "flights:8 already has a rollout in progress (canary)"),
     ],
 )
 def test_asking_for_what_is_there_already_is_answered(

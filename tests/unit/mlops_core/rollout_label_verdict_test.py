@@ -26,7 +26,7 @@ def verdict(*steps: tuple[int, Outcome, Outcome]) -> VerdictEvidence:
 def test_enough_labels_and_a_small_difference_pass() -> None:
     told = verdict((10, outcome(300, 0.11), outcome(2700, 0.10)))
     assert told.outcome == "pass"
-    assert told.sentence.startswith("v8 lost 0.010 more per prediction than v7 (at most ")
+    assert told.sentence.startswith("v8's loss per prediction is 0.010 higher than v7's (at most ")
     assert told.sentence.endswith(" more, 300 against 2,700 labels)")
 
 

@@ -56,7 +56,7 @@ def test_a_registered_version_waits_for_its_proof() -> None:
     _, (started,) = told(controller, proven("8"))
     assert isinstance(started, RolloutStarted)
     assert (started.version, started.stable, started.evidence) == ("8", "7", "paired")
-    assert started.sentence.startswith("v8 predicts better than champion v7; v8 is to replace v7 in steps")
+    assert started.sentence.startswith("v8 predicts better than champion v7; v8 replaces v7 in steps")
 
 
 def test_a_models_first_version_needs_no_proof() -> None:
@@ -67,7 +67,7 @@ def test_a_proof_against_a_former_champion_is_passed_over() -> None:
     controller, (over,) = told(SERVING, proven("8", champion="6"))
     assert isinstance(over, ChallengerPassedOver)
     assert over.sentence == (
-        "v8 is passed over for v7: it was proven against v6, and another version is champion now"
+        "v8 is passed over for v7: it was proven against v6, which is no longer champion"
     )
     assert controller.open is None
 
@@ -79,7 +79,7 @@ def test_a_proof_that_waited_while_the_champion_changed_is_passed_over() -> None
     controller, _ = performed(controller)
     controller, follows = performed(controller)
     assert [event.sentence for event in follows if isinstance(event, ChallengerPassedOver)] == [
-        "v9 is passed over for v8: it was proven against v7, and another version is champion now"
+        "v9 is passed over for v8: it was proven against v7, which is no longer champion"
     ]
     assert (controller.open, controller.champion, controller.queue) == (None, "8", ())
 
@@ -209,7 +209,7 @@ def test_scores_of_another_version_say_nothing_of_the_canary() -> None:
 def test_pairs_that_are_surely_worse_roll_back() -> None:
     controller, _ = told(canary(), evidence(1, {"7": 0.9, "8": 0.1}, pairs={"8": pair(-0.02, against=200)}))
     assert reason(performed(controller)[1]) == (
-        "v8 lost 0.0200 more per prediction than v7 on the same 500 labelled rows"
+        "v8 is surely worse than v7: its loss is 0.0200 higher per prediction on the same 500 labelled rows"
     )
 
 

@@ -325,11 +325,11 @@ class Shell(RuleBasedStateMachine):
         assert not any(id_.startswith(measured) for id_ in self.controller.seen)
 
     @invariant()
-    def a_canary_answers_by_itself_while_its_scores_or_its_labels_are_judged(self) -> None:
+    def a_canary_serves_its_own_scores_only_where_its_own_labels_judge_it(self) -> None:
         rollout = self.controller.open
         if rollout and rollout.phase is RolloutPhase.CANARY and rollout.since is not None:
-            judged = rollout.step == 1 or rollout.proof == "canary"
-            assert (rollout.version in self.place.alone) == (judged and self.settings.strategy == "blend")
+            own = rollout.proof == "canary"
+            assert (rollout.version in self.place.alone) == (own and self.settings.strategy == "blend")
         if self.settings.strategy == "champion":
             assert self.place.blend == {}
 

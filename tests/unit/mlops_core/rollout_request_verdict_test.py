@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.mlops_core.rollout.request_statistics import StepRequests
+from driftloop.mlops_core.rollout.request_statistics import StepRequests, log_evidence
 from driftloop.mlops_core.rollout.request_verdict import Judgement, judge
-from driftloop.mlops_core.rollout.sequential_test import log_evidence
 from driftloop.schemas.events import LATENCY_BOUNDS, Agreement, Traffic, TrafficMeasured, latency_bucket
 from driftloop.schemas.settings import RolloutSettings
 from tests.support.simulated_rollouts import NAMES, Ended, Version, heavy, heavy_tail, roll_out, twice
@@ -96,7 +95,7 @@ def test_failures_beyond_the_tolerance_that_may_be_chance_are_held_until_they_ar
 def test_a_canary_twice_as_slow_fails() -> None:
     found = judged(traffic(150, milliseconds=20), traffic(1350, milliseconds=10))
     assert found.evidence.outcome == "fail"
-    assert found.evidence.sentence == "v8 answers in 22.4 ms (p95) where v7 takes 11.2 ms: surely slower"
+    assert found.evidence.sentence == "p95 latency of v8 is 22.4 ms, of v7 11.2 ms: surely slower"
 
 
 def test_a_canary_that_is_slower_within_the_ratio_passes() -> None:
@@ -150,7 +149,7 @@ def test_a_span_that_began_before_the_share_was_set_does_not_count() -> None:
     )
     assert step.plus(early, *NAMES) == step
     counted = step.plus(span, *NAMES).plus(span, *NAMES)
-    assert (counted.canary.calls, counted.stable.calls, counted.asked) == (10, 90, 2000)
+    assert (counted.canary.calls, counted.stable.calls, counted.last_call) == (10, 90, 2000)
 
 
 counts = st.integers(0, 1000)
@@ -175,8 +174,8 @@ def test_traffic_adds_up_in_any_order(one: Traffic, two: Traffic, three: Traffic
 @given(some, st.sampled_from([0.5, 0.95, 0.99]))
 def test_a_quantile_has_no_more_than_its_share_above_it(found: Traffic, quantile: float) -> None:
     if found.timed_calls:
-        assert found.slower(found.place(quantile)) <= (1 - quantile) * found.timed_calls + 1e-6
-        assert found.quantile(quantile) <= LATENCY_BOUNDS[min(found.place(quantile), 64)]
+        assert found.slower(found.bucket(quantile)) <= (1 - quantile) * found.timed_calls + 1e-6
+        assert found.quantile(quantile) <= LATENCY_BOUNDS[min(found.bucket(quantile), 64)]
 
 
 @given(st.lists(st.tuples(some, some), min_size=1, max_size=3), counts, counts, st.integers(0, 1 << 45))
@@ -225,18 +224,18 @@ def test_of_200_rollouts_of_a_worse_version_99_percent_are_called_worse_within_t
     canary: Version, stable: Version, settings: RolloutSettings
 ) -> None:
     ended = rolled_out(canary, stable, settings)
-    found = [one.asked for one in ended if one.outcome == "fail"]
+    found = [one.last_call for one in ended if one.outcome == "fail"]
     print(f"seed {SEED}, {canary}: {len(found)} of {ROLLOUTS}, requests p50 {np.median(found):.0f}")  # noqa: T201
     assert sum(asked <= 2 * settings.min_requests for asked in found) >= 0.99 * ROLLOUTS
 
 
 def test_of_200_rollouts_with_5_points_more_errors_than_stable_has_99_percent_are_called_worse() -> None:
     ended = rolled_out(Version(errors=0.06), Version(errors=0.01))
-    found = [one.asked for one in ended if one.outcome == "fail"]
+    found = [one.last_call for one in ended if one.outcome == "fail"]
     print(f"seed {SEED}: {len(found)} of {ROLLOUTS}, requests p50 {np.median(found):.0f}, {max(found)}")  # noqa: T201
     assert len(found) >= 0.99 * ROLLOUTS
 
 
 def test_a_rollout_without_traffic_is_held() -> None:
     ended = roll_out(np.random.default_rng(SEED), Version(), Version(), SETTINGS, per_second=0.0)
-    assert (ended.outcome, ended.asked) == ("hold", 0)
+    assert (ended.outcome, ended.last_call) == ("hold", 0)

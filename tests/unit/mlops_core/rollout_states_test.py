@@ -47,5 +47,5 @@ def test_a_missing_row_says_who_where_and_what_was_possible(pair: tuple[RolloutP
     with pytest.raises(errors.Conflict) as caught:
         states.next_phase(phase, signal, "flights:8")
     possible = ", ".join(TABLE[phase])
-    knows = f"only {possible}" if possible else "nothing any more"
-    assert str(caught.value) == f"flights:8 is {phase}: got {signal}, knows {knows}"
+    allowed = f"possible are {possible}" if possible else "no signal is possible any more"
+    assert str(caught.value) == f"flights:8 is {phase}: got {signal}, {allowed}"
