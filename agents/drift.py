@@ -6,8 +6,8 @@ from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.adwin_bank import adwin
 from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
+from driftloop.mlops_core.drift.microbatches import UnpackedSummary
 from driftloop.mlops_core.drift.trackers import State, TrackerFactory, UnknownSegment, forget_replaced
-from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.drift.version_tracker import VersionTracker, on_summary
 from driftloop.mlops_core.errors import InvalidData, NotFound
 from driftloop.mlops_core.eviction import evict_oldest

@@ -9,8 +9,7 @@ import numpy as np
 import orjson
 
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.microbatches import ROWS
-from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
+from driftloop.mlops_core.drift.microbatches import ROWS, UnpackedSummary
 from driftloop.mlops_core.errors import NotFound, Unavailable
 from driftloop.mlops_core.eviction import UnregisteredModels, evicted_models
 from driftloop.mlops_core.performance.concept_tracker import Concepts, ConceptTracker, PredictionCounts

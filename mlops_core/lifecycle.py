@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from driftloop.mlops_core.errors import Conflict
 from driftloop.mlops_core.ports import EventLog, ModelReader, ModelWriter, Registered
-from driftloop.mlops_core.training.pipeline import parse_model_id
-from driftloop.mlops_core.training.requests import challenger_request
+from driftloop.mlops_core.training.pipeline import challenger_request, parse_model_id
 from driftloop.schemas import ids
 from driftloop.schemas.events import DeployRequested, Event
 

@@ -29,7 +29,7 @@ def retrain(
 
     The retraining policy is skipped; the gate still has to accept the challenger.
     """
-    from driftloop.mlops_core.training.requests import challenger_request
+    from driftloop.mlops_core.training.pipeline import challenger_request
 
     request = challenger_request(model, rows or max(context.obj.retraining.windows), _now())
     with console.errors():

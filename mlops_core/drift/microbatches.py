@@ -6,6 +6,7 @@ The mean of 32 rows carries the autocorrelation of its rows into the detector's 
 of batch means), which is why a detector fed with it does not alarm on a stream that merely drifts about.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from driftloop.mlops_core.data.correlations import GROUP, Pairs, Sums
 from driftloop.mlops_core.data.profile import BINS_MAX
 from driftloop.mlops_core.errors import InvalidData
+from driftloop.schemas import ids
+from driftloop.schemas.summaries import DriftSummary
 
 ROWS = 32
 """Rows of a micro-batch."""
@@ -146,6 +149,34 @@ class Summariser:
         self._sums, self._started = totals[-1], started[whole * _EIGHT :]
         since = np.array(started[: whole * _EIGHT], dtype=np.int64).reshape(whole, _EIGHT).min(axis=1)
         return Groups(totals[:-1], ends, since)
+
+
+@dataclass(frozen=True)
+class UnpackedSummary:
+    """A summary and its micro-batches as arrays."""
+
+    summary: DriftSummary
+    counts: Counts
+    times: Times
+    groups: Groups
+
+    @classmethod
+    def of(cls, summary: DriftSummary) -> Self:
+        """Unpack. Raises ValueError if sizes and arrays disagree."""
+        counts, times = summary.unpack()
+        return cls(summary, counts, times, Groups(*summary.groups()))
+
+    @property
+    def first_batch_id(self) -> str:
+        """Id of its first micro-batch: topic, partition, counts and times; the same however rows are cut."""
+        span = self.summary.span
+        digest = hashlib.sha256(self.counts[0].tobytes() + self.times[0].tobytes()).hexdigest()
+        return ids.derive(span.topic, span.partition, digest)
+
+    @property
+    def until(self) -> int:
+        """The newest row's time (UTC, ms)."""
+        return int(self.times[:, 1].max())
 
 
 def _count_bins(bins: NDArray[np.uint8]) -> Counts:

@@ -8,11 +8,10 @@ from operator import attrgetter
 from driftloop.mlops_core.drift import schema_changes, sentences
 from driftloop.mlops_core.drift.distribution import DistributionDrift
 from driftloop.mlops_core.drift.episodes import Mask
-from driftloop.mlops_core.drift.microbatches import ROWS
+from driftloop.mlops_core.drift.microbatches import ROWS, UnpackedSummary
 from driftloop.mlops_core.drift.retired import OpenDetection, RetiredStream
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch, Deviation
 from driftloop.mlops_core.drift.suppression import ReportedColumns, Tellings, remember
-from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, PairClosed, PairOpened, Verdict
 from driftloop.schemas import ids
 from driftloop.schemas.events import (

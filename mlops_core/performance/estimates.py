@@ -9,7 +9,7 @@ import numpy as np
 
 from driftloop.mlops_core.data.profile import BINS_MAX, Profile
 from driftloop.mlops_core.drift.estimation import Estimated, PerformanceEstimator
-from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
+from driftloop.mlops_core.drift.microbatches import UnpackedSummary
 from driftloop.mlops_core.ports import Task
 from driftloop.schemas import ids
 from driftloop.schemas.events import PerformanceEstimated, PostStratified

@@ -1,7 +1,7 @@
 """One training, from examples to a candidate: check, split, fit, compare.
 
-The newest rows are kept from fitting and decide: a challenger will serve what comes after them, so they
-are the nearest thing to its future.
+The newest rows are held out for the gate: a challenger will serve rows that come after them, and they are the
+nearest rows to those.
 """
 
 import json
@@ -29,15 +29,15 @@ from driftloop.schemas.records import Millis
 from driftloop.schemas.settings import GATE_ROWS, TRAINING_ROWS, DriftSettings, Season, TrainingSettings
 
 SINCE = "since the change"
-"""The window of what came after a change."""
+"""Name of the window that holds the rows after a change."""
 MIN_FRESH = 300
-"""Rows after a change that are worth a fit of their own: 100 of them are the gate's."""
+"""Fewest rows after a change that are fitted on their own: 100 of them are held out for the gate."""
 MOST_FRESH = 0.8
-"""Share of the largest window from which on a fit would be that of the window again."""
+"""Largest share of all rows: with more rows after the change, a fit of them would equal a fit of all."""
 LEARNED_UNTIL = "learned_until"
-"""Tag of a version: when the newest label that it learned from arrived (UTC, ms)."""
+"""Tag of a version: arrival of the newest label that it was trained on (UTC, ms)."""
 SAMPLE_ROWS = 5
-"""Rows that show the registry what the matrix looks like."""
+"""Rows from which MLflow infers the signature; a few suffice, as all columns are float."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Champion:
     version: str
     scorer: Scorer
     learned_until: Millis | None = None
-    """When the newest label that it learned from arrived; None where that is not known."""
+    """Arrival of the newest label that it was trained on (UTC, ms); None where that is unknown."""
 
 
 def training_windows(request: RetrainRequested, examples: Examples) -> Mapping[str, Examples]:
-    """What to learn from, a version each: newest rows, and, where the truth changed, what came after.
+    """Windows of rows to train on, one version each: the newest rows and, after concept drift, fresh rows.
 
-    After an abrupt change old rows teach the past; after one that was none, the few new rows teach noise.
-    Which it was, labels tell. `examples` are ordered by `at`; names are those of `names`. Windows that
-    would have the rows of a larger one, or too few, are left out.
+    After an abrupt change old rows are wrong; after a false alarm the few fresh rows are noise. Both are
+    trained, and later labels choose. `examples` are ordered by `at`; the names are those of `window_names`.
+    A window with the same rows as a larger one, or with too few rows, is left out.
     """
     found = {
         name: examples[-rows:]
@@ -76,11 +76,11 @@ def window_names(request: RetrainRequested) -> Sequence[str]:
 
 
 def registration_key(request: RetrainRequested, window: str) -> str:
-    """Under which name the registry keeps the version of one window of a request."""
+    """The key that identifies the version of one window of a request in the registry."""
     return f"{request.id}/{window}"
 
 
-def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
+def train_challenger(  # noqa: PLR0913, PLR0917 - the inputs of a training
     request: RetrainRequested,
     model: ModelConfig,
     examples: Examples,
@@ -90,25 +90,25 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
     drift: DriftSettings | None = None,
     window: str = "",
 ) -> Candidate | GateEvidence:
-    """The challenger that learns from `examples`, or the evidence with which the gate refused it.
+    """The challenger that is trained on `examples`, or the evidence with which the gate refused it.
 
-    The gate sees a model of the older rows; what is registered is fitted once more on all of them
-    (`training.refit`). Its profile learns what `drift` names: how hours of a season differ, how segments do.
+    The gate compares a model of the older rows; the candidate is fitted again on all rows (`training.refit`).
+    Its profile holds the phases of `drift.season` and the segments of `drift.segments`.
 
     Raises:
-        InvalidData: the examples can't be trained on (every reason), or a hyperparameter that is none.
+        InvalidData: the examples can't be trained on (lists every reason), or a hyperparameter is unknown.
     """
     task, drift = Task(model.task), drift or DriftSettings()
     older, newest = _split_rows(
         examples, task, settings.holdout, MIN_FRESH if window == SINCE else TRAINING_ROWS
     )
-    judged = trainer.fit(older, task, model.hyperparameters)
-    scores = trainer.scorer(judged)(newest.features, len(newest))
+    compared = trainer.fit(older, task, model.hyperparameters)
+    scores = trainer.scorer(compared)(newest.features, len(newest))
     evidence = _compare_with_champion(newest, scores, champion, settings)
     if not evidence.passed:
         return evidence
     learned = examples if settings.refit else older
-    fitted = trainer.fit(learned, task, model.hyperparameters) if settings.refit else judged
+    fitted = trainer.fit(learned, task, model.hyperparameters) if settings.refit else compared
     profile = _profile(examples, _importance(trainer, fitted, newest), scores, task, settings, drift)
     return Candidate(
         model=request.model,
@@ -129,9 +129,9 @@ def train_challenger(  # noqa: PLR0913, PLR0917 - all that a training is told
 def _compare_with_champion(
     newest: Examples, scores: Floats, champion: Champion | None, settings: TrainingSettings
 ) -> GateEvidence:
-    """Challenger against champion on the newest rows that neither learned from.
+    """The gate's evidence on the newest rows that neither challenger nor champion was trained on.
 
-    A champion that was fitted on all rows of its window looks far better on these than it is.
+    On rows that the champion was trained on, its loss would look far smaller than it is.
     """
     if champion is None:
         return gate.compare(newest.labels, scores, None, settings)
@@ -146,17 +146,17 @@ def _compare_with_champion(
 
 
 def _importance(trainer: Trainer, fitted: Fitted, examples: Examples) -> Mapping[str, float]:
-    """Share of each feature in what moves the model's scores."""
+    """Share of each feature in the model's scores; the shares add up to 1."""
     if isinstance(trainer, Explainer):
         return trainer.importance(fitted, examples)
     return permutation_importance(fitted.features.names, trainer.scorer(fitted), examples)
 
 
 def reference_profile(examples: Examples, scores: Floats, task: Task, season: Season = None) -> Profile:
-    """What drift is measured against: features of the whole window, predictions of its newest rows only.
+    """The reference of drift detection: features of the whole window, predictions of its newest rows only.
 
-    A model is surer of rows that it has learned from than it ever is again, so that its scores of them
-    would look like prediction drift from the first request on.
+    Scores of rows that the model was trained on are more extreme than those of new rows; a reference of them
+    would show prediction drift from the first request.
     """
     whole = Profile.of(examples.features, np.zeros(len(examples)))
     profile = whole.predicting(scores, classes=task is Task.BINARY)
@@ -174,7 +174,7 @@ def _profile(
     settings: TrainingSettings,
     drift: DriftSettings,
 ) -> Profile:
-    """The reference, with what the newest rows say of the model and what the settings want to be learned."""
+    """The reference profile with importances, errors on held-out rows and segments."""
     _, newest = _split_holdout(examples, settings.holdout)
     whole = (
         reference_profile(examples, scores, task, drift.season)
@@ -185,7 +185,7 @@ def _profile(
 
 
 def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
-    """What labels said of rows that were not learned from: where estimates without labels begin."""
+    """Errors on held-out rows per bin of the score, from which estimates without labels start."""
     known = metrics.usable(labels, scores)
     score = ColumnProfile.of(SCORE, Kind.NUMERIC, scores)
     errors, residuals = poststratification.residuals(labels[known], scores[known], task)
@@ -196,18 +196,18 @@ def held_out(labels: Floats, scores: Floats, task: Task) -> HeldOut:
 
 
 def _learned_tags(examples: Examples, profile: Profile, drift: DriftSettings) -> Mapping[str, str]:
-    """Whether what the settings ask of a profile could be learned."""
+    """Tags that say whether the season and the segments of the settings could be learned."""
     tags = {}
     if drift.season is not None:
-        against = season_profiles.unlearnable(examples.at, drift.season)
-        tags["season"] = f"{drift.season}" + (f", not learned: {against}" if against else "")
+        reason = season_profiles.unlearnable(examples.at, drift.season)
+        tags["season"] = f"{drift.season}" + (f", not learned: {reason}" if reason else "")
     if drift.segments:
         tags["segments"] = segment_summary(profile, drift.segments)
     return tags
 
 
 def _split_holdout(examples: Examples, holdout: float) -> tuple[Examples, Examples]:
-    """Older rows and the newest share, of which there are at least as many as the gate needs."""
+    """The older rows and the newest `holdout` share, which has at least as many rows as the gate needs."""
     return examples.split_newest(max(holdout, GATE_ROWS / len(examples)))
 
 
@@ -217,8 +217,8 @@ def _split_rows(examples: Examples, task: Task, holdout: float, min_rows: int) -
         raise InvalidData("; ".join(reasons))
     older, newest = _split_holdout(examples, holdout)
     if float(np.ptp(older.labels)) == 0:
-        always = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
-        raise InvalidData(f"there is nothing to learn: the label is {always}")
+        label = f"{older.labels[0]:g} in each of the older {len(older):,} rows"
+        raise InvalidData(f"there is nothing to learn: the label is {label}")
     return older, newest
 
 

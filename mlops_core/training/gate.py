@@ -1,9 +1,9 @@
-"""The gate: a challenger that is surely worse than the champion on the newest labelled rows is refused.
+"""The gate refuses a challenger that is surely worse than the champion on the newest labelled rows.
 
-What passes gets no traffic yet: labels that come later have to prove it.
+A challenger that passes gets no traffic yet: later labels have to prove that it is better.
 
-Both score the same rows, so their losses are compared row by row: what makes a row hard is hard for both
-and cancels out, which a comparison of two averages would leave in.
+Both score the same rows and their losses are compared row by row, so that the difficulty of a row cancels
+out, which it would not in a comparison of two averages.
 
 Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 """
@@ -18,14 +18,14 @@ from driftloop.schemas.events import GateEvidence
 from driftloop.schemas.settings import GATE_ROWS, TrainingSettings
 
 RESAMPLES = 2000
-"""Fifty of them lie beyond each end of a 95 % interval."""
+"""Bootstrap resamples: 50 of them lie beyond each end of a 95 % interval, enough for a stable end."""
 _AT_ONCE = 50_000
-"""Draws at a time: so few stay in the processor's cache, which is twice as quick as a million."""
+"""Draws at a time: 50,000 fit the processor's cache, which is twice as fast as a million."""
 
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The champion's answer to the same rows."""
+    """The champion's scores of the same rows."""
 
     version: str
     scores: Floats
@@ -38,18 +38,19 @@ def compare(
     settings: TrainingSettings,
     seed: int = 0,
 ) -> GateEvidence:
-    """Whether the challenger may pass; all arrays of shape (rows,), the loss is the squared error.
+    """The gate's evidence and decision; all arrays have the shape (rows,), the loss is the squared error.
 
-    It passes unless the upper end of the interval of champion loss - challenger loss is below -margin.
+    The challenger passes unless the upper end of the interval of (champion loss - challenger loss) is below
+    -margin.
 
     Raises:
-        InvalidData: nothing can be compared: fewer than 100 rows, or a score that is not finite.
+        InvalidData: there are fewer than 100 rows, or a score is not finite.
     """
-    _refuse(labels, challenger, champion)
+    _check_scores(labels, challenger, champion)
     rows, loss = len(labels), (labels - challenger) ** 2
     mean = float(loss.mean())
     if champion is None:
-        sentence = f"there is no champion to beat: loss {mean:.4f} on {rows:,} rows"
+        sentence = f"passed without comparison: there is no champion; loss {mean:.4f} on {rows:,} rows"
         return GateEvidence(passed=True, sentence=sentence, rows=rows, challenger_loss=mean)
     gain = (labels - champion.scores) ** 2 - loss
     low, high = interval(gain, settings.confidence, seed)
@@ -68,19 +69,19 @@ def compare(
 
 
 def incomparable(labels: Floats, scores: Floats, champion: str, new: int) -> GateEvidence:
-    """The challenger passes, since the champion has learned from too many of the rows to be compared on them.
+    """Evidence that passes a challenger without comparison: the champion was trained on most of the rows.
 
-    `new` is the number of rows that it hasn't learned from.
+    `new` is the number of rows that the champion was not trained on.
 
     Raises:
-        InvalidData: fewer than 100 rows, or a score that is not finite.
+        InvalidData: there are fewer than 100 rows, or a score is not finite.
     """
-    _refuse(labels, scores, None)
+    _check_scores(labels, scores, None)
     loss = float(((labels - scores) ** 2).mean())
     return GateEvidence(
         passed=True,
-        sentence=f"labels have to tell: champion {champion} has learned from all but {new} of the newest "
-        f"{len(labels):,} rows; the challenger's loss on them is {loss:.4f}",
+        sentence=f"passed without comparison: champion {champion} was trained on all but {new} of the newest "
+        f"{len(labels):,} rows; later labels decide; the challenger's loss on these rows is {loss:.4f}",
         rows=len(labels),
         champion=champion,
         challenger_loss=loss,
@@ -94,23 +95,23 @@ def interval(values: Floats, confidence: float, seed: int = 0) -> tuple[float, f
     step = max(1, _AT_ONCE // rows)
     for start in range(0, RESAMPLES, step):
         part = means[start : start + step]
-        places = random.integers(0, rows, size=(len(part), rows))
-        part[:] = values.take(places).mean(axis=1)
+        drawn = random.integers(0, rows, size=(len(part), rows))
+        part[:] = values.take(drawn).mean(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _refuse(labels: Floats, challenger: Floats, champion: Incumbent | None) -> None:
+def _check_scores(labels: Floats, challenger: Floats, champion: Incumbent | None) -> None:
     if len(labels) < GATE_ROWS:
-        raise InvalidData(f"the gate compares on at least {GATE_ROWS} rows; there are {len(labels)}")
-    asked = [("challenger", challenger)]
+        raise InvalidData(f"the gate needs at least {GATE_ROWS} labelled rows; there are {len(labels)}")
+    models = [("challenger", challenger)]
     if champion is not None:
-        asked.append((f"champion {champion.version}", champion.scores))
-    for who, scores in asked:
-        broken = int((~np.isfinite(scores)).sum())
-        if broken:
-            raise InvalidData(f"the {who} gave no finite score for {broken} of {len(labels)} rows")
+        models.append((f"champion {champion.version}", champion.scores))
+    for name, scores in models:
+        infinite = int((~np.isfinite(scores)).sum())
+        if infinite:
+            raise InvalidData(f"the {name} gave no finite score for {infinite} of {len(labels)} rows")
 
 
 def _sentence(
@@ -124,7 +125,7 @@ def _sentence(
     if low > 0:
         return f"surely better: {measured}"
     if high < -settings.margin:
-        return f"surely worse by more than {settings.margin:g}: {measured}"
+        return f"surely worse by more than {settings.margin:g} (training.margin): {measured}"
     if high < 0:
-        return f"worse, by {settings.margin:g} at most: {measured}"
-    return f"labels have to tell: {measured}"
+        return f"surely worse, but by {settings.margin:g} (training.margin) at most: {measured}"
+    return f"not surely better or worse, later labels decide: {measured}"

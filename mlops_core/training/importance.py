@@ -13,18 +13,18 @@ from driftloop.mlops_core.data.features import Floats
 from driftloop.mlops_core.ports import Scorer
 
 ROWS = 1000
-"""Rows of the sample, evenly spread: shares are then within one or two percent."""
+"""Rows of the sample: with 1,000 evenly spread rows, shares are exact to one or two percent."""
 
 
 def permutation_importance(names: Sequence[str], scorer: Scorer, examples: Examples) -> Mapping[str, float]:
     """Mean absolute change of the score when a feature's values are exchanged between rows, as shares."""
-    chosen = sample_rows(examples)
-    before = scorer(chosen.features, len(chosen))
-    order = np.random.default_rng(0).permutation(len(chosen))
+    sample = sample_rows(examples)
+    before = scorer(sample.features, len(sample))
+    order = np.random.default_rng(0).permutation(len(sample))
     effects = []
     for name in names:
-        permuted = {**chosen.features, name: np.asarray(chosen.features[name])[order]}
-        effects.append(np.abs(scorer(permuted, len(chosen)) - before).mean())
+        permuted = {**sample.features, name: np.asarray(sample.features[name])[order]}
+        effects.append(np.abs(scorer(permuted, len(sample)) - before).mean())
     return to_shares(names, np.array(effects))
 
 

@@ -1,4 +1,4 @@
-"""TrainingPipeline: check the data, fit in a process of its own, register if the gate lets it through."""
+"""TrainingPipeline: check the data, request a training, and wait for its end. Builds a person's requests."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from driftloop.mlops_core.data.examples import Examples
 from driftloop.mlops_core.data.validation import DataValidator
 from driftloop.mlops_core.errors import DriftloopError, InvalidData
 from driftloop.mlops_core.ports import EventLog, ExampleStore, ModelReader, Registered
-from driftloop.mlops_core.training.requests import model_request
+from driftloop.schemas import ids
 from driftloop.schemas.configs import DataConfig, ModelConfig, TrainingResult
 from driftloop.schemas.events import (
     Event,
@@ -15,16 +15,17 @@ from driftloop.schemas.events import (
     TrainingFailed,
     TrainingRefused,
 )
+from driftloop.schemas.records import Millis
 
 ENDS = (TrainingCompleted, TrainingRefused, TrainingFailed)
 
 
 class TrainingFailure(DriftloopError):
-    """A training process crashed; says how."""
+    """A training process crashed or did not end in time; the message says which and why."""
 
 
 class DataValidationError(InvalidData):
-    """The data can't be trained on; carries every reason."""
+    """The data can't be trained on; `errors` holds every reason."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("; ".join(errors))
@@ -38,12 +39,12 @@ class FeatureStore:
         self._store = store
 
     async def get_training_features(self, model: str, data: DataConfig) -> Examples:
-        """The newest rows, as the training process will see them."""
+        """The newest `data.rows` labelled rows, ordered by `at`, as the training process will read them."""
         return self._store.newest(model, data.rows)
 
 
 class ExperimentTracker:
-    """Runs: the training agent carries each out in a process of its own, MLflow records it."""
+    """Training runs: the training agent runs each in a process of its own and records it in MLflow."""
 
     def __init__(self, events: EventLog, patience: float) -> None:
         """`patience`: seconds to wait for a run's end."""
@@ -54,7 +55,7 @@ class ExperimentTracker:
         """The event that the run ended with.
 
         Raises:
-            TrainingFailure: it didn't end in time.
+            TrainingFailure: it did not end within `patience` seconds; it may still run.
         """
         await self._events.publish(request)
         ended = await self._events.first(
@@ -62,7 +63,8 @@ class ExperimentTracker:
         )
         if ended is None:
             raise TrainingFailure(
-                f"training {request.model}: no answer in {self._patience:g} s; is the training agent running?"
+                f"training {request.model}: request {request.id} has not ended after {self._patience:g} s; "
+                "check that the training agent runs"
             )
         return ended
 
@@ -77,13 +79,13 @@ class ModelRegistry:
         """One version.
 
         Raises:
-            NotFound: nobody registered it; says what there is.
+            NotFound: the registry has no such version; the message lists those that it has.
         """
         return self._reader.version(*parse_model_id(model_id))
 
 
 class TrainingPipeline:
-    """Load, validate, fit, register: what a person asks for runs as what drift asks for."""
+    """Checks the data and requests a training; it runs like a training that drift requested."""
 
     def __init__(
         self,
@@ -98,11 +100,11 @@ class TrainingPipeline:
         self.model_registry = model_registry
 
     async def train_model(self, model: ModelConfig, data: DataConfig) -> TrainingResult:
-        """Train a challenger; it waits for `deploy_model`.
+        """Train and register a challenger, which `deploy_model` rolls out; returns its id, metrics and gate.
 
         Raises:
-            DataValidationError: with every reason against the data.
-            TrainingFailure: the training process crashed.
+            DataValidationError: the data can't be trained on; lists every reason.
+            TrainingFailure: the training process crashed or did not end in time.
         """
         examples = await self.feature_store.get_training_features(model.name, data)
         validation = self.data_validator.validate(examples, model.task)
@@ -119,8 +121,40 @@ def parse_model_id(model_id: str) -> tuple[str, str]:
     """
     name, _, version = model_id.rpartition(":")
     if not name or not version:
-        raise InvalidData(f"a model id looks like 'name:version', not {model_id!r}")
+        raise InvalidData(f"a model id is 'name:version', for example 'fraud:12'; got {model_id!r}")
     return name, version
+
+
+def challenger_request(model: str, rows: int, at: Millis) -> RetrainRequested:
+    """A person's request for a challenger like the champion, which is rolled out once it is proven better.
+
+    `at`: time of the data (UTC, ms); `rows`: the newest labelled rows to train on.
+    """
+    return RetrainRequested(
+        id=ids.derive("retrain", model, rows, at),
+        at=at,
+        model=model,
+        reason="a person requested a challenger",
+        trigger="manual",
+        rows=rows,
+    )
+
+
+def model_request(config: ModelConfig, rows: int, at: Millis, data: str) -> RetrainRequested:
+    """A person's request for a version with the task and algorithm of `config`; `deploy_model` rolls it out.
+
+    `data` identifies the data: the same configuration on the same data is the same request.
+    """
+    return challenger_request(config.name, rows, at).model_copy(
+        update={
+            "id": ids.derive("train", config.model_dump_json(), data),
+            "reason": "a person requested a training",
+            "task": config.task,
+            "algorithm": config.algorithm,
+            "hyperparameters": config.hyperparameters,
+            "rollout": "manual",
+        }
+    )
 
 
 def _request(model: ModelConfig, data: DataConfig, examples: Examples) -> RetrainRequested:

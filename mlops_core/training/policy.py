@@ -1,9 +1,9 @@
-"""When a training is worth its cost: reasons for it, and a table of reasons against it.
+"""When to request a training: what makes one due, and the reasons against it now.
 
-A training is due after an alarm; after a change of the truth again and again while the window refills
-(*follow-ups*); and when there are twice the labelled rows of the last time (*doubling*: a learning curve is
-logarithmic). What speaks against it now (too few new labels, a training that runs) doesn't for ever: whatever
-is due is looked at again with every window of labels and with the end of every training.
+A training is due after an alarm; after concept drift several times more, while rows after the change collect
+(*follow-ups*); and when the labelled rows have doubled since all were trained on (*doubling*: a learning
+curve is logarithmic). Reasons against it (too few new labels, a training that runs) pass: what is due is
+checked again with every window of labels and at the end of every training.
 
 Decisions are counted in labels. All times are those of the data (UTC, ms), so that a replayed year is judged
 by its own calendar.
@@ -11,11 +11,12 @@ by its own calendar.
 
 from collections.abc import Sequence
 
-from driftloop.mlops_core.training.alarm_history import HOUR, add_alarm
 from driftloop.mlops_core.training.preconditions import (
+    HOUR,
     PACES,
     WAITS,
     RetrainingState,
+    add_alarm,
     breaker,
     lacks_confirmation,
 )
@@ -45,26 +46,26 @@ __all__ = ("HOUR", "Answer", "Outcome", "RetrainingState", "on_alarm", "on_event
 def on_alarm(
     state: RetrainingState, evidence: DriftDetected, settings: RetrainingSettings
 ) -> tuple[RetrainingState, Answer]:
-    """The state after an alarm, and the answer. The alarm in flight, delivered again, has the same answer.
+    """The state after an alarm, and the request or refusal; the same alarm again has the same answer.
 
-    An alarm that is refused for want of labels, or because a training runs, stays due.
+    An alarm that is refused for a reason of `WAITS` stays due.
     """
     if state.in_flight is not None and state.in_flight.caused_by == evidence.id:
         return state, state.in_flight
     if evidence.kind in state.muted:
-        why = f"muted: {evidence.kind} drift, by what the newest deployment asked for"
-        return state, RetrainRefused.following(evidence, reason=why)
+        reason = f"muted: the newest deployment of {evidence.model} muted {evidence.kind} drift"
+        return state, RetrainRefused.following(evidence, reason=reason)
     if evidence.share < settings.segment_share:
-        needed = f"{_percent(settings.segment_share)} are needed"
-        why = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
-        return state, RetrainRefused.following(evidence, reason=why)
+        needed = f"{_percent(settings.segment_share)} are needed (retraining.segment_share)"
+        reason = f"segment: {evidence.segment} is {_percent(evidence.share)} of the training rows, {needed}"
+        return state, RetrainRefused.following(evidence, reason=reason)
     state = state.model_copy(update={"alarms": add_alarm(state.alarms, evidence, settings)})
     against = breaker(state, evidence, settings) or lacks_confirmation(state, evidence, settings)
     if against is not None:
         return state, RetrainRefused.following(evidence, reason=against)
     state = _schedule(state, evidence, settings)
-    for reason in WAITS:
-        against = reason(state, evidence, settings)
+    for precondition in WAITS:
+        against = precondition(state, evidence, settings)
         if against is not None:
             return state, RetrainRefused.following(evidence, reason=against)
     return _request(state, evidence, evidence.kind.value, settings)
@@ -75,10 +76,7 @@ def on_event(
     event: PerformanceMeasured | DeployRequested | Outcome,
     settings: RetrainingSettings,
 ) -> tuple[RetrainingState, list[Answer]]:
-    """The state after labels were counted, a version was deployed or a training, by whomever, ended.
-
-    Returns also the request for what has been due and is possible now.
-    """
+    """The state after new labels, a deployment or the end of any training, and a request if one is due."""
     if isinstance(event, DeployRequested):
         return _mute(state, event.muted), []
     if isinstance(event, PerformanceMeasured):
@@ -89,7 +87,7 @@ def on_event(
         again = _due_again(state) if isinstance(event, TrainingFailed) else {}
         state = _end(state.model_copy(update={**again, "in_flight": None, "answers": None}), event)
     else:
-        # Somebody else's: what it learned from needs no second training soon; a crash of it taught nothing.
+        # A training that a person requested: its labels count as trained on, unless it crashed.
         state = _end(state if isinstance(event, TrainingFailed) else _start(state, event.at), event)
     return _request_due(state, event, settings)
 
@@ -97,7 +95,7 @@ def on_event(
 def _request_due(
     state: RetrainingState, event: Event, settings: RetrainingSettings
 ) -> tuple[RetrainingState, list[Answer]]:
-    """Ask for what is due, if nothing speaks against it any more."""
+    """Request the training that is due, if no reason against it is left."""
     due = _due(state, event, settings)
     if due is None or any(reason(state, event, settings) for reason in (breaker, *WAITS)):
         return state, []
@@ -120,22 +118,22 @@ def _due(state: RetrainingState, event: Event, settings: RetrainingSettings) -> 
 def _schedule(
     state: RetrainingState, evidence: DriftDetected, settings: RetrainingSettings
 ) -> RetrainingState:
-    """The alarm is due; after a change of the truth its follow-ups are, too, and no longer the last ones."""
+    """Make the alarm due; concept drift also schedules its follow-ups, in place of those of the last one."""
     if evidence.kind is not DriftKind.CONCEPT:
         return state.model_copy(update={"pending": evidence})
-    # An alarm that doesn't say how many rows it rests on is taken to have enough of them.
+    # An alarm without a number of rows is assumed to have enough of them.
     rows = settings.follow_ups[0] if evidence.rows is None else evidence.rows
     changed = state.labelled - rows
     due = tuple(changed + after for after in settings.follow_ups)
     later = tuple(count for count in due if count > state.labelled)
-    # The first follow-up is the first training: with fewer rows since the change there is nothing to learn.
+    # The first follow-up is the first training: fewer rows since the change are too few to train on.
     first = evidence if len(later) < len(due) else None
     changes = {"pending": first, "change": evidence, "changed": changed, "due": later}
     return state.model_copy(update=changes)
 
 
 def _mute(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState:
-    """Nothing is due any more for drift of a kind that is not to be acted on."""
+    """Mute these kinds of drift and drop what is due for them."""
     changes: dict[str, object] = {"muted": kinds}
     if state.pending is not None and state.pending.kind in kinds:
         changes["pending"] = None
@@ -145,7 +143,7 @@ def _mute(state: RetrainingState, kinds: Sequence[DriftKind]) -> RetrainingState
 
 
 def _due_again(state: RetrainingState) -> dict[str, object]:
-    """What a training that crashed was for is due once more, when enough new labels have come."""
+    """The changes that make the purpose of a crashed training due again."""
     if state.answers is None:
         return {"doubled": min(state.doubled, state.labelled_rows // 2)}
     return {"pending": state.pending or state.answers}
@@ -154,7 +152,7 @@ def _due_again(state: RetrainingState) -> dict[str, object]:
 def _request(
     state: RetrainingState, cause: Event, trigger: str, settings: RetrainingSettings
 ) -> tuple[RetrainingState, RetrainRequested]:
-    """A training of what is due: after a change with windows of several lengths, else of everything."""
+    """Request the training: on windows of several lengths after drift, on the largest after doubling."""
     new = state.labelled - state.trained_labels
     largest = max(settings.windows)
     doubling = trigger == "doubling"
@@ -162,9 +160,9 @@ def _request(
     request = RetrainRequested.following(
         cause,
         id=ids.derive(cause.id, "RetrainRequested", trigger, state.labelled),
-        reason=f"{_because(state, cause, trigger)}; {new:,} new labels",
+        reason=f"{_trigger_reason(state, cause, trigger)}; {new:,} new labels",
         trigger=trigger,
-        # Inputs that moved leave the old rows true; where the truth itself moved, they teach the past.
+        # After feature drift old rows stay true; after concept drift only rows after the change are.
         since=None if doubling or state.change is None else state.change.changed_at,
         rows=largest,
         windows=windows,
@@ -182,11 +180,12 @@ def _request(
     return _start(state, request.at).model_copy(update=changes), request
 
 
-def _because(state: RetrainingState, cause: Event, trigger: str) -> str:
+def _trigger_reason(state: RetrainingState, cause: Event, trigger: str) -> str:
     if isinstance(cause, DriftDetected):
-        more = f"{state.labelled - state.changed:,} labels after a change: " if trigger == "follow-up" else ""
-        return f"{more}{cause.sentence}"
-    return f"twice as many labelled rows as when all of them were learned from last ({state.labelled_rows:,})"
+        labels = state.labelled - state.changed
+        after = f"{labels:,} labels after a change: " if trigger == "follow-up" else ""
+        return f"{after}{cause.sentence}"
+    return f"labelled rows have doubled since the last training on all of them (now {state.labelled_rows:,})"
 
 
 def _count_labels(state: RetrainingState, event: PerformanceMeasured) -> RetrainingState:
@@ -199,7 +198,7 @@ def _start(state: RetrainingState, at: Millis) -> RetrainingState:
 
 
 def _end(state: RetrainingState, event: Outcome) -> RetrainingState:
-    """Crashes in a row are counted; a refusal isn't one, its process did its work."""
+    """The state after a training's end; crashes in a row are counted, a refusal by the gate is none."""
     failures, error = (state.failures + 1, event.error) if isinstance(event, TrainingFailed) else (0, "")
     counted: dict[str, object] = {"ended": event.caused_by or "", "failures": failures, "error": error[:200]}
     if isinstance(event, TrainingCompleted):
@@ -210,7 +209,7 @@ def _end(state: RetrainingState, event: Outcome) -> RetrainingState:
 
 
 def _another_version(state: RetrainingState, event: Outcome) -> RetrainingState:
-    """Another version of the training that ended last: it took longer, and may have had more rows."""
+    """The state after a further version of the training that ended last: its seconds and rows are added."""
     if not isinstance(event, TrainingCompleted):
         return state
     history = max(state.history, event.rows - state.trained_labels)

@@ -1,58 +1,73 @@
-"""What the retraining policy remembers of a model, and the reasons against a training now.
+"""State of the retraining policy for a model, and the reasons against a training now.
 
 All times are those of the data (UTC, ms).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-from driftloop.mlops_core.training.alarm_history import HOUR, RecentAlarm, count_confirmations
 from driftloop.schemas.events import DriftDetected, DriftKind, Event, Part, RetrainRequested
 from driftloop.schemas.records import Millis
 from driftloop.schemas.settings import RetrainingSettings
 
+HOUR = 3_600_000
+"""Milliseconds of an hour."""
+MAX_ALARMS = 100
+"""Most alarms kept for confirmation (or `retraining.confirm`, if that is more)."""
 PACES = 8
-"""Windows of labels over which the rate of labels is taken."""
+"""Newest windows of labels over which the rate of labels is estimated; fewer would make it noisy."""
+
+
+class RecentAlarm(Part):
+    """What is kept of a drift alarm."""
+
+    id: str
+    at: Millis
+    kind: DriftKind = DriftKind.FEATURE
+    segment: str = ""
+    changed_at: Millis | None = None
+    """When the change began (UTC, ms); None where that is unknown."""
 
 
 class RetrainingState(Part):
-    """What is remembered of one model; JSON by pydantic."""
+    """State of one model, stored as JSON."""
 
     labelled: int = 0
-    """Labels joined since the beginning."""
+    """Labels joined to predictions so far."""
     history: int = 0
-    """Labelled rows that the first training had beside those: a file, or the store before this loop."""
+    """Labelled rows that the first training had in addition: from a file, or from the store."""
     trained_at: Millis | None = None
-    """When the last training was asked for; None before the first."""
+    """When the last training was requested; None before the first."""
     trained_labels: int = 0
     """`labelled` at that time."""
     trained_seconds: float = 0.0
-    """Seconds that the last training took, all versions of it."""
+    """Seconds that all fits of the last training took."""
     doubled: int = 0
-    """Labelled rows, history included, when all were learned from last; 0 before the first training."""
+    """Labelled rows, history included, of the last training on all rows; 0 before the first training."""
     in_flight: RetrainRequested | None = None
     """The request whose training hasn't ended."""
     answers: DriftDetected | None = None
-    """The alarm that it answers; None where it is for a doubling."""
+    """The alarm that caused the request; None where doubling did."""
     failures: int = 0
     """Trainings in a row that crashed."""
     error: str = ""
-    """How the last of them did."""
+    """Error of the last crash."""
     ended: str = ""
-    """The request whose training ended last, so that its end counts once."""
+    """Id of the request whose training ended last, so that its end counts once."""
     alarms: tuple[RecentAlarm, ...] = ()
     """Those of the last `confirm_hours`, oldest first."""
     muted: tuple[DriftKind, ...] = ()
     """Kinds of drift that are not to be acted on."""
     pending: DriftDetected | None = None
-    """The newest alarm that asks for a training and has not got it."""
+    """The newest alarm for which no training was requested yet."""
     change: DriftDetected | None = None
-    """The newest change of the truth, which follow-ups follow."""
+    """The newest alarm of concept drift, after which follow-ups are due."""
     changed: int = 0
-    """Labels until then, about."""
+    """Estimated number of labels before that change."""
     due: tuple[int, ...] = ()
     """Counts of labels at which the follow-ups of `change` are due."""
     pace: tuple[tuple[Millis, int], ...] = ()
-    """Ends of the newest windows, and the labels until then."""
+    """End (UTC, ms) of each of the newest windows, and labels until then."""
 
     @property
     def labelled_rows(self) -> int:
@@ -71,13 +86,40 @@ class RetrainingState(Part):
 Reason = Callable[[RetrainingState, Event, RetrainingSettings], str | None]
 
 
+def add_alarm(
+    alarms: Sequence[RecentAlarm], evidence: DriftDetected, settings: RetrainingSettings
+) -> tuple[RecentAlarm, ...]:
+    """Alarms of the last `confirm_hours`, the new one included."""
+    oldest = evidence.at - settings.confirm_hours * HOUR
+    kept = [alarm for alarm in alarms if alarm.at > oldest and alarm.id != evidence.id]
+    alarm = RecentAlarm.model_validate({name: getattr(evidence, name) for name in RecentAlarm.model_fields})
+    return (*kept, alarm)[-max(MAX_ALARMS, settings.confirm) :]
+
+
+def count_confirmations(alarms: Sequence[RecentAlarm]) -> int:
+    """Number of separate changes that alarmed, in the stream (whole model or segment) with most of them.
+
+    Segments of one change don't confirm each other. Neither do alarms of features and predictions whose
+    change began before the previous such alarm: they report the same change. An alarm of concept drift
+    always counts, as labels are separate evidence.
+    """
+    changes, latest = Counter[str](), dict[str, Millis]()
+    for alarm in alarms:
+        separate = alarm.kind is DriftKind.CONCEPT or alarm.changed_at is None
+        if separate or (alarm.changed_at or 0) >= latest.get(alarm.segment, 0):
+            changes[alarm.segment] += 1
+        if alarm.kind is not DriftKind.CONCEPT:
+            latest[alarm.segment] = alarm.at
+    return max(changes.values(), default=0)
+
+
 def breaker(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
-    """Too many trainings in a row crashed."""
+    """The breaker is open: `retraining.max_failures` trainings in a row crashed."""
     if state.failures < settings.max_failures:
         return None
     return (
-        f"breaker: {state.failures} trainings in a row failed ({state.error}); "
-        "one asked for by hand that ends well closes it"
+        f"breaker: {state.failures} trainings in a row failed ({state.error}); no training starts by itself "
+        "until one that you request (driftloop retrain) succeeds"
     )
 
 
@@ -85,21 +127,21 @@ def _busy(state: RetrainingState, _: Event, __: RetrainingSettings) -> str | Non
     if state.in_flight is None:
         return None
     since = state.labelled - state.trained_labels
-    return f"busy: the training asked for {since:,} labels ago hasn't ended; the alarm waits for its end"
+    return f"busy: the training requested {since:,} labels ago has not ended; the alarm waits for its end"
 
 
 def lacks_confirmation(state: RetrainingState, _: Event, settings: RetrainingSettings) -> str | None:
-    """Too few changes alarmed of late."""
-    heard = count_confirmations(state.alarms)
-    if heard >= settings.confirm:
+    """Fewer than `retraining.confirm` changes alarmed within `retraining.confirm_hours`."""
+    changes = count_confirmations(state.alarms)
+    if changes >= settings.confirm:
         return None
-    return f"unconfirmed: {heard} of {settings.confirm} alarms within {settings.confirm_hours:g} h"
+    return f"unconfirmed: {changes} of {settings.confirm} alarms within {settings.confirm_hours:g} h"
 
 
 def _cooling(state: RetrainingState, evidence: Event, settings: RetrainingSettings) -> str | None:
     if state.trained_at is None:
         return None
-    # A person's request may carry today's date while a past year is replayed: far ahead is not recent.
+    # A person's request may have today's date while a past year is replayed, so the distance counts.
     elapsed = abs(evidence.at - state.trained_at)
     idle = settings.idle_ratio * state.trained_seconds * 1000
     needed = max(settings.cooldown_hours * HOUR, idle)
@@ -121,7 +163,7 @@ def _lacks_labels(state: RetrainingState, _: Event, settings: RetrainingSettings
 
 
 def _unlabelled_change(state: RetrainingState, evidence: Event, _: RetrainingSettings) -> str | None:
-    """Too few labels since a change of the truth."""
+    """Too few labels since the newest concept drift."""
     if state.pending is not None or state.change is None or evidence.id != state.change.id:
         return None
     missing = state.due[0] - state.labelled if state.due else 0
@@ -131,16 +173,16 @@ def _unlabelled_change(state: RetrainingState, evidence: Event, _: RetrainingSet
 
 
 WAITS: Sequence[Reason] = (_unlabelled_change, _busy, _cooling, _lacks_labels)
-"""Reasons against a training that pass by themselves."""
+"""Reasons that pass with time or labels; the alarm stays due meanwhile."""
 
 
 def needed_labels(state: RetrainingState, settings: RetrainingSettings) -> int:
-    """New labels between two trainings that are enough to teach something."""
+    """Fewest new labels between two trainings (`retraining.min_new_labels`, `retraining.new_share`)."""
     return max(settings.min_new_labels, int(settings.new_share * state.labelled_rows))
 
 
 def _labels_to_come(state: RetrainingState, more: int) -> str:
-    wait = f", about {span(more / state.rate)} at the rate of late" if state.rate else ""
+    wait = f", about {span(more / state.rate)} at the present rate" if state.rate else ""
     return f"the alarm waits for {more:,} more{wait}"
 
 

@@ -4,10 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from driftloop.schemas.settings.group import Group
 from driftloop.schemas.settings.types import (
     AtLeastZero,
     Folder,
+    Group,
     Positive,
     Prefix,
     Real,

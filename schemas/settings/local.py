@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from driftloop.schemas.settings.group import Group
-from driftloop.schemas.settings.types import Days, Folder, Host, Hours, Port, Positive
+from driftloop.schemas.settings.types import Days, Folder, Group, Host, Hours, Port, Positive
 
 
 class DashboardSettings(Group):

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from driftloop.schemas.alarm_budget import Budget
-from driftloop.schemas.settings.group import Group
-from driftloop.schemas.settings.types import Chance, Columns, Hours, Positive, Real, Season
+from driftloop.schemas.settings.types import Chance, Columns, Group, Hours, Positive, Real, Season
 
 _CHECKS = 16
 """More would be 16 windows of waiting."""

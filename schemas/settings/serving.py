@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftloop.schemas.settings.group import Group
 from driftloop.schemas.settings.types import (
     AtLeastZero,
     Chance,
     Folder,
+    Group,
     Host,
     Minutes,
     Port,

@@ -5,8 +5,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from driftloop.schemas.settings.group import Group
-from driftloop.schemas.settings.types import AtLeastZero, Hours, Positive, Real, Seconds, Share, TrainerName
+from driftloop.schemas.settings.types import (
+    AtLeastZero,
+    Group,
+    Hours,
+    Positive,
+    Real,
+    Seconds,
+    Share,
+    TrainerName,
+)
 
 TRAINING_ROWS = 500
 """Fewer labelled rows teach noise, and leave the gate under its hundred."""

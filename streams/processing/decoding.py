@@ -5,7 +5,7 @@ from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from driftloop.mlops_core.drift.unpacked_summary import UnpackedSummary
+from driftloop.mlops_core.drift.microbatches import UnpackedSummary
 from driftloop.schemas.events import Event
 from driftloop.schemas.messages import Output
 from driftloop.schemas.summaries import CanaryScores, DriftSummary, LabelledExamples, Outcomes, PairedLosses

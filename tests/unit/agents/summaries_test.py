@@ -18,7 +18,7 @@ from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.schemas import halfbytes
+from driftloop.schemas import summaries
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings
@@ -138,14 +138,14 @@ def test_a_summary_that_was_packed_by_zlib_is_still_read(reader: FolderReader) -
 
 @given(st.lists(st.integers(0, 255), max_size=40))
 def test_counts_in_half_bytes_come_back(counts: list[int]) -> None:
-    data = halfbytes.encode(np.array(counts, dtype=np.uint8))
-    assert halfbytes.decode(data, len(counts)).tolist() == counts
+    data = summaries.pack_nibbles(np.array(counts, dtype=np.uint8))
+    assert summaries.unpack_nibbles(data, len(counts)).tolist() == counts
 
 
 @given(st.binary(max_size=40), st.integers(0, 2**62))
 def test_bytes_that_are_no_half_bytes_are_refused_whatever_their_number(data: bytes, size: int) -> None:
     try:
-        counts = halfbytes.decode(data, size)
+        counts = summaries.unpack_nibbles(data, size)
     except ValueError as error:
         assert f"{len(data):,} bytes" in str(error)
     else:

@@ -69,7 +69,7 @@ def test_a_refusal_says_how_much_worse() -> None:
     labels, better, worse = pair()
     evidence = compare(labels, worse, Incumbent("7", better), SETTINGS)
     assert not evidence.passed
-    assert evidence.sentence.startswith("surely worse by more than 0.02: loss 0.")
+    assert evidence.sentence.startswith("surely worse by more than 0.02 (training.margin): loss 0.")
 
 
 def test_a_margin_forgives_as_much_as_it_says() -> None:
@@ -82,7 +82,11 @@ def test_a_margin_forgives_as_much_as_it_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("margin", "says"), [(0.5, "worse, by 0.5 at most: "), (0.0, "surely worse by more than 0: ")]
+    ("margin", "says"),
+    [
+        (0.5, "surely worse, but by 0.5 (training.margin) at most: "),
+        (0.0, "surely worse by more than 0 (training.margin): "),
+    ],
 )
 def test_a_sentence_never_says_better_of_what_is_surely_worse(margin: float, says: str) -> None:
     labels, better, worse = pair()
@@ -95,7 +99,7 @@ def test_too_few_rows_that_the_champion_has_not_learned_from_are_no_reason_again
     evidence = incomparable(labels, better, "7", new=40)
     assert evidence.passed
     assert evidence.sentence.startswith(
-        "labels have to tell: champion 7 has learned from all but 40 of the newest 1,000 rows"
+        "passed without comparison: champion 7 was trained on all but 40 of the newest 1,000 rows"
     )
     assert (evidence.champion_loss, evidence.low, evidence.squares) == (None, None, None)
 
@@ -104,7 +108,7 @@ def test_without_a_champion_the_challenger_passes_and_the_evidence_says_so() -> 
     labels, better, _ = pair()
     evidence = compare(labels, better, None, SETTINGS)
     assert evidence.passed
-    assert evidence.sentence.startswith("there is no champion to beat: loss 0.")
+    assert evidence.sentence.startswith("passed without comparison: there is no champion; loss 0.")
 
 
 def test_the_same_rows_lead_to_the_same_evidence() -> None:
@@ -119,7 +123,7 @@ Spoil = Callable[[Floats, Floats, Floats], tuple[Floats, Floats, Floats]]
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda y, a, b: (y[:99], a[:99], b[:99]), "at least 100 rows; there are 99"),
+        (lambda y, a, b: (y[:99], a[:99], b[:99]), "at least 100 labelled rows; there are 99"),
         (lambda y, a, b: (y, np.where(a > 0.9, np.nan, a), b), "the challenger gave no finite score for"),
         (lambda y, a, b: (y, a, np.full_like(b, np.inf)), "champion 7 gave no finite score for 1000 of 1000"),
     ],

@@ -120,7 +120,7 @@ def test_while_a_training_runs_the_next_one_waits() -> None:
     state, _ = on_alarm(LABELLED, alarm(), SETTINGS)
     _, answer = on_alarm(noted(state, labels(99_000)), alarm(START + 2 * DAY), SETTINGS)
     assert reason(answer) == (
-        "busy: the training asked for 94,000 labels ago hasn't ended; the alarm waits for its end"
+        "busy: the training requested 94,000 labels ago has not ended; the alarm waits for its end"
     )
 
 
@@ -207,7 +207,7 @@ def test_after_repeated_failures_the_breaker_waits_for_a_person() -> None:
     _, answer = on_alarm(broken(), alarm(START + 90 * DAY), SETTINGS)
     assert reason(answer) == (
         "breaker: 3 trainings in a row failed (killed by SIGKILL); "
-        "one asked for by hand that ends well closes it"
+        "no training starts by itself until one that you request (driftloop retrain) succeeds"
     )
 
 
@@ -312,7 +312,7 @@ def test_an_alarm_that_is_refused_for_want_of_labels_is_a_request_as_soon_as_the
 def test_a_refusal_says_how_long_the_wait_will_be() -> None:
     loop = Loop().passes(200)
     assert reason(loop.alarms(alarm(loop.at))).endswith(
-        "the alarm waits for 100 more, about 2 h at the rate of late"
+        "the alarm waits for 100 more, about 2 h at the present rate"
     )
 
 
@@ -320,7 +320,7 @@ def test_an_alarm_while_a_training_runs_is_looked_at_again_at_its_end() -> None:
     state, request = on_alarm(LABELLED, alarm(), DEFAULTS)
     state = noted(state, labels(6_000), DEFAULTS)
     state, answer = on_alarm(state, alarm(START + HOUR, "second"), DEFAULTS)
-    assert reason(answer).startswith("busy: the training asked for 1,000 labels ago")
+    assert reason(answer).startswith("busy: the training requested 1,000 labels ago")
     state, [again] = policy.on_event(state, refused(request), DEFAULTS)
     assert isinstance(again, RetrainRequested)
     assert again.caused_by == f"second-{START + HOUR}"
@@ -340,7 +340,7 @@ def test_a_change_is_followed_up_as_its_rows_become_more() -> None:
     loop = Loop(RetrainingSettings(doubling=False)).passes(1000)
     answer = loop.alarms(concept(rows=100, at=loop.at))
     assert reason(answer) == (
-        "labels: 100 since the change; the alarm waits for 200 more, about 3 h at the rate of late"
+        "labels: 100 since the change; the alarm waits for 200 more, about 3 h at the present rate"
     )
     loop.passes(20_000)
     since = [count - 900 for count in loop.counts]
@@ -378,7 +378,7 @@ def test_everything_is_learned_from_again_when_there_is_twice_as_much() -> None:
     assert loop.counts == [5000, 15_000, 35_000, 75_000]
     assert {request.trigger for _, request in loop.asked} == {"doubling"}
     assert {tuple(request.windows) for _, request in loop.asked} == {(60_000,)}
-    assert loop.asked[0][1].reason.startswith("twice as many labelled rows as when all of them")
+    assert loop.asked[0][1].reason.startswith("labelled rows have doubled since the last training")
 
 
 def test_doubling_can_be_turned_off() -> None:

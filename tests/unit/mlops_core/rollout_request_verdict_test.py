@@ -30,7 +30,7 @@ def judged(
     canary: Traffic, stable: Traffic, agreement: Agreement | None = None, minutes: int = 6
 ) -> Judgement:
     """The verdict on one step at 10 % that began so many minutes ago."""
-    step = StepRequests(share=10, since=0, canary=canary, stable=stable, asked=minutes * MINUTE)
+    step = StepRequests(share=10, since=0, canary=canary, stable=stable, last_call=minutes * MINUTE)
     return judge([step], agreement or Agreement(), NAMES, SETTINGS, minutes * MINUTE)
 
 
@@ -62,7 +62,7 @@ def test_no_request_at_all_is_held_and_overdue_after_the_step_minutes() -> None:
 
 
 def test_requests_that_stop_are_reported_with_the_time_of_the_last() -> None:
-    step = StepRequests(share=10, since=0, canary=traffic(60), stable=traffic(540), asked=3 * MINUTE)
+    step = StepRequests(share=10, since=0, canary=traffic(60), stable=traffic(540), last_call=3 * MINUTE)
     found = judge([step], Agreement(), NAMES, SETTINGS, 33 * MINUTE)
     assert "no request since 1970-01-01 00:03:00 UTC (30 minutes): held" in found.evidence.sentence
 
@@ -113,7 +113,8 @@ def test_scores_that_the_model_does_not_give_fail_the_canary(
     assert found.evidence.outcome == outcome
     if outcome == "fail":
         assert found.evidence.sentence == (
-            "v8 serves other scores than the model gives for the same features: 7 of 50 differ, by up to 0.25"
+            "v8 serves scores that differ from those recomputed from the same features: "
+            "7 of 50 differ, by up to 0.25"
         )
 
 
@@ -224,18 +225,18 @@ def test_of_200_rollouts_of_a_worse_version_99_percent_are_called_worse_within_t
     canary: Version, stable: Version, settings: RolloutSettings
 ) -> None:
     ended = rolled_out(canary, stable, settings)
-    found = [one.last_call for one in ended if one.outcome == "fail"]
+    found = [one.asked for one in ended if one.outcome == "fail"]
     print(f"seed {SEED}, {canary}: {len(found)} of {ROLLOUTS}, requests p50 {np.median(found):.0f}")  # noqa: T201
     assert sum(asked <= 2 * settings.min_requests for asked in found) >= 0.99 * ROLLOUTS
 
 
 def test_of_200_rollouts_with_5_points_more_errors_than_stable_has_99_percent_are_called_worse() -> None:
     ended = rolled_out(Version(errors=0.06), Version(errors=0.01))
-    found = [one.last_call for one in ended if one.outcome == "fail"]
+    found = [one.asked for one in ended if one.outcome == "fail"]
     print(f"seed {SEED}: {len(found)} of {ROLLOUTS}, requests p50 {np.median(found):.0f}, {max(found)}")  # noqa: T201
     assert len(found) >= 0.99 * ROLLOUTS
 
 
 def test_a_rollout_without_traffic_is_held() -> None:
     ended = roll_out(np.random.default_rng(SEED), Version(), Version(), SETTINGS, per_second=0.0)
-    assert (ended.outcome, ended.last_call) == ("hold", 0)
+    assert (ended.outcome, ended.asked) == ("hold", 0)

@@ -142,7 +142,7 @@ def test_a_champion_that_has_learned_from_the_newest_rows_leaves_the_challenger_
     found = trained(rows, Champion("1", champion(rows).scorer, learned_until=int(rows.labelled_at[-100])))
     assert isinstance(found, Candidate)
     assert found.gate.sentence.startswith(
-        "labels have to tell: champion 1 has learned from all but 99 of the newest 1,000 rows"
+        "passed without comparison: champion 1 was trained on all but 99 of the newest 1,000 rows"
     )
     assert (found.gate.champion, found.gate.champion_loss, found.gate.squares) == ("1", None, None)
 
