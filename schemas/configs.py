@@ -1,4 +1,4 @@
-"""What a user of the facade says, and what the facade answers."""
+"""Arguments and results of the facade `MLOpsPipeline`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ class DataConfig(Config):
 
 
 class MonitoringSpecs(Config):
-    """What to watch; everything is on by default."""
+    """What to monitor; everything is on by default."""
 
     metrics: Sequence[Literal["latency", "throughput", "accuracy"]] = ("throughput", "accuracy")
     """All of it is measured in any case: latency by the replicas (`/metrics`), the others by the agents."""

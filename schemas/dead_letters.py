@@ -7,11 +7,11 @@ from driftloop.schemas import ids, topics
 from driftloop.schemas.messages import Output
 
 KEPT_BYTES = 64_000
-"""How much of a message a dead letter keeps: enough to see what it was, small enough to be written."""
+"""Most bytes of a message that a dead letter keeps: 64,000 as base64 fit Kafka's default limit of 1 MB."""
 
 
 class DeadLetter(Output):
-    """Parked beside the stream, so that it stops nobody else."""
+    """A message that an agent could not handle; the agent continues with the next one."""
 
     kafka_topic: ClassVar = topics.DEAD_LETTERS
     id: str

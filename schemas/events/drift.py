@@ -1,10 +1,10 @@
-"""What changed in what comes in and goes out: episodes, measurements, columns."""
+"""Events of drift: measurements, detected and resolved episodes, changed columns."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from driftloop.schemas import topics
 from driftloop.schemas.events.envelope import Event, Part, Span
@@ -12,17 +12,17 @@ from driftloop.schemas.records import Millis, Name
 
 
 class DriftKind(StrEnum):
-    """What changed: the inputs, the scores, or how they relate to the truth; or which columns come at all."""
+    """What changed: features, predictions, their relation to labels (concept), or the set of columns."""
 
     FEATURE = "feature"
     PREDICTION = "prediction"
     CONCEPT = "concept"
     COLUMNS = "columns"
-    """Told as `ColumnsChanged`, never as a drift; a kind so that it can be muted as the others."""
+    """Published as `ColumnsChanged`, never as `DriftDetected`; a kind so that it can be muted."""
 
 
 class DriftState(StrEnum):
-    """What a column is (docs/drift-states.md)."""
+    """State of a column's drift (docs/drift-states.md)."""
 
     STABLE = "stable"
     SUSPECTED = "suspected"
@@ -41,12 +41,12 @@ class ColumnDrift(Part):
     drifted: bool
     """True while an episode is open: the detector fired and the severity has not come down again."""
     state: DriftState = DriftState.STABLE
-    """The same in a word, and what is between; of older events, by `drifted`."""
+    """State of its episode; `drifted` and `suspected` are states of their own."""
     kind: DriftKind = DriftKind.FEATURE
-    """Whether it is an input or one of the predictions' own; older events say `feature` of `score` too."""
+    """`feature`, or `prediction` for a column that is derived from the scores."""
     contribution: float = 0.0
-    """Share of this column in the drift of all features, each weighted by its importance to the model; at an
-    alarm, in that of the features whose episode is open by then, so that no more than 1 is ever told."""
+    """Share of this column in the drift of all features, each weighted by its importance to the model. At an
+    alarm, the share among features with an open episode, so that all alarms' shares are 1 at most."""
     reference: Sequence[float]
     """Share of the reference in each bin; missing values last."""
     current: Sequence[float]
@@ -56,16 +56,9 @@ class ColumnDrift(Part):
     categories: Sequence[str] = ()
     """Bin names of a categorical column."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _state_of_older_events(cls, told: Any) -> Any:
-        if isinstance(told, Mapping) and told.get("drifted") and "state" not in told:
-            return {**told, "state": DriftState.DRIFTED}
-        return told
-
 
 class PairDrift(Part):
-    """How two features move together now, and did in training."""
+    """Correlation of two features now and in training."""
 
     columns: tuple[str, str]
     severity: float
@@ -94,11 +87,11 @@ class DriftMeasured(Event):
     columns: Mapping[str, ColumnDrift]
     """Per feature, and `score` for the predictions; of two classes also `confidence` and `class`."""
     pairs: Mapping[str, PairDrift] = Field(default_factory=dict)
-    """Pairs of features that move together otherwise than in training, worst first, at most 8; by `a ~ b`."""
+    """Pairs of features whose correlation drifted, worst first, at most 8; keys are `a ~ b`."""
     segment: str = ""
-    """The segment, as `country=FR`; empty for all rows. Segments are told of at alarms only."""
+    """The segment, as `country=FR`; empty for all rows. A segment is published at alarms only."""
     partial: bool = False
-    """Taken at an alarm, before the window was full: only the columns that alarmed, since they changed."""
+    """Published at an alarm, before the window was full: holds only the columns that alarmed."""
 
 
 class DriftDetected(Event):
@@ -117,9 +110,9 @@ class DriftDetected(Event):
     segment: str = ""
     """The segment that drifted, as `country=FR`; empty for the model as a whole."""
     share: float = 1.0
-    """Which share of the training rows that segment is."""
+    """The segment's share of the training rows."""
     rows: int | None = None
-    """Labelled rows since the change, of concept drift."""
+    """Labelled rows since the change; None unless `kind` is `concept`."""
 
 
 class DriftResolved(Event):
@@ -131,13 +124,13 @@ class DriftResolved(Event):
     kind: DriftKind
     columns: Sequence[str]
     sentence: str = ""
-    """How it ended, where there is more to say than that the columns are back."""
+    """Why it ended, unless the columns returned to the reference."""
     segment: str = ""
-    """As in the detection."""
+    """The segment of the detection."""
 
 
 class ColumnsChanged(Event):
-    """The columns that come are not those of the training data, or are so again (then nothing is named)."""
+    """The columns of the rows differ from the training data; all lists are empty once they agree again."""
 
     kafka_topic: ClassVar = topics.DRIFT
     type: Literal["ColumnsChanged"] = "ColumnsChanged"
@@ -147,5 +140,5 @@ class ColumnsChanged(Event):
     """Text where numbers were, or numbers where text was."""
     extra: Sequence[str] = ()
     severity: Literal["info", "warning"]
-    """A warning where the model lacks something that it was trained on."""
+    """`warning` where a column that the model was trained on is missing or has another type."""
     sentence: str

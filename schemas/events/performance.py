@@ -1,4 +1,4 @@
-"""How well the versions do, by labels, and by estimate before these come."""
+"""Performance of the versions: measured from labels, and estimated before labels arrive."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
@@ -9,7 +9,7 @@ from driftloop.schemas.records import Millis, Name
 
 
 class Outcome(Part):
-    """What labels said about one version in a window: sums, so that windows add up.
+    """Labelled outcomes of one version in a window: sums, so that windows add up.
 
     `loss` is the squared error of the score (Brier's score for a probability).
     """
@@ -20,19 +20,19 @@ class Outcome(Part):
     loss_squared: float = 0.0
     """Sum of squared losses, for the variance."""
     log_loss: float = 0.0
-    """Sum of log losses (classes), else 0."""
+    """Sum of log losses of a binary model, else 0."""
     errors: int = 0
-    """Rows whose class, cut at 0.5, was wrong (classes), else 0."""
+    """Rows whose class, cut at 0.5, was wrong, of a binary model, else 0."""
     residual: float = 0.0
     """Sum of label - score."""
 
     def __add__(self, other: "Outcome") -> "Outcome":
-        mine, theirs = self.model_dump(), other.model_dump()
-        return Outcome.model_validate({name: mine[name] + theirs[name] for name in mine})
+        sums, addends = self.model_dump(), other.model_dump()
+        return Outcome.model_validate({name: sums[name] + addends[name] for name in sums})
 
 
 class Range(Part):
-    """A figure, and between which ends it will lie in 95 of 100 cases."""
+    """An estimate and its 95 % interval."""
 
     value: float
     low: float
@@ -40,41 +40,41 @@ class Range(Part):
 
 
 class PostStratified(Part):
-    """What a window's labels say of all predictions of a version of late, whichever of them got labels.
+    """Performance on all recent predictions of a version, from the labels of some of them (post-stratified).
 
-    Each bin of the score counts as much as it does among the predictions.
+    Each bin of the score has the weight that it has among the predictions.
     """
 
     error_rate: float | None = None
-    """Share of wrong classes; None for numbers."""
+    """Share of wrong classes; None for a regression."""
     absolute_error: float | None = None
-    """Mean of |label - score|; None for classes."""
+    """Mean of |label - score|; None for a binary model."""
     loss: float
     """Mean squared error of the score."""
     covered: float
-    """Share of the predictions in bins of the score that had labels in this window; the other bins are as
-    earlier labels had them."""
+    """Share of the predictions in bins of the score that had labels in this window; other bins use earlier
+    labels."""
 
 
 class PerformanceMeasured(Event):
-    """Labels of a window arrived: prequential outcomes, per version that had answered."""
+    """Labels of a window arrived: prequential outcomes of each version that served the predictions."""
 
     kafka_topic: ClassVar = topics.METRICS
     type: Literal["PerformanceMeasured"] = "PerformanceMeasured"
     since: Millis
     until: Millis
-    """Quartiles of the times of its labels, so that a few with a wrong date move neither."""
+    """`since` and `until` are quartiles of the labels' times, so that a few wrong dates move neither."""
     rows: int
     labelled: int
-    """Labels joined for this model since the beginning."""
+    """Labels joined to predictions of this model so far."""
     versions: Mapping[str, Outcome]
     spans: Sequence[Span] = ()
     poststratified: Mapping[str, PostStratified] = {}
-    """Per version; a version of which too little is known has none."""
+    """Per version; a version with too few labels is missing."""
 
 
 class PerformanceEstimated(Event):
-    """What labels will probably say about a window of predictions that have none yet."""
+    """Estimated performance on a window of predictions that have no labels yet."""
 
     kafka_topic: ClassVar = topics.METRICS
     type: Literal["PerformanceEstimated"] = "PerformanceEstimated"
@@ -84,15 +84,15 @@ class PerformanceEstimated(Event):
     since: Millis
     until: Millis
     labelled: int
-    """Labels that it rests on, about; older ones count less."""
+    """Effective number of labels of the estimate; older labels count less."""
     error_rate: Range | None = None
-    """Share of wrong classes; None for numbers, and as long as labels are too few."""
+    """Share of wrong classes; None for a regression, and with too few labels."""
     absolute_error: Range | None = None
-    """Mean of |label - score|; None for classes, and as long as labels are too few."""
+    """Mean of |label - score|; None for a binary model, and with too few labels."""
     loss: Range | None = None
-    """Mean squared error of the score; None as long as labels are too few."""
+    """Mean squared error of the score; None with too few labels."""
     calibration_error: float | None = None
     """Root mean square over the scores of mean label - mean score, in the label's unit."""
     trusted: bool
-    """False where labels contradicted the estimate, or never came for scores like these."""
+    """False where labels contradicted the estimate, or no labels of such scores arrived."""
     sentence: str

@@ -1,4 +1,4 @@
-"""A version gets traffic step by step, or loses it."""
+"""Events of registration and rollout: a version gets traffic step by step, or is rolled back."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -23,7 +23,7 @@ class ModelRegistered(Event):
     rollout: Literal["automatic", "manual"] = "automatic"
     """Automatic: it is rolled out once it is proven. Manual: it waits for a `DeployRequested`."""
     gate: GateEvidence | None = None
-    """What the newest rows before its training said; None for a version of which nothing is known."""
+    """The gate's comparison with the champion; None for a version that was registered by other means."""
 
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
@@ -32,33 +32,33 @@ Resources = Mapping[Literal["cpu", "memory"], Quantity]
 
 
 class DeployRequested(Event):
-    """A person or program asks for a version to be rolled out."""
+    """A person or program requests the rollout of a version."""
 
     kafka_topic: ClassVar = topics.COMMANDS
     type: Literal["DeployRequested"] = "DeployRequested"
     version: Name
     replicas: Annotated[int, Field(ge=1)] = 1
     resources: Resources = Field(default_factory=dict)
-    """Per replica. A target that can't give them fails the rollout and says so."""
+    """Per replica. On a target that can't give them the rollout fails with `RolloutFailed`."""
     muted: tuple[DriftKind, ...] = ()
     """Kinds of drift of the model that are measured and shown, but neither alert nor retrain, whichever
-    version serves, until another request says otherwise."""
+    version serves, until the next `DeployRequested`."""
 
 
 class RolloutAction(StrEnum):
-    """What a person may tell a rollout."""
+    """A command about a model's rollouts."""
 
     PAUSE = "pause"
     RESUME = "resume"
     PIN = "pin"
     """Keep the champion, and the weights of a blend, until unpinned. Proven challengers wait, and a canary
-    that no person asked for is paused."""
+    that no person requested is paused."""
     UNPIN = "unpin"
     ABORT = "abort"
 
 
 class RolloutCommanded(Event):
-    """A person steers the rollout in progress."""
+    """A person commands the rollout in progress, or pins the champion."""
 
     kafka_topic: ClassVar = topics.COMMANDS
     type: Literal["RolloutCommanded"] = "RolloutCommanded"
@@ -66,7 +66,7 @@ class RolloutCommanded(Event):
 
 
 class RolloutPhase(StrEnum):
-    """Where a rollout is; docs/rollout-states.md explains each."""
+    """Phase of a rollout; docs/rollout-states.md explains each."""
 
     WARMING = "warming"
     CANARY = "canary"
@@ -79,14 +79,14 @@ class RolloutPhase(StrEnum):
 
 
 class RolloutEvent(Event):
-    """What rollout events share."""
+    """Fields of all rollout events."""
 
     rollout: Name
-    """Id of the rollout: that of the event which asked for it."""
+    """Id of the rollout: the id of the event that requested it."""
     version: Name
     """The challenger."""
     stable: str | None = None
-    """The version that serves meanwhile; None for a model's first rollout."""
+    """The champion when the rollout started; None for a model's first rollout."""
     phase: RolloutPhase
     """The rollout's phase after this event."""
     step: int = 0
@@ -103,7 +103,7 @@ class RolloutStarted(RolloutEvent):
     type: Literal["RolloutStarted"] = "RolloutStarted"
     phase: Literal[RolloutPhase.WARMING] = RolloutPhase.WARMING
     evidence: Literal["paired", "canary"] = "canary"
-    """What judges its predictions: losses on every labelled row, or the labels of its own requests."""
+    """Evidence of quality: `paired` losses on all labelled rows, or labels of the `canary`'s own requests."""
     steps: Sequence[int]
     """The canary's shares of traffic to come, in percent."""
 

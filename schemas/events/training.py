@@ -1,4 +1,4 @@
-"""A challenger is asked for, trained, and held against the champion."""
+"""Events of training: requested or refused, started, and its end with the gate's evidence."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -28,11 +28,11 @@ class RetrainRequested(Event):
     hyperparameters: Mapping[str, bool | int | float | str] | None = None
     """None: those of the champion, if it has the same algorithm; else the trainer's own."""
     rollout: Literal["automatic", "manual"] = "automatic"
-    """Whether the registered version is rolled out at once, or waits for a `DeployRequested`."""
+    """`automatic`: rolled out once it is proven. `manual`: it waits for a `DeployRequested`."""
 
 
 class RetrainRefused(Event):
-    """Evidence was seen and no training follows, with the reason."""
+    """An alarm starts no training now; `reason` says why and what it waits for."""
 
     kafka_topic: ClassVar = topics.RETRAINING
     type: Literal["RetrainRefused"] = "RetrainRefused"
@@ -60,7 +60,7 @@ class GateEvidence(Part):
     high: float | None = None
     margin: float = 0.0
     squares: float | None = None
-    """Sum over the rows of (champion loss - challenger loss) squared: with it the rows count in the proof."""
+    """Sum over the rows of (champion loss - challenger loss) squared, for the proof of the selection."""
 
 
 class TrainingCompleted(Event):
@@ -79,7 +79,7 @@ class TrainingCompleted(Event):
 
 
 class TrainingRefused(Event):
-    """A training ended without a new version: bad data, or the gate said no."""
+    """A training ended without a new version: the data can't be trained on, or the gate refused it."""
 
     kafka_topic: ClassVar = topics.TRAINING
     type: Literal["TrainingRefused"] = "TrainingRefused"

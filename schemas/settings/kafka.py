@@ -31,24 +31,23 @@ class KafkaSettings(Group):
     replication: Annotated[Positive, Field(le=100)] = 1
     """Copies of each partition. 1 fits a laptop; 3 where losing a disk must lose nothing."""
     session_timeout: Annotated[Real, Field(ge=1, le=90)] = 6.0
-    """Seconds until a silent worker is given up. 6 is the least that Apache Kafka allows by default, and a
-    short one matters on the embedded broker, where a first join waits half of it; Faust waits for no answer
-    longer than 90."""
+    """Seconds after which a worker without a heartbeat loses its partitions. 6 is the least that Apache Kafka
+    allows by default; on the embedded broker a first join takes half of it. At most 90, Faust's own limit."""
     chunk_records: Annotated[Positive, Field(le=1_000_000)] = 3000
     """Records handed to an agent at once, if so many wait: single events cost both stages of drift a seventh
     less than with 1,000. A chunk ends at 1 MB anyway, and 3,000 events of 300 bytes are about as much."""
     max_lag_seconds: Seconds = 300.0
-    """How old an agent's oldest waiting record may be before an alert says so; it is over at half of that."""
+    """Age in seconds of an agent's oldest waiting record above which an alert is raised; it ends at half."""
 
 
 class PublisherSettings(Group):
     """The SDK: how rows travel together, and what happens while Kafka is away."""
 
     batch_rows: Annotated[Positive, Field(le=1_000_000)] = 500
-    """Single records of one model that travel as one columnar message, at most. 1: each is a JSON event of
-    its own, at several times the cost for everybody who reads it."""
+    """Most records of one model in one columnar message. 1: each record is a JSON event of its own, which
+    costs every consumer several times the CPU."""
     linger_ms: Annotated[AtLeastZero, Field(le=900_000)] = 5.0
-    """How long a record may wait for company; 5 ms fills batches and stays unnoticed."""
+    """Longest time in ms that a record waits for its batch to fill; 5 ms fills batches under load."""
     buffer_messages: Positive = 100_000
     """Rows and messages waiting for the broker, at most, and a kB for each of them; about 30 MB as single
     JSON events of 300 bytes."""
@@ -80,5 +79,5 @@ class PublisherSettings(Group):
         return self
 
     def without_spool(self) -> Self:
-        """The same without a spool: for who waits for each acknowledgement anyway."""
+        """These settings without a spool, for a caller that waits for each acknowledgement."""
         return self.model_copy(update={"when_full": "block"}) if self.when_full == "spool" else self

@@ -27,44 +27,44 @@ class DriftSettings(Group):
     all that aren't named: `{churn: 2 a month at 1M rows a day, "*": 1 in 30 days at 50 rows a second}`. It is
     rows that count, not days: twice the traffic has twice the alarms. None: delta as it stands."""
     open_severity: Annotated[Real, Field(gt=0, le=1000)] = 0.15
-    """An alarm opens an episode only from this many reference standard deviations. Over 1,024 rows a severity
-    is known to 0.035: to find 0.25, which may matter to a model, without fail takes 3 of these less."""
+    """Severity, in reference standard deviations, from which an alarm opens an episode. Over 1,024 rows a
+    severity has a standard error of 0.035; 0.15 is three of these below 0.25, which may matter to a model."""
     close_severity: Annotated[Real, Field(gt=0, le=1000)] = 0.075
-    """The episode closes under half of that (hysteresis), so that it doesn't flap."""
+    """Severity below which the episode closes; half of `open_severity`, so that it doesn't flap."""
     confirm: str = "1 of 1"
-    """In how many of how many checks the severity must reach `open_severity` before an episode opens: the
-    first as soon as it does, each further one a window later. `2 of 3` costs a window of delay, and lets pass
-    what has gone by then. Up to 16."""
+    """In how many of how many checks the severity must reach `open_severity` before an episode opens. The
+    first check is at the alarm, each further one a window later. `2 of 3` delays by a window and ignores
+    changes that are over by then. Up to 16."""
     window_rows: Annotated[Positive, Field(multiple_of=256, le=1 << 20)] = 1024
-    """Rows over which the severity and the plotted shares are taken; a multiple of 256."""
+    """Rows over which the severity and the plotted shares are measured; a multiple of 256."""
     detector: str = "adwin"
-    """What listens to the channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
+    """Detector of all channels: `adwin`, `cusum` (quicker, for steady streams), or the name of an entry
     point `driftloop.detectors` of a package of yours (see examples/own_detector.py)."""
     segments: Columns = ()
-    """Columns of categories (`["country", "device"]`): each category with 1,000 training rows or more, 24 in
-    all, is also watched by itself from the next version on. The budget of false alarms is that of all."""
+    """Categorical columns (`["country", "device"]`): each category with 1,000 training rows or more, 24 in
+    all, is also monitored separately from the next version on. All share the budget of false alarms."""
     season: Season = None
-    """`day`, `week` or a period in hours: compare each hour with the same hour of the training data's days,
-    weeks or periods. These must span two of them, else all hours are compared with the whole."""
+    """`day`, `week` or a period in hours: compare each hour with the same hour of the periods in the training
+    data, which must span two of them; otherwise every hour is compared with all rows."""
     reference: Literal["training", "rolling"] = "training"
     """`rolling`: severities and plots compare with the stream's own earlier rows instead of the training
     data, so that a change which stays is accepted. It is blind to drift that takes much longer than
     `rolling_rows`."""
     rolling_rows: Positive = 100_000
-    """How far back a rolling reference reaches, on average: an episode of one deviation is over, accepted,
-    after about twice as many rows."""
+    """Mean age in rows of a rolling reference: an episode of one standard deviation closes after about twice
+    as many rows, when the reference has followed it."""
 
     @model_validator(mode="after")
     def _check_reference(self) -> Self:
         if self.reference == "rolling" and self.season is not None:
-            raise ValueError("a rolling reference knows no season; possible: one of them")
+            raise ValueError("reference rolling and season exclude each other; set one of them")
         if self.reference == "rolling" and self.rolling_rows < self.window_rows:
             raise ValueError(
                 f"rolling_rows {self.rolling_rows} must be at least window_rows {self.window_rows}"
             )
         if self.segments and self.season is not None:
             raise ValueError(
-                "segments know no season, and would take each night for a drift; possible: one of them"
+                "segments and season exclude each other (each night would be a drift of the segment); set one"
             )
         return self
 

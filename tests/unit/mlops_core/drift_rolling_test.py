@@ -70,7 +70,7 @@ def test_windows_show_the_rows_before_as_reference(rng: np.random.Generator, pro
 
 
 def test_a_reference_rolls_or_has_a_season() -> None:
-    with pytest.raises(SettingsError, match="a rolling reference knows no season"):
+    with pytest.raises(SettingsError, match="rolling and season exclude each other"):
         Settings.load(drift={"reference": "rolling", "season": "day"})
 
 
