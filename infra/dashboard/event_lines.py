@@ -94,7 +94,7 @@ def _drift(
 def _back(columns: Sequence[str]) -> str:
     """How an episode ended: each column has an end of its own, and so have two that are a pair."""
     if len(columns) == 2:
-        return f"{' and '.join(columns)} move together again"
+        return f"{' and '.join(columns)} are correlated as in training again"
     return f"{', '.join(columns) or 'the error'} back to reference"
 
 

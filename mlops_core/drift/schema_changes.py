@@ -1,8 +1,8 @@
-"""Columns that a version was trained on and that don't come any more, come as something else, or are new.
+"""Columns that differ from the training data: missing, of another type, or new.
 
-A single row proves nothing: clients leave out what is null. So a deviation is told once it has held for
-`LEAST_ROWS` rows after another, and again when there was none for `OVER_ROWS`: where clients take turns, one
-that differs must not be news each time.
+A single row proves nothing, as clients leave out null values. So a deviation is reported once it has held for
+`LEAST_ROWS` rows in a row, and its end once it was absent for `OVER_ROWS`, so that clients with different
+columns which alternate don't cause a report at each turn.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ from driftloop.mlops_core.data.profile import ColumnProfile, Profile
 from driftloop.mlops_core.data.rows import Rows
 
 LEAST_ROWS = 256
-"""As many as one reading of the shape: a column that is null in half of the rows is never absent so long."""
+"""Rows of one group: a column that is null in half of the rows is never absent for 256 rows in a row."""
 OVER_ROWS = 4096
 """Eight turns of clients that send 500 rows at once."""
 MOST = 50
-"""Columns that are told of at once; a client that puts ids into names must not fill the memory."""
+"""Most columns in one report, so that a client which puts ids into column names does not fill the memory."""
 
 
 class Deviation(StrEnum):
-    """How a column is not as it was in training."""
+    """How a column differs from the training data."""
 
     MISSING = "missing"
     EXTRA = "extra"
@@ -33,13 +33,13 @@ class Deviation(StrEnum):
 
 
 Deviations = Mapping[str, Deviation]
-"""By column."""
+"""Column -> how it differs."""
 
 
 def deviations(rows: Sequence[Rows], profile: Profile) -> Deviations:
-    """What holds for all of `rows`, and what is new in most.
+    """Missing and retyped columns in all of `rows`, and new columns in most of them.
 
-    Rows without any feature say nothing: theirs may come by themselves.
+    Rows without any feature are ignored: their features may be published separately.
 
     >>> profile = Profile.of({"miles": [1.0, 2.0], "origin": ["JFK", "LGA"]}, scores=np.ones(2))
     >>> at, scores = np.arange(2), np.ones(2)
@@ -47,11 +47,13 @@ def deviations(rows: Sequence[Rows], profile: Profile) -> Deviations:
     >>> {name: str(found) for name, found in deviations([rows], profile).items()}
     {'miles': 'retyped', 'origin': 'missing', 'age': 'extra'}
     """
-    described = [one for one in rows if one.features]
+    described = [batch for batch in rows if batch.features]
     if not described:
         return {}
-    present = {name for one in described for name in one.features}
-    return dict(sorted(_deviations(described, profile, present), key=lambda one: one[0] not in profile.names))
+    present = {name for batch in described for name in batch.features}
+    return dict(
+        sorted(_deviations(described, profile, present), key=lambda item: item[0] not in profile.names)
+    )
 
 
 def _deviations(rows: Sequence[Rows], profile: Profile, present: set[str]) -> Iterator[tuple[str, Deviation]]:
@@ -61,7 +63,9 @@ def _deviations(rows: Sequence[Rows], profile: Profile, present: set[str]) -> It
             if not _mostly_missing(column):
                 yield column.name, Deviation.MISSING
         elif all(
-            _has_other_type(column, one.features[column.name]) for one in rows if column.name in one.features
+            _has_other_type(column, batch.features[column.name])
+            for batch in rows
+            if column.name in batch.features
         ):
             yield column.name, Deviation.RETYPED
     new = sorted(present - {column.name for column in features})
@@ -70,7 +74,7 @@ def _deviations(rows: Sequence[Rows], profile: Profile, present: set[str]) -> It
 
 
 def _in_most(name: str, rows: Sequence[Rows]) -> bool:
-    return 2 * sum(len(one) for one in rows if name in one.features) > sum(map(len, rows))
+    return 2 * sum(len(batch) for batch in rows if name in batch.features) > sum(map(len, rows))
 
 
 def _mostly_missing(column: ColumnProfile) -> bool:
@@ -78,7 +82,7 @@ def _mostly_missing(column: ColumnProfile) -> bool:
 
 
 def _has_other_type(column: ColumnProfile, values: Column) -> bool:
-    """Text where numbers were, or numbers where text was; a mixture shows as missing or unseen values."""
+    """Whether all values are text where numbers were, or numbers where text was."""
     numeric = isinstance(values, np.ndarray) and values.dtype != object  # rows that were cut out of others
     if column.kind is Kind.NUMERIC:
         given = [value for value in values if value is not None] if not numeric else []
@@ -91,7 +95,7 @@ def _has_other_type(column: ColumnProfile, values: Column) -> bool:
 
 @dataclass
 class ColumnWatch:
-    """Which deviations of one version have held for how many rows; how rows are chunked changes little.
+    """Deviations of one version's columns, and for how many rows each has held.
 
     >>> watch = ColumnWatch()
     >>> [watch.update({"age": Deviation.EXTRA}, rows=96) for _ in range(3)]
@@ -101,15 +105,16 @@ class ColumnWatch:
     """
 
     held: dict[str, tuple[Deviation | None, int]] = field(default_factory=dict)
-    """What differs from what was told: what it is now (None: as in training) and for how many rows."""
-    told: dict[str, Deviation] = field(default_factory=dict)
+    """Column whose state differs from `reported` -> its deviation (None: as in training), rows so far."""
+    reported: dict[str, Deviation] = field(default_factory=dict)
+    """Deviations that were reported last."""
 
     def update(self, found: Deviations, rows: int) -> Deviations | None:
-        """Take in what held for the next `rows` rows; returns all that holds, if that is news."""
+        """Add the deviations of the next `rows` rows; returns all settled ones if they changed, else None."""
         held: dict[str, tuple[Deviation | None, int]] = {}
         for name in self._names_to_remember(found):
             now = found.get(name)
-            if now != self.told.get(name):
+            if now != self.reported.get(name):
                 before, since = self.held.get(name, (now, 0))
                 held[name] = now, rows + (since if before == now else 0)
         self.held = held
@@ -119,24 +124,24 @@ class ColumnWatch:
         for name, now in settled.items():
             del self.held[name]
             if now is None:
-                del self.told[name]
+                del self.reported[name]
             else:
-                self.told[name] = now
-        return dict(self.told)
+                self.reported[name] = now
+        return dict(self.reported)
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Self:
-        """Back from its fields as JSON has them; an empty mapping is a fresh one."""
+        """The watch from its fields as JSON has them; an empty mapping gives a new one."""
         held = {
             name: (None if now is None else Deviation(now), rows)
             for name, (now, rows) in state.get("held", {}).items()
         }
-        return cls(held, {name: Deviation(what) for name, what in state.get("told", {}).items()})
+        return cls(held, {name: Deviation(what) for name, what in state.get("reported", {}).items()})
 
     def _names_to_remember(self, found: Deviations) -> Iterator[str]:
-        """What was told, and as much of what is new as there is room for."""
-        yield from self.told
-        yield from sorted(found.keys() - self.told.keys())[: max(2 * MOST - len(self.told), 0)]
+        """Reported columns, and new ones up to twice `MOST` in all."""
+        yield from self.reported
+        yield from sorted(found.keys() - self.reported.keys())[: max(2 * MOST - len(self.reported), 0)]
 
 
 def _least(now: Deviation | None) -> int:
@@ -144,25 +149,25 @@ def _least(now: Deviation | None) -> int:
 
 
 def sentence(found: Deviations) -> str:
-    """All deviations for a person.
+    """All deviations as a sentence.
 
     >>> sentence({"miles": Deviation.RETYPED, "age": Deviation.EXTRA, "size": Deviation.EXTRA})
-    'columns are not as in training: miles has another type, age and size are new'
+    'columns differ from the training data: miles has another type, age and size are new'
     >>> sentence({})
-    'all columns are as in training again'
+    'columns agree with the training data again'
     """
     if not found:
-        return "all columns are as in training again"
-    said = []
-    for kind, (one, many) in _WORDS.items():
-        names = [name for name, what in found.items() if what is kind]
+        return "columns agree with the training data again"
+    parts = []
+    for kind, (singular, plural) in _WORDS.items():
+        names = [name for name, deviation in found.items() if deviation is kind]
         if names:
-            said.append(f"{_list_names(names)} {one if len(names) == 1 else many}")
-    return f"columns are not as in training: {', '.join(said)}"
+            parts.append(f"{_list_names(names)} {singular if len(names) == 1 else plural}")
+    return f"columns differ from the training data: {', '.join(parts)}"
 
 
 _WORDS: Mapping[Deviation, tuple[str, str]] = {
-    Deviation.MISSING: ("doesn't come any more", "don't come any more"),
+    Deviation.MISSING: ("is missing", "are missing"),
     Deviation.RETYPED: ("has another type", "have another type"),
     Deviation.EXTRA: ("is new", "are new"),
 }

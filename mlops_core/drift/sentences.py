@@ -1,4 +1,4 @@
-"""Drift in a sentence that a person understands, from the shares alone."""
+"""Sentences that explain a drift, from the shares of its bins."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,20 +12,20 @@ from driftloop.schemas.events import ColumnDrift, DriftKind, PairDrift
 
 _SHARE_OF = "share of "
 _LEAST_DEVIATION = 0.2
-"""Where nearly all values were one, a deviation is none; that of a 1 % event stands in."""
+"""Least standard deviation of a reference, for columns of nearly one value: that of a 1 % event, about."""
 _FEW = 12
-"""Values that are told one by one, at most, as that many categories are."""
+"""Most distinct values that a sentence names by value; a profile keeps as many categories."""
 _AS_MUCH = 0.001
-"""Shares that changed as much, as far as one can tell: a profile's are rounded."""
+"""Difference of shares that is rounding: a profile's shares are rounded."""
 _MISSING = 0.05
-"""Further missing values, as a share, from which they are told of beside what else changed."""
+"""Increase of the share of missing values from which a sentence adds it."""
 _KNOWN = {"(other)": "rare values", "(unseen)": "values never seen in training"}
 
 _PREDICTIONS = {SCORE: "the score", CONFIDENCE: "the model's confidence", CLASS: "the predicted class"}
 
 
 def explain(column: str, drift: ColumnDrift) -> str:
-    """What changed about `column`, by its worst channel, and how much of the whole drift that is.
+    """The change of `column` in its worst channel, and its share of the drift of all features.
 
     >>> moved = {"reference": [0.5, 0.4, 0.1], "current": [0.1, 0.76, 0.14], "edges": [20.0]}
     >>> explain("temp", ColumnDrift(severity=0.83, channel="location", drifted=True, **moved))
@@ -36,7 +36,7 @@ def explain(column: str, drift: ColumnDrift) -> str:
     >>> explain("carrier", ColumnDrift(severity=0.5, channel="share of HA", drifted=True, **told))
     'carrier: HA went from 2 % to 9 %'
     >>> explain("temp", ColumnDrift(severity=0.83, channel="shape", drifted=True, contribution=0.61, **moved))
-    'temp is distributed otherwise (under 20: 56 % -> 12 %), 61 % of the drift'
+    'temp has another distribution (under 20: 56 % -> 12 %), 61 % of the drift'
     >>> flag = {"reference": [0, 0.8, 0.2, 0, 0], "current": [0, 0.66, 0.34, 0, 0], "edges": [-0.5, 0.5, 1.5]}
     >>> explain("is_weekend", ColumnDrift(severity=0.3, channel="location", drifted=True, **flag))
     'is_weekend: 1 in 20 % -> 34 % of rows'
@@ -45,39 +45,39 @@ def explain(column: str, drift: ColumnDrift) -> str:
     return f"{_share_changes(column, drift)}{share}"
 
 
-def explain_pairs(parted: Sequence[PairDrift]) -> str:
-    """How features moved together and how they do now, at least one pair of them, worst first.
+def explain_pairs(pairs: Sequence[PairDrift]) -> str:
+    """The changed correlations of one or more pairs, worst first.
 
     >>> def pair(a: str, b: str, before: float, now: float) -> PairDrift:
     ...     return PairDrift(columns=(a, b), severity=1.3, drifted=True, reference=before, current=now)
     >>> explain_pairs([pair("temp", "dewp", 0.89, 0.124)])
-    'temp and dewp no longer move together (correlation 0.89 -> 0.12), though each by itself looks as before'
+    'correlation of temp and dewp weakened (0.89 -> 0.12); neither column drifted by itself'
     >>> broken = [pair("temp", "dewp", 0.89, 0.12), pair("humid", "temp", -0.4, 0.05)]
-    >>> explain_pairs(broken).removesuffix(", though each by itself looks as before")
-    'temp moves otherwise with dewp (correlation 0.89 -> 0.12) and humid (-0.40 -> 0.05)'
+    >>> explain_pairs(broken).removesuffix("; no column drifted by itself")
+    'correlations of temp changed: with dewp (0.89 -> 0.12) and humid (-0.40 -> 0.05)'
     >>> more = [*broken, pair("wind", "gust", 0.1, 0.5)]
-    >>> explain_pairs(more).removesuffix(", though each by itself looks as before")
-    'temp and dewp no longer move together (correlation 0.89 -> 0.12), and 2 more pairs'
+    >>> explain_pairs(more).removesuffix("; no column drifted by itself")
+    'correlation of temp and dewp weakened (0.89 -> 0.12), and 2 more pairs changed'
     """
-    worst = parted[0]
-    shared = set(worst.columns).intersection(*(one.columns for one in parted))
-    if len(parted) > 1 and shared:
+    worst = pairs[0]
+    shared = set(worst.columns).intersection(*(pair.columns for pair in pairs))
+    if len(pairs) > 1 and shared:
         (hub,) = shared
-        others = [(next(name for name in one.columns if name != hub), one) for one in parted]
-        first = f"{others[0][0]} (correlation {_change(others[0][1])})"
-        rest = [f"{name} ({_change(drift)})" for name, drift in others[1:3]]
-        rest += [f"{len(others) - 3} more"] if len(others) > 3 else []
-        said = f"{hub} moves otherwise with {', '.join([first, *rest[:-1]])} and {rest[-1]}"
+        others = [
+            f"{next(name for name in pair.columns if name != hub)} ({_change(pair)})" for pair in pairs[:3]
+        ]
+        others += [f"{len(pairs) - 3} more"] if len(pairs) > 3 else []
+        change = f"correlations of {hub} changed: with {', '.join(others[:-1])} and {others[-1]}"
     else:
         fell = abs(worst.current) < 0.5 * abs(worst.reference)
-        how = "no longer move together" if fell else "move together otherwise"
-        more = f", and {len(parted) - 1} more pairs" if len(parted) > 1 else ""
-        said = f"{' and '.join(worst.columns)} {how} (correlation {_change(worst)}){more}"
-    return f"{said}, though each by itself looks as before"
+        how = "weakened" if fell else "changed"
+        more = f", and {len(pairs) - 1} more pairs changed" if len(pairs) > 1 else ""
+        change = f"correlation of {' and '.join(worst.columns)} {how} ({_change(worst)}){more}"
+    return f"{change}; {'neither' if len(pairs) == 1 else 'no'} column drifted by itself"
 
 
 def since(changed_at: int) -> str:
-    """When a change began, for the end of a sentence; an estimate, so without seconds.
+    """The estimated begin of a change as the end of a sentence, to the minute.
 
     >>> since(1_767_247_200_000)
     'since 2026-01-01 06:00 UTC'
@@ -102,7 +102,7 @@ def _share_changes(column: str, drift: ColumnDrift) -> str:
         return f"{name} {moved} ({_middle(drift, values, before, now)}){_missing(drift)}"
     if drift.channel == "scale":
         return f"{name} spreads {_spread(before, now)} ({_largest(drift, before, now)}){_missing(drift)}"
-    return f"{name} is distributed otherwise ({_largest(drift, before, now)}){_missing(drift)}"
+    return f"{name} has another distribution ({_largest(drift, before, now)}){_missing(drift)}"
 
 
 def _change(drift: PairDrift) -> str:
@@ -122,14 +122,14 @@ def _category(drift: ColumnDrift) -> str:
 
 
 def _present(shares: Sequence[float]) -> Floats:
-    """Shares among the values that are there."""
-    bare = np.array(shares[:-1], dtype=np.float64)
-    there = bare.sum()
-    return bare / there if there else bare
+    """Shares of the bins among the values that are not missing."""
+    bins = np.array(shares[:-1], dtype=np.float64)
+    present = bins.sum()
+    return bins / present if present else bins
 
 
 def _shift(before: Floats, now: Floats) -> float:
-    """How far the values moved, in standard deviations of the reference."""
+    """The shift of the mean, in standard deviations of the reference."""
     scores = normal_scores(mid_ranks(before))
     mean = before @ scores
     deviation = float(np.sqrt(before @ (scores - mean) ** 2))
@@ -142,7 +142,7 @@ def _spread(before: Floats, now: Floats) -> str:
 
 
 def _flag(edges: Sequence[float], before: Floats, now: Floats) -> str:
-    """Of two values, or of one: the share of what changed most; of equals a value, the last, which is 1."""
+    """Of a column with one or two values: the share that changed most; of equal changes the last value's."""
     changes = np.abs(now - before)
     last = len(changes) - 1
     most = changes.max() - _AS_MUCH
@@ -151,7 +151,7 @@ def _flag(edges: Sequence[float], before: Floats, now: Floats) -> str:
 
 
 def _values(edges: Sequence[float]) -> tuple[float, ...]:
-    """The values that `edges` were laid around, if they are few; else none (see `data.profile`).
+    """The values between `edges`, if they are few; else empty (see `data.profile`).
 
     >>> _values([-0.5, 0.5, 1.5]), _values([0.0, 2.0, 3.5, 4.5]), _values([0.999999, 1.000001])
     ((0.0, 1.0), (1.0, 3.0, 4.0), (1.0,))
@@ -169,7 +169,7 @@ def _values(edges: Sequence[float]) -> tuple[float, ...]:
 
 
 def _middle(drift: ColumnDrift, values: Sequence[float], before: Floats, now: Floats) -> str:
-    """The mean before and now of few values, if there are no others; else the median, if there is one."""
+    """The means before and now if only `values` occur, else the medians."""
     inner = slice(1, -1)
     if values and np.isclose([before[inner].sum(), now[inner].sum()], 1.0).all():
         return f"mean {_number(float(before[inner] @ values))} -> {_number(float(now[inner] @ values))}"
@@ -177,7 +177,7 @@ def _middle(drift: ColumnDrift, values: Sequence[float], before: Floats, now: Fl
 
 
 def _median(drift: ColumnDrift, before: Floats, now: Floats) -> str:
-    """The median before and now, where both lie between two edges; else the bin that says most."""
+    """The medians before and now, where both lie between two edges; else the bin that changed most."""
     medians = _quantile(drift.edges, before, 0.5), _quantile(drift.edges, now, 0.5)
     if medians[0] is None or medians[1] is None:
         return _largest(drift, before, now)
@@ -185,7 +185,7 @@ def _median(drift: ColumnDrift, before: Floats, now: Floats) -> str:
 
 
 def _quantile(edges: Sequence[float], shares: Floats, level: float) -> float | None:
-    """Interpolated within its bin; None in the two outermost ones, which have no end."""
+    """The quantile, interpolated within its bin; None in the two outermost bins, which have no end."""
     below = 0.0
     for place, share in enumerate(shares):
         if share > 0 and below + share >= level:
@@ -204,7 +204,7 @@ def _largest(drift: ColumnDrift, before: Floats, now: Floats) -> str:
 
 
 def _interval(edges: Sequence[float], place: int) -> str:
-    """A bin in words; one around a single value is that value.
+    """A bin in words; a bin around a single value is that value.
 
     >>> _interval([0.999999, 1.000001], 1), _interval([-0.5, 0.5, 1.5], 3), _interval([20.0, 30.0, 50.0], 1)
     ('1', 'over 1', '20 to 30')

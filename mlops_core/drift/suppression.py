@@ -1,7 +1,7 @@
-"""Who tells of a drift: the whole first, and a segment only of what the whole isn't telling of at that time.
+"""A segment reports a drift only while the whole model has no open episode for that column.
 
-That time is a row's, not a chunk's: stage one says after which of the whole's micro-batches each of a
-segment's was complete, so that cutting rows into other chunks changes nothing.
+Whether an episode is open is decided per micro-batch, not per chunk: stage one publishes after which of the
+whole's micro-batches each of a segment's was complete, so that other chunks of the same rows change nothing.
 """
 
 from bisect import bisect_right
@@ -17,50 +17,56 @@ from driftloop.schemas.summaries import DriftSummary
 
 
 class ReportedColumns(Part):
-    """Of which columns the whole told while it took in one summary."""
+    """Columns of the whole model that had an open episode during one summary."""
 
     span: Span
     after: Sequence[int]
-    """Micro-batches of the summary after which the columns are others; 0 for those from before it."""
+    """Numbers of the summary's micro-batches after which the columns changed; 0 first."""
     columns: Sequence[Sequence[str]]
-    """Those with an open episode from there on."""
+    """Columns with an open episode from each of them on."""
 
     @classmethod
     def of(cls, span: Span, before: Sequence[str], index: int, verdicts: Sequence[Verdict]) -> Self:
-        """While `verdicts` were found, by a detector that had taken in `index` micro-batches `before`."""
-        known = {0: tuple(before)}
-        for one in verdicts:
-            now = next(reversed(known.values()))
-            match one:
+        """The columns during a summary.
+
+        `before`: columns with an open episode before it; `index`: micro-batches that the detector had
+        processed before it; `verdicts`: what the detector found in it.
+        """
+        columns = {0: tuple(before)}
+        for verdict in verdicts:
+            open_now = next(reversed(columns.values()))
+            match verdict:
                 case Opened():
-                    known[one.index - index] = (*now, one.column)
+                    columns[verdict.index - index] = (*open_now, verdict.column)
                 case Closed():
-                    known[one.index - index] = tuple(name for name in now if name != one.column)
-        return cls(span=span, after=list(known), columns=list(known.values()))
+                    columns[verdict.index - index] = tuple(
+                        name for name in open_now if name != verdict.column
+                    )
+        return cls(span=span, after=list(columns), columns=list(columns.values()))
 
     def at(self, after: int) -> Sequence[str]:
-        """The columns that were told of after so many micro-batches."""
+        """Columns with an open episode after this number of micro-batches."""
         return self.columns[bisect_right(self.after, after) - 1]
 
 
 Tellings = dict[str, ReportedColumns]
-"""The whole's newest, by the topic and partition of the rows."""
+"""The newest of the whole model, by topic and partition of the rows."""
 
 
 def remember(tellings: Tellings, telling: ReportedColumns) -> None:
-    """A newer one."""
-    tellings[_place(telling.span)] = telling
+    """Replace the entry of the same topic and partition."""
+    tellings[_partition(telling.span)] = telling
 
 
 def suppression_mask(
     tellings: Tellings, names: Sequence[str], open_now: Sequence[str], summary: DriftSummary
 ) -> Mask:
-    """What the whole tells at each micro-batch of a segment's summary, shape (micro-batches, columns).
+    """Columns that a segment must not report at each micro-batch, shape (micro-batches, columns).
 
-    `names` are the columns; `open_now` are those with an open episode since the whole's newest summary, which
-    count where the chunk was too small for one of its own, and for summaries from before `after` was said.
+    `names` are the columns. `open_now` are those with an open episode after the whole's newest summary; they
+    are used where the chunk was too small for a summary of the whole.
     """
-    telling = tellings.get(_place(summary.span))
+    telling = tellings.get(_partition(summary.span))
     if telling is None or telling.span != summary.span or not summary.after:
         return np.tile(np.isin(names, list(open_now)), (summary.batches, 1))
     by_after = {after: np.isin(names, list(telling.at(after))) for after in set(summary.after)}
@@ -68,17 +74,17 @@ def suppression_mask(
 
 
 def dump(tellings: Tellings) -> Sequence[Mapping[str, Any]]:
-    """Fit for JSON."""
-    return [one.model_dump() for one in tellings.values()]
+    """The entries as values that JSON can hold."""
+    return [reported.model_dump() for reported in tellings.values()]
 
 
 def load(fields: Sequence[Mapping[str, Any]]) -> Tellings:
-    """Back from `dumped`."""
+    """The entries that `dump` returned."""
     tellings: Tellings = {}
-    for one in fields:
-        remember(tellings, ReportedColumns.model_validate(one))
+    for reported in fields:
+        remember(tellings, ReportedColumns.model_validate(reported))
     return tellings
 
 
-def _place(span: Span) -> str:
+def _partition(span: Span) -> str:
     return f"{span.topic}/{span.partition}"

@@ -131,7 +131,7 @@ def _dump_tracker(one: VersionTracker) -> dict[str, Any]:
         "detector": base64.b64encode(one.detector.dump()).decode(),
         "spans": [span.model_dump() for span in one.spans],
         "detections": {name: told.model_dump() for name, told in one.detections.items()},
-        "columns": {"held": one.columns.held, "told": one.columns.told},
+        "columns": {"held": one.columns.held, "reported": one.columns.reported},
         "tellings": suppression.dump(one.tellings),
         "origin": one.origin,
         "changes": one.changes,

@@ -1,6 +1,6 @@
-"""What is found in a stream: episodes that open and close, of a column or of a pair of features, and windows.
+"""Results of the drift detector: opened and closed episodes of columns and pairs, and measured windows.
 
-Each says at which micro-batch of the stream that was, so that how a stream was cut into chunks shows in none.
+Each carries the micro-batch of the stream at which it was found, so that it does not depend on the chunks.
 """
 
 from collections.abc import Mapping
@@ -15,46 +15,46 @@ PAIR = " ~ "
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Where in the stream it was."""
+    """Position in the stream."""
 
     index: int
-    """Micro-batches that the detector had taken in by then."""
+    """Micro-batches that the detector had processed."""
     at: int
-    """Time of the newest row then (UTC, ms)."""
+    """Time of the newest row at that point (UTC, ms)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfColumn:
-    """What has an episode: a column."""
+    """An episode of one column."""
 
     column: str
     kind: DriftKind
 
     @property
     def name(self) -> str:
-        """What the episode goes by."""
+        """Key of the episode."""
         return self.column
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Whose it is."""
+        """The column, as a tuple."""
         return (self.column,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfPair:
-    """What has an episode: two features that moved together as they don't now."""
+    """An episode of the correlation of two features."""
 
     columns: tuple[str, str]
 
     @property
     def kind(self) -> DriftKind:
-        """Pairs are of features."""
+        """Always `feature`."""
         return DriftKind.FEATURE
 
     @property
     def name(self) -> str:
-        """What the episode goes by."""
+        """Key of the episode."""
         return PAIR.join(self.columns)
 
 
@@ -63,11 +63,11 @@ class Began(Found):
     """An episode began."""
 
     drift: ColumnDrift | PairDrift
-    """Severity, and what is otherwise since the change."""
+    """Severity, and the distribution (or correlation) since the change and in the reference."""
     changed_at: int
     """Estimate of when it began (UTC, ms)."""
     rows: int
-    """Rows over which the severity was taken."""
+    """Rows over which the severity was measured."""
 
     @property
     def severity(self) -> float:
@@ -83,24 +83,24 @@ class Opened(OfColumn, Began):
 
     @property
     def channel(self) -> str:
-        """What changed about the column."""
+        """Channel of the largest severity: location, scale, null, shape, or a category's share."""
         return self.drift.channel
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """The change as a sentence."""
         return sentences.explain(self.column, self.drift)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairOpened(OfPair, Began):
-    """Two features no longer move together as they did in training."""
+    """The correlation of two features is no longer that of the training data."""
 
     drift: PairDrift
 
     @property
     def sentence(self) -> str:
-        """What happened, for a person."""
+        """The change as a sentence."""
         return sentences.explain_pairs([self.drift])
 
 
@@ -111,7 +111,7 @@ class Closed(OfColumn, Found):
 
 @dataclass(frozen=True, kw_only=True)
 class PairClosed(OfPair, Found):
-    """Two features move together again."""
+    """The correlation of two features is that of the training data again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class Measured(Found):
     until: int
     columns: Mapping[str, ColumnDrift]
     pairs: Mapping[str, PairDrift]
-    """Those that move together otherwise, worst first, by `a ~ b`."""
+    """Pairs whose correlation drifted, worst first, by `a ~ b`."""
 
 
 PairVerdict = PairOpened | PairClosed

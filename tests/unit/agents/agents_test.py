@@ -233,7 +233,7 @@ def test_features_that_part_are_detected_and_their_pair_is_the_evidence(
     (resolved,) = [one for one in follows if isinstance(one, DriftResolved)]
     assert list(detected.columns) == list(resolved.columns) == ["left", "right"]
     assert resolved.caused_by == detected.id
-    assert detected.sentence.startswith("left and right no longer move together (correlation 0.")
+    assert detected.sentence.startswith("correlation of left and right weakened (0.")
     (evidence,) = [one for one in follows if one.id == detected.caused_by]
     assert isinstance(evidence, DriftMeasured)
     assert list(evidence.pairs) == ["left ~ right"]

@@ -285,8 +285,8 @@ def test_only_a_large_segment_asks_for_a_training(share: float, answer: type[Eve
     state, answered = policy.on_alarm(RetrainingState(labelled=5000), drift, RetrainingSettings())
     assert isinstance(answered, answer)
     if isinstance(answered, RetrainRefused):
-        share = "segment: country=IT is 16 % of the training rows"
-        assert answered.reason == f"{share}, 20 % are needed (retraining.segment_share)"
+        reason = "segment: country=IT is 16 % of the training rows"
+        assert answered.reason == f"{reason}, 20 % are needed (retraining.segment_share)"
         assert state.alarms == ()
 
 

@@ -80,7 +80,7 @@ def test_two_features_that_part_are_found_dated_and_named(rng: np.random.Generat
     assert abs(found.changed_at - STABLE) <= 512
     assert found.drift.reference == pytest.approx(0.8, abs=0.06)
     assert found.drift.current == pytest.approx(0.1, abs=0.3)
-    assert found.sentence.startswith("temp and dewp no longer move together (correlation 0.")
+    assert found.sentence.startswith("correlation of temp and dewp weakened (0.")
 
 
 def test_a_weak_change_is_found_too(rng: np.random.Generator) -> None:
