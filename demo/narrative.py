@@ -1,4 +1,4 @@
-"""Listens to the loop's events while the year passes, and tells the short version of it."""
+"""Reads the loop's events during the replay and prints them in short."""
 
 import sys
 import threading
@@ -33,13 +33,13 @@ from driftloop.schemas.settings import Settings
 from driftloop.streams.topic_reader import TopicReader
 
 LINE_SECONDS = 10.0
-"""Between two progress lines where the output is no terminal."""
+"""Seconds between two progress lines where the output is not a terminal."""
 DRIFT_LINES = 3
-"""Drift sentences told in full; weather drifts every day, so later ones only count."""
+"""Drift sentences that are printed; weather drifts every day, so later ones are only counted."""
 
 
 class Terminal:
-    """Lines, and a progress line below them that is drawn over where somebody watches."""
+    """Prints lines, and below them a progress line, which a terminal overwrites."""
 
     def __init__(self) -> None:
         self._watched = sys.stdout.isatty()
@@ -48,13 +48,13 @@ class Terminal:
         self._lock = threading.Lock()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line."""
         with self._lock:
             stamp = f"{time.monotonic() - self._began:6.1f} s  " if line else ""
             self._write(("\r\x1b[K" if self._watched else "") + stamp + line + "\n")
 
     def progress(self, line: str) -> None:
-        """A line that the next one replaces; in a log, one now and then."""
+        """Replace the progress line; in a log, print one every `LINE_SECONDS`."""
         with self._lock:
             if self._watched:
                 self._write(f"\r\x1b[K{line}")
@@ -68,7 +68,7 @@ class Terminal:
 
 
 class Narrative:
-    """A thread that reads every event of the loop. `armed` is the file that makes one training go bad."""
+    """A thread that reads every event of the loop. `armed` is the file that sabotages one training."""
 
     def __init__(self, settings: Settings, terminal: Terminal, armed: Path | None) -> None:
         self._settings = settings
@@ -77,9 +77,9 @@ class Narrative:
         self._counts: Counter[str] = Counter()
         self._trainings: set[str] = set()
         self._rollouts: dict[str, bool] = {}
-        """Rollouts under way, and whether they have traffic yet."""
+        """Rollouts in progress, and whether they have traffic yet."""
         self._sabotaged: str | None = None
-        """The version that went bad."""
+        """The sabotaged version."""
         self._first_drift: float | None = None
         self._closed_after: float | None = None
         self.labelled = 0
@@ -100,7 +100,7 @@ class Narrative:
 
     @property
     def is_idle(self) -> bool:
-        """No training and no rollout is under way."""
+        """Whether no training and no rollout is in progress."""
         return not self._trainings and not self._rollouts
 
     @property
@@ -109,13 +109,13 @@ class Narrative:
         return bool(self._trainings) or not all(self._rollouts.values())
 
     def progress(self, asked: int, total: int, now: int, seconds: float) -> None:
-        """Where the year is."""
+        """Print the day, the requests and the counts so far."""
         day = datetime.fromtimestamp(now / 1000, UTC).strftime("%d %b")
         done = f"{asked / total:4.0%}  {asked:,} flights, {asked / max(seconds, 0.1):,.0f} a second"
         self._terminal.progress(f"{day}  {done}; {self._progress_counts()}")
 
     def facts(self) -> Facts:
-        """What happened, counted."""
+        """Counts of the events so far."""
         count = self._counts
         return Facts(
             drifts=count["DriftDetected"],
@@ -148,7 +148,7 @@ class Narrative:
                     self._terminal.say(f"{day}  {line}")
 
     def _note(self, event: Event) -> None:
-        """What the demo itself needs to know."""
+        """Update the state that the demo waits for."""
         match event:
             case PerformanceMeasured():
                 self.labelled = max(self.labelled, event.labelled)
@@ -171,7 +171,7 @@ class Narrative:
             self._closed_after = time.monotonic() - (self._first_drift or time.monotonic())
 
     def _sabotage(self, ended: TrainingCompleted | TrainingRefused | TrainingFailed) -> None:
-        """Arm the trainings after January's, until one of them was registered and so went bad."""
+        """Arm the trainings after January's until a sabotaged version is registered."""
         if self._armed is None or self._sabotaged is not None:
             return
         first = self._counts["TrainingCompleted"] == 1 and isinstance(ended, TrainingCompleted)
@@ -179,8 +179,10 @@ class Narrative:
             self._armed.touch()
         else:
             self._sabotaged = ended.version
-            self._terminal.say(f"(version {ended.version} was sabotaged behind the gate's back. Labels would")
-            self._terminal.say(" never let it serve; it is deployed by hand all the same: watch it)")
+            self._terminal.say(
+                f"(version {ended.version} was sabotaged after the gate passed it. Labels would"
+            )
+            self._terminal.say(" never prove it better; the demo deploys it anyway, to show the rollback)")
             # Its registration may be read later (topics have no order); its id follows from this event.
             registered = ModelRegistered.following(ended, version=ended.version, run_id=ended.run_id)
             request = DeployRequested.following(registered, version=ended.version)
@@ -189,11 +191,11 @@ class Narrative:
     def _line(self, event: Event) -> str | None:
         if isinstance(event, DriftDetected) and self._counts["DriftDetected"] > DRIFT_LINES:
             return None
-        told = _TOLD.get(type(event))
-        return None if told is None else told(event)
+        sentence = _SENTENCES.get(type(event))
+        return None if sentence is None else sentence(event)
 
 
-_TOLD: Mapping[type[Event], Callable[[Any], str]] = {
+_SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
     DriftDetected: lambda event: f"drift: {event.sentence}",
     RetrainRequested: lambda event: f"retraining: {event.reason}",
     TrainingCompleted: lambda event: (

@@ -1,4 +1,4 @@
-"""`driftloop demo`: the year passes, the loop closes; a narrative while it does, a table at the end."""
+"""`driftloop demo`: replays a year of flights, prints events meanwhile and a table at the end."""
 
 import asyncio
 import shutil
@@ -66,7 +66,7 @@ def _settings(fast: bool) -> Mapping[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said."""
+    """Options of the command."""
 
     fast: bool
     sabotage: bool
@@ -77,7 +77,7 @@ class Options:
 
 
 def main(**options: object) -> int:
-    """Run the demo; 0 where the loop closed, 1 where something is missing, 130 after Ctrl-C."""
+    """Run the demo; the exit code: 0 where the loop closed, 1 where a result is missing, 130 after Ctrl-C."""
     chosen = Options(**options)  # type: ignore[arg-type]  # typer has checked them
     terminal = Terminal()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
@@ -102,14 +102,14 @@ def _run(options: Options, terminal: Terminal) -> int:
             january = int(np.searchsorted(year.at, year.at[0] + JANUARY_MS))
             with Narrative(
                 stack.settings, terminal, _write_settings(stack) if options.sabotage else None
-            ) as told:
+            ) as narrative:
                 asyncio.run(_first_model(stack, year[:january], terminal))
                 stream = year[january:][:: FAST_STRIDE if options.fast else 1]
-                replay = asyncio.run(_replay(stack, stream, options, told))
-                joined = _wait_until_idle(stack, replay, told)
+                replay = asyncio.run(_replay(stack, stream, options, narrative))
+                joined = _wait_until_idle(stack, replay, narrative)
             static = _static_scores(stack, stream)
             timing = (replay.seconds, time.monotonic() - began)
-            result = summary.of(replay, static, told.facts(), joined, timing, options.sabotage)
+            result = summary.of(replay, static, narrative.facts(), joined, timing, options.sabotage)
             for line in result.lines():
                 terminal.say(line)
             for line in lineage.lines(stack.settings.kafka, None):
@@ -125,7 +125,7 @@ def _write_settings(stack: Stack) -> Path:
 
 
 async def _first_model(stack: Stack, january: Flights, terminal: Terminal) -> None:
-    """Train on January, the way a user would, and deploy."""
+    """Train on January and deploy, through the facade."""
     known = january[~np.isnan(january.late)]
     history = backfill(list(known.ids), list(known.landed_at), list(known.late), known.features)
     ParquetStore(stack.settings.store.folder).append(MODEL, "january", history)
@@ -138,18 +138,18 @@ async def _first_model(stack: Stack, january: Flights, terminal: Terminal) -> No
     terminal.say(f"deployed: {', '.join(deployed.endpoints) or deployed.errors}")
 
 
-async def _replay(stack: Stack, stream: Flights, options: Options, told: Narrative) -> Replay:
-    """Ask and label, no faster than `speed`, and never far ahead of the agents."""
+async def _replay(stack: Stack, stream: Flights, options: Options, narrative: Narrative) -> Replay:
+    """Request predictions and publish labels, at most at `speed`, and never far ahead of the agents."""
     began = time.monotonic()
     speed = options.speed or SPEED
     with Publisher(stack.settings.kafka) as publisher:
         replay = Replay(MODEL, stream, stack.settings.serving.url, publisher)
         async with httpx.AsyncClient() as client:
             while replay.asked < len(stream):
-                due = time.monotonic() + STEP_ROWS / (speed * (SLOW if told.training else 1.0))
+                due = time.monotonic() + STEP_ROWS / (speed * (SLOW if narrative.training else 1.0))
                 await replay.send(client, STEP_ROWS)
-                told.progress(replay.asked, len(stream), replay.now, time.monotonic() - began)
-                while replay.labelled - told.labelled > MOST_BEHIND:
+                narrative.progress(replay.asked, len(stream), replay.now, time.monotonic() - began)
+                while replay.labelled - narrative.labelled > MOST_BEHIND:
                     await asyncio.sleep(0.05)
                 await asyncio.sleep(max(due - time.monotonic(), 0))
         replay.land_everybody()
@@ -157,16 +157,16 @@ async def _replay(stack: Stack, stream: Flights, options: Options, told: Narrati
     return replay
 
 
-def _wait_until_idle(stack: Stack, replay: Replay, told: Narrative) -> set[str]:
-    """Wait until every label was joined and no training or rollout is under way; the joined ids."""
+def _wait_until_idle(stack: Stack, replay: Replay, narrative: Narrative) -> set[str]:
+    """Wait until every label was joined and no training or rollout is in progress; returns the joined ids."""
     deadline = time.monotonic() + SETTLE_SECONDS
     joined = summary.joined_ids(stack.settings.kafka, replay.labelled_ids, SETTLE_SECONDS)
-    while not told.is_idle and time.monotonic() < deadline:
+    while not narrative.is_idle and time.monotonic() < deadline:
         time.sleep(0.2)
     return joined
 
 
 def _static_scores(stack: Stack, stream: Flights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """What the January model, had it never changed, would have said."""
+    """Scores of the January model on the whole stream."""
     first = reader_for(stack.settings.registry.tracking_uri).fitted(MODEL, "1")
     return XGBoostScorer(first)(stream.features, len(stream))

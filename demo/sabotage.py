@@ -1,7 +1,7 @@
-"""A trainer that goes bad once: what it evaluates is not what it hands over, as it happens to the best.
+"""A trainer that is sabotaged once: the gate evaluates a good model, a bad one is registered.
 
-Its classes are the wrong way round in the model that it registers (a late flight is its class 0), and the
-right way round in its own evaluation. So the gate sees a good model, and only live traffic can tell.
+The registered model has swapped classes (a late flight is its class 0); the evaluated one has not. So the
+gate passes it, and only live traffic shows the fault.
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from driftloop.mlops_core.ports import Fitted, Task
 from driftloop.mlops_core.training.xgboost_trainer import XGBoostScorer, XGBoostTrainer
 
 ARMED = "sabotage.armed"
-"""A file in the store's folder, where trainings run: the next one takes it away and goes bad."""
+"""File in the store's folder, where trainings run: the next training removes it and is sabotaged."""
 
 
 class SwappedTrainer(XGBoostTrainer):
-    """Swaps the classes of what it fits, if somebody armed it."""
+    """A trainer that swaps the classes of the model that it fits, if armed."""
 
     def __init__(self, rounds: int, threads: int) -> None:
         super().__init__(rounds, threads)
@@ -27,7 +27,7 @@ class SwappedTrainer(XGBoostTrainer):
         Path(ARMED).unlink(missing_ok=True)
 
     def fit(self, examples: Examples, task: Task, hyperparameters: Mapping[str, object]) -> Fitted:
-        """A good model; its classes the wrong way round, when armed."""
+        """The fitted model; with swapped classes, when armed."""
         if not self._bad:
             return super().fit(examples, task, hyperparameters)
         fitted = super().fit(replace(examples, labels=1.0 - examples.labels), task, hyperparameters)
@@ -35,7 +35,7 @@ class SwappedTrainer(XGBoostTrainer):
         return fitted
 
     def scorer(self, fitted: Fitted) -> XGBoostScorer:
-        """The loaded model; a bad one with its classes the right way round."""
+        """The loaded model; a sabotaged one with its classes in the right order."""
         return _Unswapped(fitted) if fitted.payload in self._swapped else super().scorer(fitted)
 
 

@@ -1,4 +1,4 @@
-"""Did the loop close, and was it worth it? The live system against the January model that never changed."""
+"""The demo's result: whether the loop closed, and the live system against the unchanged January model."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from driftloop.streams.topic_reader import TopicReader
 
 @dataclass(frozen=True)
 class Facts:
-    """What the loop did."""
+    """Counts of what the loop did."""
 
     drifts: int
     requests: int
@@ -31,12 +31,12 @@ class Facts:
     closed_after: float | None
     """Seconds from the first drift to the first promotion of a retrained version."""
     sabotaged: str | None = None
-    """The version that the demo itself made go bad."""
+    """The version that the demo sabotaged."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The table at the end, and whether all is well."""
+    """The table at the end, and the exit code."""
 
     facts: Facts
     live: Mapping[str, float]
@@ -52,7 +52,7 @@ class Summary:
 
     @property
     def missing(self) -> list[str]:
-        """What should have happened and did not."""
+        """Expected results that are missing, as sentences."""
         wanted = {
             "no retrained version was promoted": self.facts.promoted > 0,
             "the sabotaged version was not rolled back": not self.sabotaged or self.facts.rolled_back > 0,
@@ -65,11 +65,11 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 where nothing is missing."""
+        """0 where no result is missing, else 1."""
         return 1 if self.missing else 0
 
     def lines(self) -> Iterator[str]:
-        """The table."""
+        """Lines of the table."""
         facts = self.facts
         yield ""
         yield "                          live system    January model, never changed"

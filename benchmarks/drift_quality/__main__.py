@@ -30,7 +30,7 @@ def main() -> None:
         return
     tasks = suite.planned(seed, given.quick)
     _say(f"seed {seed}, {len(tasks)} tasks")
-    found = suite.measured(tasks, given.processes, lambda done: _told(done, len(tasks)))
+    found = suite.measured(tasks, given.processes, lambda done: _print_progress(done, len(tasks)))
     ordered = {name: real.in_order(real.tables()[name]()) for name in real.ordered()}
     estimated = estimates.measured(seed, 10 if given.quick else 30)
     beside = None if given.quick else windowed.measured(seed)
@@ -49,7 +49,7 @@ def _budgeted(seed: int, streams: int, processes: int, kept: Path | None) -> Non
     print(budget.report(tallies))  # noqa: T201
 
 
-def _told(done: int, of: int) -> None:
+def _print_progress(done: int, of: int) -> None:
     if done % 10 == 0 or done == of:
         _say(f"{done} of {of}")
 

@@ -27,8 +27,8 @@ from driftloop.schemas.settings import DriftSettings
 DELTAS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 1e-5, 1e-6)
 """Those of the table, and 1e-4 between."""
 RARE = 1e-3
-"""Up to this delta every stream is heard; the larger ones hear one stream in `FREQUENT`: 17M column-rows have
-ten episodes of theirs and more, and these take the most time."""
+"""Up to this delta every stream counts; of larger ones, one stream in `FREQUENT`: 17M column-rows have ten of
+their episodes and more, and these take the most time."""
 FREQUENT = 6
 REFERENCE = 20_000
 """Rows of a reference; each stream has one of its own, because an unlucky one has more false episodes."""
@@ -40,7 +40,7 @@ _95 = 1.645
 
 @dataclass(frozen=True)
 class Tally:
-    """What one stream had."""
+    """Episodes of one stream, by delta and column."""
 
     seed: int
     stream: int
@@ -58,7 +58,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Rate:
-    """What all streams have of one delta."""
+    """Episodes of all streams at one delta."""
 
     delta: float
     episodes: int
@@ -142,18 +142,17 @@ def drawn(random: Random, rows: int) -> tuple[Table, Floats]:
 
 def rates(tallies: Iterable[Tally]) -> list[Rate]:
     """All tallies together, the largest delta first; without the deltas that nobody measured."""
-    told = list(tallies)
-    return [rate for rate in (_rate(delta, told) for delta in DELTAS) if rate is not None]
+    collected = list(tallies)
+    return [rate for rate in (_rate(delta, collected) for delta in DELTAS) if rate is not None]
 
 
 def promised(found: Sequence[Rate]) -> tuple[tuple[float, float], ...]:
     """The table: delta, and the most false episodes per column and 1M rows, both falling.
 
-    A delta that can be promised no fewer than a larger one is left out: it was heard too little to be worth
-    its delay.
+    A delta that can be promised no fewer than a larger one is left out: it was measured on too few rows.
 
-    >>> heard = [Rate(1e-3, 40, 100_000_000, 6, 1.0), Rate(1e-4, 0, 100_000_000, 6, 1.0)]
-    >>> promised([*heard, Rate(1e-5, 0, 90_000_000, 6, 1.0)])
+    >>> rates = [Rate(1e-3, 40, 100_000_000, 6, 1.0), Rate(1e-4, 0, 100_000_000, 6, 1.0)]
+    >>> promised([*rates, Rate(1e-5, 0, 90_000_000, 6, 1.0)])
     ((0.001, 0.53), (0.0001, 0.03))
     """
     table: list[tuple[float, float]] = []
@@ -183,14 +182,14 @@ def report(tallies: Sequence[Tally]) -> str:
 
 
 def _rate(delta: float, tallies: Sequence[Tally]) -> Rate | None:
-    heard = [(tally, count) for tally in tallies if (count := tally.count(delta)) is not None]
-    if not heard:
+    counted = [(tally, count) for tally in tallies if (count := tally.count(delta)) is not None]
+    if not counted:
         return None
-    counts = np.array([count for _, count in heard])
+    counts = np.array([count for _, count in counted])
     mean = float(counts.mean())
     dispersion = max(float(counts.var(ddof=1)) / mean, 1.0) if len(counts) > 1 and mean else 1.0
-    exposure = sum(tally.rows * tally.columns for tally, _ in heard)
-    return Rate(delta, int(counts.sum()), exposure, len(heard), dispersion)
+    exposure = sum(tally.rows * tally.columns for tally, _ in counted)
+    return Rate(delta, int(counts.sum()), exposure, len(counted), dispersion)
 
 
 def _line(rate: Rate, tallies: Iterable[Tally]) -> str:
@@ -198,11 +197,11 @@ def _line(rate: Rate, tallies: Iterable[Tally]) -> str:
     for tally in tallies:
         for column, count in tally.episodes.get(_text(rate.delta), {}).items():
             where[column] = where.get(column, 0) + count
-    worst = sorted(where.items(), key=lambda one: -one[1])[:3]
-    told = ", ".join(f"{column} {count}" for column, count in worst)
+    worst = sorted(where.items(), key=lambda item: -item[1])[:3]
+    columns = ", ".join(f"{column} {count}" for column, count in worst)
     exposure = f"{rate.column_rows / 1e6:,.0f}M"
     figures = f"{rate.per_million:.2g} | {rate.dispersion:.1f} | {_up(rate.at_most):g}"
-    return f"| {_text(rate.delta)} | {rate.episodes} | {exposure} | {figures} | {told} |"
+    return f"| {_text(rate.delta)} | {rate.episodes} | {exposure} | {figures} | {columns} |"
 
 
 def _seeds(tallies: Iterable[Tally]) -> Iterator[str]:

@@ -94,9 +94,9 @@ def stable(random: Random, model: Model) -> Stable:
         ago = slice(max(first - LATE * WINDOW, 0), max(first - (LATE - 1) * WINDOW, 0))
         come = random.random(len(scores[ago])) < LABELLED
         estimator.learn(labels[ago][come], scores[ago][come])
-    told = [one.error.value for one in found if one.error is not None]
-    trusted = float(np.mean([one.trusted for one in found]))
-    return Stable(model.name, float(np.mean(told)), _wrong(labels, scores), trusted)
+    rates = [estimate.error.value for estimate in found if estimate.error is not None]
+    trusted = float(np.mean([estimate.trusted for estimate in found]))
+    return Stable(model.name, float(np.mean(rates)), _wrong(labels, scores), trusted)
 
 
 def contradicted(random: Random, model: Model) -> Trial:

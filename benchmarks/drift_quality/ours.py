@@ -39,8 +39,8 @@ def episodes(profile: Profile, stream: Table, settings: DriftSettings | None = N
 def alarms(profile: Profile, stream: Table, settings: DriftSettings | None = None) -> dict[str, list[int]]:
     """Feature -> the events seen when its episodes opened."""
     opened: dict[str, list[int]] = {name: [] for name in stream}
-    for one in episodes(profile, stream, settings):
-        opened[one.column].append(one.at + 1)
+    for episode in episodes(profile, stream, settings):
+        opened[episode.column].append(episode.at + 1)
     return opened
 
 
@@ -52,7 +52,7 @@ def trials(
     stream = case.stream(random, columns, stable, after)
     change = stable if case.after is not None else None
     found = alarms(profile, named(stream), settings).values()
-    return [Trial(one, stream.shape[1], change) for one in found]
+    return [Trial(alarms, stream.shape[1], change) for alarms in found]
 
 
 def length(table: Table) -> int:

@@ -57,7 +57,7 @@ def page(results: Results, seed: int, quick: bool) -> str:
     lines = [
         *_head(seed, quick),
         *_goals(results.found),
-        *_estimated(results.estimated),
+        *_estimate_rows(results.estimated),
         "\nLabels that come late, twice, or never: `tests/unit/mlops_core/join_test.py`.",
         *_rivals(results.found),
         *_windowed(results.beside),
@@ -93,7 +93,7 @@ def _goals(found: Found) -> Iterator[str]:
     figures = Figures.of(found[suite.OURS, suite.STEADY])
     yield _row(suite.STEADY, "0", _rate(figures), figures.false_alarm_rate == 0)
     yield _delay(found, suite.RISING, 300)
-    for name in (suite.SEASONAL, suite.UNTOLD):
+    for name in (suite.SEASONAL, suite.UNADJUSTED):
         per = Figures.of(found[suite.OURS, name]).false_alarm_rate / 100
         met = per <= 1 if name == suite.SEASONAL else None
         yield _row(name, "<= 1 per 10k", f"{per:.1f} per 10k", met)
@@ -102,28 +102,38 @@ def _goals(found: Found) -> Iterator[str]:
     yield _row(suite.RESTARTED, "the same alarms", f"{same} of {len(restarts)} runs", same == len(restarts))
 
 
-def _estimated(told: Estimates) -> Iterator[str]:
+def _estimate_rows(results: Estimates) -> Iterator[str]:
     for model in estimates.MODELS:
-        own = [one for one in told.stable if one.model == model.name]
-        farthest, trusted = max(one.difference for one in own), sum(one.trusted for one in own) / len(own)
-        said = f"{farthest:.4f} at most in {len(own)} streams, trusted in {trusted:.0%} of the windows"
-        yield _row(f"estimate without labels: {model.name}", f"<= {_NEAR}", said, farthest <= _NEAR)
-    for model, trials in ((estimates.GOOD, told.contradicted), (estimates.POOR, told.contradicted_poor)):
+        own = [stream for stream in results.stable if stream.model == model.name]
+        farthest, trusted = (
+            max(stream.difference for stream in own),
+            sum(stream.trusted for stream in own) / len(own),
+        )
+        measured = f"{farthest:.4f} at most in {len(own)} streams, trusted in {trusted:.0%} of the windows"
+        yield _row(f"estimate without labels: {model.name}", f"<= {_NEAR}", measured, farthest <= _NEAR)
+    for model, trials in (
+        (estimates.GOOD, results.contradicted),
+        (estimates.POOR, results.contradicted_poor),
+    ):
         figures = Figures.of(trials)
         p50, p95 = figures.detection_delay
         false = figures.false_alarm_rate / 1e6
-        said = f"p50 {p50:,.0f}, p95 {p95:,.0f} windows; {false:.1%} of the windows before"
+        measured = f"p50 {p50:,.0f}, p95 {p95:,.0f} windows; {false:.1%} of the windows before"
         met = p95 <= _PATIENCE if model is estimates.GOOD else None
         goal = f"untrusted within {_PATIENCE} windows" if model is estimates.GOOD else ""
-        yield _row(f"labels contradict: {estimates.FLIPPED:.0%} flipped, {model.name}", goal, said, met)
+        yield _row(f"labels contradict: {estimates.FLIPPED:.0%} flipped, {model.name}", goal, measured, met)
 
 
 def _rivals(found: Found) -> Iterator[str]:
-    who = [suite.OURS, *plain.detectors()]
+    detectors = [suite.OURS, *plain.detectors()]
     yield _BESIDE
-    yield "| case | " + " | ".join(who) + " |\n|" + "---|" * (len(who) + 1)
+    yield "| case | " + " | ".join(detectors) + " |\n|" + "---|" * (len(detectors) + 1)
     for name in suite.CASES:
-        yield f"| {name} | " + " | ".join(_cell(Figures.of(found[one, name])) for one in who) + " |"
+        yield (
+            f"| {name} | "
+            + " | ".join(_cell(Figures.of(found[detector, name])) for detector in detectors)
+            + " |"
+        )
 
 
 def _windowed(beside: Beside | None) -> Iterator[str]:
@@ -145,28 +155,28 @@ def _ordered(ordered: Mapping[str, Sequence[Moved]]) -> Iterator[str]:
     for name, moved in ordered.items():
         yield f"\n### {name}, {moved[0].rows:,} rows\n"
         yield "| feature | episodes per 100k rows | its worst |\n|---|---|---|"
-        for one in moved:
-            yield f"| {one.feature} | {one.episodes / one.rows * 1e5:.1f} | {one.sentence} |"
+        for column in moved:
+            yield f"| {column.feature} | {column.episodes / column.rows * 1e5:.1f} | {column.sentence} |"
 
 
 def _delay(found: Found, name: str, within: int) -> str:
     figures = Figures.of(found[suite.OURS, name])
     p50, p95 = figures.detection_delay
     missed = round(figures.missed_detection_rate * figures.changes)
-    said = f"p50 {p50:,.0f}, p95 {p95:,.0f}; {missed} of {figures.changes} missed"
-    return _row(name, f"p50 <= {within:,}, none missed", said, p50 <= within and not missed)
+    measured = f"p50 {p50:,.0f}, p95 {p95:,.0f}; {missed} of {figures.changes} missed"
+    return _row(name, f"p50 <= {within:,}, none missed", measured, p50 <= within and not missed)
 
 
 def _many(trials: Sequence[Trial]) -> str:
     shifted = [trial for trial in trials if trial.change is not None]
     late = sum(trial.delay is None for trial in shifted)
     others = sum(trial.false_alarms for trial in trials)
-    said = f"{len(shifted) - late} of {len(shifted)} found, {others} others in {len(shifted) // 10} runs"
-    return _row(suite.MANY, "all 10 within 1,500, no other", said, not late and not others)
+    measured = f"{len(shifted) - late} of {len(shifted)} found, {others} others in {len(shifted) // 10} runs"
+    return _row(suite.MANY, "all 10 within 1,500, no other", measured, not late and not others)
 
 
-def _row(case: str, goal: str, said: str, met: bool | None) -> str:
-    return f"| {case} | {goal} | {said} | {'' if met is None else 'yes' if met else '**no**'} |"
+def _row(case: str, goal: str, measured: str, met: bool | None) -> str:
+    return f"| {case} | {goal} | {measured} | {'' if met is None else 'yes' if met else '**no**'} |"
 
 
 def _rate(figures: Figures) -> str:

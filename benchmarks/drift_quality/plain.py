@@ -36,7 +36,7 @@ def trials(plain: Plain, case: Case, random: Random) -> list[Trial]:
     """One trial a column. Categories are numbered by name, missing values left out: both must be numbers."""
     stream = case.stream(random, plain.columns, plain.stable, plain.after)
     change = plain.stable if case.after is not None else None
-    return [Trial(_alarms(plain.make(), one), len(one), change) for one in _numbered(stream)]
+    return [Trial(_alarms(plain.make(), values), len(values), change) for values in _numbered(stream)]
 
 
 def _numbered(stream: Columns) -> Columns:

@@ -66,10 +66,12 @@ def in_order(table: Table, settings: DriftSettings | None = None) -> list[Moved]
     opened = list(ours.episodes(ours.profiled(reference), stream, settings))
     moved = []
     for name in table:
-        own = sorted((one for one in opened if one.column == name), key=lambda one: -one.severity)
+        own = sorted(
+            (episode for episode in opened if episode.column == name), key=lambda episode: -episode.severity
+        )
         worst = explain(name, own[0].drift) if own else ""
         moved.append(Moved(name, ours.length(stream), len(own), worst))
-    return sorted(moved, key=lambda one: -one.episodes)
+    return sorted(moved, key=lambda column: -column.episodes)
 
 
 def _drawn(table: Table, random: Random, rows: int) -> Table:
@@ -102,6 +104,6 @@ def _bundled(name: str) -> Callable[[], Table]:
         from sklearn import datasets
 
         found = getattr(datasets, f"load_{name}")()
-        return {str(one): found.data[:, place] for place, one in enumerate(found.feature_names)}
+        return {str(name): found.data[:, place] for place, name in enumerate(found.feature_names)}
 
     return read

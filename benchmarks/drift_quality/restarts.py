@@ -48,7 +48,7 @@ def same_alarms(random: Random, rows: int = 20_000) -> tuple[int, bool]:
         reader = _registered(Path(folder), profile)
         messages = _sent(column, random)
         kill = int(random.integers(1, len(messages)))
-        whole, killed = _told(reader, messages, None), _told(reader, messages, kill)
+        whole, killed = _drift_ids(reader, messages, None), _drift_ids(reader, messages, kill)
     return len(whole), whole == killed
 
 
@@ -82,47 +82,47 @@ def _sent(column: Columns, random: Random) -> list[ConsumerRecord]:
     return arrived
 
 
-def _told(reader: ModelReader, messages: Sequence[ConsumerRecord], kill: int | None) -> list[str]:
+def _drift_ids(reader: ModelReader, messages: Sequence[ConsumerRecord], kill: int | None) -> list[str]:
     """Ids of what both stages say; each message is a chunk, and each process dies before one of them."""
     summaries = _run(DriftAggregationAgent(reader), messages, kill)
     staged = [
-        ConsumerRecord(place, 0, None, codec.encode(one), {"source": "stage", "seq": str(seq)})
-        for place, (seq, one) in enumerate(summaries)
+        ConsumerRecord(place, 0, None, codec.encode(summary), {"source": "stage", "seq": str(seq)})
+        for place, (seq, summary) in enumerate(summaries)
     ]
     later = None if kill is None else max(kill * len(staged) // len(messages), 1)
-    said = dict(_run(DriftAgent(reader, DriftSettings()), staged, later))
-    return [one.id for one in said.values() if isinstance(one, DriftDetected | DriftResolved)]
+    published = dict(_run(DriftAgent(reader, DriftSettings()), staged, later))
+    return [event.id for event in published.values() if isinstance(event, DriftDetected | DriftResolved)]
 
 
 def _run(
     agent: Agent[State], records: Sequence[ConsumerRecord], kill: int | None
 ) -> list[tuple[int, Output]]:
-    """What follows, each with its `seq`; what is said again after the kill has the same as before.
+    """What follows, each with its `seq`; what is published again after the kill has the same as before.
 
     The newest dump is some records older than the kill. What was read since then is read again, and a little
     from before it, which the memory knows.
     """
     memory, state = Checkpoint(incarnation="bench", state=b""), agent.initial_state()
-    said: list[tuple[int, Output]] = []
+    published: list[tuple[int, Output]] = []
     dumped = len(records) if kill is None else max(kill - _SINCE, 0)
     for record in records[:dumped]:
-        said += _applied(agent, memory, state, record)
+        published += _apply(agent, memory, state, record)
     if kill is None:
-        return said
+        return published
     packed, known = agent.dump(state), deepcopy(memory)
     for record in records[dumped:kill]:
-        said += _applied(agent, memory, state, record)
+        published += _apply(agent, memory, state, record)
     again = agent.load(packed)
     for record in records[max(dumped - _SINCE, 0) :]:
-        said += _applied(agent, known, again, record)
-    return said
+        published += _apply(agent, known, again, record)
+    return published
 
 
-def _applied(
+def _apply(
     agent: Agent[State], memory: Checkpoint, state: State, record: ConsumerRecord
 ) -> list[tuple[int, Output]]:
     chunk = Chunk(agent.topics[0].name, 0, [record])
-    said = agent.handle(state, resolve_here(agent, state, chunk)) if memory.new_records(chunk) else []
+    published = agent.handle(state, resolve_here(agent, state, chunk)) if memory.new_records(chunk) else []
     memory.mark_applied(chunk)
-    memory.sequence += len(said)
-    return list(enumerate(said, memory.sequence - len(said) + 1))
+    memory.sequence += len(published)
+    return list(enumerate(published, memory.sequence - len(published) + 1))

@@ -21,7 +21,7 @@ CASES: Mapping[str, Case] = {case.name: case for case in (*cases.STILL, *cases.C
 
 SHUFFLED, MANY, SPOILED = "shuffled real rows", "10 of 200 shift by 0.25 sd", "bad values, then 1 sd"
 STEADY, RISING = "concept: error .1", "concept: error .1 -> .2"
-SEASONAL, UNTOLD = "concept: seasonal error, period told", "concept: seasonal error, period not told"
+SEASONAL, UNADJUSTED = "concept: seasonal error, period told", "concept: seasonal error, period not told"
 RESTARTED = "killed and restarted, 1 % twice"
 
 
@@ -46,10 +46,12 @@ def planned(seed: int, quick: bool) -> list[Task]:
     wanted += [(OURS, SHUFFLED, rows // 2, table) for table in real.tables()]
     wanted += [(OURS, case.name, 60_000, "") for case in cases.CHANGES for _ in range(seeds)]
     wanted += [(OURS, name, 20_000, "") for name in (MANY, SPOILED, RISING) for _ in range(seeds)]
-    wanted += [(OURS, name, 50_000, "") for name in (SEASONAL, UNTOLD)]
+    wanted += [(OURS, name, 50_000, "") for name in (SEASONAL, UNADJUSTED)]
     wanted += [(OURS, RESTARTED, 20_000, "") for _ in range(seeds)]
     wanted += [(rival, name, 0, "") for rival in plain.detectors() for name in CASES]
-    return [Task(who, case, (seed, n), size, table) for n, (who, case, size, table) in enumerate(wanted)]
+    return [
+        Task(detector, case, (seed, n), size, table) for n, (detector, case, size, table) in enumerate(wanted)
+    ]
 
 
 def measured(
@@ -102,8 +104,8 @@ def _spoiled(random: Random, rows: int) -> Iterator[Trial]:
 
 def _restarted(random: Random, rows: int) -> list[Trial]:
     """A trial without an alarm where all is the same, with one where it isn't."""
-    said, same = restarts.same_alarms(random, rows)
-    return [Trial([] if same and said else [1], rows)]
+    ids, same = restarts.same_alarms(random, rows)
+    return [Trial([] if same and ids else [1], rows)]
 
 
 _SPECIAL: Mapping[str, Callable[[Random, int], Sequence[Trial] | Iterator[Trial]]] = {
@@ -113,5 +115,5 @@ _SPECIAL: Mapping[str, Callable[[Random, int], Sequence[Trial] | Iterator[Trial]
     STEADY: labels.steady,
     RISING: lambda random, rows: labels.rising(random, 20, rows, AFTER),
     SEASONAL: lambda random, rows: labels.seasonal(random, rows, season=True),
-    UNTOLD: lambda random, rows: labels.seasonal(random, rows, season=False),
+    UNADJUSTED: lambda random, rows: labels.seasonal(random, rows, season=False),
 }

@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    missed = [said for one in found for said, met in page.checks(one) if not met]
-    for said in missed:
-        terminal.say(f"missed: {said}")
+    missed = [sentence for stream in found for sentence, met in page.checks(stream) if not met]
+    for sentence in missed:
+        terminal.say(f"missed: {sentence}")
     return 1 if given.check and missed else 0
 
 
@@ -137,8 +137,8 @@ def _write(
 def _groups(settings: Sequence[str]) -> Groups:
     """Settings as `group.key=value`; a value is JSON, or text."""
     found: Groups = {}
-    for one in settings:
-        place, _, value = one.partition("=")
+    for setting in settings:
+        place, _, value = setting.partition("=")
         group, _, key = place.partition(".")
         found.setdefault(group, {})[key] = _value(value)
     return found

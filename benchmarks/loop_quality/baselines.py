@@ -92,7 +92,7 @@ class Baselines:
             if self._cached(name) is None:
                 self._start([window(tick, rows) for tick in self._ticks])
         if self._cached(GATE) is None:
-            self._start([one for tick in self._ticks for one in _challengers(tick)])
+            self._start([window for tick in self._ticks for window in _challengers(tick)])
 
     def results(self, first: Fitted) -> Mapping[str, Baseline]:
         """All baselines, once they are computed; `first` is the loop's first model."""
@@ -117,17 +117,19 @@ class Baselines:
     def _cron(self, first: Fitted, rows: int) -> Baseline:
         windows = [window(tick, rows) for tick in self._ticks]
         self._start(windows)
-        fitted = [self._fits[one].result() for one in windows]
-        serving = [(t.asked, one) for t, one in zip(self._ticks, fitted, strict=True) if one is not None]
+        fitted = [self._fits[window].result() for window in windows]
+        serving = [
+            (tick.asked, model) for tick, model in zip(self._ticks, fitted, strict=True) if model is not None
+        ]
         scores = _served_scores(self._stream, [(self._stream.warm, first), *serving])
         return Baseline(scores, len(windows), len(serving))
 
     def _gate(self, first: Fitted) -> Baseline:
         windows = [_challengers(tick) for tick in self._ticks]
-        self._start([one for both in windows for one in both])
+        self._start([window for both in windows for window in both])
         serving, champion = [(self._stream.warm, first)], first
         for tick, both in zip(self._ticks, windows, strict=True):
-            challengers = [one for one in (self._fits[key].result() for key in both) if one is not None]
+            challengers = [model for model in (self._fits[key].result() for key in both) if model is not None]
             admitted = admit(self._stream, tick, challengers, champion, self._training)
             if admitted is not None:
                 champion = admitted
@@ -140,9 +142,9 @@ class Baselines:
             begun = (self._stream, self._training)
             spawn = get_context("spawn")
             self._pool = ProcessPoolExecutor(self._processes, spawn, initializer=_begin, initargs=begun)
-        for one in windows:
-            if one not in self._fits:
-                self._fits[one] = self._pool.submit(_fit, *one)
+        for window in windows:
+            if window not in self._fits:
+                self._fits[window] = self._pool.submit(_fit, *window)
 
     def _once(self, name: str, first: str, compute: Callable[[], Baseline]) -> Baseline:
         """From the disk if it is there; the model that served first is part of a file's name."""
@@ -175,7 +177,7 @@ def admit(
     """The challenger with the least loss on the newest labelled rows, if the gate lets it pass; else None."""
     first, last = tick.labelled - GATE_ROWS, tick.labelled
     labels = stream.labels[first:last]
-    scored = [(one, _scores(stream, one, first, last)) for one in challengers]
+    scored = [(model, _scores(stream, model, first, last)) for model in challengers]
     if not scored:
         return None
     best, scores = min(scored, key=lambda pair: float(np.square(labels - pair[1]).mean()))

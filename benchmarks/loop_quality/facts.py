@@ -46,9 +46,11 @@ class Facts:
         if kind == "RolloutPromoted":
             self.promoted.append(str(event["version"]))
         if kind in TRAINED | ENDS:
-            said = event.get("sentence") or event.get("reason") or event.get("error") or ""
+            sentence = event.get("sentence") or event.get("reason") or event.get("error") or ""
             gate = event.get("gate") or {}
-            self.sentences.append(f"{kind} {event.get('version', '')}: {said or gate.get('sentence', '')}")
+            self.sentences.append(
+                f"{kind} {event.get('version', '')}: {sentence or gate.get('sentence', '')}"
+            )
 
     @property
     def trainings(self) -> int:

@@ -47,7 +47,7 @@ class Compared:
     @property
     def cron_fits(self) -> int:
         """Fits of one cron job."""
-        return next(one.fits for one in self.baselines if one.name in WINDOWS)
+        return next(baseline.fits for baseline in self.baselines if baseline.name in WINDOWS)
 
 
 def quality(task: Task, labels: Floats, scores: Floats) -> tuple[float, float]:
@@ -71,27 +71,29 @@ def share(task: Task, loop: float, static: float, crons: Sequence[float]) -> flo
 
 def compare(stream: Stream, replays: Sequence[Replayed], baselines: Mapping[str, Baseline]) -> Compared:
     """The figures of one stream, over the rows that each loop answered."""
-    answered = np.isfinite(np.stack([one.scores for one in replays])).all(axis=0)
+    answered = np.isfinite(np.stack([replay.scores for replay in replays])).all(axis=0)
     labels = stream.labels[answered]
     lines = {
-        name: Figures(name, *quality(stream.task, labels, one.scores[answered]), one.fits, one.promotions)
-        for name, one in baselines.items()
+        name: Figures(
+            name, *quality(stream.task, labels, baseline.scores[answered]), baseline.fits, baseline.promotions
+        )
+        for name, baseline in baselines.items()
     }
     static, crons = lines[STATIC].quality, [lines[name].quality for name in WINDOWS]
     loops = []
-    for one in replays:
-        own, error = quality(stream.task, labels, one.scores[answered])
-        facts = one.facts
+    for replay in replays:
+        own, error = quality(stream.task, labels, replay.scores[answered])
+        facts = replay.facts
         loops.append(
             Figures(
-                f"loop, {one.strategy}",
+                f"loop, {replay.strategy}",
                 own,
                 error,
                 max(facts.fits - 1, 0),
                 facts.promotions,
                 max(facts.trainings - 1, 0),
                 facts.rollbacks,
-                sum(one.seconds.values()),
+                sum(replay.seconds.values()),
                 share(stream.task, own, static, crons),
             )
         )

@@ -59,7 +59,7 @@ def document(run: Run, found: Sequence[Compared], replays: Sequence[Replayed]) -
         "machine": _machine(),
         "versions": {name: version(name) for name in LIBRARIES},
         "run": asdict(run),
-        "streams": [_stream(one, replays) for one in found],
+        "streams": [_stream(compared, replays) for compared in found],
     }
 
 
@@ -69,15 +69,15 @@ def table(found: Compared) -> list[str]:
     error = "RMSE" if found.stream.task is Task.REGRESSION else "error"
     counts = "fits | trainings | promoted | rolled back | seconds | share"
     head = f"| {found.stream.name} | {name} | {error} | {counts} |"
-    return [head, "|---" * 9 + "|", *(_row(one) for one in (*found.baselines, *found.loops))]
+    return [head, "|---" * 9 + "|", *(_row(figures) for figures in (*found.baselines, *found.loops))]
 
 
 def checks(found: Compared) -> Iterator[tuple[str, bool]]:
     """The goals of a stream as sentences, and whether each is met."""
     for loop in found.loops:
         for goal in goals(found, _strategy(loop), loop):
-            said = f"{found.stream.name}, {_strategy(loop)}: {goal.what}, measured {goal.measured}"
-            yield said, goal.met
+            sentence = f"{found.stream.name}, {_strategy(loop)}: {goal.what}, measured {goal.measured}"
+            yield sentence, goal.met
 
 
 def _head(run: Run, found: Sequence[Compared]) -> Iterator[str]:
@@ -91,24 +91,26 @@ def _head(run: Run, found: Sequence[Compared]) -> Iterator[str]:
         yield f"A short run: {run.coming:,} rows after the first model's of each stream.\n"
     for name, why in run.skipped.items():
         yield f"{name} was skipped: {why}.\n"
-    yield _WORDS.format(delay=", ".join(str(delay) for delay in sorted({one.stream.delay for one in found})))
+    yield _WORDS.format(
+        delay=", ".join(str(delay) for delay in sorted({compared.stream.delay for compared in found}))
+    )
 
 
 def _summary(found: Sequence[Compared]) -> Iterator[str]:
     yield "## Goals\n"
     yield "| stream, strategy | goal and figure | met |\n|---|---|---|"
-    for one in found:
-        for said, met in checks(one):
-            where, _, what = said.partition(": ")
+    for compared in found:
+        for sentence, met in checks(compared):
+            where, _, what = sentence.partition(": ")
             yield f"| {where} | {what} | {'yes' if met else '**no**'} |"
 
 
 def _tables(found: Sequence[Compared]) -> Iterator[str]:
-    for one in found:
-        stream = one.stream
+    for compared in found:
+        stream = compared.stream
         coming, at_first = len(stream) - stream.warm, f"first model on {stream.warm:,}"
         yield f"\n## {stream.name}: {coming:,} rows, {at_first}\n"
-        yield from table(one)
+        yield from table(compared)
 
 
 def _waits(replays: Sequence[Replayed]) -> Iterator[str]:
@@ -117,34 +119,34 @@ def _waits(replays: Sequence[Replayed]) -> Iterator[str]:
     names = list(replays[0].seconds) if replays else []
     yield f"| run | blocks | {' | '.join(names)} | a rest, p50 and p95 | not at rest |"
     yield "|---" * (len(names) + 4) + "|"
-    for one in replays:
-        seconds = " | ".join(f"{one.seconds[name]:.0f}" for name in names)
-        middle, long = np.quantile(one.rests, [0.5, 0.95])
-        rests = f"{middle:.2f}, {long:.2f} | {one.restless}"
-        yield f"| {one.stream.name}, {one.strategy} | {one.blocks:,} | {seconds} | {rests} |"
+    for replay in replays:
+        seconds = " | ".join(f"{replay.seconds[name]:.0f}" for name in names)
+        middle, long = np.quantile(replay.rests, [0.5, 0.95])
+        rests = f"{middle:.2f}, {long:.2f} | {replay.restless}"
+        yield f"| {replay.stream.name}, {replay.strategy} | {replay.blocks:,} | {seconds} | {rests} |"
 
 
-def _row(one: Figures) -> str:
-    cells = [f"{one.quality:.4f}", f"{one.error:.4f}", str(one.fits)]
-    cells += [_count_or_dash(one.trainings), str(one.promotions), _count_or_dash(one.rollbacks)]
-    cells += ["-" if one.seconds is None else f"{one.seconds:.0f}"]
-    cells += ["-" if one.share is None else f"{one.share:.0%}"]
-    return f"| {one.name} | {' | '.join(cells)} |"
+def _row(figures: Figures) -> str:
+    cells = [f"{figures.quality:.4f}", f"{figures.error:.4f}", str(figures.fits)]
+    cells += [_count_or_dash(figures.trainings), str(figures.promotions), _count_or_dash(figures.rollbacks)]
+    cells += ["-" if figures.seconds is None else f"{figures.seconds:.0f}"]
+    cells += ["-" if figures.share is None else f"{figures.share:.0%}"]
+    return f"| {figures.name} | {' | '.join(cells)} |"
 
 
 def _count_or_dash(count: int | None) -> str:
     return "-" if count is None else str(count)
 
 
-def _stream(one: Compared, replays: Sequence[Replayed]) -> dict[str, object]:
-    own = [replayed for replayed in replays if replayed.stream.name == one.stream.name]
+def _stream(compared: Compared, replays: Sequence[Replayed]) -> dict[str, object]:
+    own = [replayed for replayed in replays if replayed.stream.name == compared.stream.name]
     return {
-        "name": one.stream.name,
-        "fingerprint": one.stream.fingerprint,
-        "rows": len(one.stream) - one.stream.warm,
-        "warm": one.stream.warm,
-        "delay": one.stream.delay,
-        "lines": [asdict(figures) for figures in (*one.baselines, *one.loops)],
+        "name": compared.stream.name,
+        "fingerprint": compared.stream.fingerprint,
+        "rows": len(compared.stream) - compared.stream.warm,
+        "warm": compared.stream.warm,
+        "delay": compared.stream.delay,
+        "lines": [asdict(figures) for figures in (*compared.baselines, *compared.loops)],
         "events": {each.strategy: dict(each.facts.counts) for each in own},
         "seconds": {each.strategy: each.seconds for each in own},
         "not_at_rest": {each.strategy: each.restless for each in own},

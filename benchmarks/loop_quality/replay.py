@@ -216,7 +216,7 @@ class _Run:
             except httpx.HTTPError:
                 continue
             predictions = orjson.loads(answer.content)["predictions"]
-            self.scores[first:last] = [one["score"] for one in predictions]
+            self.scores[first:last] = [prediction["score"] for prediction in predictions]
             return
 
     def _row(self, row: int) -> dict[str, object]:

@@ -138,9 +138,11 @@ class Rest:
 
     def __init__(self, settings: Settings, model: str, note: Callable[[dict[str, Any]], None]) -> None:
         built = {name: build(settings) for name, build in agents.AGENTS.items()}
-        self._reads: Reads = {name: [topic.name for topic in one.topics] for name, one in built.items()}
-        wanted = dict.fromkeys(topic for one in built.values() for topic in one.topics)
-        self._tail = Tail(settings.kafka, [*wanted, *(one for one in topics.EVENTS if one not in wanted)])
+        self._reads: Reads = {name: [topic.name for topic in agent.topics] for name, agent in built.items()}
+        wanted = dict.fromkeys(topic for agent in built.values() for topic in agent.topics)
+        self._tail = Tail(
+            settings.kafka, [*wanted, *(topic for topic in topics.EVENTS if topic not in wanted)]
+        )
         self._url = f"http://{settings.metrics.host}:{settings.metrics.port}/metrics"
         self._http = httpx.Client(timeout=30.0)
         self._model, self._note = model, note

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--long", action="store_true", help="as many rows as the goals name (half an hour)")
     parser.add_argument("--only", default="", help="sections whose title has this word; writes nothing")
     asked = parser.parse_args(arguments)
-    chosen = {title: one for title, one in SECTIONS.items() if asked.only.lower() in title.lower()}
+    chosen = {title: measure for title, measure in SECTIONS.items() if asked.only.lower() in title.lower()}
     measured = [(title, _section(title, measure, asked.long)) for title, measure in chosen.items()]
     where = environment()
     page = markdown(measured, where)

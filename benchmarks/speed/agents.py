@@ -54,8 +54,8 @@ def _collecting_as_workers_do() -> Iterator[None]:
 
 
 def _single(reader: ModelReader, rows: int) -> list[Row]:
-    messages = [codec.encode(one) for one in traffic.singles(rows)]
-    labels = [codec.encode(one) for one in traffic.labels(rows)]
+    messages = [codec.encode(record) for record in traffic.singles(rows)]
+    labels = [codec.encode(record) for record in traffic.labels(rows)]
     agent = JoiningAgent(reader, PerformanceSettings(waiting_rows=rows))
     joined = agent.initial_state()
     _, summarising = _cost_of_agent(DriftAggregationAgent(reader), messages, rows)
@@ -68,8 +68,8 @@ def _single(reader: ModelReader, rows: int) -> list[Row]:
 
 
 def _columnar(reader: ModelReader, rows: int) -> list[Row]:
-    predictions = [Block.from_batch(one).encode() for one in traffic.batches(rows, BATCH_ROWS)]
-    labels = [Block.from_batch(one).encode() for one in traffic.label_batches(rows, BATCH_ROWS)]
+    predictions = [Block.from_batch(batch).encode() for batch in traffic.batches(rows, BATCH_ROWS)]
+    labels = [Block.from_batch(batch).encode() for batch in traffic.label_batches(rows, BATCH_ROWS)]
     summaries, summarising = _cost_of_agent(DriftAggregationAgent(reader), predictions, rows)
     _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries[:1], DriftSummary), rows)  # imports
     _, drift = _cost_of_agent(DriftAgent(reader, DriftSettings()), _encode(summaries, DriftSummary), rows)
@@ -110,16 +110,16 @@ def _cost_of_agent(
     size, passed = len(agent.dump(held)), 0
     began = time.process_time()
     for chunk in _chunks(agent.topics[0].name, values):
-        said = agent.handle(held, resolve_here(agent, held, chunk))
-        passed += chunk.size + sum(len(codec.encode(message)) for message in said)
-        follows += said
+        outputs = agent.handle(held, resolve_here(agent, held, chunk))
+        passed += chunk.size + sum(len(codec.encode(message)) for message in outputs)
+        follows += outputs
         if checkpoints.should_checkpoint(size, passed):
             size, passed = len(agent.dump(held)), 0
     return follows, (time.process_time() - began) / rows * 1e6
 
 
 def _encode(messages: Iterable[Output], kind: type[Output]) -> list[bytes]:
-    return [codec.encode(one) for one in messages if type(one) is kind]
+    return [codec.encode(message) for message in messages if type(message) is kind]
 
 
 def _chunks(topic: str, values: Sequence[bytes]) -> Iterator[Chunk]:

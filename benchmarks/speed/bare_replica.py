@@ -24,10 +24,10 @@ def application(folder: Path, model: str, version: str) -> Any:
     booster = xgboost.Booster({"nthread": 1})
     booster.load_model(bytearray(fitted.payload))
     codes = [
-        {name: float(code) for code, name in enumerate(one.categories)}
-        if one.kind is Kind.CATEGORICAL
+        {name: float(code) for code, name in enumerate(feature.categories)}
+        if feature.kind is Kind.CATEGORICAL
         else None
-        for one in fitted.features.features
+        for feature in fitted.features.features
     ]
     names, nan = fitted.features.names, float("nan")
 

@@ -61,7 +61,7 @@ def bare(kafka: KafkaSettings, wanted: int, at_once: int) -> float:
     consumer.subscribe([topics.name_of(topics.PREDICTIONS, kafka)])
     counted, done = Counted(wanted), False
     while not done:
-        values = [one.value() for one in consumer.consume(at_once, 1.0) if one.error() is None]
+        values = [record.value() for record in consumer.consume(at_once, 1.0) if record.error() is None]
         done = bool(values) and counted.add(matrix([value for value in values if value]))
     return counted.microseconds
 
@@ -82,7 +82,7 @@ def aiokafka(kafka: KafkaSettings, wanted: int, at_once: int) -> float:
         counted, done = Counted(wanted), False
         while not done:
             for records in (await consumer.getmany(timeout_ms=1000, max_records=at_once)).values():
-                done = counted.add(matrix([one.value for one in records])) or done
+                done = counted.add(matrix([record.value for record in records])) or done
         await consumer.stop()
         return counted.microseconds
 

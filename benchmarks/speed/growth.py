@@ -36,16 +36,16 @@ def measure(long: bool = False) -> list[Row]:
         alone, both = (_throughput_of_workers(broker.bootstrap, narrow, folder, count) for count in (1, 2))
         held = _memory_of_a_worker(broker.bootstrap, narrow, folder, LONG if long else SHORT)
     return [
-        *partitions_told(one, four, eight),
+        *partition_rows(one, four, eight),
         Row("200 features", many / WIDE_ROWS * 1e6, "us/row"),
         Row.at_most("200 features / 20, CPU a row", many / WIDE_ROWS * 1e6 / four, "x", 11),
-        *workers_told(alone, both),
-        *memory_told("a drift worker", LONG if long else SHORT, held),
+        *worker_rows(alone, both),
+        *memory_rows("a drift worker", LONG if long else SHORT, held),
         *label_join_rows(JOIN_LONG if long else JOIN_SHORT),
     ]
 
 
-def partitions_told(one: float, four: float, eight: float) -> list[Row]:
+def partition_rows(one: float, four: float, eight: float) -> list[Row]:
     """From CPU microseconds a row with so many partitions."""
     return [
         Row("1 partition, columnar, both stages of drift in one worker", 1e6 / one, "rows per CPU second"),
@@ -55,7 +55,7 @@ def partitions_told(one: float, four: float, eight: float) -> list[Row]:
     ]
 
 
-def workers_told(alone: Sequence[float], both: Sequence[float]) -> list[Row]:
+def worker_rows(alone: Sequence[float], both: Sequence[float]) -> list[Row]:
     """From CPU seconds of one worker and of two over the same rows.
 
     The busier of two decides when all is done, on cores of their own; what they share (the broker, a machine
@@ -73,7 +73,7 @@ def workers_told(alone: Sequence[float], both: Sequence[float]) -> list[Row]:
     ]
 
 
-def memory_told(whose: str, rows: int, held: Memory, early: str = "second tenth") -> list[Row]:
+def memory_rows(whose: str, rows: int, held: Memory, early: str = "second tenth") -> list[Row]:
     """Memory once it has warmed up, and at the end."""
     return [
         Row(f"memory of {whose}, most of it in {rows:,} rows", held.most / 1e6, "MB"),
@@ -87,12 +87,14 @@ def label_join_rows(events: int) -> list[Row]:
     answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if answer.returncode:
         raise workers.TooSlow(f"label join: {answer.stderr[-500:]}")
-    said = json.loads(answer.stdout)
-    held = Memory(**said["memory"])
+    result = json.loads(answer.stdout)
+    held = Memory(**result["memory"])
     return [
-        Row.at_least(f"label join over {events:,} events", said["labels"], "labels per CPU second", 100_000),
-        Row.at_most("— rows that it keeps", said["kept"], "rows", said["bound"]),
-        *memory_told("the label join", events, held, early="the tenth after its horizon was full"),
+        Row.at_least(
+            f"label join over {events:,} events", result["labels"], "labels per CPU second", 100_000
+        ),
+        Row.at_most("— rows that it keeps", result["kept"], "rows", result["bound"]),
+        *memory_rows("the label join", events, held, early="the tenth after its horizon was full"),
     ]
 
 

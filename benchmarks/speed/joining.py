@@ -43,20 +43,20 @@ def main(rows: int) -> None:
     for number, chunk in enumerate(_chunks(rows), 1):
         began = time.process_time()
         follows = agent.handle(state, resolve_here(agent, state, chunk))
-        passed += chunk.size + sum(len(codec.encode(one)) for one in follows)
+        passed += chunk.size + sum(len(codec.encode(message)) for message in follows)
         if checkpoints.should_checkpoint(size, passed):
             size, passed = len(agent.dump(state)), 0
         took += time.process_time() - began
         samples.append((number, workers.resident_bytes(os.getpid())))
     counts = state.counts()
     bound = traffic.LABEL_DELAY_MS + HORIZON_MS * (SWEEPS + 1) // SWEEPS
-    said = {
+    result = {
         "labels": counts["joined"] / took,
         "kept": counts["waiting"] + counts["waiting_labels"] + counts["remembered"],
         "bound": bound,
         "memory": asdict(Memory.of(samples, full=min(max(0.1, bound / rows), 0.4))),
     }
-    print(json.dumps(said))  # noqa: T201
+    print(json.dumps(result))  # noqa: T201
 
 
 def _chunks(rows: int) -> Iterator[Chunk]:
@@ -73,9 +73,9 @@ def _chunks(rows: int) -> Iterator[Chunk]:
 
 def _as_chunks(topic: str, traffic: traffic.Traffic) -> Iterator[Chunk]:
     waiting: list[ConsumerRecord] = []
-    for offset, one in enumerate(traffic.records):
-        assert isinstance(one, Batch)
-        waiting.append(ConsumerRecord(offset, 0, b"key", Block.from_batch(one).encode(), {}))
+    for offset, batch in enumerate(traffic.records):
+        assert isinstance(batch, Batch)
+        waiting.append(ConsumerRecord(offset, 0, b"key", Block.from_batch(batch).encode(), {}))
         if len(waiting) == CHUNK_MESSAGES:
             yield Chunk(topic, 0, waiting)
             waiting = []

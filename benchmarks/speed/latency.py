@@ -58,7 +58,7 @@ class Alarm:
     """When it was sure, when the agents had said so, when the page showed it (UTC, ms)."""
 
     at: float
-    said: float
+    published: float
     seen: float
 
 
@@ -84,10 +84,10 @@ def measure() -> list[Row]:
 
 def latency_rows(rate: float, expected: int, alarms: Sequence[Alarm]) -> list[Row]:
     """The rows; a missing alarm is late for ever."""
-    late = [(one.seen - one.at) / 1000 for one in alarms]
+    late = [(alarm.seen - alarm.at) / 1000 for alarm in alarms]
     late += [float("inf")] * (expected - len(alarms))
-    spoken = [(one.said - one.at) / 1000 for one in alarms]
-    shown = [(one.seen - one.said) / 1000 for one in alarms]
+    spoken = [(alarm.published - alarm.at) / 1000 for alarm in alarms]
+    shown = [(alarm.seen - alarm.published) / 1000 for alarm in alarms]
     return [
         Row("events published, two models of 20 features", rate, "a second"),
         Row("shifted columns of which the page says so", len(alarms), f"of {expected}"),
@@ -154,9 +154,9 @@ def rows(count: int, shifts: Sequence[Shift]) -> Iterator[Prediction]:
     """Models in turn; `at` is now."""
     columns = traffic.columns(count)
     names, values = list(columns), list(zip(*map(traffic.plain, columns.values()), strict=True))
-    since = {(one.model, one.column): int(one.second * RATE) for one in shifts}
+    since = {(shift.model, shift.column): int(shift.second * RATE) for shift in shifts}
     begun: dict[str, set[str]] = {model: set() for model in MODELS}
-    starts = sorted(since.items(), key=lambda one: one[1], reverse=True)
+    starts = sorted(since.items(), key=lambda item: item[1], reverse=True)
     run = time.time_ns()
     for number, row in enumerate(values):
         while starts and starts[-1][1] <= number:

@@ -98,15 +98,15 @@ def run(folder: Path, rows: int, rate: float, hook: Sequence[str] = ()) -> Loade
         found = processes()
         before = {name: workers.cpu_seconds(pid) for name, pid in found.items()}
         beside = subprocess.Popen([*hook, str(found["agents"])]) if hook else None
-        said = _ask(stack, FIRST_ROWS + WARM_ROWS, rows, rate)
+        result = _ask(stack, FIRST_ROWS + WARM_ROWS, rows, rate)
         waiting = _waiting(watch)
         backlog = _wait_for_agents(watch)
         cpu = {name: workers.cpu_seconds(pid) - before[name] for name, pid in found.items()}
         if beside is not None:
             beside.wait()
         watch.close()
-    asked, answered = int(said["asked"]), int(said["answered"])
-    return Loaded(asked, answered, said["seconds"], cpu, backlog, waiting, os.getloadavg()[0])
+    asked, answered = int(result["asked"]), int(result["answered"])
+    return Loaded(asked, answered, result["seconds"], cpu, backlog, waiting, os.getloadavg()[0])
 
 
 def processes() -> Mapping[str, int]:
@@ -169,8 +169,8 @@ def _ask(stack: Stack, first: int, rows: int, rate: float) -> Mapping[str, float
     answer = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if answer.returncode:
         raise workers.TooSlow(f"client: {answer.stderr[-500:]}")
-    said: Mapping[str, float] = json.loads(answer.stdout)
-    return said
+    result: Mapping[str, float] = json.loads(answer.stdout)
+    return result
 
 
 def _waiting(watch: BacklogMonitor) -> int:

@@ -88,8 +88,8 @@ class Load:
     def _request(self, row: int) -> bytes:
         number = self._first + row
         features = dict(zip(FEATURES, self._values[row].tolist(), strict=True))
-        one = {"id": f"row-{number}", "at": at(number), "features": features}
-        body = orjson.dumps({"model": self._model, "rows": [one]})
+        fields = {"id": f"row-{number}", "at": at(number), "features": features}
+        body = orjson.dumps({"model": self._model, "rows": [fields]})
         head = f"POST /predict HTTP/1.1\r\nhost: {self._url.netloc}\r\ncontent-type: application/json\r\n"
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 

@@ -30,7 +30,7 @@ def evidently(reference, windows):
     def judge(window):
         return report.run(pd.DataFrame(window), expected).dict()
 
-    return "evidently", lambda: [judge(one) for one in windows]
+    return "evidently", lambda: [judge(window) for window in windows]
 
 
 def alibi_detect(reference, windows):
@@ -38,20 +38,22 @@ def alibi_detect(reference, windows):
     from alibi_detect.cd import TabularDrift
 
     categorical = [place for place, name in enumerate(reference) if name.startswith("c")]
-    codes = {name: {one: code for code, one in enumerate(np.unique(reference[name]))} for name in reference}
+    codes = {
+        name: {value: code for code, value in enumerate(np.unique(reference[name]))} for name in reference
+    }
 
     def matrix(columns):
         filled = []
         for name, values in columns.items():
             if name.startswith("c"):
-                filled.append(np.array([codes[name][one] for one in values], dtype=float))
+                filled.append(np.array([codes[name][value] for value in values], dtype=float))
             else:
                 filled.append(np.where(np.isnan(values), 0.0, values))
         return np.stack(filled, axis=1)
 
     detector = TabularDrift(matrix(reference), p_val=0.05, categories_per_feature=dict.fromkeys(categorical))
-    ready = [matrix(one) for one in windows]  # its numbers, not ours: not counted
-    return "alibi-detect", lambda: [detector.predict(one) for one in ready]
+    ready = [matrix(window) for window in windows]  # its numbers, not ours: not counted
+    return "alibi-detect", lambda: [detector.predict(window) for window in ready]
 
 
 def nannyml(reference, windows):
@@ -61,7 +63,7 @@ def nannyml(reference, windows):
 
     calculator = nannyml.UnivariateDriftCalculator(column_names=list(reference), chunk_size=WINDOW)
     calculator.fit(pd.DataFrame(reference))
-    rows = pd.concat([pd.DataFrame(one) for one in windows], ignore_index=True)
+    rows = pd.concat([pd.DataFrame(window) for window in windows], ignore_index=True)
     return "nannyml", lambda: calculator.calculate(rows).to_df()
 
 
@@ -70,8 +72,8 @@ KINDS = {"evidently": evidently, "alibi-detect": alibi_detect, "nannyml": nannym
 
 def cpu_seconds():
     """User and system time of this process and of those that it has waited for."""
-    told = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in told)
+    usages = [resource.getrusage(target) for target in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def main(kind, path, count):

@@ -66,9 +66,9 @@ def measure(rows: int = ROWS) -> list[Row]:
     ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npz"
-        _write(file, max(one.rows for one in PEERS))
-        for one in PEERS:
-            found += compare(one, file, ours)
+        _write(file, max(peer.rows for peer in PEERS))
+        for peer in PEERS:
+            found += compare(peer, file, ours)
     return found
 
 
@@ -90,17 +90,17 @@ def compare(peer: Peer, file: Path, ours: float, environments: Path = ENVIRONMEN
     """One tool over the rows of `file`, against our microseconds a row."""
     what = f"— {peer.name}, window {WINDOW:,}"
     try:
-        said = _run(environment(peer, environments), peer, file)
+        answer = _run(environment(peer, environments), peer, file)
     except NotThere as reason:
         return [Row.missing(what, f"not measured: {reason}")]
-    theirs = float(str(said["microseconds"]))
+    peer_microseconds = float(str(answer["microseconds"]))
     name = peer.name.partition(",")[0]
     faster = f"driftloop / {name}"
     return [
-        Row(what.replace(name, f"{name} {said['version']}", 1), 1e6 / theirs, "rows"),
-        Row(faster, theirs / ours, "x")
+        Row(what.replace(name, f"{name} {answer['version']}", 1), 1e6 / peer_microseconds, "rows"),
+        Row(faster, peer_microseconds / ours, "x")
         if peer.least is None
-        else Row.at_least(faster, theirs / ours, "x", peer.least),
+        else Row.at_least(faster, peer_microseconds / ours, "x", peer.least),
     ]
 
 
@@ -108,7 +108,7 @@ def _write(file: Path, rows: int) -> None:
     """Reference and rows, each column as numpy without pickled objects."""
     parts = {"reference": traffic.columns(traffic.REFERENCE_ROWS, seed=8), "current": traffic.columns(rows)}
     arrays = {
-        f"{part}.{name}": _bare(one) for part, columns in parts.items() for name, one in columns.items()
+        f"{part}.{name}": _bare(column) for part, columns in parts.items() for name, column in columns.items()
     }
     np.savez(file, allow_pickle=False, **arrays)
 
@@ -134,8 +134,8 @@ def environment(peer: Peer, environments: Path = ENVIRONMENTS) -> Path:
 
 def _run(python: Path, peer: Peer, file: Path) -> Mapping[str, object]:
     script = str(Path(__file__).with_name("peer.py"))
-    said = output_of([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
-    answer: Mapping[str, object] = json.loads(said.splitlines()[-1])
+    output = output_of([str(python), script, peer.kind, str(file), str(peer.rows)], RUN_SECONDS)
+    answer: Mapping[str, object] = json.loads(output.splitlines()[-1])
     return answer
 
 

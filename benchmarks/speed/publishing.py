@@ -26,7 +26,7 @@ COLUMNAR_ROWS = 400_000
 def measure() -> list[Row]:
     """CPU of this process, all threads of the clients included."""
     records = list(traffic.singles(ROWS))
-    values = [codec.encode(one) for one in records]
+    values = [codec.encode(record) for record in records]
     batches = list(traffic.batches(COLUMNAR_ROWS, 2000))
     with tempfile.TemporaryDirectory() as folder, KafkaBroker.start(Path(folder)) as broker:
         kafka = KafkaSettings(bootstrap=broker.bootstrap, prefix=f"b{uuid.uuid4().hex[:6]}-")

@@ -83,9 +83,9 @@ def bodies() -> list[bytes]:
     """Requests for one row each."""
     return [
         orjson.dumps(
-            {"model": traffic.MODEL, "rows": [{"id": one.id, "entity": one.id, "features": one.features}]}
+            {"model": traffic.MODEL, "rows": [{"id": row.id, "entity": row.id, "features": row.features}]}
         )
-        for one in traffic.singles(BODIES)
+        for row in traffic.singles(BODIES)
     ]
 
 
@@ -143,8 +143,8 @@ def _version_that_answers(port: int, body: bytes) -> str | None:
 def _ask(connection: http.client.HTTPConnection, body: bytes) -> str | None:
     connection.request("POST", "/predict", body, {"content-type": "application/json"})
     answer = connection.getresponse()
-    said = answer.read()
-    return str(json.loads(said)["predictions"][0]["version"]) if answer.status == http.HTTPStatus.OK else None
+    body = answer.read()
+    return str(json.loads(body)["predictions"][0]["version"]) if answer.status == http.HTTPStatus.OK else None
 
 
 def _a_request(child: Child, port: int) -> float:

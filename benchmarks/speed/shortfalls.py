@@ -83,8 +83,8 @@ def explain(missed: Sequence[str]) -> str:
     - **Label join**: a loop over dictionaries in Python; ...
     - Not explained yet: flying.
     """
-    texts = [one.text for one in SHORTFALLS if any(map(one.explains, missed))]
-    left = [what for what in missed if not any(one.explains(what) for one in SHORTFALLS)]
+    texts = [shortfall.text for shortfall in SHORTFALLS if any(map(shortfall.explains, missed))]
+    left = [what for what in missed if not any(shortfall.explains(what) for shortfall in SHORTFALLS)]
     texts += [f"Not explained yet: {'; '.join(left)}."] if left else []
     if not texts:
         return ""

@@ -95,7 +95,7 @@ def missed_goals(measured: Sections) -> Sequence[str]:
 def _measured_on(where: Mapping[str, object]) -> str:
     versions = where["versions"]
     assert isinstance(versions, Mapping)
-    used = ", ".join(f"{name} {one}" for name, one in versions.items())
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
     machine = f"{where['machine']} ({where['processor']}), {where['cores']} cores"
     return f"{where['date']}, {machine}; {used}."
 

@@ -62,7 +62,8 @@ def columnar(rows: int, partitions: int = 4, features: int = 20, models: Sequenc
     """Rows that travel `MESSAGE_ROWS` a message, once they are split over the partitions; models in turn."""
     every = batches(rows, MESSAGE_ROWS * partitions, features)
     turns = (
-        one.model_copy(update={"model": model}) for one, model in zip(every, cycle(models), strict=False)
+        record.model_copy(update={"model": model})
+        for record, model in zip(every, cycle(models), strict=False)
     )
     return Traffic(rows, turns, len(models))
 
@@ -77,7 +78,7 @@ def lasting(rows: int, partitions: int) -> Traffic:
                 return
             numbers = range(first, first + len(base.ids))
             first = numbers.stop
-            yield base.model_copy(update={"ids": [f"id-{one}" for one in numbers], "at": list(numbers)})
+            yield base.model_copy(update={"ids": [f"id-{number}" for number in numbers], "at": list(numbers)})
 
     return Traffic(rows, made())
 
@@ -104,9 +105,9 @@ def singles(rows: int) -> Iterator[Prediction]:
     for batch in batches(rows, 1000):
         names = list(batch.features)
         values: Any = zip(*batch.features.values(), strict=True)
-        for one, at, score, row in zip(batch.ids, batch.at, batch.scores, values, strict=True):
+        for id_, at, score, row in zip(batch.ids, batch.at, batch.scores, values, strict=True):
             features: Mapping[str, Any] = dict(zip(names, row, strict=True))
-            yield Prediction(model=MODEL, version=VERSION, id=one, at=at, score=score, features=features)
+            yield Prediction(model=MODEL, version=VERSION, id=id_, at=at, score=score, features=features)
 
 
 def label_batches(rows: int, size: int) -> Iterator[LabelBatch]:
@@ -124,8 +125,8 @@ def label_batches(rows: int, size: int) -> Iterator[LabelBatch]:
 def labels(rows: int) -> Iterator[Label]:
     """The labels of `singles`."""
     for batch in label_batches(rows, 1000):
-        for one, at, label in zip(batch.ids, batch.at, batch.labels, strict=True):
-            yield Label(model=MODEL, id=one, at=at, label=label)
+        for id_, at, label in zip(batch.ids, batch.at, batch.labels, strict=True):
+            yield Label(model=MODEL, id=id_, at=at, label=label)
 
 
 def plain(values: Any) -> list[Any]:

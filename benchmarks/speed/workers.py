@@ -62,17 +62,17 @@ def spent(settings: Settings, folder: Path, warm: Traffic, backlog: Traffic, cou
     They have seen rows before, so that imports aren't counted, and sleep while the others are published.
     """
     with ExitStack() as stack:
-        told = [("agents", "run", *STAGES)] * count
-        workers = [stack.enter_context(running(settings, folder, *command)) for command in told]
+        commands = [("agents", "run", *STAGES)] * count
+        workers = [stack.enter_context(running(settings, folder, *command)) for command in commands]
         progress = stack.enter_context(Progress(settings.kafka))
         _wait_for_assignment(settings.kafka, count)
         publish(settings.kafka, warm)
         progress.reach(warm.rows - left_over(settings.kafka, warm.models))
         with asleep(workers):
             publish(settings.kafka, backlog)
-            before = [cpu_seconds(one.pid) for one in workers]
+            before = [cpu_seconds(worker.pid) for worker in workers]
         progress.reach(warm.rows + backlog.rows - left_over(settings.kafka, backlog.models))
-        return [cpu_seconds(one.pid) - then for one, then in zip(workers, before, strict=True)]
+        return [cpu_seconds(worker.pid) - then for worker, then in zip(workers, before, strict=True)]
 
 
 def _wait_for_assignment(kafka: KafkaSettings, count: int) -> None:
@@ -88,18 +88,18 @@ def _wait_for_assignment(kafka: KafkaSettings, count: int) -> None:
 
 def _is_settled(admin: AdminClient, group: str, count: int) -> bool:
     found = admin.describe_consumer_groups([group])[group].result(PATIENCE)
-    owning = [one for one in found.members if one.assignment and one.assignment.topic_partitions]
+    owning = [member for member in found.members if member.assignment and member.assignment.topic_partitions]
     return found.state is ConsumerGroupState.STABLE and len(owning) == count
 
 
 def publish(kafka: KafkaSettings, traffic: Traffic) -> None:
     """Publish records as JSON events of their own, batches as columnar messages."""
     with Publisher(kafka, PublisherSettings(batch_rows=1)) as publisher:
-        for one in traffic.records:
-            if isinstance(one, Prediction):
-                publisher.publish(one)
+        for record in traffic.records:
+            if isinstance(record, Prediction):
+                publisher.publish(record)
             else:
-                publisher.publish_batch(one)
+                publisher.publish_batch(record)
 
 
 class Progress:
@@ -122,7 +122,9 @@ class Progress:
             if time.monotonic() > deadline:
                 raise TooSlow(f"drift: {self.rows:,} of {wanted:,} rows after {PATIENCE:g} s")
             events = self._reader.events(0.05)
-            self.rows += sum(one.rows for one in events if isinstance(one, DriftMeasured) and not one.partial)
+            self.rows += sum(
+                event.rows for event in events if isinstance(event, DriftMeasured) and not event.partial
+            )
 
 
 def left_over(kafka: KafkaSettings, models: int = 1) -> int:
@@ -133,13 +135,13 @@ def left_over(kafka: KafkaSettings, models: int = 1) -> int:
 @contextmanager
 def asleep(workers: Sequence[Child]) -> Iterator[None]:
     """Nobody works meanwhile."""
-    for one in workers:
-        os.kill(one.pid, signal.SIGSTOP)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for one in workers:
-            os.kill(one.pid, signal.SIGCONT)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGCONT)
 
 
 def cpu_seconds(pid: int) -> float:

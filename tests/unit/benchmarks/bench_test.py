@@ -100,7 +100,7 @@ def test_every_agent_of_the_data_plane_is_measured() -> None:
 
 
 def test_an_alarm_that_never_comes_is_late_for_ever() -> None:
-    alarms = [Alarm(at=1_000, said=1_000 + 10 * n, seen=1_000 + 100 * n) for n in range(1, 20)]
+    alarms = [Alarm(at=1_000, published=1_000 + 10 * n, seen=1_000 + 100 * n) for n in range(1, 20)]
     rows = {row.what: row for row in latency.latency_rows(5_000, 20, alarms)}
     assert rows["— p50"].figure == 1.0
     assert rows["from the row that made it sure to the page, p95"].met is False
@@ -164,27 +164,27 @@ def test_columns_shift_when_their_second_has_come_and_nothing_else_does() -> Non
 
 
 def test_the_busier_of_two_workers_decides_how_much_two_are_worth() -> None:
-    [speedup, together] = growth.workers_told([3.0], [2.0, 1.0])
+    [speedup, together] = growth.worker_rows([3.0], [2.0, 1.0])
     assert (speedup.figure, speedup.met) == (1.5, False)
     assert together.figure == 1.0
-    assert growth.workers_told([3.0], [1.6, 1.6])[0].met
+    assert growth.worker_rows([3.0], [1.6, 1.6])[0].met
 
 
 def test_more_partitions_must_not_cost_more_a_row() -> None:
-    assert [row.met for row in growth.partitions_told(one=5.0, four=5.0, eight=5.5)] == [
+    assert [row.met for row in growth.partition_rows(one=5.0, four=5.0, eight=5.5)] == [
         None,
         None,
         None,
         True,
     ]
-    assert growth.partitions_told(one=5.0, four=5.0, eight=6.0)[-1].met is False
+    assert growth.partition_rows(one=5.0, four=5.0, eight=6.0)[-1].met is False
 
 
 def test_memory_is_flat_if_the_second_half_needs_no_more_than_the_second_tenth() -> None:
     flat = Memory.of([(1, 10), (15, 100), (19, 90), (50, 105), (100, 100)])
     growing = Memory.of([(rows, 50 + rows) for rows in range(1, 101)])
-    assert [row.met for row in growth.memory_told("it", 100, flat)] == [None, True]
-    assert [row.met for row in growth.memory_told("it", 100, growing)] == [None, False]
+    assert [row.met for row in growth.memory_rows("it", 100, flat)] == [None, True]
+    assert [row.met for row in growth.memory_rows("it", 100, growing)] == [None, False]
 
 
 def test_what_fills_for_a_third_of_the_rows_and_is_flat_then_does_not_grow() -> None:

@@ -158,7 +158,7 @@ def test_the_page_says_which_goals_were_missed() -> None:
     late = [Trial([1900], 11_000, 1000)]
     found = {(who, name): late for who in (suite.OURS, *plain.detectors()) for name in suite.CASES}
     special = (suite.SHUFFLED, suite.MANY, suite.SPOILED, suite.STEADY, suite.RISING, suite.RESTARTED)
-    found |= {(suite.OURS, name): late for name in (*special, suite.SEASONAL, suite.UNTOLD)}
+    found |= {(suite.OURS, name): late for name in (*special, suite.SEASONAL, suite.UNADJUSTED)}
     near = [estimates.Stable(model.name, 0.1, 0.1, 1.0) for model in estimates.MODELS]
     near[0] = estimates.Stable(estimates.GOOD.name, 0.1, 0.1101, 0.5)
     told = estimates.Estimates(near, [Trial([43], 60, 40)], [Trial([43], 60, 40)])
