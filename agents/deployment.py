@@ -8,9 +8,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Collection, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import orjson
 
@@ -19,7 +17,6 @@ from driftloop.mlops_core.ports import ModelReader, ModelWriter, Target
 from driftloop.mlops_core.rollout import controller, state_machine
 from driftloop.mlops_core.rollout.controller_state import RolloutController
 from driftloop.mlops_core.rollout.effects import (
-    REPORTED,
     Blend,
     Effect,
     EnsureRevision,
@@ -27,15 +24,15 @@ from driftloop.mlops_core.rollout.effects import (
     SetChampion,
     ShiftTraffic,
     Tag,
-    effects,
 )
-from driftloop.mlops_core.rollout.state_machine import Rollout
+from driftloop.mlops_core.rollout.work import Work, pending_work
 from driftloop.schemas import topics
 from driftloop.schemas.events import RolloutPhase
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import RolloutSettings
 from driftloop.streams.processing.agent import Resolved
 from driftloop.streams.processing.decoding import decode_events
+from driftloop.streams.processing.effects import run_to_the_end
 from driftloop.streams.records import Chunk
 
 log = logging.getLogger(__name__)
@@ -45,15 +42,6 @@ REVERT_AGAIN_SECONDS = 5.0
 
 Controllers = dict[str, RolloutController]
 """By model."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What must be true of one model now, in order; `reports` tells whose phase it carries out."""
-
-    model: str
-    effects: tuple[Effect, ...]
-    reports: Rollout | None
 
 
 class DeploymentAgent:
@@ -105,16 +93,8 @@ class DeploymentAgent:
         return follows
 
     def pending_effects(self, state: Controllers) -> Mapping[str, object]:
-        """One piece of work a model, named by what it depends on; the same name is the same work."""
-        works = {_name(one): _work(one) for one in state.values() if one.champion or one.open}
-        blends = {
-            one.model: controller.blend_effect(one, self._settings) for one in state.values() if one.champion
-        }
-        return works | {
-            f"{model} answers with {dict(blend.weights)}": Work(model, (blend,), None)
-            for model, blend in blends.items()
-            if blend is not None
-        }
+        """One piece of work a model, and its blend."""
+        return pending_work(state.values(), self._settings)
 
     async def perform(self, effect: object) -> list[Output]:
         """Make it so, in order; what can't be is reported rather than tried for ever."""
@@ -145,19 +125,9 @@ class DeploymentAgent:
             case Retire(model, version):
                 await self._target.retire(model, version)
             case SetChampion(model, version):
-                await _to_the_end(asyncio.to_thread(self._registry.set_champion, model, version))
+                await run_to_the_end(self._registry.set_champion, model, version)
             case Tag(model, version, key, value):
-                await _to_the_end(asyncio.to_thread(self._registry.tag, model, version, key, value))
-
-
-async def _to_the_end(call: Coroutine[Any, Any, None]) -> None:
-    """A thread can't be cancelled: the model's turn is held until it has ended."""
-    running = asyncio.ensure_future(call)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+                await run_to_the_end(self._registry.tag, model, version, key, value)
 
 
 async def _report_obstruction(work: Work, error: str) -> list[Output]:
@@ -168,18 +138,3 @@ async def _report_obstruction(work: Work, error: str) -> list[Output]:
     if work.reports.phase is RolloutPhase.REVERTING:
         await asyncio.sleep(REVERT_AGAIN_SECONDS)
     return [state_machine.obstructed_report(work.reports, error)]
-
-
-def _work(one: RolloutController) -> Work:
-    """A rollout's own phase goes alone: what stands besides it must not delay the way back."""
-    if one.open is None:
-        return Work(one.model, controller.steady_effects(one), None)
-    reports = one.open if one.open.phase in REPORTED else None
-    return Work(one.model, effects(one.open), reports)
-
-
-def _name(one: RolloutController) -> str:
-    if one.open is None:
-        return f"{one.model}: {one.champion}, {one.previous} at rest"
-    attempt = one.open.cause if one.open.phase is RolloutPhase.REVERTING else ""
-    return "/".join(str(part) for part in (one.model, *one.open.effects_key, attempt))

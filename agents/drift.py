@@ -1,28 +1,18 @@
 """Stage two of drift: merges a version's micro-batches over partitions, and says when it drifted."""
 
-from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.profile_lookup import Found, Known, ProfileLookup, enters_state
-from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.adwin_bank import adwin
-from driftloop.mlops_core.drift.calibration import Calibration
 from driftloop.mlops_core.drift.detector import DetectorFactory
-from driftloop.mlops_core.drift.microbatches import UnpackedSummary
-from driftloop.mlops_core.drift.trackers import State, TrackerFactory, UnknownSegment, forget_replaced
-from driftloop.mlops_core.drift.version_tracker import VersionTracker, on_summary
+from driftloop.mlops_core.drift.trackers import State, Trackers, UnknownSegment, forget_replaced
 from driftloop.mlops_core.errors import InvalidData, NotFound
-from driftloop.mlops_core.eviction import evict_oldest
 from driftloop.mlops_core.ports import ModelReader
-from driftloop.schemas import ids, topics
-from driftloop.schemas.events import AlertRaised, DriftMeasured
+from driftloop.schemas import topics
 from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Resolved, WithoutEffects
 from driftloop.streams.processing.decoding import decode_summaries
 from driftloop.streams.records import Chunk, dead_letter
-
-KEPT = 8
-"""Versions of a model that are watched; older ones have no traffic any more."""
 
 
 class DriftAgent(WithoutEffects):
@@ -36,7 +26,7 @@ class DriftAgent(WithoutEffects):
         self, registry: ModelReader, settings: DriftSettings, detector: DetectorFactory = adwin
     ) -> None:
         self._lookup = ProfileLookup(registry)
-        self._trackers = TrackerFactory(settings, detector)
+        self._trackers = Trackers(settings, detector)
 
     def initial_state(self) -> State:
         """No version is watched."""
@@ -75,52 +65,10 @@ class DriftAgent(WithoutEffects):
         forget_replaced(state, found)
         for record, one in decode_summaries(chunk, follows):
             try:
-                watched = self._tracker(state, one, found, follows)
-                said = self._on_segment(watched, one) if one.summary.segment else on_summary(watched, one)
+                self._trackers.on_summary(state, one, found, follows)
             except (NotFound, InvalidData) as error:
                 follows.append(dead_letter(chunk, record, _reason(error), str(error)))
-            else:
-                follows.extend(said)
         return follows
-
-    def _tracker(
-        self, state: State, one: UnpackedSummary, found: Found, follows: list[Output]
-    ) -> VersionTracker:
-        """The version's, now the newest of its model, with the end of those that are watched no more."""
-        model, _ = key = one.summary.model, one.summary.version
-        watched = state.watched.pop(key, None) or self._new_tracker(one, found.get(key), follows)
-        state.watched[key] = watched
-        for (_, gone), former in evict_oldest(state.watched, model, KEPT):
-            state.left += former.retire(model, gone, "answers no more")
-        follows.extend(retired.resolve_retired(state.left, model, int(one.times[0, 0])))
-        return watched
-
-    def _new_tracker(
-        self, one: UnpackedSummary, profile: Profile | NotFound | None, follows: list[Output]
-    ) -> VersionTracker:
-        """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
-        if not isinstance(profile, Profile):
-            raise profile or NotFound(f"{one.summary.model}:{one.summary.version} is not registered")
-        watched, calibration = self._trackers.tracker(one.summary.model, profile)
-        if calibration is not None and not calibration.kept:
-            follows.append(_budget_alert(one, calibration))
-        return watched
-
-    def _on_segment(self, whole: VersionTracker, one: UnpackedSummary) -> list[Output]:
-        """What a segment's summary leads to: columns that drift everywhere are not told once more."""
-        summary = one.summary
-        watched = whole.segments.get(summary.segment)
-        if watched is None:
-            watched = self._trackers.segment_tracker(whole, (summary.model, summary.version), summary.segment)
-            whole.segments[summary.segment] = watched
-        quiet = suppression.suppression_mask(
-            whole.tellings, watched.detector.names, whole.detector.open, summary
-        )
-        return [
-            event
-            for event in on_summary(watched, one, quiet if quiet.any() else None)
-            if not isinstance(event, DriftMeasured) or event.partial
-        ]
 
 
 def _reason(error: NotFound | InvalidData) -> str:
@@ -131,14 +79,3 @@ def _reason(error: NotFound | InvalidData) -> str:
             return "unknown model"
         case InvalidData():  # binned by another profile than ours, of a version registered anew
             return "another profile"
-
-
-def _budget_alert(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
-    summary = one.summary
-    return AlertRaised(
-        id=ids.derive(summary.model, summary.version, "budget", calibration.sentence),
-        at=int(one.times[0, 1]),
-        model=summary.model,
-        severity="warning",
-        sentence=f"version {summary.version}: {calibration.sentence}",
-    )

@@ -1,9 +1,8 @@
 """Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from driftloop.mlops_core.data.examples import Examples
+from driftloop.mlops_core.data.examples import Examples, joined_messages
 from driftloop.mlops_core.data.label_join import LabelJoin, Orphan
 from driftloop.mlops_core.data.rows import RowKind, Rows
 from driftloop.mlops_core.eviction import UnregisteredModels, evicted_models
@@ -13,7 +12,6 @@ from driftloop.schemas.events import Span
 from driftloop.schemas.messages import Output
 from driftloop.schemas.records import Label
 from driftloop.schemas.settings import PerformanceSettings
-from driftloop.schemas.summaries import LabelledExamples, Outcomes
 from driftloop.streams import metrics
 from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Resolved, WithoutEffects
@@ -22,8 +20,6 @@ from driftloop.streams.records import Chunk, dead_letter
 from driftloop.streams.wire import codec
 
 HOUR_MS = 3_600_000
-ROWS_A_MESSAGE = 2_000
-"""Joined rows in one message: 1 MB with 40 features."""
 ORPHAN = "label without prediction"
 Met = tuple[str, Examples]
 """A model and rows of it that met their labels."""
@@ -85,8 +81,7 @@ class JoiningAgent(WithoutEffects):
             orphans.extend(given_up.orphans)
         span = _span(chunk)
         for model, rows in met:
-            for first in range(0, len(rows), ROWS_A_MESSAGE):
-                follows.extend(_outcomes_and_examples(model, span, rows[first : first + ROWS_A_MESSAGE]))
+            follows.extend(joined_messages(model, span, rows))
         return follows + [_orphan_letter(chunk, orphan) for orphan in orphans]
 
 
@@ -108,13 +103,6 @@ def _arrive(join: LabelJoin, rows: Rows) -> Examples:
             return join.features(rows.model, rows.ids, at, rows.features)
         case RowKind.LABELS:
             return join.labels(rows.model, rows.ids, at, values)
-
-
-def _outcomes_and_examples(model: str, span: Span, rows: Examples) -> list[Output]:
-    # not validated: the join's own columns, of rows that were validated when they were decoded
-    columns: dict[str, Any] = {"model": model, "span": span, **rows.columns()}
-    examples = LabelledExamples.model_construct(**columns, features=rows.feature_columns())
-    return [examples, Outcomes.model_construct(**columns)]
 
 
 def _orphan_letter(chunk: Chunk, orphan: Orphan) -> Output:

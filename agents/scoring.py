@@ -3,16 +3,14 @@
 Also compares the scores of a canary's replicas with those recomputed from the same features.
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import orjson
 
 from driftloop.mlops_core.data.examples import Examples, concatenate
-from driftloop.mlops_core.errors import Permanent
-from driftloop.mlops_core.ports import LoadScorer, ModelReader, Scorer, Task
+from driftloop.mlops_core.ports import LoadScorer, ModelReader
 from driftloop.mlops_core.rollout import paired_losses
+from driftloop.mlops_core.rollout.scorer_cache import ScorerCache
 from driftloop.schemas import topics
 from driftloop.schemas.events import PoolChanged, Span
 from driftloop.schemas.messages import Output
@@ -24,8 +22,6 @@ from driftloop.streams.records import Chunk
 
 Pools = dict[str, PoolChanged]
 """The newest word on each model's pool."""
-SCORERS = 64
-"""Models in memory, a megabyte or so each."""
 
 
 class ScoringAgent(WithoutEffects):
@@ -36,12 +32,7 @@ class ScoringAgent(WithoutEffects):
     topics = (topics.EXAMPLES, topics.CANARY_SCORES, topics.POOLS)
 
     def __init__(self, registry: ModelReader, load_scorer: LoadScorer) -> None:
-        self._registry = registry
-        self._load_scorer = load_scorer
-        self._lock = threading.Lock()
-        self._loads = 0
-        """Models that the registry gave."""
-        self._scorers: OrderedDict[tuple[str, str], tuple[Task, Scorer]] = OrderedDict()
+        self._cache = ScorerCache(registry, load_scorer)
 
     def initial_state(self) -> Pools:
         """No model is scored."""
@@ -64,9 +55,9 @@ class ScoringAgent(WithoutEffects):
         """Losses and agreement of the rows."""
         pools, chunk = questions
         compare = self._losses if chunk.topic == topics.EXAMPLES.name else self._agreement
-        loaded = self._loads
+        loaded = self._cache.loads
         found = list(compare(pools, chunk))
-        return Resolved(found, answered=self._loads > loaded)
+        return Resolved(found, answered=self._cache.loads > loaded)
 
     def handle(self, state: Pools, chunk: Chunk) -> list[Output]:
         """What was resolved; a pool that changed is taken over."""
@@ -89,7 +80,7 @@ class ScoringAgent(WithoutEffects):
                 parts.setdefault((part.model, bool(part.features)), []).append((record.offset, part))
         for (model, _), found in parts.items():
             examples = concatenate([Examples.of(part) for _, part in found])
-            scorers, unscored = self._scorers_of(pools[model])
+            scorers, unscored = self._cache.scorers(model, pools[model].versions)
             span = _span(chunk, found[0][0], found[-1][0])
             yield paired_losses.paired_losses(model, span, examples, scorers, unscored)
 
@@ -98,35 +89,10 @@ class ScoringAgent(WithoutEffects):
             pool = pools.get(canary.model)
             if pool is None or canary.version != pool.canary:
                 continue
-            scorers, _ = self._scorers_of(pool, only=pool.canary)
+            scorers, _ = self._cache.scorers(canary.model, [canary.version])
             if scorers:
                 span = _span(chunk, record.offset, record.offset)
-                yield paired_losses.score_agreement(span, canary, scorers[pool.canary][1])
-
-    def _scorers_of(
-        self, pool: PoolChanged, only: str = ""
-    ) -> tuple[Mapping[str, tuple[Task, Scorer]], Mapping[str, str]]:
-        """Scorers by version, and why others have none. Raises Unavailable."""
-        known: dict[str, tuple[Task, Scorer]] = {}
-        unscored: dict[str, str] = {}
-        for version in [only] if only else pool.versions:
-            try:
-                known[version] = self._scorer(pool.model, version)
-            except (Permanent, ValueError) as error:
-                unscored[version] = str(error).partition("\n")[0][:200]
-        return known, unscored
-
-    def _scorer(self, model: str, version: str) -> tuple[Task, Scorer]:
-        key = model, version
-        with self._lock:  # partitions resolve in several threads
-            if key not in self._scorers:
-                fitted = self._registry.fitted(model, version)
-                self._loads += 1
-                self._scorers[key] = fitted.task, self._load_scorer(fitted)
-            self._scorers.move_to_end(key)
-            while len(self._scorers) > SCORERS:
-                self._scorers.popitem(last=False)
-            return self._scorers[key]
+                yield paired_losses.score_agreement(span, canary, scorers[canary.version][1])
 
 
 def _span(chunk: Chunk, first: int, last: int) -> Span:

@@ -1,6 +1,6 @@
 """Labelled examples: what a challenger learns from and is judged on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.features import Column, Floats, categories, numbers, numbers_as_text
-from driftloop.schemas.summaries import LabelledExamples
+from driftloop.schemas.events import Span
+from driftloop.schemas.summaries import LabelledExamples, Outcomes
+
+ROWS_A_MESSAGE = 2_000
+"""Joined rows in one message: 1 MB with 40 features."""
 
 
 @dataclass(frozen=True)
@@ -147,3 +151,15 @@ def backfill(
         versions=np.full(len(times), "", dtype=object),
         features={name: column(values) for name, values in features.items()},
     )
+
+
+def joined_messages(model: str, span: Span, rows: Examples) -> Iterator[LabelledExamples | Outcomes]:
+    """Rows that met their labels, as messages of `ROWS_A_MESSAGE` rows: with features, then without.
+
+    `span` are the records that the newest of them came with. The columns are not validated again.
+    """
+    for first in range(0, len(rows), ROWS_A_MESSAGE):
+        part = rows[first : first + ROWS_A_MESSAGE]
+        columns: dict[str, Any] = {"model": model, "span": span, **part.columns()}
+        yield LabelledExamples.model_construct(**columns, features=part.feature_columns())
+        yield Outcomes.model_construct(**columns)

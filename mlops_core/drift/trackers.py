@@ -13,12 +13,19 @@ from driftloop.mlops_core.drift import retired, suppression
 from driftloop.mlops_core.drift.calibration import Calibration, settings_for_model
 from driftloop.mlops_core.drift.detector import DetectorFactory
 from driftloop.mlops_core.drift.distribution import DistributionDrift
+from driftloop.mlops_core.drift.microbatches import UnpackedSummary
 from driftloop.mlops_core.drift.retired import RetiredStream
 from driftloop.mlops_core.drift.schema_changes import ColumnWatch
-from driftloop.mlops_core.drift.version_tracker import VersionTracker
+from driftloop.mlops_core.drift.version_tracker import VersionTracker, on_summary
 from driftloop.mlops_core.errors import NotFound
-from driftloop.schemas.events import Span
+from driftloop.mlops_core.eviction import evict_oldest
+from driftloop.schemas import ids
+from driftloop.schemas.events import AlertRaised, DriftMeasured, Span
+from driftloop.schemas.messages import Output
 from driftloop.schemas.settings import DriftSettings
+
+KEPT = 8
+"""Versions of a model that are watched; older ones have no traffic any more."""
 
 
 @dataclass
@@ -35,8 +42,8 @@ class UnknownSegment(NotFound):
     """A segment that the version's profile doesn't have."""
 
 
-class TrackerFactory:
-    """Makes and loads trackers, each with the delta that all streams of its version together may have."""
+class Trackers:
+    """Makes and updates trackers. All streams of a version share one delta (bound of false alarms)."""
 
     def __init__(self, settings: DriftSettings, detector: DetectorFactory) -> None:
         self._settings = settings
@@ -54,6 +61,61 @@ class TrackerFactory:
         own, share = _of_segment(profile, segment, ":".join(key))
         detector = DistributionDrift(own, settings, self._detector, within=True)
         return VersionTracker(detector, segment=segment, share=share)
+
+    def on_summary(self, state: State, one: UnpackedSummary, found: Found, follows: list[Output]) -> None:
+        """Add windows, and episodes that opened or closed in them, to `follows`.
+
+        Args:
+            state: is changed.
+            one: the summary.
+            found: profiles of versions that are new.
+            follows: what else follows stays, also where this raises.
+
+        Raises:
+            NotFound: no profile is known for it, or (UnknownSegment) its profile has no such segment.
+            InvalidData: its counts are of another profile.
+        """
+        watched = self._tracker(state, one, found, follows)
+        follows += self._on_segment(watched, one) if one.summary.segment else on_summary(watched, one)
+
+    def _tracker(
+        self, state: State, one: UnpackedSummary, found: Found, follows: list[Output]
+    ) -> VersionTracker:
+        """The version's, now the newest of its model, with the end of those that are watched no more."""
+        model, _ = key = one.summary.model, one.summary.version
+        watched = state.watched.pop(key, None) or self._new_tracker(one, found.get(key), follows)
+        state.watched[key] = watched
+        for (_, gone), former in evict_oldest(state.watched, model, KEPT):
+            state.left += former.retire(model, gone, "answers no more")
+        follows.extend(retired.resolve_retired(state.left, model, int(one.times[0, 0])))
+        return watched
+
+    def _new_tracker(
+        self, one: UnpackedSummary, profile: Profile | NotFound | None, follows: list[Output]
+    ) -> VersionTracker:
+        """A fresh detector; and an alert, if its budget of false alarms can't be kept."""
+        if not isinstance(profile, Profile):
+            raise profile or NotFound(f"{one.summary.model}:{one.summary.version} is not registered")
+        watched, calibration = self.tracker(one.summary.model, profile)
+        if calibration is not None and not calibration.kept:
+            follows.append(_budget_alert(one, calibration))
+        return watched
+
+    def _on_segment(self, whole: VersionTracker, one: UnpackedSummary) -> list[Output]:
+        """What a segment's summary leads to: columns that drift everywhere are not told once more."""
+        summary = one.summary
+        watched = whole.segments.get(summary.segment)
+        if watched is None:
+            watched = self.segment_tracker(whole, (summary.model, summary.version), summary.segment)
+            whole.segments[summary.segment] = watched
+        quiet = suppression.suppression_mask(
+            whole.tellings, watched.detector.names, whole.detector.open, summary
+        )
+        return [
+            event
+            for event in on_summary(watched, one, quiet if quiet.any() else None)
+            if not isinstance(event, DriftMeasured) or event.partial
+        ]
 
     def dump(self, state: State) -> bytes:
         """Profiles, and detectors as base64, in JSON."""
@@ -152,3 +214,14 @@ def _of_segment(profile: Profile, segment: str, who: str) -> tuple[Profile, floa
         known = ", ".join(one.name for one in profile.segments) or "none, it was trained without"
         raise UnknownSegment(f"{who} has no segment {segment!r}; possible: {known}")
     return own, own.rows / profile.rows
+
+
+def _budget_alert(one: UnpackedSummary, calibration: Calibration) -> AlertRaised:
+    summary = one.summary
+    return AlertRaised(
+        id=ids.derive(summary.model, summary.version, "budget", calibration.sentence),
+        at=int(one.times[0, 1]),
+        model=summary.model,
+        severity="warning",
+        sentence=f"version {summary.version}: {calibration.sentence}",
+    )

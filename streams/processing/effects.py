@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import ParamSpec
 
 from driftloop.streams import metrics
 
+P = ParamSpec("P")
 Perform = Callable[[int, object], Awaitable[None]]
 """Carries out an effect of a partition and publishes what follows."""
 
@@ -42,3 +44,13 @@ class Effects:
         metrics.change_performing(self._agent, 1)
         task.add_done_callback(lambda _: metrics.change_performing(self._agent, -1))
         return task
+
+
+async def run_to_the_end(call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call in a thread. A thread can't be cancelled, so a cancellation takes effect once it has ended."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from driftloop.agents.drift import KEPT, DriftAgent
+from driftloop.agents.drift import DriftAgent
 from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.data.segment_profiles import with_segments
+from driftloop.mlops_core.drift.trackers import KEPT
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved, Event, PerformanceEstimated
 from driftloop.schemas.records import PredictionBatch
 from driftloop.schemas.settings import DriftSettings, PerformanceSettings

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.agents.drift import KEPT, DriftAgent
+from driftloop.agents.drift import DriftAgent
 from driftloop.agents.drift_aggregation import DriftAggregationAgent
 from driftloop.agents.performance import PerformanceAgent
 from driftloop.infra.adapters import folder_reader
 from driftloop.infra.adapters.folder_reader import FolderReader
 from driftloop.mlops_core.data.profile import Profile
-from driftloop.mlops_core.drift.trackers import State
+from driftloop.mlops_core.drift.trackers import KEPT, State
 from driftloop.schemas.dead_letters import DeadLetter
 from driftloop.schemas.events import DriftDetected, DriftMeasured, DriftResolved
 from driftloop.schemas.messages import Output

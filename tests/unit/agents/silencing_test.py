@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftloop.agents.drift_aggregation import _after
 from driftloop.mlops_core.drift import suppression
+from driftloop.mlops_core.drift.aggregation import _after
 from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.mlops_core.drift.suppression import ReportedColumns
 from driftloop.mlops_core.drift.verdicts import Closed, Opened, Verdict
