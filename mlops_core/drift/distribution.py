@@ -67,10 +67,10 @@ class DistributionDrift:
         self._chance = Significance.of(channels, profile)
         self._weights = contribution.weights(profile)
         self._window = max(settings.window_rows // ROWS, 1)
-        leads = np.arange(len(profile.columns))
-        leads[len(profile.features) :] = len(profile.features)  # what is derived from the score adds no news
+        leaders = np.arange(len(profile.columns))
+        leaders[len(profile.features) :] = len(profile.features)  # columns derived from the score follow it
         self._episodes = Episodes.fresh(
-            self._window, settings.open_severity, settings.close_severity, channels.rows, leads, within
+            self._window, settings.open_severity, settings.close_severity, channels.rows, leaders, within
         )
         self._episodes.confirmation = settings.confirmation
         self._channel_detectors = ChannelDetectors(channels, settings.delta, detector)

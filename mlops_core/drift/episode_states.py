@@ -1,6 +1,6 @@
-"""What a column can be, and what leads where: the table that `episodes` keeps for all columns at once.
+"""States of a column and their transitions; `episodes` runs them for all columns at once.
 
-`docs/drift-states.md` is drawn from it, and a test holds the two to each other.
+`docs/drift-states.md` is generated from it; tests compare the table with `episodes` and with the page.
 """
 
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from driftloop.schemas.events import DriftState
 
 
 class Signal(StrEnum):
-    """What can happen to a column."""
+    """An input of the table; `SIGNALS` says what each means."""
 
     ALARMED = "alarmed"
     REACHED = "reached"
     CONFIRMED = "confirmed"
     LAPSED = "lapsed"
     EASED = "eased"
-    TOLD = "told"
+    MEASURED = "measured"
 
 
 TABLE: Mapping[DriftState, Mapping[Signal, DriftState]] = {
@@ -38,31 +38,31 @@ TABLE: Mapping[DriftState, Mapping[Signal, DriftState]] = {
     },
     DriftState.RESOLVED: {
         Signal.ALARMED: DriftState.SUSPECTED,
-        Signal.TOLD: DriftState.STABLE,
+        Signal.MEASURED: DriftState.STABLE,
     },
 }
-"""Row by row; what a state doesn't know leaves it as it is."""
+"""State -> signal -> next state; a signal without a row changes nothing."""
 
 STATES: Mapping[DriftState, str] = {
-    DriftState.STABLE: "nothing changed, or what changed is too small to matter",
-    DriftState.SUSPECTED: "the detector fired, or the severity is enough but not yet confirmed",
-    DriftState.DRIFTED: "an episode is open: `DriftDetected` was said, `DriftResolved` not yet",
-    DriftState.RESOLVED: "the episode closed since the last window; told once",
+    DriftState.STABLE: "no change, or a change too small to open an episode",
+    DriftState.SUSPECTED: "the detector alarmed, or the severity is large enough but not yet confirmed",
+    DriftState.DRIFTED: "an episode is open: `DriftDetected` was published, `DriftResolved` not yet",
+    DriftState.RESOLVED: "the episode closed since the last window; shown until the next one",
 }
 SIGNALS: Mapping[Signal, str] = {
-    Signal.ALARMED: "the detector says that the column changed",
-    Signal.REACHED: "the severity is enough (`drift.open_severity`); `drift.confirm` wants to see it again",
-    Signal.CONFIRMED: "it was so in as many checks as `drift.confirm` wants",
-    Signal.LAPSED: "a window later the severity is under `drift.close_severity`, or the checks said no",
-    Signal.EASED: "half a window or more after the change the severity is under `drift.close_severity`",
-    Signal.TOLD: "a full window was measured",
+    Signal.ALARMED: "the detector alarmed",
+    Signal.REACHED: "the severity reached `drift.open_severity`; `drift.confirm` needs further checks",
+    Signal.CONFIRMED: "the severity reached it in as many checks as `drift.confirm` needs",
+    Signal.LAPSED: "a window later the severity is below `drift.close_severity`, or too few checks passed",
+    Signal.EASED: "half a window or more after the change the severity is below `drift.close_severity`",
+    Signal.MEASURED: "a full window was measured",
 }
 
 
 def after(state: DriftState, signal: Signal) -> DriftState:
     """The state that `signal` leads to.
 
-    >>> after(DriftState.SUSPECTED, Signal.CONFIRMED).value, after(DriftState.DRIFTED, Signal.TOLD).value
+    >>> after(DriftState.SUSPECTED, Signal.CONFIRMED).value, after(DriftState.DRIFTED, Signal.MEASURED).value
     ('drifted', 'drifted')
     """
     return TABLE[state].get(signal, state)

@@ -1,10 +1,10 @@
-"""When an alarm becomes an episode, and when that is over: one automaton a column, all columns at once.
+"""When an alarm opens an episode, and when the episode closes: one automaton per column, as arrays.
 
-A detector's alarm makes a column *watched*. It opens an episode once its severity, taken over what came
-after the change, reaches `open_severity`, in as many checks as confirm it; an episode closes when the
-severity has come under `close_severity`. A watched column that is mild a window later is forgotten. All
-columns begin watched: a version whose very first window is far from its training data never shows a *change*
-to the detector. In words, column by column, it is the table in `states`.
+A detector's alarm makes a column *watched*. A watched column opens an episode when its severity over the rows
+since the change reaches `open_severity` in as many checks as `drift.confirm` needs. An episode closes when
+the severity is below `close_severity`. A watched column whose severity is small a window later is no longer
+watched. All columns start watched, because a version whose first window is already far from its training
+data never shows a *change* to the detector. `episode_states` has the same automaton of one column as a table.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from driftloop.mlops_core.drift.microbatches import ROWS
 from driftloop.schemas.events import DriftState
 
 _LEAST = 4
-"""Micro-batches over which a severity is taken, at least: in 128 rows only landslides are beyond chance."""
-_UNHEARD = 2.0
-"""Without an alarm, a new version's first rows must lie this many times further off: how much its reference
-varies is known from few stretches, and where rows hang together one column in eight would open."""
-_FIRST_WORD = 8
-"""Micro-batches of its own by which a column waits for what speaks for it: another column, or the whole."""
+"""Fewest micro-batches of a severity: in fewer than 128 rows only the largest changes are beyond chance."""
+_WITHOUT_ALARM = 2.0
+"""Factor of `open_severity` for a new version's first rows without an alarm: its reference's variation is
+known from few stretches, and one in eight autocorrelated columns would open at a factor of 1."""
+_LEADER_BATCHES = 8
+"""Micro-batches that a column waits after its alarm for an alarm of its leader or of the whole model."""
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -35,34 +35,36 @@ class Episodes:
     """Indices count micro-batches since the version's first; arrays have shape (columns,)."""
 
     window: int
-    """Micro-batches over which a severity is taken, at most."""
+    """Most micro-batches of a severity."""
     opens: float
+    """Severity from which an episode opens."""
     closes: float
+    """Severity below which an episode closes."""
     reference: Indices
     """Rows of each column's reference."""
     open: Mask
     watched: Mask
     alarmed: Mask
-    """Watched because of an alarm; the others are watched since the beginning."""
+    """Watched because of an alarm; other watched columns are so from the start."""
     changed: Indices
-    """Where the newest change of each column lies."""
-    noticed: Indices
-    """When the newest alarm came."""
-    heard: Indices
-    """Whether each column's last checks reached enough, a bit a check; 0 where none is under way."""
-    due: Indices
-    """When the next check is."""
+    """Micro-batch of each column's newest change."""
+    alarmed_at: Indices
+    """Micro-batch of the newest alarm."""
+    check_history: Indices
+    """Results of each column's last checks, one bit per check; 0 where no confirmation is in progress."""
+    next_check: Indices
+    """Micro-batch of the next check."""
     resolved: Mask
-    """Closed since the last window."""
-    begins: Indices
-    """From where each column's rows are its own to tell: somebody else told of those before."""
-    leads: Indices
-    """The column that speaks for each, mostly itself: while its episode is open, the other opens none."""
-    waits: Mask
-    """Whether somebody else has the first word on each: the column that leads it, or a segment's whole."""
+    """Whether the episode closed since the last window."""
+    first_reportable: Indices
+    """First micro-batch that each column may report; earlier ones were reported by the whole model."""
+    leaders: Indices
+    """Index of each column's leader, mostly itself: a column opens no episode while its leader's is open."""
+    waits_for_leader: Mask
+    """Whether the column waits after an alarm for its leader, or, in a segment, for the whole model."""
 
     confirmation: tuple[int, int] = (1, 1)
-    """Checks that must reach enough, of how many."""
+    """Number of checks that must reach the severity, and of how many."""
 
     @classmethod
     def fresh(
@@ -71,14 +73,14 @@ class Episodes:
         opens: float,
         closes: float,
         reference: Indices,
-        leads: Indices | None = None,
+        leaders: Indices | None = None,
         within: bool = False,
     ) -> Self:
-        """Every column watched from the beginning; `within` a whole, which is heard first, all wait."""
+        """The initial state, all columns watched. `within`: a segment, whose columns wait for the whole."""
         columns = len(reference)
         no = np.zeros(columns, dtype=np.bool_)
         at = np.zeros(columns, dtype=np.int64)
-        leads = np.arange(columns) if leads is None else leads
+        leaders = np.arange(columns) if leaders is None else leaders
         return cls(
             window=window,
             opens=opens,
@@ -88,91 +90,106 @@ class Episodes:
             watched=~no,
             alarmed=no.copy(),
             changed=at,
-            noticed=at.copy(),
-            heard=at.copy(),
-            due=at.copy(),
+            alarmed_at=at.copy(),
+            check_history=at.copy(),
+            next_check=at.copy(),
             resolved=no.copy(),
-            begins=at.copy(),
-            leads=leads,
-            waits=(leads != np.arange(columns)) | within,
+            first_reportable=at.copy(),
+            leaders=leaders,
+            waits_for_leader=(leaders != np.arange(columns)) | within,
         )
 
     @property
     def awake(self) -> bool:
-        """Whether any column needs its severity."""
+        """Whether a severity of any column is needed."""
         return bool((self.open | self.watched).any())
 
     @property
     def states(self) -> list[DriftState]:
-        """What each column is (see `states`)."""
-        suspected = self.watched & (self.alarmed | (self.heard > 0))
+        """State of each column (see `episode_states`)."""
+        suspected = self.watched & (self.alarmed | (self.check_history > 0))
         chosen = np.select([self.open, suspected, self.resolved], [0, 1, 2], 3)
-        return [_NAMED[place] for place in chosen.tolist()]
+        return [_STATE_ORDER[place] for place in chosen.tolist()]
 
     def clear_resolved(self) -> None:
-        """A window was measured: what was resolved has been told."""
+        """Make resolved columns stable; called after each measured window."""
         self.resolved[:] = False
 
     def alarm(self, column: int, changed: int, now: int) -> None:
-        """The detector says that `column` changed at micro-batch `changed`."""
-        self.changed[column], self.noticed[column] = max(changed, self.begins[column]), now
+        """Add a detector's alarm: `column` changed at micro-batch `changed`."""
+        self.changed[column], self.alarmed_at[column] = max(changed, self.first_reportable[column]), now
         self.alarmed[column] = self.watched[column] = True
 
     def spans(self, now: int) -> Indices:
-        """Micro-batches to take each severity over, before `now`: since the change, within reason."""
+        """Number of micro-batches before `now` of each severity: since the change, within both bounds."""
         return np.minimum(np.clip(now - self.changed, min(_LEAST, self.window), self.window), now)
 
     def judge(
-        self, severity: Floats, now: int, silenced: Mask | None = None, sure: Floats | None = None
+        self, severity: Floats, now: int, suppressed: Mask | None = None, sure: Floats | None = None
     ) -> tuple[list[int], list[int]]:
         """The columns whose episodes open and close, given severities over `spans(now)`.
 
-        Those `silenced` open none now, and are watched on; what came until then never opens one. `sure` is
-        what of the severity is no chance; without it, chance is that of a mean of rows.
+        Columns in `suppressed` open none now and stay watched; rows until now never open one. `sure` is the
+        part of the severity beyond chance; without it, chance is that of a mean of independent rows.
         """
         if sure is None:
             by_chance = SURE * np.sqrt(1 / (self.spans(now) * ROWS) + 1 / self.reference)
             sure = np.where(severity >= by_chance, severity, 0.0)
         ready = self.alarmed | (now >= self.window)
-        enough = np.where(self.alarmed, self.opens, _UNHEARD * self.opens)
+        enough = np.where(self.alarmed, self.opens, _WITHOUT_ALARM * self.opens)
         reached = self.watched & ~self.open & ready & (sure >= enough) & (now >= self.changed)
-        led = self.leads != np.arange(len(self.leads))
-        first_word = now - self.noticed < _FIRST_WORD  # who speaks for it may be about to notice, too
-        reached &= ~((self.waits & first_word) | (led & (self.open | reached)[self.leads]))
-        if silenced is not None:
-            reached &= ~silenced
-            # Who silenced it has told of these rows: as many as a severity needs must come after them.
-            self.begins = np.where(silenced, now + min(_LEAST, self.window), self.begins)
-            self.changed = np.where(silenced & ~self.open, self.begins, self.changed)
+        has_leader = self.leaders != np.arange(len(self.leaders))
+        leader_may_alarm = now - self.alarmed_at < _LEADER_BATCHES
+        reached &= ~(
+            (self.waits_for_leader & leader_may_alarm) | (has_leader & (self.open | reached)[self.leaders])
+        )
+        if suppressed is not None:
+            reached &= ~suppressed
+            # The whole model reported these rows; a severity of the column needs new ones.
+            self.first_reportable = np.where(
+                suppressed, now + min(_LEAST, self.window), self.first_reportable
+            )
+            self.changed = np.where(suppressed & ~self.open, self.first_reportable, self.changed)
         opening = self._confirm(reached, now)
         settled = now - self.changed >= self.window // 2
         closing = self.open & settled & (severity < self.closes)
         self.open = (self.open | opening) & ~closing
-        lately = now - self.noticed < self.window
+        recent = now - self.alarmed_at < self.window
         self.resolved = (self.resolved | closing) & ~opening
-        self.watched &= ~self.open & (lately | (severity >= self.closes) | (self.heard > 0))
+        self.watched &= ~self.open & (recent | (severity >= self.closes) | (self.check_history > 0))
         return np.flatnonzero(opening).tolist(), np.flatnonzero(closing).tolist()
 
     def _confirm(self, reached: Mask, now: int) -> Mask:
-        """The columns that reached enough in as many checks as are wanted; those begin anew."""
+        """The columns whose confirmation is complete; their checks start again."""
         wanted, checks = self.confirmation
-        checked = np.where(self.heard > 0, now >= self.due, reached)
-        heard = (self.heard << 1 | reached) & ((1 << checks) - 1)
-        self.heard = np.where(checked, heard, self.heard)
-        self.due = np.where(checked, now + self.window, self.due)
-        confirmed: Mask = checked & reached & (np.bitwise_count(self.heard) >= wanted)
-        self.heard[confirmed] = 0
+        checked = np.where(self.check_history > 0, now >= self.next_check, reached)
+        check_history = (self.check_history << 1 | reached) & ((1 << checks) - 1)
+        self.check_history = np.where(checked, check_history, self.check_history)
+        self.next_check = np.where(checked, now + self.window, self.next_check)
+        confirmed: Mask = checked & reached & (np.bitwise_count(self.check_history) >= wanted)
+        self.check_history[confirmed] = 0
         return confirmed
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What changes over time."""
+        """The arrays that change over time, by name."""
         return {name: getattr(self, name) for name in _STATE}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Continue where `state` was taken."""
+        """Continue from the arrays of `state`."""
         for name in _STATE:
-            setattr(self, name, arrays.get(name, getattr(self, name)))  # older states know fewer
+            setattr(self, name, arrays[name])
 
 
-_STATE = ("open", "watched", "alarmed", "changed", "noticed", "heard", "due", "resolved", "begins")
-_NAMED = (DriftState.DRIFTED, DriftState.SUSPECTED, DriftState.RESOLVED, DriftState.STABLE)
+_STATE = (
+    "open",
+    "watched",
+    "alarmed",
+    "changed",
+    "alarmed_at",
+    "check_history",
+    "next_check",
+    "resolved",
+    "first_reportable",
+)
+"""Names of the arrays that `state` returns."""
+_STATE_ORDER = (DriftState.DRIFTED, DriftState.SUSPECTED, DriftState.RESOLVED, DriftState.STABLE)

@@ -11,7 +11,7 @@ from driftloop.mlops_core.drift.episode_states import TABLE, Signal, after
 from driftloop.mlops_core.drift.episodes import Episodes
 from driftloop.mlops_core.drift.microbatches import Summariser
 from driftloop.mlops_core.drift.verdicts import Closed, Measured, Opened, Verdict
-from driftloop.schemas.events import ColumnDrift, DriftState
+from driftloop.schemas.events import DriftState
 from driftloop.schemas.settings import DriftSettings, Settings, SettingsError
 
 COLUMNS, WINDOW = 30, 32
@@ -46,7 +46,7 @@ def lived(rng: np.random.Generator, confirmation: tuple[int, int], steps: int) -
         if now % WINDOW == 0:
             states = episodes.states
             episodes.clear_resolved()
-            yield from ((a, Signal.TOLD, b) for a, b in zip(states, episodes.states, strict=True))
+            yield from ((a, Signal.MEASURED, b) for a, b in zip(states, episodes.states, strict=True))
 
 
 @pytest.mark.parametrize("confirmation", [(1, 1), (2, 3), (3, 3)])
@@ -92,8 +92,9 @@ def test_what_is_over_at_the_third_check_was_suspected_and_opens_nothing(rng: np
     verdicts = watch(np.random.default_rng(seed), stream, "3 of 3")
     assert changes(verdicts) == []
     states = [one.columns["x"].state for one in verdicts if isinstance(one, Measured)]
-    assert DriftState.SUSPECTED in states
-    assert states[-1] is DriftState.STABLE
+    assert DriftState.DRIFTED not in states
+    # A false alarm may make the last window suspected again, so not the last state is asked for.
+    assert DriftState.STABLE in states[states.index(DriftState.SUSPECTED) :]
 
 
 def test_windows_say_what_a_column_is(rng: np.random.Generator) -> None:
@@ -126,7 +127,7 @@ def test_a_restart_amid_checks_changes_nothing(rng: np.random.Generator) -> None
 def test_an_alarm_after_a_silence_points_to_no_row_that_was_told_of() -> None:
     episodes = Episodes.fresh(WINDOW, 0.25, 0.125, np.full(1, 10**9))
     for now in range(40, 51):
-        episodes.judge(np.ones(1), now, silenced=np.ones(1, dtype=np.bool_))
+        episodes.judge(np.ones(1), now, suppressed=np.ones(1, dtype=np.bool_))
     episodes.alarm(0, changed=20, now=52)
     assert [episodes.judge(np.ones(1), now)[0] for now in range(52, 56)] == [[], [], [0], []]
     assert episodes.changed[0] == 54
@@ -136,11 +137,3 @@ def test_an_alarm_after_a_silence_points_to_no_row_that_was_told_of() -> None:
 def test_a_confirmation_that_cannot_be_is_refused(nonsense: str) -> None:
     with pytest.raises(SettingsError, match="drift.confirm"):
         Settings.load(drift={"confirm": nonsense})
-
-
-def test_an_older_event_says_its_state_by_drifted() -> None:
-    told = {"severity": 1, "channel": "scale", "reference": [], "current": []}
-    assert ColumnDrift.model_validate({**told, "drifted": True}).state is DriftState.DRIFTED
-    assert ColumnDrift.model_validate({**told, "drifted": False}).state is DriftState.STABLE
-    kept = ColumnDrift(severity=0, channel="null", drifted=False, state="suspected", reference=[], current=[])
-    assert ColumnDrift.model_validate_json(kept.model_dump_json()).state is DriftState.SUSPECTED
