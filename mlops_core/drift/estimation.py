@@ -1,10 +1,10 @@
-"""Performance without labels, from the scores alone, and how far to trust it: one version's.
+"""Estimated performance of one version before labels arrive, from its scores, and whether to trust it.
 
-Labels fill a table by bins of the score (see `poststratification`); predictions whose labels are still to
-come are then expected to do as their bins did. That is right while scores mean what they meant, so each
-window of labels that arrives is predicted by the table as it was before, and compared. Two windows in a row
-that contradict it make the estimate untrusted, and halve what the table knew, for it may be the past; two
-in a row that agree make it trusted again.
+A table holds errors of labelled rows by bin of the score (see `poststratification`); predictions without
+labels are expected to have the errors of their bins. That is right while P(label | score) stays the same, so
+the table's expectation is compared with each window of labels that arrives. Two windows in a row that
+contradict it make the estimate untrusted and halve the table's weights; two in a row that agree make it
+trusted again.
 """
 
 from dataclasses import dataclass
@@ -26,23 +26,23 @@ from driftloop.schemas.events import PostStratified, Range
 from driftloop.schemas.settings import PerformanceSettings
 
 MEMORY = 10_000
-"""Labels that the table remembers: a standard error of 0.003 at an error rate of 0.1."""
+"""Weight of the table in labels: a standard error of 0.003 at an error rate of 0.1."""
 ENOUGH = 500
-"""Labels before anything is said: a standard error of 0.013 at an error rate of 0.1."""
+"""Labels before the first estimate: a standard error of 0.013 at an error rate of 0.1."""
 PATIENCE = 2
-"""Windows of labels in a row that settle whether the estimate is right."""
+"""Windows of labels in a row that change whether the estimate is trusted."""
 SURE = 3.0
-"""Standard errors between expected and realised that are no chance: 0.3 % by luck, and twice in a row."""
+"""Standard errors between expected and realised that contradict: 0.3 % by chance, needed twice in a row."""
 COVERED = 0.9
 """Least share of the predictions in bins that ever had labels, for an estimate to be trusted."""
 _MIX = 16
-"""Windows of predictions that are remembered as the mix of scores."""
+"""Windows over which the distribution of scores is averaged (exponentially)."""
 _95 = 1.96
 
 
 @dataclass(frozen=True)
 class Estimated:
-    """What the labels of some predictions will probably say."""
+    """Estimated performance on a window of predictions."""
 
     rows: int
     seen: int
@@ -52,9 +52,9 @@ class Estimated:
     """Times of the predictions (UTC, ms)."""
     task: Task
     labelled: int
-    """Labels in the table, about."""
+    """Effective number of labels in the table."""
     error: Range | None
-    """Share of wrong classes, or the mean of |label - score|; None where labels are too few yet."""
+    """Share of wrong classes, or the mean of |label - score|; None with too few labels."""
     loss: Range | None
     """Mean squared error of the score."""
     calibration_error: float | None
@@ -63,14 +63,14 @@ class Estimated:
 
 
 class PerformanceEstimator:
-    """Learns from labelled rows in the order in which labels arrive, and estimates the others.
+    """Learns from labelled rows in the order of their arrival, and estimates rows without labels.
 
     >>> rng = np.random.default_rng(7)
     >>> score = ColumnProfile.of(SCORE, Kind.NUMERIC, rng.random(10_000))
     >>> estimator = PerformanceEstimator(score, PerformanceSettings())
     >>> scores = rng.random(20_000)
     >>> estimator.learn(labels=(rng.random(20_000) < scores).astype(float), scores=scores)
-    >>> sure = np.where(rng.random(1024) < 0.5, 0.05, 0.95)  # never were scores as sure as these
+    >>> sure = np.where(rng.random(1024) < 0.5, 0.05, 0.95)  # more extreme than all scores so far
     >>> counts = np.apply_along_axis(np.bincount, 1, score.bins(sure).reshape(32, 32), minlength=33)
     >>> [estimated] = estimator.on_predictions(counts, np.zeros((32, 2), np.int64))
     >>> estimated.trusted, 0.03 < estimated.error.value < 0.07  # while the mean error was 0.25
@@ -80,20 +80,20 @@ class PerformanceEstimator:
     def __init__(
         self, score: ColumnProfile, settings: PerformanceSettings, held_out: HeldOut | None = None
     ) -> None:
-        """Start with what labels said of `held_out` rows, if the training kept it."""
+        """Start with the table of the training's `held_out` rows, if there is one."""
         self._score = score
         self._settings = settings
         self._task: Task | None = None
         self._table = poststratification.empty(score.null)
         self._run = 0
-        """Windows in a row that contradicted the table; below 0, that agreed."""
+        """Number of windows in a row that contradicted the table; negative: that agreed."""
         self._trusted = True
         self._waiting = np.empty((0, 2))
-        """Labels and scores of the window that isn't full yet."""
+        """Labels and scores of the incomplete window."""
         self._mix = np.zeros(score.null)
-        """Predictions by bin, of the last windows."""
+        """Decayed predictions by bin, of the last windows."""
         self._counts = np.zeros(score.null)
-        """Those of the window that isn't full yet."""
+        """Predictions by bin of the incomplete window."""
         self._seen = 0
         """Rows predicted so far."""
         self._since = self._until = 0
@@ -103,18 +103,18 @@ class PerformanceEstimator:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether labels bear the estimate out."""
+        """Whether there are enough labels and they agree with the estimate."""
         return self._trusted and self._enough
 
     @property
     def predictions(self) -> int:
-        """Predictions taken in so far."""
+        """Number of predictions so far."""
         return self._seen
 
     def learn(self, labels: Floats, scores: Floats) -> None:
-        """Take in labelled rows, shape (rows,) each; rows that are not finite are left out.
+        """Update the table with labelled rows, shape (rows,) each; rows that are not finite are ignored.
 
-        How rows are chunked changes nothing.
+        The result does not depend on how rows are cut into calls.
 
         Raises:
             InvalidData: arrays of different lengths.
@@ -128,10 +128,10 @@ class PerformanceEstimator:
             self._on_label_window(self._sum_rows(window[:, 0], window[:, 1]))
 
     def on_predictions(self, counts: NDArray[Any], at: Times) -> list[Estimated]:
-        """Take in predictions as micro-batches of the score's column: `counts` (k, bins), `at` (k, 2).
+        """Add predictions as micro-batches of the score's column: `counts` (k, bins), `at` (k, 2).
 
         Returns:
-            An estimate for each window that they fill. How micro-batches are chunked changes nothing.
+            An estimate for each window that they complete, however they are cut into calls.
 
         Raises:
             InvalidData: another number of bins.
@@ -152,9 +152,9 @@ class PerformanceEstimator:
         return found
 
     def poststratify(self, labels: Floats, scores: Floats) -> PostStratified | None:
-        """What labelled rows, shape (rows,), say of all the version's predictions of late.
+        """Performance on all recent predictions of the version, from labelled rows of shape (rows,).
 
-        None as long as there are no such rows, no predictions, or too little is known of their bins.
+        None without such rows, without predictions, or with too few labels in the table.
         """
         rows = _rows(labels, scores)
         mix = self._mix + self._counts
@@ -170,7 +170,7 @@ class PerformanceEstimator:
         )
 
     def dump(self) -> bytes:
-        """The state as bytes; with the bins, so that no registry is needed to go on."""
+        """The state as bytes, bins included, so that `load` needs no registry."""
         meta = {
             "edges": self._score.edges,
             "task": self._task,
@@ -183,10 +183,10 @@ class PerformanceEstimator:
 
     @classmethod
     def load(cls, data: bytes, settings: PerformanceSettings) -> Self:
-        """Continue where `dump` was taken.
+        """The estimator from the bytes of `dump`.
 
         Raises:
-            InvalidData: not such a state.
+            InvalidData: the bytes are not such a state.
         """
         meta, arrays = serialization.load_state(data)
         loaded = cls(ColumnProfile(name=SCORE, kind=Kind.NUMERIC, edges=tuple(meta["edges"])), settings)
@@ -210,7 +210,7 @@ class PerformanceEstimator:
         return self._label_count >= ENOUGH
 
     def _see(self, counts: NDArray[Any], at: Times) -> None:
-        """Take in micro-batches that don't go beyond the window."""
+        """Add micro-batches of the present window."""
         first, last = int(at[:, 0].min()), int(at[:, 1].max())
         fresh = self._seen % self._window == 0
         self._since = first if fresh else min(self._since, first)
@@ -229,18 +229,18 @@ class PerformanceEstimator:
         return poststratification.sum_by_bin(self._score.bins(scores), errors, residuals, self._score.null)
 
     def _usual(self, errors: Floats) -> float:
-        """The usual size of a number's error: from the table, or while that is new, what 68 % stay within."""
+        """The usual size of a regression's error: from the table, or with few labels the 68 % quantile."""
         if self._enough:
             return float(np.sqrt(self._table[:, Sum.LOSS].sum() / self._table[:, Sum.ROWS].sum()))
         return usual_size(errors)
 
     def _on_label_window(self, arrived: Floats) -> None:
-        """A full window of labels: was it as expected?"""
-        against = self._enough and self._contradicts(arrived)
+        """Compare a full window of labels with the table, then add it."""
+        contradicted = self._enough and self._contradicts(arrived)
         if self._enough:
-            self._run = max(self._run, 0) + 1 if against else min(self._run, 0) - 1
-        if against and self._run % PATIENCE == 0:
-            # A bad day halves it once and is soon forgotten; a new truth halves it until little is left.
+            self._run = max(self._run, 0) + 1 if contradicted else min(self._run, 0) - 1
+        if contradicted and self._run % PATIENCE == 0:
+            # A bad day halves the old weights once; concept drift halves them until little is left.
             self._trusted, self._table = False, poststratification.halve_weight(self._table)
         elif self._run <= -PATIENCE:
             self._trusted = True
@@ -273,12 +273,12 @@ class PerformanceEstimator:
         )
 
     def _range(self, what: Sum) -> Range:
-        """Where the mean of the window's rows will lie in 95 of 100 cases."""
-        told = poststratification.expected_mean(self._table, self._counts, what)
-        around = _95 * told.deviation(max(int(self._counts.sum()), 1))
-        most = 1.0 if self._task is Task.BINARY else np.inf
-        low, high = max(told.value - around, 0.0), min(told.value + around, most)
-        return Range(value=told.value, low=low, high=high)
+        """The expected mean of the window's rows with its 95 % interval."""
+        mean = poststratification.expected_mean(self._table, self._counts, what)
+        half_width = _95 * mean.deviation(max(int(self._counts.sum()), 1))
+        largest = 1.0 if self._task is Task.BINARY else np.inf
+        low, high = max(mean.value - half_width, 0.0), min(mean.value + half_width, largest)
+        return Range(value=mean.value, low=low, high=high)
 
     def _coverage(self) -> float:
         """Share of the window's predictions in bins that had labels."""
@@ -288,17 +288,18 @@ class PerformanceEstimator:
         if not self._counts.any():
             return "none of these predictions has a score"
         if error is None:
-            return f"not enough labels yet: {self._label_count} of {ENOUGH}"
+            return f"no estimate yet: {self._label_count} of {ENOUGH} labels"
         figure = _error_in_words(error, self._task or Task.BINARY)
         if not self._trusted:
-            return f"labels contradicted the estimate of {figure}"
+            return f"not trusted: labels contradicted the estimate of {figure}"
         if covered < COVERED:
-            return f"{figure}, but scores like {100 * (1 - covered):.0f} % of these never got labels"
-        return f"{figure}, as {self._label_count:,} labels lead to expect"
+            unlabelled = f"no labels arrived for scores like {100 * (1 - covered):.0f} % of these"
+            return f"not trusted: {figure}, but {unlabelled}"
+        return f"{figure}, estimated from {self._label_count:,} labels"
 
 
 def _rows(labels: Floats, scores: Floats) -> Floats:
-    """The rows that are numbers, shape (rows, 2)."""
+    """Labels and scores of the rows in which both are finite, shape (rows, 2)."""
     known = usable(labels, scores)
     return np.stack([labels[known], scores[known]], axis=1)
 
@@ -311,7 +312,7 @@ def _error_in_words(error: Range, task: Task) -> str:
     """
     if task is Task.REGRESSION:
         return f"a mean error of about {error.value:.3g} ({error.low:.3g} to {error.high:.3g})"
-    value, low, high = (f"{100 * one:.1f}" for one in (error.value, error.low, error.high))
+    value, low, high = (f"{100 * rate:.1f}" for rate in (error.value, error.low, error.high))
     return f"about {value} % wrong answers ({low} to {high} %)"
 
 

@@ -1,4 +1,4 @@
-"""What labels said of scores, bin by bin: sums that are decayed, borrowed from neighbours, and weighted anew.
+"""A table of errors by bin of the score: decayed sums, smoothed over neighbours, and weighted by scores.
 
 One table serves three purposes, because they are one computation, sum(share of a bin x mean loss in it):
 
@@ -8,7 +8,7 @@ One table serves three purposes, because they are one computation, sum(share of 
 - with labelled rows of a sample that isn't a fair one, it is post-stratification (Holt and Smith, "Post
   stratification", JRSS A 142:1, 1979).
 
-All of it holds while P(label | score) does. Whether it does, `estimation` checks with each window of labels.
+Both are right while P(label | score) stays the same, which `estimation` checks with each window of labels.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from driftloop.mlops_core.performance import metrics
 from driftloop.mlops_core.ports import Task
 
 BORROWED = 10.0
-"""Rows that a bin borrows from its neighbours: little beside the hundreds it has, all where it has none."""
+"""Rows that a bin borrows from its neighbours: few beside the hundreds that most bins have."""
 _NEAR = 0.5
-"""What a row counts in the next bin, in the one after that the square of it, and so on."""
+"""Weight of a row of the next bin; its square for the bin after that, and so on."""
 _WILD = 10.0
-"""A number's error counts as at most ten times its usual size, so that one wild label ruins no table."""
+"""Largest error of a regression, in multiples of its usual size, so that outliers don't dominate."""
 _TINY = 1e-300
 
 
@@ -37,32 +37,32 @@ class Sum(IntEnum):
     WEIGHTS_2 = 1
     """Of squared weights: decayed rows are worth more than their sum says."""
     ERROR = 2
-    """1 for a wrong class; of numbers |label - score|."""
+    """1 for a wrong class; of a regression |label - score|."""
     ERROR_2 = 3
     LOSS = 4
     """(label - score) squared: Brier's score of a probability."""
     LOSS_2 = 5
     RESIDUAL = 6
-    """label - score: how far the bin is from calibrated."""
+    """label - score, whose mean is the calibration error of the bin."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A mean over rows that are known by their bins, and what surrounds it."""
+    """An expected mean over rows, and its variances."""
 
     value: float
     uncertainty: float
-    """Variance of `value`: the table knows each bin from so many rows only."""
+    """Variance of `value`, from the number of rows in each bin of the table."""
     spread: float
-    """Variance of one row around what its bin says."""
+    """Variance of one row around the mean of its bin."""
 
     def deviation(self, rows: int) -> float:
-        """Standard error of the mean of so many rows around `value`."""
+        """Standard error of the mean of `rows` rows around `value`."""
         return float(np.sqrt(self.uncertainty + self.spread / rows))
 
 
 def empty(bins: int) -> Floats:
-    """A table of so many bins, shape (bins, sums), in which nothing is known."""
+    """A table without rows, shape (bins, sums)."""
     return np.zeros((bins, len(Sum)))
 
 
@@ -114,12 +114,12 @@ def limit_weight(table: Floats, memory: int) -> Floats:
 
 
 def halve_weight(table: Floats) -> Floats:
-    """`table` with half the weight against what comes."""
+    """`table` with half of its weight."""
     return _scale(table, np.full(len(table), 0.5))
 
 
 def expected_mean(table: Floats, counts: Floats, what: Sum) -> Expected:
-    """The mean error or loss of rows of which `counts`, shape (bins,), lie in each bin."""
+    """The expected mean error or loss of rows with `counts`, shape (bins,), in the bins."""
     shares = counts / max(float(counts.sum()), _TINY)
     means = smooth(table)
     spreads = np.maximum(means[:, what + 1] - np.square(means[:, what]), 0.0)

@@ -388,7 +388,7 @@ def test_what_labels_will_say_is_estimated_from_the_scores_and_a_restart_changes
     state, predicted = agent.initial_state(), chunk("drift-summaries", summarised(random, registry, 1024))
     [early] = handle(agent, state, predicted)
     assert isinstance(early, PerformanceEstimated)
-    assert (early.trusted, early.loss, early.sentence) == (False, None, "not enough labels yet: 0 of 500")
+    assert (early.trusted, early.loss, early.sentence) == (False, None, "no estimate yet: 0 of 500 labels")
     handle(agent, state, chunk("outcomes", outcomes(random, 2000)))
     restarted = agent.load(agent.dump(state))
     [found] = handle(agent, state, predicted)

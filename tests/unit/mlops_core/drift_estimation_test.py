@@ -182,7 +182,7 @@ def test_without_enough_labels_it_says_so_and_nothing_else(rng: np.random.Genera
     estimator.learn(labels, scores)
     [found] = predicted(estimator, score, classes(rng, 1024)[1])
     assert (found.error, found.loss, found.trusted) == (None, None, False)
-    assert found.sentence.startswith("not enough labels yet")
+    assert found.sentence.startswith("no estimate yet")
     assert estimator.poststratify(labels, scores) is None
 
 
@@ -209,7 +209,7 @@ def test_scores_that_never_got_labels_are_not_vouched_for(rng: np.random.Generat
     estimator.learn(labels[scores > 0.5], scores[scores > 0.5])
     [found] = predicted(estimator, score, scores[:1024])
     assert not found.trusted
-    assert "never got labels" in found.sentence
+    assert "no labels arrived" in found.sentence
 
 
 def test_a_bin_keeps_what_it_knows_while_labels_come_for_others(rng: np.random.Generator) -> None:
