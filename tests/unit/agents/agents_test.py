@@ -573,7 +573,8 @@ def test_muted_drift_neither_alerts_nor_retrains_and_the_refusal_says_so() -> No
     assert isinstance(alert, AlertRaised)
     assert alert.caused_by == "c"
     assert isinstance(refused, RetrainRefused)
-    assert refused.reason.startswith("muted: feature drift")
+    assert refused.reason.startswith("muted: ")
+    assert "feature drift" in refused.reason
     assert isinstance(answer, RetrainRefused)
     assert answer.reason.startswith("labels")
 

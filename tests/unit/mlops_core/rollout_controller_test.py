@@ -201,7 +201,7 @@ def test_what_cannot_be_measured_pauses_for_a_person_after_three_windows() -> No
     controller, (held,) = told(controller, broken[-1])
     assert open_(controller).phase is RolloutPhase.PAUSED
     assert isinstance(held, RolloutHeld)
-    assert held.sentence == "v8 cannot be measured: its losses are no finite numbers"
+    assert held.sentence == "v8 cannot be measured: a sum of its losses is not a finite number"
     assert open_(controller).evidence[-1].canary.rows == 0, "sums that are no numbers are kept out"
 
 

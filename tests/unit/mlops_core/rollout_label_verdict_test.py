@@ -27,7 +27,7 @@ def test_enough_labels_and_a_small_difference_pass() -> None:
     told = verdict((10, outcome(300, 0.11), outcome(2700, 0.10)))
     assert told.outcome == "pass"
     assert told.sentence.startswith("v8's loss per prediction is 0.010 higher than v7's (at most ")
-    assert told.sentence.endswith(" more, 300 against 2,700 labels)")
+    assert told.sentence.endswith(" higher, on 300 and 2,700 labels)")
 
 
 def test_one_label_short_holds_and_says_so() -> None:
@@ -56,7 +56,7 @@ def test_surely_worse_fails_before_there_are_enough_labels_to_pass() -> None:
     assert told.outcome == "fail"
     assert told.low is not None
     assert told.low > 0
-    assert f"at least {told.low:.3f} more, 100 against 900 labels" in told.sentence
+    assert f"at least {told.low:.3f} higher, on 100 and 900 labels" in told.sentence
 
 
 def test_a_handful_of_rows_proves_nothing() -> None:
