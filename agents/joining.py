@@ -1,4 +1,4 @@
-"""Predictions meet their labels: examples for the offline store, outcomes for the performance agent."""
+"""Joins labels to predictions: examples for the offline store, outcomes for the performance agent."""
 
 from collections.abc import Iterable, Mapping
 
@@ -22,45 +22,45 @@ from driftloop.streams.wire import codec
 HOUR_MS = 3_600_000
 ORPHAN = "label without prediction"
 Met = tuple[str, Examples]
-"""A model and rows of it that met their labels."""
+"""A model and joined rows of it."""
 
 
 class JoiningAgent(WithoutEffects):
-    """One join a partition: a prediction and its label have the same id, so they share one."""
+    """One join for each partition: a prediction and its label have the same id, so the same partition."""
 
     name = "joining"
     checkpoint_interval = checkpoints.MAX_LOG_ENTRIES
     topics = (topics.PREDICTIONS, topics.FEATURES, topics.LABELS)
 
     def __init__(self, registry: ModelReader, settings: PerformanceSettings) -> None:
-        """`registry` says which models there are, should clients make up too many."""
-        self._strangers = UnregisteredModels(registry)
+        """`registry` lists the registered models when clients send too many model names."""
+        self._unregistered = UnregisteredModels(registry)
         self._horizon = int(settings.horizon_hours * HOUR_MS)
         self._capacity = settings.waiting_rows
 
     def initial_state(self) -> LabelJoin:
-        """Nobody waits."""
+        """A join without rows."""
         return LabelJoin(self._horizon, self._capacity)
 
     def dump(self, state: LabelJoin) -> bytes:
-        """Everybody who waits, as JSON."""
+        """The waiting rows as JSON."""
         return state.dump()
 
     def load(self, data: bytes) -> LabelJoin:
-        """Back from `dump`."""
+        """The join from the bytes of `dump`."""
         return LabelJoin.load(data, self._horizon, self._capacity)
 
     def questions(self, state: LabelJoin, chunk: Chunk) -> bool | None:
-        """Whether clients name so many models that some may not be registered."""
+        """True where there are so many model names that unregistered ones must be evicted, else None."""
         models = {*state.models, *(run.rows.model for run in decode_runs(chunk, []))}
-        return self._strangers.are_too_many(models) or None
+        return self._unregistered.are_too_many(models) or None
 
     def resolve(self, _: bool, /) -> Resolved:
         """The registered models."""
-        return Resolved(self._strangers.registered(), enters_state=True)
+        return Resolved(self._unregistered.registered(), enters_state=True)
 
     def handle(self, state: LabelJoin, chunk: Chunk) -> list[Output]:
-        """Rows that met their labels, and a dead letter for each label without a prediction."""
+        """Joined rows, and a dead letter for each label without a prediction."""
         follows: list[Output] = []
         met: list[Met] = []
         before = dict[str, Mapping[str, int]]()
@@ -75,10 +75,10 @@ class JoiningAgent(WithoutEffects):
         _measure(state, before, met)
         registered = chunk.resolved
         for model in evicted_models(state.models, registered) if isinstance(registered, frozenset) else ():
-            given_up = state.forget(model)
+            evicted = state.forget(model)
             metrics.count_evicted_model(self.name, model)
-            met.extend(given_up.featureless.items())
-            orphans.extend(given_up.orphans)
+            met.extend(evicted.featureless.items())
+            orphans.extend(evicted.orphans)
         span = _span(chunk)
         for model, rows in met:
             follows.extend(joined_messages(model, span, rows))
@@ -86,7 +86,7 @@ class JoiningAgent(WithoutEffects):
 
 
 def _measure(join: LabelJoin, before: Mapping[str, Mapping[str, int]], met: Iterable[Met]) -> None:
-    """Export what the chunk changed: whom it concerned, and how late their labels were."""
+    """Export the chunk's joined, expired and orphaned rows, and the delays of its labels."""
     for model, then in before.items():
         now = join.counts(model)
         metrics.count_label_join(model, {what: now[what] - then[what] for what in now})
@@ -106,8 +106,11 @@ def _arrive(join: LabelJoin, rows: Rows) -> Examples:
 
 
 def _orphan_letter(chunk: Chunk, orphan: Orphan) -> Output:
-    """The label's own record is long gone, so the letter names the label and the chunk that outlived it."""
-    detail = f"label {orphan.label:g} of {orphan.model} for id {orphan.id!r} (at {orphan.at}) waited in vain"
+    """The dead letter of a label; its own record was read earlier, so the letter holds the label itself."""
+    detail = (
+        f"no prediction of {orphan.model} with id {orphan.id!r} arrived for label {orphan.label:g} (at "
+        f"{orphan.at}) within performance.horizon_hours, or before the model was evicted"
+    )
     value = codec.encode(Label(model=orphan.model, id=orphan.id, at=orphan.at, label=orphan.label))
     record = chunk.records[-1]
     letter = dead_letter(chunk, record, ORPHAN, detail)

@@ -1,4 +1,4 @@
-"""Evidence in, a request or a refusal out: the retraining policy's agent."""
+"""The agent of the retraining policy: publishes a request or a refusal for each alarm."""
 
 import orjson
 
@@ -23,7 +23,7 @@ Policies = dict[str, policy.RetrainingState]
 
 
 class RetrainingAgent(WithoutEffects):
-    """Keeps one policy state a model."""
+    """Keeps the policy's state of each model."""
 
     name = "retraining"
     topics = (topics.DRIFT, topics.TRAINING, topics.METRICS, topics.COMMANDS)
@@ -32,16 +32,19 @@ class RetrainingAgent(WithoutEffects):
         self._settings = settings
 
     def initial_state(self) -> Policies:
-        """No model is known."""
+        """An empty state."""
         return {}
 
     def dump(self, state: Policies) -> bytes:
-        """JSON by model."""
-        return orjson.dumps({model: one.model_dump() for model, one in state.items()})
+        """The states by model, as JSON."""
+        return orjson.dumps({model: known.model_dump() for model, known in state.items()})
 
     def load(self, data: bytes) -> Policies:
-        """Back from `dump`."""
-        return {m: policy.RetrainingState.model_validate(one) for m, one in orjson.loads(data).items()}
+        """The states from the bytes of `dump`."""
+        return {
+            model: policy.RetrainingState.model_validate(fields)
+            for model, fields in orjson.loads(data).items()
+        }
 
     def handle(self, state: Policies, chunk: Chunk) -> list[Output]:
         """Requests and refusals."""

@@ -22,7 +22,7 @@ Open = dict[str, RetrainRequested]
 
 
 class TrainingAgent:
-    """Level-triggered: whatever request is open is being trained, also after a crash."""
+    """Level-triggered: each open request is trained, also after a crash."""
 
     name = "training"
     checkpoint_interval = 1
@@ -32,19 +32,19 @@ class TrainingAgent:
         self._runner = runner
 
     def initial_state(self) -> Open:
-        """Nothing is open."""
+        """No open requests."""
         return {}
 
     def dump(self, state: Open) -> bytes:
-        """JSON by request id."""
-        return orjson.dumps({name: one.model_dump() for name, one in state.items()})
+        """The requests by id, as JSON."""
+        return orjson.dumps({id_: request.model_dump() for id_, request in state.items()})
 
     def load(self, data: bytes) -> Open:
-        """Back from `dump`."""
-        return {name: RetrainRequested.model_validate(one) for name, one in orjson.loads(data).items()}
+        """The requests from the bytes of `dump`."""
+        return {id_: RetrainRequested.model_validate(fields) for id_, fields in orjson.loads(data).items()}
 
     def handle(self, state: Open, chunk: Chunk) -> list[Output]:
-        """Open a request, or close the one that an outcome answers."""
+        """Open each request, and close it at the end of its training."""
         follows: list[Output] = []
         for event in decode_events(chunk, follows):
             match event:
@@ -62,6 +62,6 @@ class TrainingAgent:
         return state
 
     async def perform(self, effect: object) -> list[Output]:
-        """Train."""
+        """Run the training; returns its events."""
         assert isinstance(effect, RetrainRequested)
         return list(await self._runner.run(effect))

@@ -71,7 +71,7 @@ class MemoryTarget:
     async def shift(self, model: str, weights: Mapping[str, int]) -> None:
         """Split traffic. Raises Conflict for weights that aren't 100 in all, Unavailable without `ensure`."""
         if sum(weights.values()) != 100 or any(weight < 0 for weight in weights.values()):
-            raise Conflict(f"weights of {model} sum to 100, not {dict(weights)}")
+            raise Conflict(f"weights of {model} must be 0 or more and add up to 100; got {dict(weights)}")
         for version, weight in weights.items():
             if weight:
                 self._served(model, version)

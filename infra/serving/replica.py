@@ -228,9 +228,11 @@ def metadata(model: str, version: str, loaded: Loaded) -> dict[str, object]:
 
 
 def _check_columns(spec: FeatureSpec, rows: Rows) -> None:
-    """Refuse what the model would silently take for missing."""
+    """Refuse rows whose features the model would treat as missing."""
     if not any(feature.name in rows.features for feature in spec.features):
-        raise Refused(422, f"features: none of the model's was given; it knows {', '.join(spec.names)}")
+        raise Refused(
+            422, f"features: none of the model's features was given; they are {', '.join(spec.names)}"
+        )
     for feature in spec.features:
         column = rows.features.get(feature.name)
         if feature.kind is Kind.NUMERIC and column is not None and str in set(map(type, column)):

@@ -57,7 +57,7 @@ class LocalTarget:
             Unavailable: a version isn't ready (any more), or the host doesn't answer.
         """
         if sum(weights.values()) != 100:
-            raise Conflict(f"weights of {model} sum to 100, not {dict(weights)}")
+            raise Conflict(f"weights of {model} must be 0 or more and add up to 100; got {dict(weights)}")
         await self._put(f"/admin/models/{quote(model, safe='')}/weights", weights)
 
     async def blend(self, model: str, weights: Mapping[str, float], version: str | None = None) -> None:

@@ -31,7 +31,7 @@ def check(settings: Settings) -> None:
     """Return if the detector, the target and the trainer that the settings name can be used.
 
     Raises:
-        Conflict: one of them can't; says why, and which names are possible.
+        Conflict: one of them can't be used; the message says why, and which names are possible.
     """
     detector_factory(settings.drift)
     target(settings)
@@ -60,9 +60,9 @@ def find_detector(name: str) -> DetectorFactory:
     try:
         detector = factory(1, 1e-6)
     except TypeError as error:
-        raise Conflict(f"drift.detector: {name!r} can't be made of (channels, delta): {error}") from error
+        raise Conflict(f"drift.detector: {name!r} can't be called with (channels, delta): {error}") from error
     if missing := _missing(detector, "update", "dump", "load"):
-        raise Conflict(f"drift.detector: what {name!r} makes has no {missing}")
+        raise Conflict(f"drift.detector: the detector of {name!r} lacks {missing}")
     return factory
 
 
@@ -75,7 +75,7 @@ def target(settings: Settings) -> Target:
     name = settings.serving.target
     found: Target = _find("serving.target", name, _TARGETS, TARGETS)(settings)
     if missing := _missing(found, "ensure", "shift", "blend", "retire", "endpoints"):
-        raise Conflict(f"serving.target: what {name!r} makes has no {missing}")
+        raise Conflict(f"serving.target: the target of {name!r} lacks {missing}")
     return found
 
 
@@ -87,11 +87,11 @@ def _find(setting: str, name: str, built_in: Mapping[str, str], group: str) -> A
     installed = {entry.name: entry for entry in entry_points(group=group)}
     if name not in installed:
         possible = ", ".join(sorted({*built_in, *installed}))
-        raise Conflict(f"{setting}: no {name!r}; possible here: {possible} (entry points {group!r})")
+        raise Conflict(f"{setting}: {name!r} is not installed; possible: {possible} (entry points {group!r})")
     try:
         return installed[name].load()
     except (ImportError, AttributeError) as error:
-        raise Conflict(f"{setting}: {name!r} is {installed[name].value}, and {error}") from error
+        raise Conflict(f"{setting}: {name!r} ({installed[name].value}) can't be imported: {error}") from error
 
 
 def _missing(found: Any, *methods: str) -> str:

@@ -112,7 +112,10 @@ def _check(arrays: Arrays, windows: int) -> None:
         raise InvalidData(f"an ADWIN state has no {error}") from error
     counts = arrays["levels"]
     if windows and not (counts.min() >= 1 and counts.max() <= _MOST_LEVELS):
-        raise InvalidData(f"an ADWIN state has from {counts.min()} to {counts.max()} levels")
+        raise InvalidData(
+            f"an ADWIN state has windows of {counts.min()} to {counts.max()} levels, possible are 1 to "
+            f"{_MOST_LEVELS}"
+        )
     starts = np.cumsum(counts, dtype=np.int64) - counts
     level = np.arange(rows) - np.repeat(starts, counts)
     widths = np.add.reduceat(arrays["filled"] * 2.0**level, starts) if windows else np.zeros(0)

@@ -1,4 +1,4 @@
-"""What every event carries, and the parts that any of them may hold."""
+"""The fields of every event, and parts that several events use."""
 
 from typing import Literal, Self
 
@@ -14,10 +14,10 @@ class Event(Output):
 
     id: Name
     at: Millis
-    """When it became true, in the time of the data (UTC, ms): a replayed year keeps its own calendar."""
+    """Time of the event in the time of the data (UTC, ms), so that a replayed year keeps its dates."""
     model: Name
     caused_by: str | None = None
-    """The id of the event that led to this one; None where a person or a client began the chain."""
+    """Id of the event that caused this one; None where a person or a client did."""
     schema_version: Literal[1] = 1
     type: str
     """Name of the class."""
@@ -30,8 +30,8 @@ class Event(Output):
     @classmethod
     def following(cls, cause: "Event", **fields: object) -> Self:
         """The event of this kind that follows from `cause`: same model and time, id derived."""
-        named = {"id": ids.derive(cause.id, cls.__name__), "at": cause.at, "model": cause.model}
-        return cls.model_validate({**named, **fields, "caused_by": cause.id})
+        derived = {"id": ids.derive(cause.id, cls.__name__), "at": cause.at, "model": cause.model}
+        return cls.model_validate({**derived, **fields, "caused_by": cause.id})
 
 
 class Span(Part):

@@ -1,4 +1,4 @@
-"""What is wrong with settings, for a person: which key or variable, and what was possible."""
+"""Messages for invalid settings: which key or variable is wrong, and what is possible."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 PREFIX = "DRIFTLOOP_"
-"""Of variables; what has no `__` may be anybody's, as the names that Kubernetes gives to services."""
+"""Prefix of variables; one without `__` is ignored, since Kubernetes sets such names for its services."""
 
 
 class SettingsError(ValueError):
-    """What is wrong with the settings: which key, and what was possible."""
+    """The settings are invalid; the message names the key and what is possible."""
 
 
 def check_file(path: Path | None) -> None:
-    """Check that the file has a mapping.
+    """Check that the file holds a mapping of names.
 
     Raises:
-        SettingsError: no file, no YAML, or no mapping of names.
+        SettingsError: there is no such file, it is not YAML, or it holds no mapping of names.
     """
     if path is None:
         return
@@ -30,7 +30,7 @@ def check_file(path: Path | None) -> None:
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if found is not None and not (isinstance(found, dict) and all(isinstance(key, str) for key in found)):
         raise SettingsError(f"{path}: groups of settings were expected, as `drift: {{season: day}}`")
 
@@ -49,7 +49,7 @@ def check_variables(environment: Mapping[str, str], settings: type[BaseModel]) -
 
 
 def format_errors(error: ValidationError, source: str, settings: type[BaseModel]) -> str:
-    """A line for each key that is wrong in `source`."""
+    """One line for each invalid key of `source`."""
     errors = [({**details}, _key(details["loc"], settings)) for details in error.errors()]
     return "\n".join(
         f"{source}: {_format_key(key, [details for details, _ in same], settings)}"
@@ -67,11 +67,11 @@ def format_unreadable(error: Exception, environment: Mapping[str, str]) -> str:
     return f"variable {', '.join(names)}: JSON was expected, as {possible} (got {text!r})"
 
 
-def _key(place: tuple[int | str, ...], settings: type[BaseModel]) -> str:
+def _key(location: tuple[int | str, ...], settings: type[BaseModel]) -> str:
     """The dotted key; without the names that pydantic gives to the alternatives of a type."""
     parts: list[str] = []
     inside: type[BaseModel] | None = settings
-    for part in place:
+    for part in location:
         if inside is None and isinstance(part, str):
             break
         parts.append(str(part))
@@ -85,11 +85,11 @@ def _group(inside: type[BaseModel] | None, name: int | str) -> type[BaseModel] |
     return found if isinstance(found, type) and issubclass(found, BaseModel) else None
 
 
-def _format_key(key: str, ones: list[dict[str, Any]], settings: type[BaseModel]) -> str:
-    first = ones[0]
+def _format_key(key: str, errors: list[dict[str, Any]], settings: type[BaseModel]) -> str:
+    first = errors[0]
     if first["type"] != "extra_forbidden":
-        said = "; or ".join(dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in ones))
-        return f"{key}: {said} (got {first['input']!r})" if key else said
+        message = "; or ".join(dict.fromkeys(error["msg"].removeprefix("Value error, ") for error in errors))
+        return f"{key}: {message} (got {first['input']!r})" if key else message
     *within, name = key.split(".")
     inside: type[BaseModel] = settings
     for part in within:

@@ -18,7 +18,7 @@ from driftloop.schemas.settings.types import (
 
 
 class KafkaSettings(Group):
-    """The cluster, and how we talk to it."""
+    """The Kafka cluster, and how agents and clients use it."""
 
     bootstrap: Servers = "127.0.0.1:9092"
     """Servers, comma-separated `host:port`. Also read from `KAFKA_BOOTSTRAP_SERVERS`."""
@@ -34,14 +34,14 @@ class KafkaSettings(Group):
     """Seconds after which a worker without a heartbeat loses its partitions. 6 is the least that Apache Kafka
     allows by default; on the embedded broker a first join takes half of it. At most 90, Faust's own limit."""
     chunk_records: Annotated[Positive, Field(le=1_000_000)] = 3000
-    """Records handed to an agent at once, if so many wait: single events cost both stages of drift a seventh
-    less than with 1,000. A chunk ends at 1 MB anyway, and 3,000 events of 300 bytes are about as much."""
+    """Most records of a chunk: with 3,000, single events cost both stages of drift a seventh less CPU than
+    with 1,000. A chunk also ends at 1 MB, which is about 3,000 events of 300 bytes."""
     max_lag_seconds: Seconds = 300.0
     """Age in seconds of an agent's oldest waiting record above which an alert is raised; it ends at half."""
 
 
 class PublisherSettings(Group):
-    """The SDK: how rows travel together, and what happens while Kafka is away."""
+    """The SDK: how records are batched, and what happens while Kafka does not answer."""
 
     batch_rows: Annotated[Positive, Field(le=1_000_000)] = 500
     """Most records of one model in one columnar message. 1: each record is a JSON event of its own, which
@@ -49,21 +49,21 @@ class PublisherSettings(Group):
     linger_ms: Annotated[AtLeastZero, Field(le=900_000)] = 5.0
     """Longest time in ms that a record waits for its batch to fill; 5 ms fills batches under load."""
     buffer_messages: Positive = 100_000
-    """Rows and messages waiting for the broker, at most, and a kB for each of them; about 30 MB as single
-    JSON events of 300 bytes."""
+    """Most rows and messages that wait for the broker, and as many kB; 100,000 single JSON events of 300
+    bytes are about 30 MB."""
     when_full: Literal["block", "raise", "spool"] = "block"
     """`block`: wait for room, at most `block_seconds`; `raise`: BufferFull at once; `spool`: everything goes
-    through a file in `spool_folder`, and what was accepted there outlives the death of your service."""
+    through a file in `spool_folder`, from which a later process sends what a killed one had accepted."""
     block_seconds: Seconds = 30.0
-    """How long `block` waits before it raises BufferFull all the same."""
+    """Seconds that `block` waits before it raises BufferFull."""
     delivery_timeout: Seconds = 120.0
-    """Seconds of retrying before a message is reported as not delivered; a spool never gives up."""
+    """Seconds of retries before a message is reported as not delivered; a spool retries without limit."""
     spool_folder: Folder | None = None
-    """Where `spool` keeps what Kafka has not acknowledged. One process at a time; the next one sends it."""
+    """Folder in which `spool` keeps what Kafka has not acknowledged; used by one process at a time."""
     spool_bytes: Annotated[Whole, Field(ge=1_000_000, lt=1 << 53)] = 1_000_000_000
-    """Room on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
+    """Bytes on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
     spool_sync_ms: Annotated[Real, Field(ge=1, le=900_000)] = 1000.0
-    """How much a power cut may lose. The death of the process loses nothing, however long this is."""
+    """Milliseconds between two syncs to the disk, whose records a power cut may lose; kill -9 loses none."""
 
     @model_validator(mode="after")
     def _spool_has_a_folder(self) -> Self:

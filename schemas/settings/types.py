@@ -112,7 +112,7 @@ def _distinct(value: tuple[Item, ...]) -> tuple[Item, ...]:
     ('country', 'device')
     """
     if len(set(value)) < len(value):
-        raise ValueError("each of them once was expected")
+        raise ValueError("distinct values were expected; one is repeated")
     return value
 
 

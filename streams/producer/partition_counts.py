@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 REFRESH_SECONDS = 30.0
-"""Until batches use the new number after partitions were added."""
+"""Seconds after which batches use the new number of partitions, where some were added."""
 RETRY_SECONDS = 1.0
+"""Seconds between two requests for a topic whose number is not known."""
 
 
 class PartitionCounts:

@@ -1,6 +1,6 @@
-"""Sends what the spool on the disk holds: reads messages, sends them, and acknowledges them to the spool.
+"""Sends the messages of the spool on disk, and acknowledges them to the spool once Kafka has them.
 
-Every message is written to the spool first, also while Kafka is there: a kill -9 loses what is only in
+Every message is written to the spool first, also while Kafka answers, because a kill -9 loses what is only in
 memory. Messages are sent in the order of writing. When one is not delivered, the sender waits for those in
 flight and reads again from the spool's front; it leaves out messages that were acknowledged meanwhile.
 """
@@ -26,11 +26,15 @@ from driftloop.streams.wire import codec
 from driftloop.streams.wire.batches import Single, combine_rows
 
 METADATA_SECONDS = 1.0
+"""Seconds to wait for a topic's number of partitions."""
 RETRY_SECONDS = 1.0
+"""Seconds from a failed delivery to the next attempt."""
 IDLE_SECONDS = 0.5
+"""Longest sleep of the thread with an empty spool; an append ends it."""
 ACKNOWLEDGE_SECONDS = 0.01
+"""Least seconds between two writes of the acknowledged position."""
 UNDELIVERABLE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_RECORD)
-"""Errors of the message itself: it is given up, since sending it again would block all others."""
+"""Errors of the message itself: it is dropped, since sending it again would block all others."""
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +76,7 @@ class SpoolSender:
             self._not_empty.set()
 
     def flush(self, seconds: float) -> int:
-        """Wait until Kafka has everything, at most so long; returns how many messages it has not."""
+        """Wait at most `seconds` until Kafka has everything; returns the number of messages that it lacks."""
         deadline = time.monotonic() + seconds
         while self._spool.waiting and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -100,7 +104,7 @@ class SpoolSender:
                 self._spool.rewind()
 
     def _send_next(self) -> bool:
-        """Send the next entries; returns whether more may wait already."""
+        """Send the next entries; returns whether further entries may be ready."""
         self._not_empty.clear()
         entries = self._spool.read()
         if not entries:
@@ -114,7 +118,7 @@ class SpoolSender:
         try:
             messages = list(self._combine(new))
         except _NoMetadata as error:
-            log.warning("no metadata of the topic; the spool waits", extra={"topic": str(error)})
+            log.warning("the topic's partitions are unknown; the spool retries", extra={"topic": str(error)})
             self._failed = True
             return True
         with self._lock:

@@ -263,7 +263,7 @@ def test_what_was_read_once_survives_a_server_that_goes_away(
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(Conflict, match="is no address of an MLflow server"):
+    with pytest.raises(Conflict, match="is not the address of an MLflow server"):
         MLflowReader("mlflow.db").champion("flights")
 
 

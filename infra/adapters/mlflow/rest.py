@@ -82,7 +82,7 @@ class MLflowRest:
         try:
             answer = self._client.request(method, path, **what)
         except httpx.UnsupportedProtocol as error:
-            raise Conflict(f"{self.uri!r} is no address of an MLflow server: {error}") from error
+            raise Conflict(f"{self.uri!r} is not the address of an MLflow server: {error}") from error
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
             raise Unavailable(f"MLflow at {self.uri} doesn't answer: {why}") from error

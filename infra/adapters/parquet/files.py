@@ -101,7 +101,7 @@ def translate_errors(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FileMoved(str(path)) from error
     except pa.ArrowInvalid as error:
-        raise InvalidData(f"{path} is no segment of labelled examples: {error}") from error
+        raise InvalidData(f"{path} is not a Parquet file of labelled examples: {error}") from error
     except OSError as error:
         raise Unavailable(f"{path}: {error}") from error
 

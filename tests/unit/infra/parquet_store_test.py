@@ -80,7 +80,7 @@ def spoil_rows(path: Path) -> None:
 def test_a_segment_that_cannot_be_read_is_named(store: ExampleStore, tmp_path: Path) -> None:
     store.append("churn", "a", rows(0, 3))
     (tmp_path / "churn" / "b.parquet").write_bytes(b"PAR1, or so it says")
-    with pytest.raises(InvalidData, match=r"churn/b.parquet is no segment"):
+    with pytest.raises(InvalidData, match=r"churn/b.parquet is not a Parquet file"):
         store.count("churn")
 
 

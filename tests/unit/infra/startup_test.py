@@ -42,7 +42,7 @@ def run(command: str, **variables: str) -> Result:
 def test_agents_tell_of_a_detector_that_is_missing_before_they_ask_for_kafka() -> None:
     result = run("agents run", DRIFTLOOP_DRIFT__DETECTOR="nope")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: drift.detector: no 'nope'; possible here: adwin, cusum")
+    assert result.stderr.startswith("error: drift.detector: 'nope' is not installed; possible: adwin, cusum")
     assert "Kafka at" not in result.stderr
 
 
@@ -131,7 +131,9 @@ def test_a_target_is_the_one_that_settings_name(monkeypatch: pytest.MonkeyPatch)
 
     assert isinstance(target("local"), LocalTarget)
     assert isinstance(target("elsewhere"), Elsewhere)
-    with pytest.raises(Conflict, match="serving.target: no 'moon'; possible here: elsewhere, local, wrong"):
+    with pytest.raises(
+        Conflict, match="serving.target: 'moon' is not installed; possible: elsewhere, local, wrong"
+    ):
         target("moon")
-    with pytest.raises(Conflict, match="serving.target: what 'wrong' makes has no ensure, shift, blend"):
+    with pytest.raises(Conflict, match="serving.target: the target of 'wrong' lacks ensure, shift, blend"):
         target("wrong")

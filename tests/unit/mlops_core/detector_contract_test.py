@@ -126,11 +126,11 @@ def test_a_detector_of_another_package_is_found_by_its_name(monkeypatch: pytest.
     found = {DETECTORS: [brought, wrong, gone]}
     monkeypatch.setattr("driftloop.infra.wiring.plugins.entry_points", lambda group: found[group])
     assert find_detector("mine") is CusumBank
-    with pytest.raises(Conflict, match="no 'yours'; possible here: adwin, cusum, gone, mine, wrong"):
+    with pytest.raises(Conflict, match="'yours' is not installed; possible: adwin, cusum, gone, mine, wrong"):
         find_detector("yours")
     with pytest.raises(Conflict, match="has no attribute 'Gone'"):
         find_detector("gone")
-    with pytest.raises(Conflict, match="'wrong' can't be made"):
+    with pytest.raises(Conflict, match="'wrong' can't be called"):
         find_detector("wrong")
 
 

@@ -126,7 +126,10 @@ def test_a_value_that_cannot_be_is_one_line_that_says_what_can(drift: str, said:
         ("rollout: {alpha: 0}", "rollout.alpha: .*greater than or equal to 0.0*1 "),
         ("drift: {open_severity: .inf}", "drift.open_severity: Input should be a finite number"),
         ("drift: {open_severity: .nan}", "drift.open_severity: Input should be a finite number"),
-        ("drift: {segments: [country, country]}", "drift.segments: each of them once was expected"),
+        (
+            "drift: {segments: [country, country]}",
+            "drift.segments: distinct values were expected; one is repeated",
+        ),
         (
             "drift: {reference: rolling, rolling_rows: 9}",
             "drift: rolling_rows 9 must be at least window_rows",
