@@ -1,4 +1,4 @@
-"""What is remembered: of each model the versions with the newest traffic, and the models that there are."""
+"""Eviction: bounds the versions of a model and the unregistered models of which state is kept."""
 
 from collections.abc import Collection, Sequence
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 from driftloop.mlops_core.ports import ModelReader
 
 UNREGISTERED_MODELS = 64
-"""Models that nobody registered of which a partition keeps rows. A model that is about to be registered is
+"""Unregistered models of which a partition keeps rows. A model that is about to be registered is
 among the newest of them; a client that makes up a name for each row pushes out its own."""
 Known = TypeVar("Known")
 
@@ -14,10 +14,10 @@ Known = TypeVar("Known")
 def evict_oldest(
     known: dict[tuple[str, str], Known], model: str, most: int
 ) -> list[tuple[tuple[str, str], Known]]:
-    """Let go of the model's versions beyond `most`; those of `known` (model, version) come newest last.
+    """Remove the model's oldest versions beyond `most`; keys of `known` are (model, version), newest last.
 
     Returns:
-        Those that were let go.
+        The removed entries.
 
     >>> known = {("a", "1"): 0, ("b", "1"): 0, ("a", "2"): 0, ("a", "3"): 0}
     >>> evict_oldest(known, "a", 2)
@@ -35,7 +35,7 @@ class UnregisteredModels:
     def __init__(self, registry: ModelReader) -> None:
         self._registry = registry
         self._registered: frozenset[str] = frozenset()
-        """As the registry answered last; decides only when to ask again."""
+        """The registry's last answer; it only decides when to ask again."""
 
     def are_too_many(self, models: Collection[str]) -> bool:
         """Whether to ask the registry which models there are."""
@@ -51,9 +51,9 @@ class UnregisteredModels:
 
 
 def evicted_models(models: Sequence[str], registered: Collection[str]) -> Sequence[str]:
-    """Which of `models`, newest last, to give up: all that are not registered but the newest.
+    """The models to evict of `models` (newest last): unregistered ones except the newest 32.
 
-    Half as many stay as lead to the next question, so that not each new name asks the registry.
+    Half of `UNREGISTERED_MODELS` stay, so that not each new name causes a request to the registry.
     """
     found = [model for model in models if model not in registered]
     return found[: max(len(found) - UNREGISTERED_MODELS // 2, 0)]

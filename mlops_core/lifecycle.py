@@ -1,4 +1,4 @@
-"""ModelLifecycleManager: rollback, archive and update, each refused where it would hurt."""
+"""ModelLifecycleManager: rollback, archive and update of registered versions."""
 
 from collections.abc import Sequence
 
@@ -12,42 +12,42 @@ ARCHIVED = "archived"
 
 
 class VersionController:
-    """Versions and who is champion, previous, challenger."""
+    """Registered versions and their aliases (champion, previous, challenger)."""
 
     def __init__(self, reader: ModelReader) -> None:
         self._reader = reader
 
     def model_info(self, model_id: str) -> Registered:
-        """One version; NotFound where nobody registered it."""
+        """One version. Raises NotFound where the registry has no such version."""
         return self._reader.version(*parse_model_id(model_id))
 
     def version_with_alias(self, model: str, alias: str) -> Registered | None:
-        """The version that holds an alias."""
+        """The version with the alias; None where there is none."""
         versions = self._reader.versions(model)
         return next((version for version in versions if alias in version.aliases), None)
 
 
 class ArtifactStore:
-    """What a version is made of: the registry keeps it, and an archived version is still readable."""
+    """Archives versions in the registry; an archived version can still be read."""
 
     def __init__(self, writer: ModelWriter) -> None:
         self._writer = writer
 
     def archive(self, info: Registered) -> None:
-        """Mark it; nothing is deleted."""
+        """Tag the version as archived; nothing is deleted."""
         self._writer.tag(info.model, info.version, "lifecycle", ARCHIVED)
 
 
 class DependencyTracker:
-    """Who depends on a version: whoever reaches it by an alias."""
+    """Finds the aliases through which a version is used."""
 
     def dependents(self, info: Registered) -> Sequence[str]:
-        """Aliases that point at it; empty where nobody does."""
+        """The aliases `champion` and `previous` of the version; empty where it has neither."""
         return [alias for alias in info.aliases if alias in ("champion", "previous")]
 
 
 class ModelLifecycleManager:
-    """`manage_lifecycle(model_id, action)`; `at` is now, in the time of the data (UTC, ms)."""
+    """Carries out a lifecycle action on a version."""
 
     def __init__(
         self,
@@ -65,10 +65,13 @@ class ModelLifecycleManager:
         self._rows = rows
 
     async def manage_lifecycle(self, model_id: str, action: str, at: int) -> Event | None:
-        """Do it, and return the event that asks the agents for it (None where none is needed).
+        """Carry out `rollback`, `archive` or `update`; returns the published request (None for `archive`).
+
+        `at`: the present time of the data (UTC, ms).
 
         Raises:
-            Conflict: it would hurt, or there is no such action; says why and what is possible.
+            Conflict: the action is impossible or unknown; the message says why and what is possible.
+            NotFound: the registry has no such version.
         """
         info = self.version_controller.model_info(model_id)
         match action:
@@ -80,12 +83,12 @@ class ModelLifecycleManager:
             case "update":
                 return await self._publish(challenger_request(info.model, self._rows, at))
             case _:
-                raise Conflict(f"no action is called {action!r}; there are rollback, archive, update")
+                raise Conflict(f"unknown action {action!r}; possible are rollback, archive, update")
 
     def _rollback(self, info: Registered, at: int) -> Event:
         previous = self.version_controller.version_with_alias(info.model, "previous")
         if previous is None:
-            raise Conflict(f"{info.model} has no previous version to roll back to")
+            raise Conflict(f"{info.model} has no version with the alias 'previous' to roll back to")
         id_ = ids.derive("rollback", info.model, previous.version, at)
         return DeployRequested(id=id_, at=at, model=info.model, version=previous.version)
 
@@ -93,7 +96,8 @@ class ModelLifecycleManager:
         dependents = self.dependency_tracker.dependents(info)
         if dependents:
             raise Conflict(
-                f"{info.model}:{info.version} is {' and '.join(dependents)}; promote another version first"
+                f"{info.model}:{info.version} is {' and '.join(dependents)} and can't be archived; promote "
+                "another version first"
             )
         self.artifact_store.archive(info)
 

@@ -1,4 +1,4 @@
-"""ModelMonitor: what the agents measured about a deployment, in one answer."""
+"""ModelMonitor: the agents' newest measurements of a deployment, in one result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from driftloop.schemas.events import (
 )
 
 SCORE = "score"
-"""The column that stands for the predictions."""
+"""Name of the column of the predictions' scores."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Collected:
     drift: DriftMeasured | None
     performance: PerformanceMeasured | None
     concept: DriftDetected | None
-    """The newest detection of concept drift, unless it is over."""
+    """The newest detection of concept drift; None where it was resolved."""
     estimated: PerformanceEstimated | None = None
-    """What labels will say of the deployment's newest predictions."""
+    """Estimated performance on the deployment's newest predictions."""
     muted: Sequence[DriftKind] = ()
-    """Kinds of drift that nobody wants to be woken for."""
+    """Kinds of drift that raise no alert."""
 
 
 Kind = TypeVar("Kind", bound=Event)
@@ -48,7 +48,7 @@ KINDS = (
     PerformanceMeasured,
     PerformanceEstimated,
 )
-"""Events that say how a deployment does."""
+"""Events from which the result is collected."""
 
 
 class MetricCollector:
@@ -91,7 +91,7 @@ def _newest(
 
 
 class FeatureDriftDetector:
-    """Features whose episode is open."""
+    """Finds features with an open episode."""
 
     def drifted_columns(self, window: DriftMeasured) -> dict[str, ColumnDrift]:
         """By name, worst first."""
@@ -101,16 +101,20 @@ class FeatureDriftDetector:
 
 
 class PredictionDriftDetector:
-    """What is predicted, when an episode is open: the scores, else their confidence or class."""
+    """Finds an open episode of the scores, else of their confidence or class."""
 
     def drifted_column(self, window: DriftMeasured) -> ColumnDrift | None:
         """The score column if it drifted, else what is derived from it."""
-        own = [one for name, one in window.columns.items() if name == SCORE or one.kind == "prediction"]
-        return next((one for one in own if one.drifted), None)
+        columns = [
+            column
+            for name, column in window.columns.items()
+            if name == SCORE or column.kind == DriftKind.PREDICTION
+        ]
+        return next((column for column in columns if column.drifted), None)
 
 
 class ConceptDriftDetector:
-    """What labels say."""
+    """Finds concept drift, which labels show."""
 
     def is_drifting(self, newest: DriftDetected | None) -> bool:
         """Whether the newest detection was one of concept drift."""
@@ -118,7 +122,7 @@ class ConceptDriftDetector:
 
 
 class DriftDetector:
-    """Feature, prediction and concept drift, as the agents found them."""
+    """Feature, prediction and concept drift, as the agents detected them."""
 
     def __init__(self) -> None:
         self.feature_drift = FeatureDriftDetector()
@@ -139,10 +143,10 @@ class DriftDetector:
 
 
 class PerformanceAnalyzer:
-    """Prequential figures of the newest window of labels, and what is expected of the newest predictions."""
+    """Prequential metrics of the newest window of labels, and estimates of the newest predictions."""
 
     async def analyze(self, metrics: Collected) -> dict[str, float]:
-        """Loss, log loss and error rate over all versions that answered, and estimates of this one."""
+        """Loss, log loss and error rate over all versions, and estimates of this version."""
         return {**self._realised_metrics(metrics.performance), **self._estimates(metrics.estimated)}
 
     def _estimates(self, window: PerformanceEstimated | None) -> dict[str, float]:
@@ -153,33 +157,34 @@ class PerformanceAnalyzer:
             "estimated_error_rate": window.error_rate,
             "estimated_absolute_error": window.absolute_error,
         }
-        figures = {name: one.value for name, one in known.items() if one is not None}
+        figures = {name: estimate.value for name, estimate in known.items() if estimate is not None}
         return {**figures, "estimate_trusted": float(window.trusted)}
 
     def _realised_metrics(self, window: PerformanceMeasured | None) -> dict[str, float]:
         if window is None or not window.rows:
             return {}
-        total = list(window.versions.values())
-        rows = sum(one.rows for one in total)
+        outcomes = list(window.versions.values())
+        rows = sum(outcome.rows for outcome in outcomes)
         return {
-            "loss": sum(one.loss for one in total) / rows,
-            "log_loss": sum(one.log_loss for one in total) / rows,
-            "error_rate": sum(one.errors for one in total) / rows,
+            "loss": sum(outcome.loss for outcome in outcomes) / rows,
+            "log_loss": sum(outcome.log_loss for outcome in outcomes) / rows,
+            "error_rate": sum(outcome.errors for outcome in outcomes) / rows,
             "labelled": float(window.labelled),
         }
 
 
 class AlertManager:
-    """Puts what a person should know on the alerts topic."""
+    """Publishes alerts."""
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
 
     async def send_alerts(self, deployment_id: str, drift: DriftMeasured) -> None:
-        """One alert a window; the same window again is the same alert."""
+        """Publish one alert for the window; the same window again gives the same alert (by id)."""
         drifted = [name for name, column in drift.columns.items() if column.drifted]
-        what = ", ".join(drifted[:5]) or "how scores relate to the truth"
-        sentence = f"{deployment_id}: {what} drifted"
+        more = f" and {len(drifted) - 5} more columns" if len(drifted) > 5 else ""
+        columns = ", ".join(drifted[:5]) or "the relation of scores to labels (concept)"
+        sentence = f"{deployment_id}: {columns}{more} drifted"
         id_ = ids.derive(drift.id, "monitor")
         await self._events.publish(
             AlertRaised.following(drift, id=id_, severity="warning", sentence=sentence)
@@ -187,7 +192,7 @@ class AlertManager:
 
 
 class ModelMonitor:
-    """Collect, detect, analyse, tell."""
+    """Collects measurements, detects drift, analyses performance, and raises an alert."""
 
     def __init__(
         self,
@@ -202,7 +207,7 @@ class ModelMonitor:
         self.alert_manager = alert_manager
 
     async def monitor_model(self, deployment_id: str) -> MonitoringResult:
-        """The newest windows of `name:version`; an alert is raised where something drifted."""
+        """The newest measurements of `name:version`; raises an alert where anything drifted."""
         collected = await self.metric_collector.collect_metrics(deployment_id)
         drifted = await self.drift_detector.detect_drift(collected)
         figures = await self.performance_analyzer.analyze(collected)

@@ -1,4 +1,4 @@
-"""What the decisions need from outside; adapters in `infra` offer it, one behaviour suite a port."""
+"""Ports: interfaces that the decisions use and adapters in `infra` implement; each has a behaviour suite."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class Explainer(Protocol):
-    """A trainer that knows how much each feature matters; for others, permuted columns show it."""
+    """A trainer that computes feature importances itself; for others they come from permuted columns."""
 
     def importance(self, fitted: Fitted, examples: Examples) -> Mapping[str, float]:
         """Share of each feature; the shares add up to 1."""
@@ -82,7 +82,7 @@ LoadScorer = Callable[[Fitted], Scorer]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A challenger on its way into the registry."""
+    """A challenger that is to be registered."""
 
     model: str
     fitted: Fitted
@@ -98,7 +98,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as the registry knows it."""
+    """A version in the registry."""
 
     model: str
     version: str
@@ -108,14 +108,14 @@ class Registered:
 
 
 class ModelReader(Protocol):
-    """Reading the registry. Raises NotFound (nobody registered it) or Unavailable (ask again)."""
+    """Reads the registry. Raises NotFound (no such version) or Unavailable (it does not answer; retry)."""
 
     def fitted(self, model: str, version: str) -> Fitted:
         """The model itself."""
         ...
 
     def profile(self, model: str, version: str) -> Profile:
-        """What its training data looked like."""
+        """The reference profile: distributions of its training data."""
         ...
 
     def version(self, model: str, version: str) -> Registered:
@@ -123,31 +123,31 @@ class ModelReader(Protocol):
         ...
 
     def versions(self, model: str) -> Sequence[Registered]:
-        """All versions, oldest first; empty for a model that nobody registered."""
+        """All versions, oldest first; empty for a model that is not registered."""
         ...
 
     def champion(self, model: str) -> str | None:
-        """The version that holds the alias `champion`."""
+        """The version with the alias `champion`; None where there is none."""
         ...
 
     def models(self) -> Collection[str]:
-        """The names of all models that anybody registered."""
+        """The names of all registered models."""
         ...
 
 
 class ModelWriter(Protocol):
-    """Changing the registry. Only training registers; only the deployment agent moves `champion`."""
+    """Writes to the registry. Only training registers; only the deployment agent moves `champion`."""
 
     def register(self, candidate: Candidate) -> Registered:
         """A new version with the alias `challenger`; the same request again gives the same version."""
         ...
 
     def set_champion(self, model: str, version: str) -> None:
-        """Make it `champion`; the champion before becomes `previous`, and `challenger` is given up."""
+        """Make the version `champion`; the champion before becomes `previous`, `challenger` is removed."""
         ...
 
     def tag(self, model: str, version: str, key: str, value: str) -> None:
-        """Note something about a version, e.g. `lifecycle=rolled-back`."""
+        """Set a tag of a version, e.g. `lifecycle=rolled-back`."""
         ...
 
 
@@ -155,7 +155,7 @@ class ExampleStore(Protocol):
     """The offline store of labelled examples."""
 
     def append(self, model: str, segment: str, examples: Examples) -> None:
-        """Write them once: a segment name that is there already changes nothing. Atomic."""
+        """Write the examples atomically; a segment name that exists already changes nothing."""
         ...
 
     def newest(self, model: str, rows: int, since: int | None = None) -> Examples:
@@ -163,18 +163,18 @@ class ExampleStore(Protocol):
         ...
 
     def count(self, model: str) -> int:
-        """How many there are."""
+        """Number of stored examples of the model."""
         ...
 
     def tend(self, model: str) -> None:
-        """Do what housekeeping is due, for a moment; called after each segment, raises nothing."""
+        """Do a bounded part of the due compaction and retention; called after each segment, never raises."""
         ...
 
 
 class Target(Protocol):
-    """Where versions serve. Every call states what should be, so that calling again is harmless.
+    """Where versions are served. Each call states the desired state, so that repeating it is harmless.
 
-    Raises Unavailable (ask again) or Unservable (that version can't be served).
+    Raises Unavailable (it does not answer; retry) or Unservable (the version can't be served).
     """
 
     async def ensure(
@@ -199,7 +199,7 @@ class Target(Protocol):
         ...
 
     async def retire(self, model: str, version: str) -> None:
-        """Take the version down once nothing is sent to it; unknown versions are fine."""
+        """Stop the version's replicas once they get no traffic; an unknown version is no error."""
         ...
 
     async def endpoints(self, model: str) -> Sequence[str]:
@@ -208,7 +208,7 @@ class Target(Protocol):
 
 
 class EventLog(Protocol):
-    """The event system as a client sees it. Raises Unavailable where Kafka doesn't answer."""
+    """Publishes and reads events. Raises Unavailable where Kafka does not answer."""
 
     async def publish(self, event: Event) -> None:
         """Returns once Kafka has it."""
@@ -224,8 +224,8 @@ class EventLog(Protocol):
 
 
 class Training(Protocol):
-    """Carries out one training; the same request again leads to the same version."""
+    """Runs one training; the same request again gives the same version."""
 
     async def run(self, request: RetrainRequested) -> Sequence[Event]:
-        """The events that it ends with: completed and registered, refused, or failed."""
+        """The events at its end: completed and registered, refused, or failed."""
         ...

@@ -259,5 +259,5 @@ async def test_a_target_tells_what_cannot_be(fresh: HostProcess) -> None:
         await target.ensure(MODEL, "7", 1)
     with pytest.raises(Unavailable, match="not served"):
         await target.shift(MODEL, {"1": 100})
-    with pytest.raises(Conflict, match="sum to 100"):
+    with pytest.raises(Conflict, match="add up to 100"):
         await target.shift(MODEL, {"1": 99})

@@ -41,7 +41,7 @@ def test_an_event_is_found_by_the_beginning_of_its_id() -> None:
 
 
 def test_an_unknown_id_says_so() -> None:
-    with pytest.raises(NotFound, match="0 events have an id that begins with 'nope'"):
+    with pytest.raises(NotFound, match="no event has an id that begins with 'nope'"):
         Lineage([DRIFT]).find("nope")
 
 

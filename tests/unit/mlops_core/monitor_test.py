@@ -107,7 +107,7 @@ async def test_where_nothing_drifts_nobody_is_told() -> None:
 async def test_concept_drift_is_told_in_words_though_no_column_drifted() -> None:
     log = MemoryLog(measured(x=column(drifted=False)), CONCEPT)
     await monitor(log).monitor_model("m:1")
-    assert log.alerts == ["m:1: how scores relate to the truth drifted"]
+    assert log.alerts == ["m:1: the relation of scores to labels (concept) drifted"]
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
