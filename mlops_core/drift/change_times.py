@@ -1,4 +1,4 @@
-"""When the n-th value came, for the recent ones: a change point is an index, people want a time."""
+"""Times of the recent values by index: a change point is an index, and events need its time."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ KEPT = 1024
 
 
 class RecentTimes:
-    """The time of every `stride`-th value, for the last 1024 of these before whatever is looked at.
+    """The time of every `stride`-th value, for the newest 1,024 of them.
 
     >>> times = RecentTimes(stride=2)
     >>> times.add([10, 20, 30, 40])
@@ -21,25 +21,25 @@ class RecentTimes:
     def __init__(self, stride: int, kept: Iterable[int] = (), seen: int = 0) -> None:
         self._stride = stride
         self._times: NDArray[np.int64] = np.array(list(kept), dtype=np.int64)
-        """Those before the newest values, and of all of these."""
+        """Times of the newest `KEPT` values before the last `add`, and of all values of that."""
         self.seen = seen
-        """Values so far."""
+        """Number of values so far."""
 
     def add(self, at: Iterable[int]) -> None:
-        """The times of the next values (UTC, ms)."""
+        """Add the times of the next values (UTC, ms)."""
         times = np.array(list(at), dtype=np.int64)
         self._times = np.concatenate([self.recent, times[-self.seen % self._stride :: self._stride]])
         self.seen += len(times)
 
     @property
     def recent(self) -> NDArray[np.int64]:
-        """What is remembered until the next values come."""
+        """The newest `KEPT` times."""
         return self._times[-KEPT:]
 
     def at(self, index: int, now: int) -> int:
-        """About when value `index` came, seen after `now` values; the oldest known time if it is long past.
+        """The time of value `index` (to `stride` values) as known after `now` values, or the oldest known.
 
-        However many came in one go: what `now` knew doesn't depend on what came after it.
+        The result does not depend on values after `now`.
         """
         oldest = -(-now // self._stride) - KEPT
         first = -(-self.seen // self._stride) - len(self._times)

@@ -1,4 +1,4 @@
-"""From counts to standardised channels: what a detector listens to.
+"""From counts to standardised channels, the input of detectors.
 
 A numeric column speaks on *location* (the normal score of its rank in the reference, so that heavy tails
 don't shout), *scale* (how far from the median that rank is) and *null*; a categorical one on the share of
@@ -37,9 +37,9 @@ _GRID = 2.0**20
 _FULL = 6 / (SHAPE_BATCHES * ROWS)
 """Bins are merged until 6 of 256 rows are expected in each: under 5, chi-square is none."""
 _LEAST_GROUPS = 4
-"""With fewer groups, location and scale say it all."""
+"""Fewest groups of a shape: with fewer, location and scale cover every change."""
 _LEAST_ROWS = 128
-"""Of 256; with fewer values present, the shape is not read."""
+"""Fewest present values, of 256, for a shape."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Channels:
     """Largest severity that stretches of the reference reach by themselves: over 256 and over 1,024 rows,
     shape (2, columns, channels + 1); 0 where rows are as good as independent."""
     seasonal: Seasonal | None = None
-    """What is due at which time; None: the same at all times."""
+    """Expected means and shares by time; None without a season."""
 
     @classmethod
     def of(cls, profile: Profile, season: Seasons | None = None) -> Self:
@@ -194,12 +194,12 @@ class Channels:
                 own = self.seasonal.stretches(place)
                 means[:, place] = np.resize(own[0], means[:, place].shape)
                 shares[:, place] = np.resize(own[1], shares[:, place].shape)
-        return [Due(*one) for one in zip(means, shares, strict=True)]
+        return [Due(mean, share) for mean, share in zip(means, shares, strict=True)]
 
     def _largest(self, counts: NDArray[np.int64], dues: Sequence[Due | None], rows: int) -> Floats:
         """Largest severity over all `counts`, where it is more than independent rows would reach."""
         nothing: Floats = self.usual[0]
-        seen = [self._bare(one, due) for one, due in zip(counts, dues, strict=True)]
+        seen = [self._bare(quarter, due) for quarter, due in zip(counts, dues, strict=True)]
         largest = np.max([nothing, *seen], axis=0)
         usual: Floats = np.where(largest > SURE / np.sqrt(rows), _BEYOND * largest, 0.0)
         return usual

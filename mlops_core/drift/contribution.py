@@ -1,4 +1,4 @@
-"""How much of a drift each column makes up: its distance, weighted by what it matters to the model.
+"""Share of each column in a drift: its squared distance, weighted by its importance to the model.
 
 A severity is near to eight times Hellinger's squared distance in its square (see `channels`), and squared
 distances of independent columns add up; so shares of squares are shares of the whole. The weight is the
@@ -13,14 +13,16 @@ from driftloop.mlops_core.data.profile import Profile
 
 
 def weights(profile: Profile) -> Floats:
-    """Weight of each column of the profile, shape (columns,), 0 for the predictions' own.
+    """Weight of each column of the profile, shape (columns,): 0 for columns of the predictions.
 
-    Features of a profile from before importances were known weigh the same.
+    A feature without an importance has the mean weight.
     """
-    features = np.array([np.nan if one.importance is None else one.importance for one in profile.features])
-    known = features[~np.isnan(features)]
-    features[np.isnan(features)] = known.mean() if len(known) else 1.0
-    return np.append(features, np.zeros(len(profile.predictions)))
+    weighted = np.array(
+        [np.nan if column.importance is None else column.importance for column in profile.features]
+    )
+    known = weighted[~np.isnan(weighted)]
+    weighted[np.isnan(weighted)] = known.mean() if len(known) else 1.0
+    return np.append(weighted, np.zeros(len(profile.predictions)))
 
 
 def contributions(severities: Floats, weighted: Floats) -> Floats:

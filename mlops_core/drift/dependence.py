@@ -1,11 +1,11 @@
-"""Features that no longer move together, though each by itself looks as before: stage two, pair by pair.
+"""Drift of correlations: each pair of features, in stage two.
 
 Over each 256 rows a pair's correlation becomes Fisher's z (1915, Biometrika 10:507), whose distance from the
 reference's, times the root of the rows, is about standard normal; that feeds one more detector a pair.
 ADWIN takes its bound from the values themselves, so that rows which depend on each other over time, whose
-correlations scatter more, raise it. A pair stays silent while one of its columns has an open episode, which
-says more, or is part of an open pair: one broken column breaks all its pairs. With a reference that rolls,
-severities are against the stream's own earlier groups, as those of columns are.
+correlations scatter more, raise it. A pair opens no episode while one of its columns has an open episode or
+is part of another open pair, as one broken column changes all its pairs. With a rolling reference, severities
+are against the stream's own earlier groups, as those of columns are.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from driftloop.mlops_core.drift.verdicts import PAIR, PairClosed, PairOpened, Pa
 from driftloop.schemas.events import PairDrift
 from driftloop.schemas.settings import DriftSettings
 
-_TOLD = 8
-"""Pairs of a window that are told, at most."""
+_MOST_PAIRS = 8
+"""Most pairs in a window's event."""
 _OPENS = 0.25
 """An episode opens from this Fisher's z on, at least: of 1,024 rows that remember nine tenths of their last
 value, a correlation has a standard error of 0.1."""
@@ -43,8 +43,8 @@ class Dependence:
         self, names: Sequence[str], pairs: Pairs, settings: DriftSettings, detector: DetectorFactory
     ) -> None:
         self._pairs = pairs
-        self._columns = np.array([[pairs.columns[one] for one in pair] for pair in pairs.pairs])
-        self._names = [(names[one], names[other]) for one, other in self._columns.tolist()]
+        self._columns = np.array([[pairs.columns[index] for index in pair] for pair in pairs.pairs])
+        self._names = [(names[first], names[second]) for first, second in self._columns.tolist()]
         self._fisher = np.array(pairs.fisher)
         self._rolling = None
         if settings.reference == "rolling":
@@ -52,7 +52,7 @@ class Dependence:
         apart = np.array(pairs.apart).T
         self._usual = np.where(apart > SURE / np.sqrt([[GROUP], [STRETCH]]), apart, 0.0)
         self._groups = max(settings.window_rows // GROUP, 1)
-        """Over which a severity is taken, at most."""
+        """Most groups of a severity."""
         rows = np.full(len(self._names), pairs.rows, dtype=np.int64)
         window = self._groups * _EIGHT
         self._episodes = Episodes.fresh(
@@ -62,12 +62,12 @@ class Dependence:
         self._detector = detector(len(self._names), settings.delta)
         self._times = RecentTimes(stride=1)
         self._sums = np.empty((0, pairs.width), dtype=np.int64)
-        """The newest groups, and those that were fed and wait for their turn."""
+        """The newest groups, and those that wait for `step`."""
         self._index = 0
         self._alarms: dict[int, list[tuple[int, int]]] = {}
 
     def update(self, groups: Groups) -> None:
-        """Take in groups; each has its turn in `step`."""
+        """Update the detector with groups; `step` is then called once for each."""
         if not len(groups.sums):
             return
         self._times.add(groups.since.tolist())
@@ -79,13 +79,13 @@ class Dependence:
             self._alarms.setdefault(now, []).append((alarm.channel, now - alarm.width))
 
     def step(self, waiting: int, drifting: Mask, index: int, at: int) -> list[PairVerdict]:
-        """The next group's turn, `waiting` more having been fed after it; rows come until `at`.
+        """The opened and closed episodes at the next group.
 
         Args:
-            waiting: groups that were fed after this one.
-            drifting: the columns that have an open episode.
-            index: the micro-batches that have come, of all partitions.
-            at: the time until which rows came.
+            waiting: groups after this one that `update` has got already.
+            drifting: the columns with an open episode.
+            index: micro-batches so far, of all partitions.
+            at: time of the newest row (UTC, ms).
         """
         self._index += 1
         now = self._index * _EIGHT
@@ -106,7 +106,7 @@ class Dependence:
         ]
 
     def measure(self, waiting: int) -> dict[str, PairDrift]:
-        """The pairs whose correlation is another over the last window, worst first."""
+        """The pairs whose correlation drifted over the last window, worst first."""
         history = self._sums[: len(self._sums) - waiting]
         spans = np.full(len(self._names), min(self._groups, len(history)))
         severities, fishers = self._severities(history, spans)
@@ -114,11 +114,11 @@ class Dependence:
         worst = [pair for pair in np.argsort(-severities, kind="stable").tolist() if shown[pair]]
         return {
             PAIR.join(self._names[pair]): self._pair_drift(pair, severities, fishers)
-            for pair in worst[:_TOLD]
+            for pair in worst[:_MOST_PAIRS]
         }
 
     def dump(self) -> bytes:
-        """The state as bytes; every group that was fed must have had its turn."""
+        """The state as bytes; `step` must have been called for every group."""
         meta = {"index": self._index, "pairs": self._names, "window": self._groups}
         arrays: dict[str, NDArray[Any]] = {
             "sums": self._sums[-self._groups :],
@@ -130,7 +130,7 @@ class Dependence:
         return serialization.dump_state(meta, arrays)
 
     def load(self, data: bytes) -> None:
-        """Continue where `dump` was taken; that of other pairs or another window is left alone."""
+        """Continue from the bytes of `dump`; a state of other pairs or another window is ignored."""
         meta, arrays = serialization.load_state(data)
         if meta["pairs"] != [list(names) for names in self._names] or meta["window"] != self._groups:
             return
@@ -142,10 +142,10 @@ class Dependence:
         self._detector.load(arrays["detector"].tobytes())
 
     def _suppressed_pairs(self, drifting: Mask) -> Mask:
-        taken = drifting.copy()
-        taken[self._columns[self._episodes.open]] = True
-        silenced: Mask = taken[self._columns].any(axis=1)
-        return silenced
+        reported = drifting.copy()
+        reported[self._columns[self._episodes.open]] = True
+        suppressed: Mask = reported[self._columns].any(axis=1)
+        return suppressed
 
     @property
     def _reference(self) -> Floats:

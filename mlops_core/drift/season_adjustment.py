@@ -44,7 +44,7 @@ class Seasonal:
 
     def __init__(self, profile: Profile, season: Seasons, weights: Floats) -> None:
         self._season = season
-        counts = np.stack([_pad_bins(one) for one in season.columns], axis=1)
+        counts = np.stack([_pad_bins(column) for column in season.columns], axis=1)
         whole = np.zeros(counts.shape[1:])
         for place, column in enumerate(profile.columns):
             whole[place, : column.null + 1] = column.shares
@@ -110,7 +110,7 @@ def _pad_bins(column: ColumnSeason) -> NDArray[np.int64]:
     return np.pad(counts, ((0, 0), (0, BINS_MAX - counts.shape[1])))
 
 
-def _minmod(one: Floats, other: Floats) -> Floats:
-    """The lesser of two slopes; 0 if they go opposite ways."""
-    lesser: Floats = np.where(np.abs(one) < np.abs(other), one, other)
-    return np.where(one * other > 0, lesser, 0.0)
+def _minmod(left: Floats, right: Floats) -> Floats:
+    """The smaller of two slopes in absolute value; 0 if their signs differ."""
+    smaller: Floats = np.where(np.abs(left) < np.abs(right), left, right)
+    return np.where(left * right > 0, smaller, 0.0)
