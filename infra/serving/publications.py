@@ -4,8 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import count
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,7 +14,7 @@ from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.schemas.summaries import CanaryScores
 from driftloop.streams import routes
 from driftloop.streams.producer import serializer
-from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, SpoolTaken, TooLarge
+from driftloop.streams.producer.publisher import BufferFull, NotDelivered, Publisher, TooLarge
 
 LINGER_MS = 50.0
 """How long an answer waits for others that travel to Kafka with it, at least. The `linger_ms` of 5 makes a
@@ -79,22 +77,12 @@ def _ignore(_: str | None) -> None:
 
 
 def open_publisher(kafka: KafkaSettings, settings: PublisherSettings) -> Publisher:
-    """A publisher that never waits. With a spool: in the first folder that no other replica has.
-
-    Replicas come and go on other ports with other versions, so a folder belongs to nobody: whoever comes next
-    takes the first free one, and sends what its last owner left there.
-    """
+    """A publisher that never waits."""
     if settings.delivery_timeout * 1000 > LINGER_MS:  # librdkafka refuses a message that waits longer
         settings = settings.model_copy(update={"linger_ms": max(settings.linger_ms, LINGER_MS)})
-    if settings.when_full != "spool" or settings.spool_folder is None:
-        return Publisher(kafka, settings.model_copy(update={"when_full": "raise"}))
-    for number in count():
-        folder: Path = settings.spool_folder / f"replica-{number}"
-        try:
-            return Publisher(kafka, settings.model_copy(update={"spool_folder": folder}))
-        except SpoolTaken:
-            continue
-    raise AssertionError("count() has no end")
+    if settings.when_full == "spool":
+        return Publisher(kafka, settings)
+    return Publisher(kafka, settings.model_copy(update={"when_full": "raise"}))
 
 
 class _PublisherMetrics(Collector):

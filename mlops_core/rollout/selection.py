@@ -43,6 +43,11 @@ MAX_LOG_EVIDENCE = 60.0
 """Cap of the logarithm of evidence, so that evidence against a version can undo it after a change."""
 SHARE_ROWS = 100
 """Labelled rows to which `rollout.share` refers."""
+NEWCOMER = 0.5
+"""Weight of a new member, of that of all others together: it has learned from the newest rows, which matters
+after a change. Against the mean weight this gained 4 % of the cron job's gain on electricity data and 3 % on
+flights, and lost 0.4 % on Agrawal and 5 % on data that do not change. Where the new version is no better, the
+others lose ln(1.5) of their log weights once, which is 0.8 squared errors of the blend in all."""
 TYPICAL = 4.0
 """Absolute errors are divided by this multiple of their usual size, so that a usual one is 0.25: the squared
 error of a binary model that always answers 0.5."""
@@ -125,12 +130,12 @@ class Pool:
         return _normalise(logs)
 
     def admit(self, version: str) -> None:
-        """Add a version with the mean weight of the members; a member is added once."""
+        """Add a version with `NEWCOMER` times the weight of all members; a member is added once."""
         if version in self.versions:
             return
         logs = np.array([member.log_weight for member in self.members])
-        mean = float(np.log(np.exp(logs - logs.max()).mean()) + logs.max()) if len(logs) else 0.0
-        self.members.append(Member(version, mean))
+        weight = float(np.log(NEWCOMER * np.exp(logs - logs.max()).sum()) + logs.max()) if len(logs) else 0.0
+        self.members.append(Member(version, weight))
         self.proofs = _grow(self.proofs)
         self.pairs = _grow(self.pairs)
 

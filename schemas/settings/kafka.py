@@ -58,8 +58,12 @@ class PublisherSettings(Group):
     """Seconds that `block` waits before it raises BufferFull."""
     delivery_timeout: Seconds = 120.0
     """Seconds of retries before a message is reported as not delivered; a spool retries without limit."""
+    exit_seconds: AtLeastZero = 5.0
+    """Seconds that a process which ends without `close` waits for acknowledgements: Kubernetes and Docker leave
+    at least 10 s."""
     spool_folder: Folder | None = None
-    """Folder in which `spool` keeps what Kafka has not acknowledged; used by one process at a time."""
+    """Folder in which `spool` keeps what Kafka has not acknowledged. Processes that run at the same time use
+    folders of their own in it; the next process sends what an ended one left."""
     spool_bytes: Annotated[Whole, Field(ge=1_000_000, lt=1 << 53)] = 1_000_000_000
     """Bytes on the disk before BufferFull: an hour of 900 single records of 300 bytes a second."""
     spool_sync_ms: Annotated[Real, Field(ge=1, le=900_000)] = 1000.0

@@ -46,6 +46,8 @@ class RecordAccumulator:
         self._not_empty = threading.Event()
         self._send_now = threading.Event()
         self._closing = False
+        self.failure: BaseException | None = None
+        """Why the thread ended, where nobody closed it."""
         self._thread: threading.Thread | None = None
 
     def __len__(self) -> int:
@@ -87,6 +89,13 @@ class RecordAccumulator:
             self._thread.join()
 
     def _work(self) -> None:
+        try:
+            self._send_until_closed()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _send_until_closed(self) -> None:
         while not self._closing:
             self._not_empty.wait()
             self._send_now.wait(self._settings.linger_ms / 1000)

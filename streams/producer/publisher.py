@@ -8,15 +8,18 @@ Idempotent producer, `acks=all`: what was delivered is in Kafka once, in order. 
 within a moment travel as one columnar message a partition. Room is bounded, and what happens when there is
 none is a setting: `block`, `raise`, or `spool`, with which what was accepted outlives the death of this
 process (see `streams/producer/spool.py`, docs/decisions/0009). Nothing is dropped silently: `flush`,
-`close` and leaving the `with` block raise NotDelivered for what the broker never acknowledged.
+`close` and leaving the `with` block raise NotDelivered for what the broker never acknowledged. A process that
+ends without `close` closes its publishers itself, within `exit_seconds`. A forked child opens its own client,
+threads and spool with the first record that it publishes; what the parent accepted, the parent sends.
 
     BufferFull     the buffer in memory, or the spool on the disk, is full
+    InvalidData    a value that no JSON can carry; names record and field
     TooLarge       one record that no Kafka message can carry
     NotDelivered   messages that the broker did not acknowledge; says whether the spool keeps them
-    SpoolTaken     another process has the spool's folder
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -39,12 +42,12 @@ from driftloop.schemas.records import (
 )
 from driftloop.schemas.settings import KafkaSettings, PublisherSettings
 from driftloop.streams import metrics
-from driftloop.streams.producer import serializer
+from driftloop.streams.producer import process_end, serializer
 from driftloop.streams.producer.accumulator import AccumulatorFull, RecordAccumulator
 from driftloop.streams.producer.client import ResilientProducer
 from driftloop.streams.producer.partition_counts import PartitionCounts
-from driftloop.streams.producer.serializer import MAX_VALUE_BYTES, TooLarge
-from driftloop.streams.producer.spool import Spool, SpoolFull, SpoolTaken
+from driftloop.streams.producer.serializer import TooLarge
+from driftloop.streams.producer.spool import Spool, SpoolFull
 from driftloop.streams.producer.spool_sender import SpoolSender
 from driftloop.streams.records import ProducerRecord
 from driftloop.streams.wire import codec
@@ -53,7 +56,6 @@ __all__ = [
     "BufferFull",
     "NotDelivered",
     "Publisher",
-    "SpoolTaken",
     "TooLarge",
 ]
 
@@ -63,6 +65,8 @@ GIVEN_UP_AFTER = 2.0
 REPORT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
+_inherited: list[object] = []
+"""Of a parent process: deleting a client of librdkafka would wait for threads that a child does not have."""
 
 
 class BufferFull(RuntimeError):
@@ -86,61 +90,86 @@ class Publisher:
     """Publishes records and events. Safe to share between threads; close it, or use `with`."""
 
     def __init__(self, kafka: KafkaSettings, settings: PublisherSettings | None = None) -> None:
-        """Open it; Kafka need not be there.
-
-        Raises:
-            SpoolTaken: the policy is `spool`, and another process has its folder.
-        """
+        """Open it; Kafka need not be there."""
         self._kafka = kafka
         self._settings = settings or PublisherSettings()
         self._topics = {kind: topics.name_of(kind.kafka_topic, kafka) for kind in kinds(Record)}
         self._single_rows = self._settings.batch_rows == 1
+        self._closed = self._forked = self._ending = False
+        self._open_lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        """Start what belongs to one process: client, threads, spool."""
         self._spool = _spool(self._settings)
-        self._producer = ResilientProducer(kafka, self._settings, retry_forever=self._spool is not None)
+        self._producer = ResilientProducer(self._kafka, self._settings, retry_forever=self._spool is not None)
         self._partitions = PartitionCounts(self._producer.partition_count)
-        self._accumulator = RecordAccumulator(kafka, self._settings, self._producer, self._partitions)
+        self._accumulator = RecordAccumulator(self._kafka, self._settings, self._producer, self._partitions)
         self._spool_sender = self._open_spool()
-        self._closed = False
         self._closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._poller.start()
+        process_end.register(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the parent's client, threads and spool alone; `publish` opens its own."""
+        if self._closed or self._forked:
+            return
+        _inherited.append((self._producer, self._accumulator, self._partitions, self._spool_sender))
+        if self._spool is not None:
+            self._spool.abandon()
+        self._forked, self._open_lock = True, threading.Lock()
+
+    def close_at_exit(self) -> None:
+        """Close within `publisher.exit_seconds`; says on stderr what Kafka has not acknowledged by then."""
+        self._ending = True
+        try:
+            self.close(self._settings.exit_seconds)
+        except NotDelivered as error:
+            kept = "they are kept, and sent by the next process" if error.spooled else "they are lost"
+            print(  # noqa: T201 - the process ends; a log handler may be gone
+                f"driftloop: the process ended, and {error.messages:,} messages to {self._kafka.bootstrap} "
+                f"were not delivered within {self._settings.exit_seconds:g} s: {error.reason}; {kept}",
+                file=sys.stderr,
+            )
 
     @property
     def waiting(self) -> int:
         """Rows and messages that are accepted and not acknowledged."""
+        if self._forked:
+            return 0
         return len(self._accumulator) if self._spool is None else self._spool.waiting + len(self._accumulator)
 
     @property
     def delivered(self) -> int:
         """Messages that the broker acknowledged; a columnar one counts once."""
-        return self._producer.delivered
+        return 0 if self._forked else self._producer.delivered
 
     @property
     def failed(self) -> int:
         """Messages that were not delivered within the delivery timeout, or rejected."""
-        return self._producer.failed
+        return 0 if self._forked else self._producer.failed
 
     @property
     def spooled(self) -> int:
         """Messages on the disk that are not acknowledged."""
-        return 0 if self._spool is None else self._spool.waiting
+        return 0 if self._spool is None or self._forked else self._spool.waiting
 
     def publish(self, record: Prediction | FeatureRow | Label) -> None:
         """Put one record on its topic, in the partition of its id. Returns once it is accepted.
 
         Raises:
             BufferFull: the buffer is full, and the policy is `raise` or the wait is over.
+            InvalidData: a value that JSON can't express, e.g. an integer beyond 64 bits.
             TooLarge: no Kafka message can carry it.
         """
         self._check_open()
         topic = self._topics[type(record)]
+        serializer.check(record)
         if self._spool_sender is None and not self._single_rows:
-            serializer.check_size(record)
             self._with_room(lambda: self._accumulator.append(record, 1))
             return
         value = codec.encode(record)
-        if len(value) > MAX_VALUE_BYTES:
-            serializer.check_size(record)
         if self._spool_sender is not None:
             self._append_to_spool([ProducerRecord(topic, record.id, value)])
         else:
@@ -153,7 +182,10 @@ class Publisher:
 
         Raises:
             BufferFull: the buffer is full; nothing of the batch was accepted.
+            InvalidData: a value that JSON can't express; nothing of the batch was accepted.
         """
+        self._check_open()
+        serializer.check_batch(batch)
         if self._spool_sender is None:
             self._with_room(lambda: self._accumulator.append(batch, len(batch)))
             return
@@ -181,6 +213,7 @@ class Publisher:
 
         A message with `done` does not go through the spool: the caller keeps it until then.
         """
+        self._check_open()
         if done is None and self._spool_sender is not None:
             self._append_to_spool([message])
             return
@@ -228,6 +261,8 @@ class Publisher:
         Raises:
             NotDelivered: messages failed since the last flush, or are not acknowledged yet.
         """
+        if self._forked:
+            return
         given_up = self._settings.delivery_timeout + GIVEN_UP_AFTER + self._accumulator.metadata_seconds
         patience = given_up if seconds is None else seconds
         deadline = time.monotonic() + patience
@@ -236,7 +271,7 @@ class Publisher:
         failed = self._producer.take_failures()
         if failed or waiting or left:
             reason = failed[0] if failed else "the broker has not answered yet"
-            kept = f", {left} kept in {self._settings.spool_folder}" if left else ""
+            kept = f", {left} kept in {self._spool.folder}" if left and self._spool is not None else ""
             text = f"{len(failed)} messages failed, {waiting} not acknowledged yet{kept}; {reason}"
             raise NotDelivered(text, len(failed) + waiting + left, reason, spooled=bool(left) and not failed)
 
@@ -245,6 +280,8 @@ class Publisher:
         if self._closed:
             return
         self._closed = True
+        if self._forked:
+            return
         try:
             self.flush(seconds)
         finally:
@@ -302,8 +339,22 @@ class Publisher:
                 return
 
     def _check_open(self) -> None:
+        """Open what belongs to this process, after a fork. Raises RuntimeError where nothing can be sent."""
         if self._closed:
+            if self._ending:  # by a signal: the process ends as soon as what was accepted is delivered
+                time.sleep(self._settings.exit_seconds + GIVEN_UP_AFTER)
             raise RuntimeError(f"this publisher to {self._kafka.bootstrap} is closed")
+        if self._forked:
+            with self._open_lock:
+                if self._forked:
+                    self._open()
+                    self._forked = False
+        failure = self._accumulator.failure or (self._spool_sender and self._spool_sender.failure)
+        if failure:
+            raise RuntimeError(
+                f"a thread of this publisher to {self._kafka.bootstrap} ended, so nothing more is sent: "
+                f"{failure!r}; close the publisher and open another"
+            ) from failure
 
     def _poll(self) -> None:
         """Thread: serves delivery reports, syncs the spool to the disk, updates the metrics."""
@@ -334,4 +385,4 @@ class Publisher:
 def _spool(settings: PublisherSettings) -> Spool | None:
     if settings.when_full != "spool" or settings.spool_folder is None:
         return None
-    return Spool(settings.spool_folder, settings.spool_bytes)
+    return Spool.first_free(settings.spool_folder, settings.spool_bytes)

@@ -1,7 +1,12 @@
 """Records and batches as Kafka messages: in the partition of their ids, and within Kafka's size limit."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
+import orjson
+
+from driftloop.mlops_core.errors import InvalidData
 from driftloop.schemas import topics
 from driftloop.schemas.records import (
     Batch,
@@ -23,6 +28,9 @@ MAX_VALUE_BYTES = topics.MAX_MESSAGE_BYTES - 10_000
 """Of a value; the rest is for key, headers and Kafka's own fields."""
 SAFE_CHARACTERS = 1_000_000
 """So much text fits into a message however it is escaped as JSON."""
+
+
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 class TooLarge(ValueError):
@@ -51,10 +59,27 @@ def unsplit_records(batch: Batch, topic: str) -> Iterator[ProducerRecord]:
         yield from _within_limit(_compact(batch), topic, None)
 
 
-def check_size(record: Single) -> None:
-    """Raise TooLarge for a record that Kafka will reject; a record with little text passes unencoded."""
+def check(record: Single) -> None:
+    """Refuse a record that no message can carry; most records pass without being encoded.
+
+    Raises:
+        InvalidData: a value that JSON can't express: an integer beyond 64 bits, or text that is no Unicode.
+        TooLarge: Kafka will reject it.
+    """
     features: Mapping[str, Value] = {} if isinstance(record, Label) else record.features
-    texts = sum([len(value) for value in features.values() if type(value) is str])
+    texts, plain = 0, record.id.isascii() and record.model.isascii()
+    for name, value in features.items():
+        kind = type(value)
+        if kind is str:
+            texts += len(value)  # type: ignore[arg-type]  # it is text
+            plain = plain and value.isascii()  # type: ignore[union-attr]
+        elif kind is int:
+            plain = plain and -(1 << 63) <= value < 1 << 64  # type: ignore[operator]
+        else:
+            plain = plain and kind in _PLAIN
+        plain = plain and name.isascii()
+    if not plain or getattr(record, "entity", None) is not None:
+        _check_encodes(record, features)
     if texts + 100 * len(features) > SAFE_CHARACTERS:
         size = len(codec.encode(record))
         if size > MAX_VALUE_BYTES:
@@ -62,6 +87,63 @@ def check_size(record: Single) -> None:
                 f"{record.type} {record.id!r} of model {record.model!r} is too large: {size:,} bytes as "
                 f"JSON, a message may have {MAX_VALUE_BYTES:,}"
             )
+
+
+def check_batch(batch: Batch) -> None:
+    """Refuse a batch with a value that JSON can't express.
+
+    Raises:
+        InvalidData: names column, row and value.
+    """
+    columns: dict[str, Any] = {**vars(batch), **{f"features.{n}": c for n, c in _features_of(batch).items()}}
+    columns.pop("features", None)
+    for name, column in columns.items():
+        if isinstance(column, np.ndarray) and column.dtype != object:
+            continue
+        try:
+            _encode(column)
+        except (TypeError, ValueError):
+            for row, value in enumerate(column):
+                reason = _why_not(value)
+                if reason:
+                    where = f"{name}, row {row} (id {batch.ids[row]!a}) of model {batch.model!a}"
+                    raise InvalidData(f"{where}: {reason}") from None
+            raise
+
+
+def _features_of(batch: Batch) -> Mapping[str, Values]:
+    return batch.features if isinstance(batch, PredictionBatch | FeatureBatch) else {}
+
+
+def _check_encodes(record: Single, features: Mapping[str, Value]) -> None:
+    """Raise InvalidData that names the first field that can't be encoded."""
+    try:
+        codec.encode(record)
+    except (TypeError, ValueError):
+        named = {"model": record.model, "id": record.id, "entity": getattr(record, "entity", None)}
+        for name, value in {**named, **features}.items():
+            reason = _why_not(name) or _why_not(value)
+            if reason:
+                where = f"{record.type} {record.id!a} of model {record.model!a}"
+                raise InvalidData(f"{where}: {name!a}: {reason}") from None
+        raise
+
+
+def _why_not(value: object) -> str:
+    """Why a value can't be part of a message; empty where it can."""
+    try:
+        _encode(value)
+    except (TypeError, ValueError) as error:
+        if type(value) is int:
+            return f"{value} has more than 64 bits; send it as text or as a float"
+        if type(value) is str:
+            return f"{value!a} is no Unicode text (a lone surrogate); decode it with errors='replace'"
+        return f"a {type(value).__name__} can't be sent ({error}); a bool, int, float, text or None can"
+    return ""
+
+
+def _encode(value: object) -> bytes:
+    return orjson.dumps(value, default=codec.to_json_value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def single_records(batch: Batch) -> Iterator[Single]:

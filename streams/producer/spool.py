@@ -7,9 +7,9 @@
 
 `append` returns when the operating system has the bytes: they are copied into memory that is mapped to the
 file, without a system call, in a microsecond. A kill -9 loses nothing; `sync` writes to the disk itself,
-against a power cut. A frame that was half written at a crash was never accepted and is cut off. `front` is
-written after the acknowledgement, so a crash in between sends a few messages again: at least once, and
-readers recognise a row by its id.
+against a power cut. A frame that was half written at a crash was never accepted and is cut off; a corrupt
+frame is skipped, and those after it are read. `front` is written after the acknowledgement, so a crash in
+between sends a few messages again: at least once, and readers recognise a row by its id.
 
     SpoolTaken   another process uses the folder
     SpoolFull    the limit is reached, or the disk is full
@@ -25,6 +25,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -114,6 +115,46 @@ class Spool:
         self._unsynced: list[int] = []
         self._unsynced_writes = False
 
+    @classmethod
+    def first_free(cls, folder: Path, limit: int) -> "Spool":
+        """The folder, or the first of `folder/process-1`, `process-2`, ... that no other process uses.
+
+        What ended processes left in the others is taken over.
+        """
+        own = cls._open_free(folder, limit)
+        for other in [folder, *sorted(folder.glob("process-*"))]:
+            if other != own.folder:
+                own._take_over(other)
+        return own
+
+    @classmethod
+    def _open_free(cls, folder: Path, limit: int) -> "Spool":
+        for number in count():
+            try:
+                return cls(folder / f"process-{number}" if number else folder, limit)
+            except SpoolTaken:
+                continue
+        raise AssertionError("count() has no end")
+
+    def _take_over(self, folder: Path) -> None:
+        """Copy the messages of an ended process, as far as there is room; it is sent again after a crash."""
+        try:
+            other = Spool(folder, self._limit)
+        except SpoolTaken:
+            return
+        try:
+            while entries := other.read():
+                self.append([message for _, message in entries])
+                other.acknowledge(entries[-1][0], len(entries))
+        except SpoolFull as error:
+            log.warning("messages of an ended process wait in their folder", extra={"reason": str(error)})
+        other.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the files, which the parent goes on using."""
+        for file in (self._front_file, self._lock_file, *([self._active.file] if self._active else [])):
+            os.close(file)
+
     def append(self, messages: Sequence[ProducerRecord]) -> None:
         """Write all of them or none; returns when the operating system has them.
 
@@ -152,13 +193,12 @@ class Spool:
         with segment.path.open("rb") as file:
             file.seek(begin)
             content = file.read(min(READ_BYTES, size - begin))
-            frames = list(_decode_frames(content))
-            if not frames:  # one frame that is larger than what was read
-                content += file.read(_FRAME.unpack_from(content)[0] + _FRAME.size - len(content))
-                frames = list(_decode_frames(content))
-        if frames:
-            self._read_position = (segment.number, begin + frames[-1][0])
-        return [((segment.number, begin + end), message) for end, message in frames]
+            frames = list(_decode_frames(content, complete=begin + len(content) >= size))
+            if not frames and begin + len(content) < size:  # one frame that is larger than what was read
+                content += file.read(size - begin - len(content))
+                frames = list(_decode_frames(content, complete=True))
+        self._read_position = (segment.number, begin + frames[-1][0] if frames else size)
+        return [((segment.number, begin + end), message) for end, message in frames] or self.read()
 
     def rewind(self) -> None:
         """Read on from the front."""
@@ -226,7 +266,7 @@ def _cut_torn_end(path: Path, begin: int) -> tuple[int, int]:
     """Cut off the end that is no whole frame; returns the bytes left, and the frames after `begin`."""
     content = path.read_bytes()
     whole, count = begin, 0
-    for end, _ in _decode_frames(content[begin:]):
+    for end, _ in _decode_frames(content[begin:].rstrip(b"\0"), complete=True):
         whole, count = begin + end, count + 1
     torn = content[whole:].rstrip(b"\0")  # zeros were reserved and never written
     if torn:
@@ -254,10 +294,7 @@ def _lock(folder: Path) -> int:
     except OSError:
         owner = os.read(file, 20).decode(errors="replace")
         os.close(file)
-        raise SpoolTaken(
-            f"the spool {folder} is used by process {owner}; give each publisher a "
-            "publisher.spool_folder of its own"
-        ) from None
+        raise SpoolTaken(f"the spool {folder} is used by process {owner}") from None
     os.ftruncate(file, 0)
     os.write(file, b"%d" % os.getpid())
     return file
@@ -284,17 +321,39 @@ def _encode_frame(message: ProducerRecord) -> bytes:
     return _FRAME.pack(len(body), zlib.crc32(body)) + body
 
 
-def _decode_frames(content: bytes) -> Iterator[tuple[int, ProducerRecord]]:
-    """(end of the frame, message) until the first that is not whole."""
+def _decode_frames(content: bytes, complete: bool) -> Iterator[tuple[int, ProducerRecord]]:
+    """(end of the frame, message) of each frame that is whole; a corrupt one is skipped.
+
+    `complete`: nothing follows `content`. Otherwise its last frame may go on beyond it.
+    """
     begin = 0
     while begin + _FRAME.size <= len(content):
-        length, crc = _FRAME.unpack_from(content, begin)
-        end = begin + _FRAME.size + length
-        body = content[begin + _FRAME.size : end]
-        if length < _BODY.size or end > len(content) or zlib.crc32(body) != crc:
-            return
-        yield end, _decode_body(body)
+        end = _end_of_frame(content, begin)
+        if end is None:
+            length, _ = _FRAME.unpack_from(content, begin)
+            if not complete and begin + _FRAME.size + length > len(content):
+                return
+            after = (at for at in range(begin + 1, len(content)) if _end_of_frame(content, at) is not None)
+            found = next(after, None)
+            if found is None:
+                return
+            log.error("corrupt message in a spool file skipped", extra={"bytes": found - begin})
+            begin = found
+            continue
+        yield end, _decode_body(content[begin + _FRAME.size : end])
         begin = end
+
+
+def _end_of_frame(content: bytes, begin: int) -> int | None:
+    """Where the frame that begins here ends; None if there is no whole one."""
+    if begin + _FRAME.size + _BODY.size > len(content):
+        return None
+    length, crc = _FRAME.unpack_from(content, begin)
+    _, topic, key, headers = _BODY.unpack_from(content, begin + _FRAME.size)
+    end: int = begin + _FRAME.size + length
+    if not topic or end > len(content) or _BODY.size + topic + key + headers > length:
+        return None
+    return end if zlib.crc32(content[begin + _FRAME.size : end]) == crc else None
 
 
 def _decode_body(body: bytes) -> ProducerRecord:

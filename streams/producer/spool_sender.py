@@ -66,6 +66,8 @@ class SpoolSender:
         self._failed = False
         self._not_empty = threading.Event()
         self._closing = threading.Event()
+        self.failure: BaseException | None = None
+        """Why the thread ended, where nobody closed it."""
         self._thread = threading.Thread(target=self._work, name="publisher-spool", daemon=True)
         self._thread.start()
 
@@ -89,6 +91,13 @@ class SpoolSender:
         self._thread.join()
 
     def _work(self) -> None:
+        try:
+            self._send_until_closed()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _send_until_closed(self) -> None:
         while not self._closing.is_set():
             if self._failed:
                 self._rewind()

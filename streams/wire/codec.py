@@ -51,10 +51,10 @@ def encode(message: BaseModel) -> bytes:
 
     The fields are encoded without pydantic, which takes ten times as long.
     """
-    return orjson.dumps(vars(message), default=_to_json_value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(vars(message), default=to_json_value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _to_json_value(values: object) -> object:
+def to_json_value(values: object) -> object:
     """A nested model, a collection, or an array that orjson rejects, as something that orjson encodes."""
     if isinstance(values, BaseModel):
         return vars(values)

@@ -3,6 +3,7 @@
 import os
 import resource
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,37 @@ def test_a_message_larger_than_what_is_read_at_once_comes_back_whole(tmp_path: P
     for one in written:
         spool.append([one])
     assert everything(spool) == written
+
+
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_corrupt_byte_costs_no_message_but_its_own(place: float, flip: int) -> None:
+    with TemporaryDirectory() as folder:
+        first = Spool(Path(folder), LIMIT)
+        ends = [0]
+        for n in range(6):
+            first.append([message(n)])
+            ends.append(first.size)
+        first.close()
+        [segment] = Path(folder).glob("*.spool")
+        content = bytearray(segment.read_bytes())
+        corrupt = int(place * len(content))
+        content[corrupt] ^= flip
+        segment.write_bytes(content)
+        hit = sum(end <= corrupt for end in ends) - 1
+        again = Spool(Path(folder), LIMIT)
+        assert everything(again) == [message(n) for n in range(6) if n != hit]
+        again.close()
+
+
+def test_processes_share_a_folder_and_the_next_one_sends_what_an_ended_one_left(tmp_path: Path) -> None:
+    first, second = (Spool.first_free(tmp_path, LIMIT) for _ in range(2))
+    assert first.folder != second.folder
+    for n, spool in enumerate((first, second)):
+        spool.append([message(n)])
+        spool.close()
+    again = Spool.first_free(tmp_path, LIMIT)
+    assert everything(again) == [message(0), message(1)]
+    assert again.waiting == 2
 
 
 def test_two_do_not_share_a_folder(tmp_path: Path) -> None:
