@@ -59,8 +59,8 @@ class PublisherSettings(Group):
     delivery_timeout: Seconds = 120.0
     """Seconds of retries before a message is reported as not delivered; a spool retries without limit."""
     exit_seconds: AtLeastZero = 5.0
-    """Seconds that a process which ends without `close` waits for acknowledgements: Kubernetes and Docker leave
-    at least 10 s."""
+    """Seconds that a process which ends without `close` waits for acknowledgements: Kubernetes and Docker
+    leave at least 10 s."""
     spool_folder: Folder | None = None
     """Folder in which `spool` keeps what Kafka has not acknowledged. Processes that run at the same time use
     folders of their own in it; the next process sends what an ended one left."""
