@@ -145,8 +145,17 @@ class MLOpsPipeline:
         return await _in_thread(self.deployment_pipeline.deploy_model(model_id, config, _now()))
 
     async def monitor_model(self, deployment_id: str) -> MonitoringResult:
-        """The newest windows of a deployment."""
-        return await _in_thread(self.model_monitor.monitor_model(deployment_id))
+        """The newest windows of a deployment.
+
+        Raises:
+            NotFound: the registry has no such version; the message lists those that it has.
+        """
+
+        async def monitor() -> MonitoringResult:
+            await self.deployment_pipeline.model_registry.get_model(deployment_id)
+            return await self.model_monitor.monitor_model(deployment_id)
+
+        return await _in_thread(monitor())
 
     async def manage_lifecycle(self, model_id: str, action: str) -> Event | None:
         """`rollback`, `archive` or `update`."""

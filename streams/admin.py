@@ -18,6 +18,26 @@ ASK_SECONDS = 3.0
 """Of one request for their offsets."""
 
 
+ANSWER_SECONDS = 5.0
+"""How long a command or a client waits for a broker, before it says that there is none."""
+
+
+def require_broker(kafka: KafkaSettings) -> None:
+    """Return once a broker answers.
+
+    Raises:
+        Unavailable: none does within `ANSWER_SECONDS`.
+    """
+    try:
+        _client(kafka).list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        raise Unavailable(
+            f"no Kafka broker answers at {kafka.bootstrap} within {ANSWER_SECONDS:g} s "
+            f"({error.args[0].str()}); start `driftloop up`, or name your cluster by kafka.bootstrap "
+            "(KAFKA_BOOTSTRAP_SERVERS)"
+        ) from None
+
+
 def create_topics(kafka: KafkaSettings, wanted: Iterable[topics.Topic] = topics.ALL) -> list[str]:
     """Create the topics that don't exist yet; returns the names of those created.
 

@@ -21,6 +21,7 @@ def topics(context: typer.Context) -> None:
 
     kafka = context.obj.kafka
     with console.errors():
+        admin.require_broker(kafka)
         created = admin.create_topics(kafka)
     for topic in table.ALL:
         name = table.name_of(topic, kafka)
@@ -41,8 +42,10 @@ def lineage(
     Back to the window of predictions that the first of them was computed from.
     """
     from driftloop.infra.cli import lineage as chains
+    from driftloop.streams import admin
 
     with console.errors():
+        admin.require_broker(context.obj.kafka)
         for line in chains.lines(context.obj.kafka, event):
             typer.echo(line)
 
@@ -50,7 +53,10 @@ def lineage(
 @app.command("dead-letters")
 def dead_letters(context: typer.Context) -> None:
     """List the records that agents could not read, with the reason."""
+    from driftloop.streams import admin
+
     with console.errors():
+        admin.require_broker(context.obj.kafka)
         for line in dead_letter_lines(context.obj.kafka):
             typer.echo(line)
 

@@ -33,6 +33,7 @@ def retrain(
 
     request = challenger_request(model, rows or max(context.obj.retraining.windows), _now())
     with console.errors():
+        require_model(context.obj, model)
         publish(context.obj, request)
     typer.echo(f"requested a challenger of {model} [{request.id[:8]}]; the page shows its training")
 
@@ -70,6 +71,7 @@ def _add_rollout_command(action: str, help: str) -> None:  # noqa: A002 - typer'
 
         request = RolloutCommanded(**_envelope(model), action=RolloutAction(action))
         with console.errors():
+            require_model(context.obj, model)
             publish(context.obj, request)
         typer.echo(f"requested {action} of {model}'s rollout [{request.id[:8]}]")
 
@@ -81,10 +83,33 @@ _add_rollout_command("pin", "Keep the champion and a blend's weights until `unpi
 _add_rollout_command("unpin", "Let proven challengers be promoted again.")
 
 
+def require_model(settings: "Settings", model: str) -> None:
+    """Return where the registry has versions of the model, or can't be asked: an abort must not wait for it.
+
+    Raises:
+        NotFound: it has none; the message lists the models that it has.
+    """
+    from driftloop.infra.adapters.readers import reader_for
+    from driftloop.mlops_core.errors import NotFound, Unavailable
+
+    uri = settings.registry.tracking_uri
+    reader = reader_for(uri)
+    try:
+        if reader.versions(model):
+            return
+        known = ", ".join(sorted(reader.models())) or "none so far"
+    except Unavailable as error:
+        typer.echo(f"the name {model} is not checked: {error}", err=True)
+        return
+    raise NotFound(f"no model {model!r} is registered at {uri}; registered: {known}")
+
+
 def publish(settings: "Settings", event: "Event") -> None:
     """Publish an event; returns once Kafka has acknowledged it."""
+    from driftloop.streams import admin
     from driftloop.streams.producer.publisher import Publisher
 
+    admin.require_broker(settings.kafka)
     with Publisher(settings.kafka, settings.publisher.without_spool()) as publisher:
         publisher.publish_event(event)
 
