@@ -6,14 +6,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from driftloop.infra.cli import console, inspect, requests, services, store
+from driftloop.infra.cli import console, inspect, requests, send, services, store
 
 app = console.group(
     "Closed-loop MLOps on Kafka: drift as it happens, retraining that proves itself, "
     "rollouts that roll themselves back.\n\nStart with `driftloop demo --fast`.",
     name="driftloop",
 )
-for top_level in (services, inspect, requests):
+for top_level in (services, send, inspect, requests):
     app.add_typer(top_level.app)
 app.add_typer(services.agents, name="agents")
 app.add_typer(requests.rollout, name="rollout")
