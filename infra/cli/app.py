@@ -13,6 +13,8 @@ app = console.group(
     "rollouts that roll themselves back.\n\nStart with `driftloop demo --fast`.",
     name="driftloop",
 )
+STARTING = ("up", "demo", "broker")
+"""Commands that start a system of their own; the others talk to the stack that runs in this folder."""
 for top_level in (services, send, inspect, requests):
     app.add_typer(top_level.app)
 app.add_typer(services.agents, name="agents")
@@ -32,8 +34,11 @@ def load_settings(
     ] = None,
 ) -> None:
     """Load the settings that every command takes from `context.obj`."""
+    from driftloop.infra.processes.stack_folder import running_settings
     from driftloop.schemas.settings import Settings, SettingsError
 
+    if settings is None and context.invoked_subcommand not in STARTING:
+        settings = running_settings(services.STACK_FOLDER)
     try:
         context.obj = Settings.load(settings)
     except SettingsError as error:

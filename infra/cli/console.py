@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -33,13 +33,13 @@ def errors() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def until_interrupted() -> None:
-    """Wait for SIGINT or SIGTERM."""
+def until_interrupted(look: Callable[[], None] = lambda: None) -> None:
+    """Wait for SIGINT or SIGTERM; `look` is called once a second."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     while not ended.wait(1.0):
-        pass
+        look()
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -1,12 +1,16 @@
 """Commands that run something until Ctrl-C: the demo, the stack, a broker, serving, the page, agents."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from driftloop.infra.cli import console, extras
 
+if TYPE_CHECKING:
+    from driftloop.infra.processes.stack import Stack
+
+STACK_FOLDER = Path(".driftloop/up")
 STACK = ("agents", "training", "serving", "dashboard", "server")
 """Extras that the whole stack needs."""
 AGENT_EXTRAS = {"training": "training", "scoring": "training", "deployment": "training"}
@@ -47,22 +51,61 @@ def demo(
 @app.command()
 def up(
     context: typer.Context,
-    broker: Annotated[str, typer.Option(help="embedded, kafka, or external.")] = "embedded",
-    folder: Annotated[Path, typer.Option(help="Folder for all data.")] = Path(".driftloop/up"),
+    broker: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="embedded, kafka, or external; default: external if kafka.bootstrap is set."),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Folder for all data.")] = STACK_FOLDER,
 ) -> None:
     """Start the whole stack on this machine.
 
-    Broker, MLflow, serving, agents and the live page; Ctrl-C stops it.
+    Broker, MLflow, serving, agents and the live page; Ctrl-C stops it. A broker (kafka.bootstrap) and an
+    MLflow server (registry.tracking_uri) that the settings name are used, not started. Other commands find
+    the stack of this folder by themselves.
     """
     settings = context.obj.model_dump(exclude_unset=True)
     with console.errors():
-        extras.require(*STACK, *(["embedded"] if broker == "embedded" else []))
+        chosen = _broker_of(broker, settings.get("kafka", {}).get("bootstrap"))
+        extras.require(*STACK, *(["embedded"] if chosen == "embedded" else []))
         from driftloop.infra.processes.stack import Stack
 
-        kind = None if broker == "external" else broker
+        kind = None if chosen == "external" else chosen
         with Stack.start(folder, kind, say=typer.echo, groups=settings) as stack:
-            typer.echo(f"Settings for other commands: --settings {stack.settings_file}")
-            console.until_interrupted()
+            typer.echo(_next_steps(stack.settings_file, folder == STACK_FOLDER))
+            console.until_interrupted(lambda: _report_ended(stack))
+
+
+def _broker_of(chosen: str | None, bootstrap: str | None) -> str:
+    """Which broker to start. Raises Conflict where one is to be started and another is named."""
+    from driftloop.mlops_core.errors import Conflict
+
+    if bootstrap is not None and chosen not in (None, "external"):
+        raise Conflict(
+            f"--broker {chosen} would start a broker, but kafka.bootstrap names {bootstrap}; leave one of "
+            "both out"
+        )
+    return chosen or ("external" if bootstrap is not None else "embedded")
+
+
+def _next_steps(settings_file: Path, default_folder: bool) -> str:
+    """What to type in another terminal."""
+    export = [] if default_folder else [f"  export DRIFTLOOP_SETTINGS={settings_file}"]
+    lines = [
+        *export,
+        """  echo '{"type":"label","model":"m","id":"a","at":1767225600000,"label":1}' | driftloop publish""",
+        """  driftloop predict MODEL '{"amount": 12.5}'""",
+        "  driftloop rollout --help",
+    ]
+    return "In another terminal, from this folder:\n" + "\n".join(lines)
+
+
+def _report_ended(stack: "Stack") -> None:
+    """Say which processes have ended, with the end of their logs; the others go on."""
+    for child in stack.ended_children():
+        typer.secho(
+            f"{child.name} ended with code {child.exit_code}; its log is {child.log}:", fg="red", err=True
+        )
+        typer.echo(child.tail(), err=True)
 
 
 @app.command()

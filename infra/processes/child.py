@@ -89,9 +89,12 @@ class Child:
             ChildFailed: it ended, or was not ready in time; with the end of its log.
         """
         deadline = time.monotonic() + seconds
-        while not ready():
+        while True:
+            is_ready = ready()
             if not self.alive:
                 raise ChildFailed(f"{self.name} ended with code {self.exit_code}:\n{self.tail()}")
+            if is_ready:
+                return
             if time.monotonic() > deadline:
                 raise ChildFailed(f"{self.name} was not ready after {seconds:g} s:\n{self.tail()}")
             time.sleep(0.05)

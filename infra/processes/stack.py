@@ -14,7 +14,8 @@ import httpx
 
 from driftloop.infra import brokers
 from driftloop.infra.adapters.mlflow import server as mlflow_server
-from driftloop.infra.processes.child import Child, free_port, python_command
+from driftloop.infra.processes import stack_folder
+from driftloop.infra.processes.child import Child, python_command
 from driftloop.infra.wiring import plugins
 from driftloop.schemas.settings import Settings
 from driftloop.streams import admin
@@ -44,18 +45,25 @@ class Stack:
     ) -> Self:
         """Start what is missing; `broker` None takes the cluster that the settings point at.
 
+        An MLflow server is started unless `groups` name one (`registry.tracking_uri`).
+
         Raises:
-            Conflict: a detector, target or trainer of the settings is not installed; nothing was started.
+            Conflict: another stack runs in the folder, a port is in use, or a detector, target or trainer of
+                the settings is not installed; nothing was started.
             ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
         """
         folder = folder.absolute()
-        settings = _settings(folder, groups)
-        if with_agents:
-            plugins.check(settings)
-        folder.mkdir(parents=True, exist_ok=True)
-        stack = cls(settings, folder / "settings.json", folder)
+        unlock = stack_folder.claim(folder)
         try:
-            stack._start(broker, with_agents, say)
+            settings = _settings(folder, groups)
+            if with_agents:
+                plugins.check(settings)
+        except BaseException:
+            unlock()
+            raise
+        stack = cls(settings, folder / stack_folder.SETTINGS, folder, [unlock])
+        try:
+            stack._start(broker, with_agents, "tracking_uri" not in groups.get("registry", {}), say)
         except BaseException:
             stack.stop()
             raise
@@ -86,11 +94,20 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def _start(self, broker: str | None, with_agents: bool, say: Say) -> None:
+    def ended_children(self) -> list[Child]:
+        """Processes that have ended since this was asked last."""
+        ended = [child for child in self.children.values() if not child.alive]
+        for child in ended:
+            del self.children[child.name]
+        return ended
+
+    def _start(self, broker: str | None, with_agents: bool, own_registry: bool, say: Say) -> None:
         began = time.monotonic()
-        registry = mlflow_server.launch(self.folder / "mlflow")
-        self.closing.append(registry.stop)
-        self._use(registry={"tracking_uri": registry.uri})
+        registry = mlflow_server.launch(self.folder / "mlflow") if own_registry else None
+        if registry is not None:
+            self.closing.append(registry.stop)
+            self.children["mlflow"] = registry.child
+            self._use(registry={"tracking_uri": registry.uri})
         if broker is not None:
             started = brokers.start(broker, self.folder / "kafka")
             self.closing.append(started.stop)
@@ -101,11 +118,14 @@ class Stack:
         serving = self.run("serving", "serve")
         if with_agents:
             self.run("agents", "agents", "run")
-        registry.wait(READY_SECONDS)
-        say(f"MLflow at {registry.uri}")
+        if registry is not None:
+            registry.wait(READY_SECONDS)
+        say(f"MLflow at {self.settings.registry.tracking_uri}" + ("" if registry else " (not started here)"))
         serving.wait_until(lambda: _answers(f"{self.settings.serving.url}/v2/health/live"), READY_SECONDS)
         say(f"Predictions at {self.settings.serving.url}")
         page.wait_until(lambda: _answers(f"{self.page}/healthz"), READY_SECONDS)
+        for child in self.children.values():
+            child.wait_until(lambda: True, 0)  # e.g. another process answered on its port
         say(f"Live page at {self.page} (all up after {time.monotonic() - began:.0f} s)")
 
     @property
@@ -126,10 +146,11 @@ class Stack:
 
 
 def _settings(folder: Path, groups: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """Settings whose folders lie in `folder` and whose ports are free, unless they were given."""
+    """Settings whose folders lie in `folder`, and whose ports are those of the last start, unless given."""
+    ports = stack_folder.ports(folder, groups)
     local: dict[str, Any] = {
-        "serving": {"port": free_port(), "folder": folder / "serving"},
-        "dashboard": {"port": free_port()},
+        "serving": {**ports["serving"], "folder": folder / "serving"},
+        "dashboard": ports["dashboard"],
         "store": {"folder": folder / "store"},
     }
     for name, group in groups.items():

@@ -16,7 +16,7 @@ class MLflowServer:
     """A running (or starting) server; stops with `stop`, with the block, or with this process."""
 
     def __init__(self, child: Child, folder: Path, port: int) -> None:
-        self._child = child
+        self.child = child
         self.folder = folder
         self.uri = f"http://127.0.0.1:{port}"
         """What clients call the tracking URI."""
@@ -28,11 +28,11 @@ class MLflowServer:
             ChildFailed: it ended, or doesn't answer in time; with the end of its log.
         """
         with httpx.Client(timeout=seconds) as client:
-            self._child.wait_until(lambda: _healthy(client, self.uri), seconds)
+            self.child.wait_until(lambda: _healthy(client, self.uri), seconds)
 
     def stop(self) -> None:
         """End it; what was registered stays in the folder."""
-        self._child.stop()
+        self.child.stop()
 
     def __enter__(self) -> Self:
         return self
