@@ -26,11 +26,8 @@ from driftloop.streams.wire.blocks import MIN_ROWS, Block
 
 MAX_VALUE_BYTES = topics.MAX_MESSAGE_BYTES - 10_000
 """Of a value; the rest is for key, headers and Kafka's own fields."""
-SAFE_CHARACTERS = 1_000_000
-"""So much text fits into a message however it is escaped as JSON."""
-
-
-_PLAIN = frozenset({bool, int, float, str, type(None)})
+SAFE_BYTES = 1_000_000
+"""A record whose id and features take no more fits into a message."""
 
 
 class TooLarge(ValueError):
@@ -60,27 +57,20 @@ def unsplit_records(batch: Batch, topic: str) -> Iterator[ProducerRecord]:
 
 
 def check(record: Single) -> None:
-    """Refuse a record that no message can carry; most records pass without being encoded.
+    """Refuse a record that no message can carry.
 
     Raises:
         InvalidData: a value that JSON can't express: an integer beyond 64 bits, or text that is no Unicode.
         TooLarge: Kafka will reject it.
     """
     features: Mapping[str, Value] = {} if isinstance(record, Label) else record.features
-    texts, plain = 0, record.id.isascii() and record.model.isascii()
-    for name, value in features.items():
-        kind = type(value)
-        if kind is str:
-            texts += len(value)  # type: ignore[arg-type]  # it is text
-            plain = plain and value.isascii()  # type: ignore[union-attr]
-        elif kind is int:
-            plain = plain and -(1 << 63) <= value < 1 << 64  # type: ignore[operator]
-        else:
-            plain = plain and kind in _PLAIN
-        plain = plain and name.isascii()
-    if not plain or getattr(record, "entity", None) is not None:
-        _check_encodes(record, features)
-    if texts + 100 * len(features) > SAFE_CHARACTERS:
+    try:
+        size = len(orjson.dumps((record.id, record.model, features), option=orjson.OPT_SERIALIZE_NUMPY))
+        if not isinstance(record, Label) and record.entity is not None:
+            size += len(orjson.dumps(record.entity))
+    except (TypeError, ValueError) as error:
+        raise InvalidData(_refusal(record, features)) from error
+    if size > SAFE_BYTES:
         size = len(codec.encode(record))
         if size > MAX_VALUE_BYTES:
             raise TooLarge(
@@ -115,18 +105,14 @@ def _features_of(batch: Batch) -> Mapping[str, Values]:
     return batch.features if isinstance(batch, PredictionBatch | FeatureBatch) else {}
 
 
-def _check_encodes(record: Single, features: Mapping[str, Value]) -> None:
-    """Raise InvalidData that names the first field that can't be encoded."""
-    try:
-        codec.encode(record)
-    except (TypeError, ValueError):
-        named = {"model": record.model, "id": record.id, "entity": getattr(record, "entity", None)}
-        for name, value in {**named, **features}.items():
-            reason = _why_not(name) or _why_not(value)
-            if reason:
-                where = f"{record.type} {record.id!a} of model {record.model!a}"
-                raise InvalidData(f"{where}: {name!a}: {reason}") from None
-        raise
+def _refusal(record: Single, features: Mapping[str, Value]) -> str:
+    """Which field can't be encoded, and why."""
+    named = {"model": record.model, "id": record.id, "entity": getattr(record, "entity", None), **features}
+    found = ((name, _why_not(name) or _why_not(value)) for name, value in named.items())
+    name, reason = next(
+        ((name, reason) for name, reason in found if reason), ("record", "JSON can't express it")
+    )
+    return f"{record.type} {record.id!a} of model {record.model!a}: {name!a}: {reason}"
 
 
 def _why_not(value: object) -> str:
