@@ -65,6 +65,11 @@ _DEAD_LETTERS = Counter(
     "Records and rows that an agent made dead letters of; what two agents read, each of them counts",
     ["agent", "reason"],
 )
+_MISPLACED = Counter(
+    "driftloop_records_misplaced",
+    "Records that a client put into another partition than that of their ids, and that were sent there",
+    ["topic"],
+)
 _DELIVERED = Counter("driftloop_published", "Messages that the broker acknowledged")
 _FAILED = Counter("driftloop_publish_failed", "Messages that the broker never acknowledged")
 _WAITING = Gauge("driftloop_publish_waiting", "Rows and messages accepted and not acknowledged yet")
@@ -110,6 +115,11 @@ def count_applied(agent: str, topic: str, records: int) -> None:
 def change_performing(agent: str, change: int) -> None:
     """An effect began (+1), or it ended and Kafka has acknowledged what followed from it (-1)."""
     _PERFORMING.labels(agent).inc(change)
+
+
+def count_misplaced(topic: str, records: int) -> None:
+    """Count records that were sent to the partition of their ids."""
+    _MISPLACED.labels(topic).inc(records)
 
 
 def count_retry(agent: str) -> None:

@@ -10,6 +10,7 @@ from driftloop.mlops_core.errors import Temporary
 from driftloop.streams import metrics
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, RecoveryPoint
+from driftloop.streams.processing.placement import Placement
 from driftloop.streams.records import Chunk, ConsumerRecord, ProducerRecord
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,9 @@ class PartitionState(Generic[State]):
         self.bytes_since_checkpoint += chunk.size + sum(len(message.value) for message in outbox)
 
 
-def restore_partition(agent: Agent[State], kafka: KafkaAccess, partition: int) -> PartitionState[State]:
+def restore_partition(
+    agent: Agent[State], kafka: KafkaAccess, partition: int, placement: Placement
+) -> PartitionState[State]:
     """The partition's state after its newest log entry; the initial state if it has none. Blocks."""
     found = kafka.read_changelog(partition)
     if found is None:
@@ -76,7 +79,8 @@ def restore_partition(agent: Agent[State], kafka: KafkaAccess, partition: int) -
         )
     newest = found.checkpoint
     restored = PartitionState(partition, newest, agent.load(newest.state), newest.number)
-    _replay(agent, restored, found.entries, _source_records(kafka, partition, found.entries))
+    records = _source_records(kafka, partition, found.entries)
+    _replay(agent, restored, found.entries, records, placement)
     newest.epoch = max(found.newest_entry.epoch + 1, kafka.generation())
     return restored
 
@@ -98,6 +102,7 @@ def _replay(
     restored: PartitionState[State],
     entries: Sequence[LogEntry],
     records: Mapping[str, Sequence[ConsumerRecord]],
+    placement: Placement,
 ) -> None:
     """Handle the chunk of each log entry again; the messages that follow are those in the entry's outbox."""
     bookkeeping = restored.checkpoint
@@ -111,7 +116,9 @@ def _replay(
         new = bookkeeping.new_records(Chunk(entry.topic, restored.partition, again))
         if new:
             chunk = Chunk(entry.topic, restored.partition, new)
-            _handle_again(agent, restored.state, chunk)
+            placed, _ = placement.place(chunk)
+            if placed:
+                _handle_again(agent, restored.state, chunk.with_records(placed))
             bookkeeping.mark_applied(chunk)
             restored.count_bytes(chunk, entry.outbox)
         bookkeeping.offsets[entry.topic] = entry.last

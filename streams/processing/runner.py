@@ -25,6 +25,7 @@ from driftloop.streams.processing import checkpoints
 from driftloop.streams.processing.agent import Agent, State
 from driftloop.streams.processing.checkpoints import Checkpoint, LogEntry, with_sequence
 from driftloop.streams.processing.effects import Effects
+from driftloop.streams.processing.placement import Placement
 from driftloop.streams.processing.resolver import Resolver
 from driftloop.streams.processing.restore import KafkaAccess, PartitionState, restore_partition
 from driftloop.streams.producer.publisher import Publisher
@@ -57,6 +58,7 @@ class AgentRunner(Generic[State]):
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rebalances = 0
         """Counts rebalances: a restore that began before one must not be used after it."""
+        self._placement = Placement(agent, settings)
         self._resolver = Resolver(agent)
         self._effects = Effects(agent.name, self._perform)
 
@@ -116,8 +118,13 @@ class AgentRunner(Generic[State]):
 
     async def _commit(self, current: PartitionState[State], chunk: Chunk) -> None:
         """Commit one chunk. Once this returns, Faust commits the chunk's offset."""
-        follows, must_checkpoint = await self._decide(current, chunk)
-        outbox = self._with_sequence_numbers(current, follows)
+        placed, moved = self._placement.place(chunk)
+        follows: list[ProducerRecord] = []
+        must_checkpoint = False
+        if placed:
+            placed_chunk = chunk if placed is chunk.records else chunk.with_records(placed)
+            follows, must_checkpoint = await self._decide(current, placed_chunk)
+        outbox = self._with_sequence_numbers(current, [*moved, *follows])
         entry = self._log_entry(current, chunk, outbox, must_checkpoint)
         await self._write(current, entry)
         await self._publish(chunk.partition, outbox)
@@ -239,7 +246,9 @@ class AgentRunner(Generic[State]):
         return current
 
     async def _restore(self, partition: int) -> PartitionState[State]:
-        return await asyncio.to_thread(restore_partition, self._agent, self._kafka, partition)
+        return await asyncio.to_thread(
+            restore_partition, self._agent, self._kafka, partition, self._placement
+        )
 
     async def _fetch_skipped_records(self, current: PartitionState[State], chunk: Chunk) -> bool:
         """Rewind if records before the chunk never arrived; whether it did, and the chunk will come again."""
