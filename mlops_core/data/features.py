@@ -18,6 +18,8 @@ Column = Sequence[Value] | NDArray[Any]
 
 HUGE = 1e100
 """Numbers beyond this count as missing: one of them blinds a running mean for ever."""
+ODD_TEXTS = 0.05
+"""Texts for each number up to which a column is one of numbers: text that stands for a missing value."""
 FEW = 8
 """Rows up to which looking at each value costs less than numpy's calls, several a column."""
 MAX_CATEGORIES = 512
@@ -58,9 +60,11 @@ class FeatureSpec(BaseModel):
 
     @classmethod
     def infer(cls, columns: Mapping[str, Column]) -> Self:
-        """Read kinds and categories off training columns: any text makes a column categorical.
+        """Read kinds and categories off training columns: text makes a column categorical.
 
-        Truth values are numbers, 0 and 1. A timestamp as text is text: give the model its hour or weekday.
+        Where less than 5 % of the values are text ('n/a' among numbers), the column is numeric, and they are
+        missing. Truth values are numbers, 0 and 1. A timestamp as text is text: give the model its hour or
+        weekday.
 
         >>> spec = FeatureSpec.infer({"miles": [1, 2.5, None], "origin": ["JFK", "LGA", "JFK"]})
         >>> [(f.name, f.kind.value, f.categories) for f in spec.features]
@@ -143,7 +147,8 @@ def _number_as_text(number: float) -> str:
 
 
 def _infer(name: str, column: Column) -> Feature:
-    if not any(isinstance(value, str) for value in column):
+    texts = sum(isinstance(value, str) for value in column)
+    if not texts or texts < ODD_TEXTS * np.isfinite(numbers(column)).sum():
         return Feature(name=name, kind=Kind.NUMERIC)
     counts = Counter(value for value in categories(column) if value is not None)
     most = sorted(counts, key=lambda value: (-counts[value], value))[:MAX_CATEGORIES]

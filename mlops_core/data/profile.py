@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from driftloop.mlops_core.data.any_column import plain_columns
 from driftloop.mlops_core.data.categorical import Categorical
 from driftloop.mlops_core.data.correlations import Pairs
 from driftloop.mlops_core.data.features import HUGE, Column, FeatureSpec, Floats, Kind, categories, numbers
@@ -191,14 +192,14 @@ class Profile(BaseModel):
         In the order of time, so that the profile learns how much a stretch of rows varies by itself.
 
         Raises:
-            InvalidData: no rows, or a column of another length.
+            InvalidData: no rows, a column of another length, or a value that is no feature.
 
         >>> columns = {"miles": [1, 2, None, 2], "origin": ["JFK", "LGA", "JFK", None]}
         >>> profile = Profile.of(columns, scores=np.ones(4))
         >>> [(column.name, column.shares) for column in profile.columns[:2]]
         [('miles', (0.0, 0.25, 0.5, 0.0, 0.25)), ('origin', (0.5, 0.25, 0.0, 0.0, 0.25))]
         """
-        rows = len(scores)
+        rows, columns = len(scores), plain_columns(columns)
         if not rows:
             raise InvalidData("a profile needs at least one row; got none")
         for name, column in columns.items():

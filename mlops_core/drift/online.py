@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.mlops_core.data.any_column import plain_column, plain_columns
 from driftloop.mlops_core.data.features import Column, numbers
 from driftloop.mlops_core.data.profile import Profile
 from driftloop.mlops_core.drift.adwin_bank import adwin
@@ -97,13 +98,14 @@ class OnlineDrift:
         How rows are cut into batches changes nothing. 32 rows are looked at together, so that up to 31 wait.
 
         Raises:
-            InvalidData: columns of different lengths, or times that are none.
+            InvalidData: columns of different lengths, values that are no features, or times that are none.
         """
-        scores, at = numbers(batch.scores), _times(batch.at)
+        features = plain_columns(batch.features)
+        scores, at = numbers(plain_column("scores", batch.scores)), _times(batch.at)
         if not len(at) == len(scores) == len(scores if batch.labels is None else batch.labels):
             labels = "no" if batch.labels is None else len(batch.labels)
             raise InvalidData(f"{len(scores)} scores have {len(at)} times and {labels} labels")
-        bins = self._profile.bins(batch.features, scores, len(scores))
+        bins = self._profile.bins(features, scores, len(scores))
         found: list[Verdict | ConceptVerdict] = []
         found += self.distribution.update(*self._summariser.add(bins, at, self._profile.pairs))
         if batch.labels is not None:
