@@ -89,12 +89,9 @@ class Child:
             ChildFailed: it ended, or was not ready in time; with the end of its log.
         """
         deadline = time.monotonic() + seconds
-        while True:
-            is_ready = ready()
+        while not ready():
             if not self.alive:
                 raise ChildFailed(f"{self.name} ended with code {self.exit_code}:\n{self.tail()}")
-            if is_ready:
-                return
             if time.monotonic() > deadline:
                 raise ChildFailed(f"{self.name} was not ready after {seconds:g} s:\n{self.tail()}")
             time.sleep(0.05)

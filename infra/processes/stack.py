@@ -15,7 +15,7 @@ import httpx
 from driftloop.infra import brokers
 from driftloop.infra.adapters.mlflow import server as mlflow_server
 from driftloop.infra.processes import stack_folder
-from driftloop.infra.processes.child import Child, python_command
+from driftloop.infra.processes.child import Child, ChildFailed, python_command
 from driftloop.infra.wiring import plugins
 from driftloop.schemas.settings import Settings
 from driftloop.streams import admin
@@ -53,15 +53,11 @@ class Stack:
             ChildFailed, BrokerUnavailable, Unavailable: what did not start, with the end of its log.
         """
         folder = folder.absolute()
-        unlock = stack_folder.claim(folder)
-        try:
-            settings = _settings(folder, groups)
-            if with_agents:
-                plugins.check(settings)
-        except BaseException:
-            unlock()
-            raise
-        stack = cls(settings, folder / stack_folder.SETTINGS, folder, [unlock])
+        stack_folder.check_free(folder)
+        settings = _settings(folder, groups)
+        if with_agents:
+            plugins.check(settings)
+        stack = cls(settings, folder / stack_folder.SETTINGS, folder, [stack_folder.claim(folder)])
         try:
             stack._start(broker, with_agents, "tracking_uri" not in groups.get("registry", {}), say)
         except BaseException:
@@ -124,8 +120,8 @@ class Stack:
         serving.wait_until(lambda: _answers(f"{self.settings.serving.url}/v2/health/live"), READY_SECONDS)
         say(f"Predictions at {self.settings.serving.url}")
         page.wait_until(lambda: _answers(f"{self.page}/healthz"), READY_SECONDS)
-        for child in self.children.values():
-            child.wait_until(lambda: True, 0)  # e.g. another process answered on its port
+        for child in self.ended_children():  # then another process answered on its port
+            raise ChildFailed(f"{child.name} ended with code {child.exit_code}:\n{child.tail()}")
         say(f"Live page at {self.page} (all up after {time.monotonic() - began:.0f} s)")
 
     @property

@@ -16,6 +16,12 @@ PORTS = ("serving", "dashboard")
 """Groups of the settings with a port of the stack's own."""
 
 
+def check_free(folder: Path) -> None:
+    """Return if no stack runs in the folder, which need not exist. Raises Conflict as `claim` does."""
+    if running_settings(folder) is not None:
+        claim(folder)()
+
+
 def claim(folder: Path) -> Callable[[], None]:
     """Lock the folder for this process; returns what unlocks it.
 
