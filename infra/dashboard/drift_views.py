@@ -65,7 +65,7 @@ class Shown(Generic[Row]):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two features that no longer move together as in training."""
+    """Two features whose correlation differs from that in training."""
 
     id: str
     """Of the detection."""
