@@ -1,12 +1,15 @@
 """What the page is sent of drift, in its own words. Times are ms, UTC; shares and severities are rounded."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
+from driftloop.infra.dashboard.ring_buffer import renew
 from driftloop.schemas import events
 
 Row = TypeVar("Row")
+VERSIONS_AT_ONCE, COLUMNS = 6, 60
+"""Of so many versions it is remembered, and so many columns of each are shown."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +143,34 @@ class Deviating:
 
 def _round_shares(shares: Sequence[float]) -> list[float]:
     return [round(share, 4) for share in shares]
+
+
+_Known = Mapping[str, Deviation]
+
+
+class Deviations:
+    """Takes in `ColumnsChanged` in order."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Known] = {}
+
+    def on_columns_changed(self, event: events.ColumnsChanged) -> None:
+        """Each event names all that holds; what held before keeps its beginning."""
+        before = self._known.pop(event.version, {})
+        told = {"missing": event.missing, "retyped": event.retyped, "extra": event.extra}
+        found = [Deviation(name, what, event.at) for what, names in told.items() for name in names]
+        now = {one.column: _since(one, before.get(one.column)) for one in found}
+        if now:
+            renew(self._known, event.version, now, VERSIONS_AT_ONCE)
+
+    def of(self, versions: Collection[str] | None) -> Sequence[Deviating]:
+        """What holds for `versions` (None: for all), what came last at the end."""
+        return [
+            Deviating(version, list(known.values())[:COLUMNS], max(len(known) - COLUMNS, 0))
+            for version, known in self._known.items()
+            if versions is None or version in versions
+        ]
+
+
+def _since(one: Deviation, before: Deviation | None) -> Deviation:
+    return before if before is not None and before.what == one.what else one

@@ -1,10 +1,10 @@
 """One model's picture, drawn from its events; windows may come before or after the decisions they led to."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from driftloop.infra.dashboard import evidence
-from driftloop.infra.dashboard.canary_progress import Running, running
 from driftloop.infra.dashboard.comparison import LOOKS, Comparison, on_its_way
 from driftloop.infra.dashboard.drift_views import Current, Deviating, Pair, Reference, Segment, Shown
 from driftloop.infra.dashboard.episodes import Episode
@@ -13,14 +13,47 @@ from driftloop.infra.dashboard.evidence import Evidence
 from driftloop.infra.dashboard.headline_figures import figures
 from driftloop.infra.dashboard.labels import POINTS, VERSIONS_AT_ONCE, Labels
 from driftloop.infra.dashboard.replay import Replay
-from driftloop.infra.dashboard.request_counts import RequestCounts
+from driftloop.infra.dashboard.request_counts import RequestCounts, Requests, Served
 from driftloop.infra.dashboard.ring_buffer import Parts, Ring, Thinned, renew
+from driftloop.infra.dashboard.rollouts import Rollouts
 from driftloop.infra.dashboard.status import status
 from driftloop.infra.dashboard.timeline import ALERTS, LOG, MARKS, Story
 from driftloop.infra.dashboard.views import Status, Window
 from driftloop.schemas import events
 from driftloop.schemas.events import Event
 from driftloop.schemas.settings import RolloutSettings
+
+
+@dataclass(frozen=True)
+class Running:
+    """Requests of the newest rollout's step, and of all versions now."""
+
+    requests: Mapping[str, Requests]
+    """Of canary and stable, since the step's share was set; empty before any."""
+    needed: int
+    """Requests of the canary that a step needs (`rollout.min_requests`)."""
+    agreement: events.Agreement | None
+    """Scores of the canary that were computed again from the same features."""
+    pair: Sequence[float] | None
+    """The canary against the champion on the same labelled rows: gain, low, high, proof."""
+    now: Served | None
+
+
+def running(
+    rollouts: Rollouts, counted: RequestCounts, comparison: Comparison, settings: RolloutSettings
+) -> Running:
+    """Decisions joined with what was measured; either may have come first."""
+    rollout = rollouts.current
+    now, needed = counted.now, settings.min_requests
+    if rollout is None:
+        return Running({}, needed, None, None, now)
+    requests: Mapping[str, Requests] = {}
+    if rollout.shifted is not None:
+        both = counted.between(rollout.shifted, rollout.shifted_until)
+        requests = {name: one for name, one in both.items() if name in (rollout.version, rollout.stable)}
+    agreement, pair = comparison.agreement(rollout.version), comparison.pair(rollout.version)
+    return Running(requests, needed, agreement, pair, now)
+
 
 WINDOWS = 720
 LIMITS = {

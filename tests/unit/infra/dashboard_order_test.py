@@ -13,9 +13,8 @@ import pytest
 
 from driftloop.infra.dashboard.app import encode_json
 from driftloop.infra.dashboard.board import Board
-from driftloop.infra.dashboard.decision_order import Decision, in_order
 from driftloop.infra.dashboard.event_lines import line
-from driftloop.infra.dashboard.replay import KEPT
+from driftloop.infra.dashboard.replay import KEPT, Decision, in_order
 from driftloop.schemas import ids
 from driftloop.schemas.events import (
     EVERY_MODEL,

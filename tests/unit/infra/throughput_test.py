@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from driftloop.infra.dashboard.headline_figures import LATELY
+from driftloop.infra.dashboard.headline_figures import LATELY, rows_per_second
 from driftloop.infra.dashboard.model_board import ModelBoard
-from driftloop.infra.dashboard.throughput import rows_per_second
 from driftloop.infra.dashboard.views import Window
 from driftloop.schemas.events import DriftMeasured
 
