@@ -146,7 +146,7 @@ def test_a_categorys_unknown_value_and_a_missing_feature_are_answered(client: ht
             "/predict",
             b'{"model": "flights", "rows": [{"features": {"m": 1}}]}',
             422,
-            "it knows miles, origin",
+            "they are miles, origin",
         ),
         (
             "/predict",

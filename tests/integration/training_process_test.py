@@ -180,7 +180,7 @@ def test_a_retrained_version_is_compared_on_rows_that_the_champion_has_not_learn
     MLflowRegistry(bench.uri).set_champion(bench.model, "1")
     completed, _ = bench.train_here("at once")
     assert isinstance(completed, TrainingCompleted)
-    assert "champion 1 has learned from all but 0 of the newest 300 rows" in completed.gate.sentence
+    assert "champion 1 was trained on all but 0 of the newest 300 rows" in completed.gate.sentence
     bench.store(toy_examples(150, seed=1, first=1500), "second")
     completed, _ = bench.train_here("after more labels")
     assert isinstance(completed, TrainingCompleted)
