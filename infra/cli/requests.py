@@ -93,7 +93,10 @@ def require_model(settings: "Settings", model: str) -> None:
     from driftloop.mlops_core.errors import NotFound, Unavailable
 
     uri = settings.registry.tracking_uri
-    reader = reader_for(uri)
+    try:
+        reader = reader_for(uri)
+    except ImportError:  # the light install alone can't ask MLflow
+        return
     try:
         if reader.versions(model):
             return

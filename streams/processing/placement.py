@@ -60,6 +60,8 @@ class Placement:
         except codec.Unreadable:
             return []  # the agent writes the dead letter
         ids = read.ids if isinstance(read, Batch) else [read.id]
+        if read.kafka_topic is not self._topics[chunk.topic]:
+            return []  # of another topic: the agent writes the dead letter
         if all(partition_of(id_, self._partitions) == chunk.partition for id_ in ids):
             return []
         topic = topics.name_of(self._topics[chunk.topic], self._kafka)

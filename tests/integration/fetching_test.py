@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 
 import faust
 import numpy as np
@@ -23,6 +24,7 @@ from driftloop.streams.processing.faust_transport import AHEAD, FETCH_BYTES, FET
 from driftloop.streams.producer.publisher import Publisher
 from driftloop.streams.records import Chunk, ProducerRecord
 from driftloop.streams.wire import codec
+from driftloop.streams.wire.batches import partition_of
 
 
 class Held(WithoutEffects):
@@ -82,8 +84,11 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def label(kafka: KafkaSettings, number: int) -> ProducerRecord:
-    value = codec.encode(Label(model="m", id=f"id-{number}", at=number, label=1.0))
-    return ProducerRecord(topics.name_of(topics.LABELS, kafka), f"id-{number}", value, {}, 0)
+    """With an id whose partition is 0, where it is put."""
+    names = (f"id-{number}-{n}" for n in count())
+    id_ = next(name for name in names if partition_of(name, kafka.data_partitions) == 0)
+    value = codec.encode(Label(model="m", id=id_, at=number, label=1.0))
+    return ProducerRecord(topics.name_of(topics.LABELS, kafka), id_, value, {}, 0)
 
 
 async def test_what_comes_while_an_agent_is_busy_comes_as_a_few_large_chunks(

@@ -69,6 +69,8 @@ class Found:
     """What was on the topics, and what became of it."""
 
     sent: dict[Place, bytes | None] = field(default_factory=dict)
+    moved: dict[Place, bytes | None] = field(default_factory=dict)
+    """What was sent to the partition of its id again."""
     letters: dict[Place, list[DeadLetter]] = field(default_factory=dict)
     good: Counter[str] = field(default_factory=Counter)
 
@@ -85,7 +87,9 @@ class Found:
                 if letter.reason != ORPHAN:  # about a label that waited, not about the record
                     place = (letter.topic, letter.partition, letter.offset)
                     self.letters.setdefault(place, []).append(letter)
-            elif topic is topics.OUTCOMES:
+            elif topic in GROUND and "source" in headers:
+                self.moved[topic.name, message.partition(), message.offset()] = message.value()
+            if topic is topics.OUTCOMES and "fuzz" not in headers:
                 outcomes = Outcomes.model_validate_json(message.value())
                 self.good.update(outcomes.ids if outcomes.model == GOOD else ())
         return taken
@@ -194,7 +198,7 @@ def test_each_of_ten_thousand_broken_messages_is_accepted_by_the_schemas_or_park
     assert not broke, f"{len(broke)} broke a handler, e.g. {_example(found, broke)}; {told}"
     for place, some in found.letters.items():
         for letter in some:
-            value = found.sent.get(place) or b""
+            value = found.sent.get(place) or found.moved.get(place) or b""
             if letter.row is not None:  # of a batch: the row alone, as a single event
                 value = letter.original()
             assert (letter.original(), letter.size) == (value[:KEPT_BYTES], len(value)), f"{place}; {told}"

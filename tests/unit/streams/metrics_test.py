@@ -20,8 +20,9 @@ from driftloop.streams.clients import QUIET_SECONDS, RateLimit
 from driftloop.streams.metrics import ColumnHistogram
 from driftloop.streams.records import Chunk, ConsumerRecord
 from driftloop.streams.wire import codec
+from driftloop.streams.wire.batches import partition_of
 from tests.unit.agents.agents_test import NOBODY
-from tests.unit.streams.consume_test import Cluster, worker
+from tests.unit.streams.consume_test import KAFKA, Cluster, worker
 
 BOUNDS = (1, 10, 60.5)
 
@@ -61,7 +62,8 @@ class Remembering(JoiningAgent):
 
 
 def test_what_is_handled_again_after_a_crash_is_not_counted_again() -> None:
-    model, ids, at = f"m-{uuid.uuid4().hex[:8]}", ["a", "b"], [1, 2]
+    model, at = f"m-{uuid.uuid4().hex[:8]}", [1, 2]
+    ids = [name for name in map(str, range(50)) if partition_of(name, KAFKA.data_partitions) == 0][:2]
     batch = PredictionBatch(
         model=model, version="1", ids=ids, at=at, scores=[0.5, 0.5], features={"x": [1, 2]}
     )
